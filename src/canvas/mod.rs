@@ -1,0 +1,1 @@
+//! Pixel-exact rendering of drawing commands (spec: canvas.md).

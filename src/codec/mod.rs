@@ -1,0 +1,1 @@
+//! Image codecs: no I/O, no clients (spec: codecs.md).

@@ -1,0 +1,223 @@
+//! What the core may know of guest memory: bytes to copy in, surfaces to draw on, and the duty to
+//! give every command back exactly once. The `qxl` crate implements these over raw memory.
+//!
+//! Guest memory changes under us at any time, so nothing here hands out a reference to it: data is
+//! copied into or out of buffers of ours (qxl.md B9).
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A run of bytes that may live in guest memory, possibly in several chunks, seen as one.
+///
+/// Two reads of the same byte may differ. Reading never fails: what is out of range, or was unmapped
+/// since, reads as zero.
+pub trait ByteSource: Send + Sync + fmt::Debug {
+    /// Total length in bytes.
+    fn len(&self) -> usize;
+
+    /// Whether there are no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies `dst.len()` bytes from `offset` on into `dst`.
+    fn read_at(&self, offset: usize, dst: &mut [u8]);
+
+    /// The end offsets of the chunks, ascending, the last one equal to `len()`; empty means one chunk.
+    fn chunk_ends(&self) -> &[usize] {
+        &[]
+    }
+
+    /// The bytes themselves where they are ours and cannot change; `None` for guest memory.
+    fn as_private(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+impl ByteSource for Vec<u8> {
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn read_at(&self, offset: usize, dst: &mut [u8]) {
+        read_slice(self, offset, dst);
+    }
+
+    fn as_private(&self) -> Option<&[u8]> {
+        Some(self)
+    }
+}
+
+/// A borrowed slice as a byte source, for encoders fed from buffers of ours.
+#[derive(Debug, Clone, Copy)]
+pub struct SliceSource<'a>(pub &'a [u8]);
+
+impl ByteSource for SliceSource<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: usize, dst: &mut [u8]) {
+        read_slice(self.0, offset, dst);
+    }
+
+    fn as_private(&self) -> Option<&[u8]> {
+        Some(self.0)
+    }
+}
+
+fn read_slice(bytes: &[u8], offset: usize, dst: &mut [u8]) {
+    let have = bytes.get(offset..).unwrap_or(&[]);
+    let n = have.len().min(dst.len());
+    dst[..n].copy_from_slice(&have[..n]);
+    dst[n..].fill(0);
+}
+
+/// The pixel memory of one surface: a block of `len()` bytes that the guest can see and change.
+///
+/// Accesses outside the block are ignored (reads give zero); row addressing is the canvas's business.
+pub trait SurfaceMemory: Send + fmt::Debug {
+    /// Size of the block in bytes.
+    fn len(&self) -> usize;
+
+    /// Whether the block is empty.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies bytes out of the block.
+    fn read_at(&self, offset: usize, dst: &mut [u8]);
+
+    /// Copies bytes into the block.
+    fn write_at(&mut self, offset: usize, src: &[u8]);
+
+    /// Copies `len` bytes inside the block as if through a buffer (the ranges may overlap).
+    fn copy_within(&mut self, from: usize, to: usize, len: usize);
+
+    /// Copies bytes from a source straight into the block.
+    fn write_from(&mut self, offset: usize, source: &dyn ByteSource, source_offset: usize, len: usize) {
+        let mut buffer = [0u8; 4096];
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(buffer.len());
+            source.read_at(source_offset + done, &mut buffer[..n]);
+            self.write_at(offset + done, &buffer[..n]);
+            done += n;
+        }
+    }
+
+    /// The block itself where it is ours alone; `None` for guest memory.
+    fn as_private_mut(&mut self) -> Option<&mut [u8]> {
+        None
+    }
+}
+
+/// Surface memory of our own, for tests and for surfaces that no guest sees.
+#[derive(Debug, Clone, Default)]
+pub struct PrivateSurface(pub Vec<u8>);
+
+impl SurfaceMemory for PrivateSurface {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: usize, dst: &mut [u8]) {
+        read_slice(&self.0, offset, dst);
+    }
+
+    fn write_at(&mut self, offset: usize, src: &[u8]) {
+        if let Some(to) = self.0.get_mut(offset..).and_then(|rest| rest.get_mut(..src.len())) {
+            to.copy_from_slice(src);
+        }
+    }
+
+    fn copy_within(&mut self, from: usize, to: usize, len: usize) {
+        let fits = |start: usize| start.checked_add(len).is_some_and(|end| end <= self.0.len());
+        if fits(from) && fits(to) {
+            self.0.copy_within(from..from + len, to);
+        }
+    }
+
+    fn as_private_mut(&mut self) -> Option<&mut [u8]> {
+        Some(&mut self.0)
+    }
+}
+
+/// What the host needs to recycle one command: an opaque address of its own and the memory group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReleaseInfo {
+    /// Host address of the command's release info; never dereferenced by the core.
+    pub address: u64,
+    pub group_id: u32,
+}
+
+/// Commands that nobody holds any more, waiting for the worker to hand them to the host.
+#[derive(Debug, Default)]
+pub struct ReleaseQueue(Mutex<Vec<ReleaseInfo>>);
+
+impl ReleaseQueue {
+    /// Takes everything queued so far, oldest first.
+    pub fn take(&self) -> Vec<ReleaseInfo> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn push(&self, info: ReleaseInfo) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(info);
+    }
+}
+
+/// The duty to release one command. Dropping it queues the release, so that it happens exactly once.
+#[derive(Debug)]
+pub struct ReleaseToken {
+    queue: Arc<ReleaseQueue>,
+    info: ReleaseInfo,
+}
+
+impl ReleaseToken {
+    /// A token whose drop puts `info` on `queue`.
+    #[must_use]
+    pub fn new(queue: Arc<ReleaseQueue>, info: ReleaseInfo) -> Self {
+        Self { queue, info }
+    }
+
+    /// What will be released.
+    #[must_use]
+    pub fn info(&self) -> ReleaseInfo {
+        self.info
+    }
+}
+
+impl Drop for ReleaseToken {
+    fn drop(&mut self) {
+        self.queue.push(self.info);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_beyond_the_end_give_zero() {
+        let mut dst = [7u8; 4];
+        vec![1u8, 2].read_at(1, &mut dst);
+        assert_eq!(dst, [2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn dropping_a_token_releases_once() {
+        let queue = Arc::new(ReleaseQueue::default());
+        let info = ReleaseInfo { address: 8, group_id: 1 };
+        drop(ReleaseToken::new(queue.clone(), info));
+        assert_eq!(queue.take(), vec![info]);
+        assert!(queue.take().is_empty());
+    }
+
+    #[test]
+    fn writes_outside_a_surface_are_ignored() {
+        let mut s = PrivateSurface(vec![0; 4]);
+        s.write_at(3, &[1, 2]);
+        s.copy_within(0, 3, 2);
+        assert_eq!(s.0, [0; 4]);
+    }
+}

@@ -1,0 +1,322 @@
+//! The host (hypervisor) as the core sees it. `capi` implements these traits over the C callbacks.
+//!
+//! Threads: [`EventLoop`], [`QxlControl`] and the input devices are called on host threads under the host's own
+//! lock; [`QxlDevice`] only on the worker. No lock of ours is held over any of these calls, since the host may call
+//! back into the library from inside them (server.md 3.7).
+
+use crate::draw::Drawable;
+use crate::geometry::{Point16, Rect};
+use crate::guest::{ByteSource, ReleaseToken, SurfaceMemory};
+use crate::image::SurfaceFormat;
+use std::fmt;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+/// A watch or timer of the host, by a number that the implementor hands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WatchId(pub u64);
+
+/// See [`WatchId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerId(pub u64);
+
+/// What a watch waits for or reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    pub read: bool,
+    pub write: bool,
+}
+
+/// The host's main loop (SpiceCoreInterface). Callbacks may remove their own watch or timer. Implementors never run
+/// a callback after its removal, and hold no lock while running one.
+pub trait EventLoop: Send + Sync {
+    /// Watches `fd`; `None` when the host refuses. At most one watch per fd; remove it before closing the fd.
+    fn watch_add(
+        &self,
+        fd: RawFd,
+        interest: Readiness,
+        callback: Arc<dyn Fn(Readiness) + Send + Sync>,
+    ) -> Option<WatchId>;
+    fn watch_update(&self, watch: WatchId, interest: Readiness);
+    fn watch_remove(&self, watch: WatchId);
+    /// A one-shot timer, not running yet; `None` when the host refuses.
+    fn timer_add(&self, callback: Arc<dyn Fn() + Send + Sync>) -> Option<TimerId>;
+    /// (Re)arms the timer.
+    fn timer_start(&self, timer: TimerId, milliseconds: u32);
+    fn timer_cancel(&self, timer: TimerId);
+    fn timer_remove(&self, timer: TimerId);
+    /// Tells the host about a connection. The implementor keeps one C struct per `key` from `Connected` until
+    /// `Disconnected` has returned (pointer identity: server.md 3.2).
+    fn channel_event(&self, key: u64, event: ChannelEvent);
+}
+
+/// Socket addresses as `getsockname` and `getpeername` gave them: the raw bytes of a `sockaddr_storage`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketAddresses {
+    pub local: Vec<u8>,
+    pub peer: Vec<u8>,
+}
+
+/// Life of one client connection (server.md 3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChannelEvent {
+    Connected(SocketAddresses),
+    Initialized { connection_id: u32, channel_type: u8, channel_id: u8, tls: bool },
+    Disconnected,
+}
+
+/// Answers of the QXL device at creation (QXLDevInitInfo).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QxlInitInfo {
+    pub num_memslot_groups: u32,
+    pub num_memslots: u32,
+    pub memslot_gen_bits: u8,
+    pub memslot_id_bits: u8,
+    pub qxl_ram_size: u32,
+    pub internal_groupslot_id: u8,
+    pub n_surfaces: u32,
+}
+
+/// One monitor of a client's monitors configuration (VDAgentMonConfig).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientMonitor {
+    pub height: u32,
+    pub width: u32,
+    pub depth: u32,
+    pub x: i32,
+    pub y: i32,
+}
+
+/// QXL callbacks made on host threads.
+pub trait QxlControl: Send + Sync {
+    fn init_info(&self) -> QxlInitInfo;
+    fn attached_worker(&self);
+    fn set_compression_level(&self, level: i32);
+    /// `None` asks whether the guest supports it. The bytes are a complete VDAgentMonitorsConfig.
+    fn client_monitors_config(&self, config: Option<&[u8]>) -> bool;
+}
+
+/// A command as the ring holds it (QXLCommandExt): numbers only, nothing is dereferenced here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandExt {
+    pub address: u64,
+    pub command_type: u32,
+    pub group_id: u32,
+    /// 1 compat, 2 compat with 16-bit colours.
+    pub flags: u32,
+}
+
+/// Parameters of a surface, unchecked (QXLDevSurfaceCreate, QXL_SURFACE_CMD_CREATE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SurfaceSpec {
+    pub width: u32,
+    pub height: u32,
+    pub stride: i32,
+    /// Value of a [`SurfaceFormat`].
+    pub format: u32,
+    pub keep_data: bool,
+    pub address: u64,
+    pub group_id: u32,
+}
+
+/// A surface whose parameters were checked and whose memory is mapped.
+#[derive(Debug)]
+pub struct MappedSurface {
+    pub width: u32,
+    pub height: u32,
+    /// Negative: the block starts with the bottom row.
+    pub stride: i32,
+    pub format: SurfaceFormat,
+    pub memory: Box<dyn SurfaceMemory>,
+}
+
+/// QXLDevMemSlot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemSlot {
+    pub group_id: u32,
+    pub slot_id: u32,
+    pub generation: u32,
+    pub virt_start: u64,
+    pub virt_end: u64,
+    pub addr_delta: u64,
+}
+
+/// QXL_CMD_UPDATE.
+#[derive(Debug)]
+pub struct UpdateCommand {
+    pub surface_id: u32,
+    pub area: Rect,
+    pub update_id: u32,
+    pub release: ReleaseToken,
+}
+
+/// QXL_CMD_SURFACE.
+#[derive(Debug)]
+pub enum SurfaceCommand {
+    /// The token is held as long as the surface lives.
+    Create {
+        surface_id: u32,
+        surface: MappedSurface,
+        keep_data: bool,
+        release: ReleaseToken,
+    },
+    Destroy {
+        surface_id: u32,
+        release: ReleaseToken,
+    },
+}
+
+/// A command of the display ring, parsed and checked by itself; whether its surfaces exist is for the display.
+#[derive(Debug)]
+pub enum DisplayCommand {
+    Draw(Box<Drawable>),
+    Update(UpdateCommand),
+    /// Debug text of the guest, escaped.
+    Message {
+        text: String,
+        release: ReleaseToken,
+    },
+    Surface(SurfaceCommand),
+}
+
+/// Shape of a pointer (qxl.md B2, display.md 13.4); `data` has at least the bytes that type and size need.
+#[derive(Clone, Debug)]
+pub struct CursorShape {
+    /// Cache key; 0 is never cached.
+    pub unique: u64,
+    /// 0 ALPHA, 1 MONO, 2 COLOR4, 3 COLOR8, 4 COLOR16, 5 COLOR24, 6 COLOR32.
+    pub cursor_type: u8,
+    pub width: u16,
+    pub height: u16,
+    pub hot_x: u16,
+    pub hot_y: u16,
+    pub data: Arc<[u8]>,
+}
+
+/// QXL_CMD_CURSOR.
+#[derive(Debug)]
+pub enum CursorCommand {
+    /// The token is held until the shape is replaced (qxl.md A8.6).
+    Set {
+        position: Point16,
+        visible: bool,
+        shape: CursorShape,
+        release: ReleaseToken,
+    },
+    Move {
+        position: Point16,
+        release: ReleaseToken,
+    },
+    Hide {
+        release: ReleaseToken,
+    },
+    Trail {
+        length: u16,
+        frequency: u16,
+        release: ReleaseToken,
+    },
+}
+
+/// Result of asking a ring for its next command.
+#[derive(Debug)]
+pub enum Fetched<T> {
+    /// The ring is empty.
+    Empty,
+    /// A command that was bad: logged and, where it could be, released already. Ask again.
+    Dropped,
+    Command(T),
+}
+
+/// A monitor of the guest's monitors configuration (QXLHead).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MonitorHead {
+    pub id: u32,
+    pub surface_id: u32,
+    pub width: u32,
+    pub height: u32,
+    pub x: u32,
+    pub y: u32,
+    pub flags: u32,
+}
+
+/// The guest's monitors configuration, copied and counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MonitorsConfig {
+    pub max_allowed: u16,
+    pub heads: Vec<MonitorHead>,
+}
+
+/// Why the device refused a request or a structure of the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceError(pub String);
+
+impl fmt::Display for DeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for DeviceError {}
+
+/// A QXL device, used by its worker thread only. The `qxl` crate implements it over the host's callbacks and the
+/// guest's memory; tests implement it with a mock guest.
+pub trait QxlDevice: Send {
+    fn next_display_command(&mut self) -> Fetched<DisplayCommand>;
+    fn next_cursor_command(&mut self) -> Fetched<CursorCommand>;
+    /// Parses one command that did not come from a ring (loadvm).
+    fn parse_display_command(&mut self, command: CommandExt) -> Fetched<DisplayCommand>;
+    fn parse_cursor_command(&mut self, command: CommandExt) -> Fetched<CursorCommand>;
+    /// `false`: a command is there already, poll again at once.
+    fn request_display_notification(&mut self) -> bool;
+    fn request_cursor_notification(&mut self) -> bool;
+
+    /// Hands every release queued by dropped tokens to the host. Called by the worker at the end of each turn
+    /// while running, and before a synchronous request is acknowledged.
+    fn release_pending(&mut self);
+    /// Number of resources that the host pushed to the guest.
+    fn flush_resources(&mut self) -> i32;
+    fn notify_update(&mut self, update_id: u32);
+    fn async_complete(&mut self, cookie: u64);
+    fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]);
+    /// No-op where the host's interface is too old.
+    fn set_client_capabilities(&mut self, present: bool, caps: &[u8; 58]);
+
+    fn add_memslot(&mut self, slot: &MemSlot) -> Result<(), DeviceError>;
+    fn del_memslot(&mut self, group_id: u32, slot_id: u32);
+    fn reset_memslots(&mut self);
+    /// Checks the parameters (qxl.md A6) and maps the memory; zero-fills it unless `keep_data`.
+    fn map_surface(&mut self, spec: &SurfaceSpec) -> Result<MappedSurface, DeviceError>;
+    /// Reads the guest's monitors configuration once (qxl.md A10), clamped to `max_monitors`.
+    fn read_monitors_config(
+        &mut self,
+        address: u64,
+        group_id: u32,
+        max_monitors: u32,
+    ) -> Result<MonitorsConfig, DeviceError>;
+
+    /// Logs a device request into the recording, if one is being made (qxl.md C3). `primary` only for the primary creates.
+    fn record_request(&mut self, request: u32, primary: Option<(&SurfaceSpec, &dyn ByteSource)>) {
+        let _ = (request, primary);
+    }
+}
+
+/// A keyboard of the host.
+pub trait Keyboard: Send + Sync {
+    fn push_scan_code(&self, byte: u8);
+    /// Bits 1 scroll, 2 num, 4 caps.
+    fn leds(&self) -> u8;
+}
+
+/// A relative pointer of the host.
+pub trait Mouse: Send + Sync {
+    fn motion(&self, dx: i32, dy: i32, dz: i32, buttons: u32);
+    fn buttons(&self, buttons: u32);
+}
+
+/// An absolute pointer of the host.
+pub trait Tablet: Send + Sync {
+    fn set_logical_size(&self, width: i32, height: i32);
+    fn position(&self, x: i32, y: i32, buttons: u32);
+    fn wheel(&self, dz: i32, buttons: u32);
+    fn buttons(&self, buttons: u32);
+}

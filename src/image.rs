@@ -1,0 +1,241 @@
+//! Pixel formats and images as a guest hands them over (qxl.md B4, canvas.md 1 and 2).
+
+use crate::guest::ByteSource;
+use std::sync::Arc;
+
+/// Pixel layout of a bitmap (`SpiceBitmap.format`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum BitmapFormat {
+    /// 1 bit, least significant bit leftmost; masks only.
+    OneBitLe = 1,
+    /// 1 bit, most significant bit leftmost.
+    OneBitBe = 2,
+    /// 4 bits, low nibble leftmost.
+    FourBitLe = 3,
+    /// 4 bits, high nibble leftmost.
+    FourBitBe = 4,
+    /// Palette index.
+    EightBit = 5,
+    /// x1r5g5b5, little-endian.
+    SixteenBit = 6,
+    /// Bytes b, g, r.
+    TwentyFourBit = 7,
+    /// Bytes b, g, r, x.
+    ThirtyTwoBit = 8,
+    /// Bytes b, g, r, a.
+    Rgba = 9,
+    /// One alpha byte.
+    EightBitA = 10,
+}
+
+impl BitmapFormat {
+    /// Bits of one pixel.
+    #[must_use]
+    pub const fn bits_per_pixel(self) -> u32 {
+        match self {
+            Self::OneBitLe | Self::OneBitBe => 1,
+            Self::FourBitLe | Self::FourBitBe => 4,
+            Self::EightBit | Self::EightBitA => 8,
+            Self::SixteenBit => 16,
+            Self::TwentyFourBit => 24,
+            Self::ThirtyTwoBit | Self::Rgba => 32,
+        }
+    }
+
+    /// Whether pixels are palette indexes (formats 1 to 5).
+    #[must_use]
+    pub const fn is_palette(self) -> bool {
+        (self as u8) <= 5
+    }
+
+    /// The fewest bytes that hold a row of `width` pixels.
+    #[must_use]
+    pub const fn min_stride(self, width: u32) -> u64 {
+        (width as u64 * self.bits_per_pixel() as u64).div_ceil(8)
+    }
+}
+
+impl TryFrom<u8> for BitmapFormat {
+    type Error = u8;
+
+    fn try_from(value: u8) -> Result<Self, u8> {
+        Ok(match value {
+            1 => Self::OneBitLe,
+            2 => Self::OneBitBe,
+            3 => Self::FourBitLe,
+            4 => Self::FourBitBe,
+            5 => Self::EightBit,
+            6 => Self::SixteenBit,
+            7 => Self::TwentyFourBit,
+            8 => Self::ThirtyTwoBit,
+            9 => Self::Rgba,
+            10 => Self::EightBitA,
+            other => return Err(other),
+        })
+    }
+}
+
+/// Pixel layout of a surface (canvas.md 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum SurfaceFormat {
+    A1 = 1,
+    A8 = 8,
+    Rgb555 = 16,
+    Xrgb32 = 32,
+    Rgb565 = 80,
+    Argb32 = 96,
+}
+
+impl SurfaceFormat {
+    /// Bits of one pixel.
+    #[must_use]
+    pub const fn bits_per_pixel(self) -> u32 {
+        self as u32 & 0x3f
+    }
+
+    /// The fewest bytes that hold a row of `width` pixels.
+    #[must_use]
+    pub const fn min_stride(self, width: u32) -> u64 {
+        (width as u64 * self.bits_per_pixel() as u64).div_ceil(8)
+    }
+}
+
+impl TryFrom<u32> for SurfaceFormat {
+    type Error = u32;
+
+    fn try_from(value: u32) -> Result<Self, u32> {
+        Ok(match value {
+            1 => Self::A1,
+            8 => Self::A8,
+            16 => Self::Rgb555,
+            32 => Self::Xrgb32,
+            80 => Self::Rgb565,
+            96 => Self::Argb32,
+            other => return Err(other),
+        })
+    }
+}
+
+/// Colours of a palette image. At most 256; an index beyond them means colour 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Palette {
+    /// Cache key; 0 means never cached.
+    pub unique: u64,
+    /// 0x00RRGGBB, or native values of the destination surface.
+    pub entries: Vec<u32>,
+}
+
+/// A bitmap whose header has been checked: `pixels` holds at least `stride * height` bytes and `stride`
+/// at least the row bytes of its format.
+#[derive(Clone, Debug)]
+pub struct Bitmap {
+    pub format: BitmapFormat,
+    pub width: u32,
+    pub height: u32,
+    /// Bytes from one row in memory to the next.
+    pub stride: u32,
+    /// Whether the first row in memory is the top one.
+    pub top_down: bool,
+    /// The guest announces that it will change the pixels; never enter them into a dictionary.
+    pub unstable: bool,
+    /// Always present for palette formats that are not used as a mask.
+    pub palette: Option<Arc<Palette>>,
+    pub pixels: Arc<dyn ByteSource>,
+}
+
+impl Bitmap {
+    /// The pixels as an encoder reads them.
+    #[must_use]
+    pub fn view(&self) -> ImageView<'_> {
+        ImageView {
+            format: self.format,
+            width: self.width,
+            height: self.height,
+            stride: self.stride,
+            top_down: self.top_down,
+            source: &*self.pixels,
+        }
+    }
+}
+
+/// What the bytes of an image are.
+#[derive(Clone, Debug)]
+pub enum ImageData {
+    Bitmap(Bitmap),
+    /// A QUIC stream from the guest, copied; forwarded unchanged, decoded for rendering.
+    Quic(Arc<[u8]>),
+    /// The live pixels of a surface.
+    Surface(u32),
+}
+
+/// An image argument of a drawing command.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Guest-chosen identity: low 32 bits group, high 32 bits unique.
+    pub id: u64,
+    /// The guest allows caching it at the client (descriptor flag CACHE).
+    pub cache_me: bool,
+    /// All top bytes count as 0xff after decoding (descriptor flag HIGH_BITS_SET).
+    pub high_bits_set: bool,
+    pub width: u32,
+    pub height: u32,
+    pub data: ImageData,
+}
+
+/// Image types of the wire descriptor (codecs.md 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum WireImageType {
+    Bitmap = 0,
+    Quic = 1,
+    LzPlt = 100,
+    LzRgb = 101,
+    GlzRgb = 102,
+    FromCache = 103,
+    Surface = 104,
+    Jpeg = 105,
+    FromCacheLossless = 106,
+    ZlibGlzRgb = 107,
+    JpegAlpha = 108,
+    Lz4 = 109,
+}
+
+/// Pixels as an encoder reads them: rows in memory order, copied out strip by strip, never as a reference
+/// into guest memory. `source` holds at least `stride * height` bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageView<'a> {
+    pub format: BitmapFormat,
+    pub width: u32,
+    pub height: u32,
+    pub stride: u32,
+    /// Whether the first row in memory is the top one.
+    pub top_down: bool,
+    pub source: &'a dyn ByteSource,
+}
+
+impl ImageView<'_> {
+    /// Bytes of a row without padding.
+    #[must_use]
+    pub fn row_bytes(&self) -> usize {
+        usize::try_from(self.format.min_stride(self.width)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether rows have no padding.
+    #[must_use]
+    pub fn is_packed(&self) -> bool {
+        u64::from(self.stride) == self.format.min_stride(self.width)
+    }
+
+    /// Copies the first `dst.len()` bytes of memory row `row` (0 = first in memory).
+    pub fn read_memory_row(&self, row: u32, dst: &mut [u8]) {
+        self.source.read_at(row as usize * self.stride as usize, dst);
+    }
+
+    /// Copies the first `dst.len()` bytes of picture row `row` (0 = top).
+    pub fn read_row(&self, row: u32, dst: &mut [u8]) {
+        let memory_row = if self.top_down { row } else { self.height.saturating_sub(1).saturating_sub(row) };
+        self.read_memory_row(memory_row, dst);
+    }
+}

@@ -1,0 +1,14 @@
+//! The core of libspice-server: everything between a QXL device and the clients' sockets.
+//!
+//! No raw pointer, no C type and no unsafe code here; the host is reached through the traits of
+//! [`host`], guest memory through those of [`guest`]. `ARCHITECTURE.md` has the map.
+#![forbid(unsafe_code)]
+
+pub mod canvas;
+pub mod codec;
+pub mod draw;
+pub mod geometry;
+pub mod guest;
+pub mod host;
+pub mod image;
+pub mod limits;

@@ -1,0 +1,41 @@
+//! Every hard limit: its value, and the attack or mistake that it stops.
+
+/// Largest single data object that a guest may name (bytes): sizes stay below 2^31 so that sums in 64 bits
+/// cannot wrap.
+pub const MAX_GUEST_OBJECT: u64 = 0x7fff_ffff;
+
+/// Hops in a guest's chunk list: a cyclic list would otherwise be walked for ever. Drivers use a few thousand.
+pub const MAX_CHUNK_HOPS: usize = 65_536;
+
+/// Rectangles of one clip list: bounds the region algebra that a single command can cost.
+pub const MAX_CLIP_RECTS: u32 = 65_536;
+
+/// Points of one path: Bezier flattening and dashing multiply CPU time per point.
+pub const MAX_PATH_POINTS: usize = 1_000_000;
+
+/// Absolute value of a path coordinate (28.4 fixed point): keeps line arithmetic inside 64 bits.
+pub const MAX_PATH_COORDINATE: i32 = 1 << 27;
+
+/// Bytes of padding allowed at the end of a bitmap row: stops images that are nearly all padding.
+pub const MAX_STRIDE_PADDING: u64 = 64 * 1024;
+
+/// Colours of a palette: indexes have at most 8 bits.
+pub const MAX_PALETTE_ENTRIES: usize = 256;
+
+/// Text of a QXL_CMD_MESSAGE (bytes): the terminating NUL is searched for in guest memory.
+pub const MAX_GUEST_MESSAGE: usize = 100_000;
+
+/// Side of a cursor (pixels): QEMU itself accepts 512.
+pub const MAX_CURSOR_SIDE: u16 = 1024;
+
+/// Surfaces per device, whatever the device announces: ids index tables at server and client.
+pub const MAX_SURFACES: u32 = 1024;
+
+/// Drawables held per device before the oldest is rendered: bounds guest memory that waits for release.
+pub const MAX_DRAWABLES: usize = 1000;
+
+/// Pixels of a GLZ window (display.md 6.2): the reference decoder's limit.
+pub const MAX_GLZ_WINDOW_PIXELS: u32 = 1 << 25;
+
+/// Width and height of images that are decoded on the server: beyond it pixman and canvas arithmetic end.
+pub const MAX_DECODED_SIDE: u32 = 32_767;
