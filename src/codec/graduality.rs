@@ -1,0 +1,1 @@
+//! Photo detection (codecs.md 9.5).

@@ -1,0 +1,1 @@
+//! LZ4 (codecs.md 7).

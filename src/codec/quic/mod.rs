@@ -1,0 +1,1 @@
+//! QUIC (codecs.md 2).
