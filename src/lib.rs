@@ -12,3 +12,4 @@ pub mod guest;
 pub mod host;
 pub mod image;
 pub mod limits;
+pub mod log;

@@ -1,0 +1,151 @@
+//! The log of the library: short lines handed to one sink, which the C layer installs (GLib-like lines on
+//! stderr). Without a sink nothing is written.
+//!
+//! Use [`debug!`](crate::debug), [`info!`](crate::info) and [`warning!`](crate::warning), and
+//! [`warning_limited!`](crate::warning_limited) for whatever a guest or a client can trigger again and again.
+//! Never log passwords. No level ever ends the process.
+
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    Debug,
+    Info,
+    Warning,
+}
+
+/// Where lines go. Called from any thread.
+pub trait Sink: Send + Sync {
+    /// Whether lines of this level are wanted at all; text is not even formatted otherwise.
+    fn enabled(&self, level: Level) -> bool;
+    /// Writes one line; `file` and `line` say where it comes from.
+    fn write(&self, level: Level, file: &str, line: u32, text: fmt::Arguments<'_>);
+}
+
+static SINK: OnceLock<Box<dyn Sink>> = OnceLock::new();
+
+/// Installs the sink of the process; only the first call counts.
+pub fn set_sink(sink: Box<dyn Sink>) {
+    let _ = SINK.set(sink);
+}
+
+/// Whether a line of this level would be written.
+#[must_use]
+pub fn enabled(level: Level) -> bool {
+    SINK.get().is_some_and(|sink| sink.enabled(level))
+}
+
+/// Writes a line; used by the macros.
+pub fn emit(level: Level, file: &str, line: u32, text: fmt::Arguments<'_>) {
+    if let Some(sink) = SINK.get().filter(|sink| sink.enabled(level)) {
+        sink.write(level, file, line, text);
+    }
+}
+
+/// Lines that one place of the code may write per period: a guest can cause millions per second.
+const BURST: u32 = 10;
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// State of one rate-limited place of the code.
+#[derive(Debug, Default)]
+pub struct RateLimit(Mutex<Window>);
+
+#[derive(Debug, Default)]
+struct Window {
+    start: Option<Instant>,
+    count: u32,
+    suppressed: u64,
+}
+
+impl RateLimit {
+    /// A limit that has not been used yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Mutex::new(Window { start: None, count: 0, suppressed: 0 }))
+    }
+
+    /// `Some(n)` if a line may be written now, `n` lines having been left out before it.
+    pub fn admit(&self, now: Instant) -> Option<u64> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.start.is_none_or(|start| now.saturating_duration_since(start) >= PERIOD) {
+            window.start = Some(now);
+            window.count = 0;
+        }
+        if window.count >= BURST {
+            window.suppressed = window.suppressed.saturating_add(1);
+            return None;
+        }
+        window.count += 1;
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}
+
+/// Writes a rate-limited warning; used by [`warning_limited!`](crate::warning_limited).
+pub fn emit_limited(limit: &RateLimit, file: &str, line: u32, text: fmt::Arguments<'_>) {
+    if !enabled(Level::Warning) {
+        return;
+    }
+    match limit.admit(Instant::now()) {
+        None => {}
+        Some(0) => emit(Level::Warning, file, line, text),
+        Some(n) => emit(Level::Warning, file, line, format_args!("{text} ({n} more like this were left out)")),
+    }
+}
+
+/// Logs for developers; shown when `G_MESSAGES_DEBUG` names `Spice` or `all`.
+#[macro_export]
+macro_rules! debug {
+    ($($arg:tt)*) => {
+        $crate::log::emit($crate::log::Level::Debug, file!(), line!(), format_args!($($arg)*))
+    };
+}
+
+/// Logs a normal event worth knowing; shown like [`debug!`].
+#[macro_export]
+macro_rules! info {
+    ($($arg:tt)*) => {
+        $crate::log::emit($crate::log::Level::Info, file!(), line!(), format_args!($($arg)*))
+    };
+}
+
+/// Logs a fault that the host's administrator should see.
+#[macro_export]
+macro_rules! warning {
+    ($($arg:tt)*) => {
+        $crate::log::emit($crate::log::Level::Warning, file!(), line!(), format_args!($($arg)*))
+    };
+}
+
+/// Like [`warning!`], at most a few lines per place of the code and period.
+#[macro_export]
+macro_rules! warning_limited {
+    ($($arg:tt)*) => {{
+        static LIMIT: $crate::log::RateLimit = $crate::log::RateLimit::new();
+        $crate::log::emit_limited(&LIMIT, file!(), line!(), format_args!($($arg)*))
+    }};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_cut_and_counted() {
+        let limit = RateLimit::new();
+        let start = Instant::now();
+        let written = (0..100).filter(|_| limit.admit(start).is_some()).count();
+        assert_eq!(written, 10);
+        assert_eq!(limit.admit(start + PERIOD), Some(90));
+        assert_eq!(limit.admit(start + PERIOD), Some(0));
+    }
+
+    #[test]
+    fn without_a_sink_nothing_happens() {
+        crate::warning!("no {}", "sink");
+        crate::warning_limited!("no {}", "sink");
+        assert!(!enabled(Level::Warning));
+    }
+}
