@@ -91,7 +91,9 @@ pub fn emit_limited(limit: &RateLimit, file: &str, line: u32, text: fmt::Argumen
     match limit.admit(Instant::now()) {
         None => {}
         Some(0) => emit(Level::Warning, file, line, text),
-        Some(n) => emit(Level::Warning, file, line, format_args!("{text} ({n} more like this were left out)")),
+        Some(n) => {
+            emit(Level::Warning, file, line, format_args!("{text} ({n} more like this were left out)"))
+        }
     }
 }
 
