@@ -39,3 +39,7 @@ pub const MAX_GLZ_WINDOW_PIXELS: u32 = 1 << 25;
 
 /// Width and height of images that are decoded on the server: beyond it pixman and canvas arithmetic end.
 pub const MAX_DECODED_SIDE: u32 = 32_767;
+
+/// Pixels of an image that is decoded on the server: runs let a few bytes stand for a whole row, so the
+/// stream's length does not bound what is allocated.
+pub const MAX_DECODED_PIXELS: u64 = 1 << 26;

@@ -1,0 +1,124 @@
+//! The fixed tables of the format (codecs.md 2.5 to 2.7).
+
+/// Longest code in bits.
+const CODE_LIMIT: u32 = 26;
+/// Highest value of the adaptation step; the mask on wait times is `2^step - 1`.
+pub(super) const LAST_STEP: usize = 6;
+/// Pixels that each adaptation step but the last one takes.
+pub(super) const STEP_PIXELS: u32 = 2048;
+
+/// Counter value above which a bucket's counters are halved, per adaptation step.
+pub(super) const TRIGGERS: [u32; LAST_STEP + 1] = [110, 550, 900, 800, 550, 400, 350];
+
+/// Run coder: log2 of the run length that a one bit stands for, per state.
+pub(super) const RUN_SHIFTS: [u8; 32] =
+    [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// Pseudo-random pixels to wait between model updates, before masking.
+#[rustfmt::skip]
+pub(super) const WAITS: [u8; 256] = [
+     2, 23, 19, 21,  7, 18, 40, 14, 12, 32, 47, 44, 36,  6, 18, 11,  4, 19, 42, 29, 16, 63, 57, 51, 16,  3,  5, 14, 15, 30, 20,  9,
+    36, 45,  3, 57, 61,  0,  8,  5, 41, 14, 43, 27, 43, 59, 31, 35, 39, 60, 42, 38, 13, 54, 62,  1, 26,  3, 11, 61, 52, 34,  7, 48,
+     4, 59, 22, 12, 22,  8, 50,  4, 10,  6, 44,  8, 11, 46, 31, 51, 53, 17,  1, 43, 46, 60, 36, 54, 10, 27, 39, 44, 22, 41, 23,  2,
+    44,  0, 40, 53, 40, 48, 16, 43, 32, 28, 33, 12, 20,  2, 56, 62, 55, 58, 18, 20, 13, 55, 38, 29, 57, 19, 49, 33, 47, 63, 59,  0,
+    35, 61, 19, 25, 46, 38, 60,  4, 35,  1, 26, 40, 28, 10,  5, 14, 25, 18, 48, 49, 20, 59, 62, 34, 46,  7, 33, 52, 34, 58,  9, 29,
+     8, 55, 62, 60, 37, 36, 37, 50,  6,  3, 10, 28, 48, 24, 26, 61, 57, 30, 11, 54,  2,  6, 50, 47,  7, 17, 35, 53, 32, 12, 23, 17,
+     5, 21, 49, 55, 51, 45, 52, 27, 39, 25, 39, 63, 22, 24, 42, 52, 56, 38, 41, 41, 56, 32, 13, 24, 26, 51, 27, 56, 58, 37, 24, 42,
+    15, 28, 17, 30, 31, 15, 16, 23, 25, 54, 33, 34,  1, 29, 31, 50, 53, 21, 49, 15, 47,  9,  0, 58, 37, 45, 30, 13,  9, 45, 63, 21,
+];
+
+/// One code of a family: where Golomb form ends and how the escape continues.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CodeShape {
+    /// Zero bits that announce an escape, P(l).
+    pub(super) prefix: u32,
+    /// First symbol that is escaped, G(l).
+    pub(super) first_escaped: u32,
+    /// Bits after the prefix of an escape, S(l).
+    pub(super) suffix: u32,
+}
+
+/// The codes for channels of one depth.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// `codes[l][symbol]`: code << 5 | length.
+    pub(super) codes: [[u32; 256]; 8],
+    /// `lengths[symbol][l]` in bits; 0 for codes that the depth does not have.
+    pub(super) lengths: [[u32; 8]; 256],
+    /// Per code.
+    pub(super) shapes: [CodeShape; 8],
+}
+
+impl Family {
+    const fn new(bits: u32) -> Self {
+        let mut shapes = [CodeShape { prefix: 0, first_escaped: 0, suffix: 0 }; 8];
+        let mut codes = [[0; 256]; 8];
+        let mut lengths = [[0; 8]; 256];
+        let mut l = 0;
+        while l < bits {
+            let full = (1 << (bits - l)) - 1;
+            let prefix = if full < CODE_LIMIT - bits { full } else { CODE_LIMIT - bits };
+            let first_escaped = prefix << l;
+            let left: u32 = (1 << bits) - first_escaped;
+            let suffix = left.next_power_of_two().trailing_zeros();
+            shapes[l as usize] = CodeShape { prefix, first_escaped, suffix };
+            let mut symbol = 0;
+            while symbol < 256 {
+                let (code, length) = if symbol < first_escaped {
+                    ((1 << l) | (symbol & ((1 << l) - 1)), (symbol >> l) + 1 + l)
+                } else {
+                    (symbol - first_escaped, prefix + suffix)
+                };
+                codes[l as usize][symbol as usize] = (code << 5) | length;
+                lengths[symbol as usize][l as usize] = length;
+                symbol += 1;
+            }
+            l += 1;
+        }
+        Self { codes, lengths, shapes }
+    }
+}
+
+static EIGHT_BITS: Family = Family::new(8);
+static FIVE_BITS: Family = Family::new(5);
+
+/// The codes for channels of `BITS` bits (5 or 8).
+pub(super) fn family<const BITS: usize>() -> &'static Family {
+    if BITS == 8 { &EIGHT_BITS } else { &FIVE_BITS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_those_of_the_format() {
+        let facts = |f: &Family, bits: usize| -> Vec<(u32, u32, u32)> {
+            f.shapes[..bits].iter().map(|s| (s.prefix, s.first_escaped, s.suffix)).collect()
+        };
+        assert_eq!(
+            facts(&EIGHT_BITS, 8),
+            [
+                (18, 18, 8),
+                (18, 36, 8),
+                (18, 72, 8),
+                (18, 144, 7),
+                (15, 240, 4),
+                (7, 224, 5),
+                (3, 192, 6),
+                (1, 128, 7)
+            ]
+        );
+        assert_eq!(facts(&FIVE_BITS, 5), [(21, 21, 4), (15, 30, 1), (7, 28, 2), (3, 24, 3), (1, 16, 4)]);
+    }
+
+    #[test]
+    fn every_code_fits_its_length_and_the_limit() {
+        for (family, bits) in [(&EIGHT_BITS, 8), (&FIVE_BITS, 5)] {
+            for code in family.codes[..bits].iter().flat_map(|c| &c[..1 << bits]) {
+                assert!(code & 31 <= CODE_LIMIT);
+                assert!(code >> 5 < 1 << (code & 31));
+            }
+        }
+    }
+}
