@@ -13,3 +13,5 @@ pub mod host;
 pub mod image;
 pub mod limits;
 pub mod log;
+pub mod net;
+pub mod protocol;

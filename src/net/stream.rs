@@ -1,0 +1,427 @@
+//! The framed stream of one linked and authenticated channel (wire.md 2).
+//!
+//! Sending: [`ChannelStream::send`] only queues; [`ChannelStream::flush`] writes with gather writes until all is out
+//! or the socket is full. The queue has no limit of its own: the caller looks at [`ChannelStream::has_pending`] or
+//! [`ChannelStream::pending_bytes`] before it makes another message, which is what keeps a client that stops reading
+//! from costing memory.
+//!
+//! Receiving: [`ChannelStream::receive`] gives one message per call, to be called until it says `None` (transports
+//! may hold decrypted bytes that no poll reports). Body memory grows as bytes arrive, never ahead of them by more
+//! than one read, and never beyond the bound of the message's type.
+
+use crate::protocol::body::{Message, Segment};
+use crate::protocol::common::server::LIST;
+use crate::protocol::writer::{Put, count32};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use thiserror::Error;
+
+/// The bytes under a channel: a plain socket, or TLS, SASL or WebSocket over one. Non-blocking: reads and writes
+/// that cannot go on fail with `WouldBlock`.
+pub trait Transport: Read + Write + AsFd + Send {
+    /// The descriptor to poll.
+    fn raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+
+    /// Whether this is a plain unix socket: no pings, uncompressed images, descriptor passing.
+    fn is_unix(&self) -> bool {
+        false
+    }
+
+    /// Switches Nagle's algorithm off or on where there is one.
+    fn set_nodelay(&self, _nodelay: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Sends one byte with a descriptor (or none) beside the stream (wire.md 5.10). Only plain unix sockets can.
+    fn send_fd(&mut self, _byte: u8, _fd: Option<RawFd>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Bytes that wait in the kernel for the peer, if that can be known.
+    fn kernel_queue(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Why a stream ended.
+#[derive(Debug, Error)]
+pub enum StreamError {
+    #[error("closed by the client")]
+    Closed,
+    #[error("message type {msg_type} with {size} bytes, at most {limit} are allowed")]
+    TooLong { msg_type: u16, size: u32, limit: usize },
+    #[error("message type {0} is not known on this channel")]
+    UnknownType(u16),
+    #[error("a message of ours is longer than the protocol can say")]
+    OwnMessageTooLong,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A message of the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    pub msg_type: u16,
+    pub body: Vec<u8>,
+}
+
+/// A message to the client, with messages to be handled just before it (wire.md 2.2): with full headers they travel
+/// inside it, with mini headers ahead of it.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub message: Message,
+    /// In handling order, WAIT_FOR_CHANNELS first.
+    pub sub_messages: Vec<Message>,
+}
+
+impl From<Message> for Outgoing {
+    fn from(message: Message) -> Self {
+        Self { message, sub_messages: Vec::new() }
+    }
+}
+
+/// What a flush left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// All queued bytes are with the kernel.
+    Drained,
+    /// The socket is full: wait until it is writable.
+    Blocked,
+}
+
+const MINI_HEADER_SIZE: usize = 6;
+const FULL_HEADER_SIZE: usize = 18;
+/// Buffers of one gather write; the kernel allows 1024.
+const GATHER: usize = 64;
+/// Growth of a body buffer per read.
+const READ_STEP: usize = 64 * 1024;
+
+struct BodyInProgress {
+    msg_type: u16,
+    size: usize,
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+/// See the module.
+pub struct ChannelStream {
+    transport: Box<dyn Transport>,
+    mini_header: bool,
+    /// Serial of the last message sent.
+    serial: u64,
+    pending: VecDeque<Segment>,
+    /// Bytes of the first pending segment that are out already.
+    front_sent: usize,
+    pending_bytes: usize,
+    own_message_too_long: bool,
+    header: [u8; FULL_HEADER_SIZE],
+    header_filled: usize,
+    body: Option<BodyInProgress>,
+    bytes_received: u64,
+    bytes_sent: u64,
+}
+
+impl std::fmt::Debug for ChannelStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChannelStream")
+            .field("fd", &self.raw_fd())
+            .field("mini_header", &self.mini_header)
+            .field("serial", &self.serial)
+            .field("pending_bytes", &self.pending_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ChannelStream {
+    /// A stream at the start of the message stage.
+    #[must_use]
+    pub fn new(transport: Box<dyn Transport>, mini_header: bool) -> Self {
+        Self {
+            transport,
+            mini_header,
+            serial: 0,
+            pending: VecDeque::new(),
+            front_sent: 0,
+            pending_bytes: 0,
+            own_message_too_long: false,
+            header: [0; FULL_HEADER_SIZE],
+            header_filled: 0,
+            body: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+        }
+    }
+
+    /// The descriptor to poll.
+    #[must_use]
+    pub fn raw_fd(&self) -> RawFd {
+        self.transport.raw_fd()
+    }
+
+    /// Whether the client sits on a plain unix socket.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        self.transport.is_unix()
+    }
+
+    /// Whether both sides use the mini header.
+    #[must_use]
+    pub fn mini_header(&self) -> bool {
+        self.mini_header
+    }
+
+    /// Serial of the last message sent, 0 before any. Sub-messages with full headers do not count.
+    #[must_use]
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Continues another stream's count (target of a seamless migration): the next message has `last` + 1.
+    pub fn set_serial(&mut self, last: u64) {
+        self.serial = last;
+    }
+
+    /// The serial that the carrier of the next [`Self::send`] gets.
+    #[must_use]
+    pub fn next_serial(&self, with_sub_messages: bool) -> u64 {
+        self.serial.wrapping_add(if with_sub_messages && self.mini_header { 2 } else { 1 })
+    }
+
+    /// Whether queued bytes are not with the kernel yet.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.pending_bytes > 0
+    }
+
+    /// Number of queued bytes that are not with the kernel yet.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Bytes received since the start, for liveness.
+    #[must_use]
+    pub fn bytes_received(&self) -> u64 {
+        self.bytes_received
+    }
+
+    /// Bytes given to the kernel since the start, for liveness.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
+    }
+
+    /// Switches Nagle's algorithm off or on; errors do not matter.
+    pub fn set_nodelay(&self, nodelay: bool) {
+        let _ = self.transport.set_nodelay(nodelay);
+    }
+
+    /// Bytes that wait in the kernel for the client, if that can be known.
+    #[must_use]
+    pub fn kernel_queue(&self) -> Option<usize> {
+        self.transport.kernel_queue()
+    }
+
+    /// Sends the byte and descriptor that follow GL_SCANOUT_UNIX. Only right after a drained flush.
+    pub fn send_fd(&mut self, fd: Option<RawFd>) -> Result<(), StreamError> {
+        Ok(self.transport.send_fd(b'@', fd)?)
+    }
+
+    /// Queues a message and returns its serial. Nothing is written before [`Self::flush`].
+    pub fn send(&mut self, outgoing: impl Into<Outgoing>) -> u64 {
+        let Outgoing { mut message, sub_messages } = outgoing.into();
+        if sub_messages.is_empty() {
+            return self.queue(message, 0);
+        }
+        if self.mini_header {
+            let mut sub_messages = sub_messages;
+            let ahead = match sub_messages.pop() {
+                Some(only) if sub_messages.is_empty() => only,
+                last => {
+                    sub_messages.extend(last);
+                    Message::new(LIST, sub_message_list(&sub_messages, 0, true))
+                }
+            };
+            self.queue(ahead, 0);
+            return self.queue(message, 0);
+        }
+        let base = message.body.len();
+        let tail = sub_message_list(&sub_messages, base, false);
+        let list_offset = (base + tail.len()).saturating_sub(2 + 4 * sub_messages.len());
+        message.body.push(tail);
+        self.queue(message, count32(list_offset))
+    }
+
+    fn queue(&mut self, message: Message, sub_list: u32) -> u64 {
+        self.serial = self.serial.wrapping_add(1);
+        let size = u32::try_from(message.body.len()).unwrap_or_else(|_| {
+            self.own_message_too_long = true;
+            u32::MAX
+        });
+        let mut header = Vec::with_capacity(FULL_HEADER_SIZE);
+        if self.mini_header {
+            header.u16(message.msg_type).u32(size);
+        } else {
+            header.u64(self.serial).u16(message.msg_type).u32(size).u32(sub_list);
+        }
+        // A short body goes into the header's buffer, so that most messages are one segment.
+        let mut segments = message.body.into_segments().into_iter();
+        let mut first = segments.next();
+        if let Some(segment) = first.take_if(|s| s.len() <= 256) {
+            header.put(segment.as_slice());
+        }
+        for segment in std::iter::once(Segment::Owned(header)).chain(first).chain(segments) {
+            self.pending_bytes = self.pending_bytes.saturating_add(segment.len());
+            self.pending.push_back(segment);
+        }
+        self.serial
+    }
+
+    /// Writes what is queued until all is out or the socket is full.
+    pub fn flush(&mut self) -> Result<Flush, StreamError> {
+        if self.own_message_too_long {
+            return Err(StreamError::OwnMessageTooLong);
+        }
+        while self.pending_bytes > 0 {
+            let mut slices = Vec::with_capacity(self.pending.len().min(GATHER));
+            for (i, segment) in self.pending.iter().take(GATHER).enumerate() {
+                let skip = if i == 0 { self.front_sent } else { 0 };
+                slices.push(IoSlice::new(segment.as_slice().get(skip..).unwrap_or_default()));
+            }
+            match self.transport.write_vectored(&slices) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(n) => self.consume(n),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flush::Blocked),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        // Layered transports may hold bytes of their own.
+        match self.transport.flush() {
+            Ok(()) => Ok(Flush::Drained),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Flush::Blocked),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn consume(&mut self, written: usize) {
+        self.bytes_sent = self.bytes_sent.wrapping_add(written as u64);
+        self.pending_bytes = self.pending_bytes.saturating_sub(written);
+        let mut left = written;
+        while let Some(front) = self.pending.front() {
+            let rest = front.len().saturating_sub(self.front_sent);
+            if left < rest {
+                self.front_sent += left;
+                return;
+            }
+            left -= rest;
+            self.front_sent = 0;
+            self.pending.pop_front();
+        }
+    }
+
+    /// The next message of the client; `None`: no complete message is there now. `max_body` gives the bound for the
+    /// body of a message type, `None` for types that the channel does not have. After an error the stream is dead.
+    pub fn receive(
+        &mut self,
+        max_body: &dyn Fn(u16) -> Option<usize>,
+    ) -> Result<Option<Incoming>, StreamError> {
+        loop {
+            if self.body.is_none() && !self.receive_header(max_body)? {
+                return Ok(None);
+            }
+            let Some(body) = &mut self.body else { continue };
+            while body.filled < body.size {
+                if body.filled == body.bytes.len() {
+                    let step = body.filled.max(READ_STEP).min(body.size - body.filled);
+                    body.bytes.resize(body.filled + step, 0);
+                }
+                match read_some(&mut *self.transport, &mut body.bytes[body.filled..])? {
+                    0 => return Ok(None),
+                    n => {
+                        body.filled += n;
+                        self.bytes_received = self.bytes_received.wrapping_add(n as u64);
+                    }
+                }
+            }
+            if let Some(done) = self.body.take() {
+                self.header_filled = 0;
+                return Ok(Some(Incoming { msg_type: done.msg_type, body: done.bytes }));
+            }
+        }
+    }
+
+    /// Reads on at the header; whether it is complete and its body was begun.
+    fn receive_header(&mut self, max_body: &dyn Fn(u16) -> Option<usize>) -> Result<bool, StreamError> {
+        let header_size = if self.mini_header { MINI_HEADER_SIZE } else { FULL_HEADER_SIZE };
+        while self.header_filled < header_size {
+            match read_some(&mut *self.transport, &mut self.header[self.header_filled..header_size])? {
+                0 => return Ok(false),
+                n => {
+                    self.header_filled += n;
+                    self.bytes_received = self.bytes_received.wrapping_add(n as u64);
+                }
+            }
+        }
+        // The serial and the sub-message list of client messages are ignored (wire.md 2.1).
+        let at = if self.mini_header { 0 } else { 8 };
+        let h = &self.header;
+        let msg_type = u16::from_le_bytes([h[at], h[at + 1]]);
+        let size = u32::from_le_bytes([h[at + 2], h[at + 3], h[at + 4], h[at + 5]]);
+        let limit = max_body(msg_type).ok_or(StreamError::UnknownType(msg_type))?;
+        let bounded = usize::try_from(size).ok().filter(|&s| s <= limit);
+        let size = bounded.ok_or(StreamError::TooLong { msg_type, size, limit })?;
+        self.body = Some(BodyInProgress { msg_type, size, bytes: Vec::new(), filled: 0 });
+        Ok(true)
+    }
+}
+
+/// Reads once; 0: would block. End of file is an error.
+fn read_some(transport: &mut dyn Transport, buf: &mut [u8]) -> Result<usize, StreamError> {
+    loop {
+        match transport.read(buf) {
+            Ok(0) => return Err(StreamError::Closed),
+            Ok(n) => return Ok(n),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(StreamError::Closed),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Sub-messages and their list: the list first in a LIST message, last behind a carrier. The sub-messages stand in
+/// reverse of handling order, as in the reference.
+fn sub_message_list(subs: &[Message], base: usize, list_first: bool) -> Vec<u8> {
+    let list_size = 2 + 4 * subs.len();
+    let mut at = base + if list_first { list_size } else { 0 };
+    let mut bytes = Vec::new();
+    let mut offsets = Vec::new();
+    for sub in subs.iter().rev() {
+        offsets.push(count32(at));
+        bytes.u16(sub.msg_type).u32(count32(sub.body.len()));
+        for segment in sub.body.segments() {
+            bytes.put(segment.as_slice());
+        }
+        at += 6 + sub.body.len();
+    }
+    let mut list = Vec::new();
+    list.u16(u16::try_from(subs.len()).unwrap_or(u16::MAX));
+    for &offset in offsets.iter().rev() {
+        list.u32(offset);
+    }
+    if list_first {
+        list.extend(bytes);
+        list
+    } else {
+        bytes.extend(list);
+        bytes
+    }
+}
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

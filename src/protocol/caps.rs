@@ -1,0 +1,127 @@
+//! Capability sets: bits in words, as link messages carry them (wire.md 1.3, 5.1).
+
+/// A set of capability bits. Bits beyond the words are 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caps(Vec<u32>);
+
+impl Caps {
+    /// A set from words as received.
+    #[must_use]
+    pub fn from_words(words: Vec<u32>) -> Self {
+        Self(words)
+    }
+
+    /// A set with these bits.
+    #[must_use]
+    pub fn from_bits(bits: &[u32]) -> Self {
+        let mut caps = Self::default();
+        for &bit in bits {
+            caps.set(bit);
+        }
+        caps
+    }
+
+    /// The words, lowest bits first.
+    #[must_use]
+    pub fn words(&self) -> &[u32] {
+        &self.0
+    }
+
+    /// Whether bit `bit` is in the set.
+    #[must_use]
+    pub fn has(&self, bit: u32) -> bool {
+        self.0.get((bit / 32) as usize).is_some_and(|word| word >> (bit % 32) & 1 == 1)
+    }
+
+    /// Adds a bit (of ours: the words grow to hold it).
+    pub fn set(&mut self, bit: u32) {
+        let word = (bit / 32) as usize;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (bit % 32);
+    }
+
+    /// Removes a bit; the number of words stays.
+    pub fn clear(&mut self, bit: u32) {
+        if let Some(word) = self.0.get_mut((bit / 32) as usize) {
+            *word &= !(1 << (bit % 32));
+        }
+    }
+}
+
+/// Capabilities common to all channels.
+pub mod common {
+    pub const AUTH_SELECTION: u32 = 0;
+    pub const AUTH_SPICE: u32 = 1;
+    pub const AUTH_SASL: u32 = 2;
+    pub const MINI_HEADER: u32 = 3;
+}
+
+/// Main channel capabilities.
+pub mod main {
+    pub const SEMI_SEAMLESS_MIGRATE: u32 = 0;
+    pub const NAME_AND_UUID: u32 = 1;
+    pub const AGENT_CONNECTED_TOKENS: u32 = 2;
+    pub const SEAMLESS_MIGRATE: u32 = 3;
+}
+
+/// Display channel capabilities.
+pub mod display {
+    pub const SIZED_STREAM: u32 = 0;
+    pub const MONITORS_CONFIG: u32 = 1;
+    pub const COMPOSITE: u32 = 2;
+    pub const A8_SURFACE: u32 = 3;
+    pub const STREAM_REPORT: u32 = 4;
+    pub const LZ4_COMPRESSION: u32 = 5;
+    pub const PREF_COMPRESSION: u32 = 6;
+    pub const GL_SCANOUT: u32 = 7;
+    pub const MULTI_CODEC: u32 = 8;
+    pub const CODEC_MJPEG: u32 = 9;
+    pub const CODEC_VP8: u32 = 10;
+    pub const CODEC_H264: u32 = 11;
+    pub const PREF_VIDEO_CODEC_TYPE: u32 = 12;
+    pub const CODEC_VP9: u32 = 13;
+    pub const CODEC_H265: u32 = 14;
+}
+
+/// Inputs channel capabilities.
+pub mod inputs {
+    pub const KEY_SCANCODE: u32 = 0;
+}
+
+/// Playback channel capabilities.
+pub mod playback {
+    pub const CELT: u32 = 0;
+    pub const VOLUME: u32 = 1;
+    pub const LATENCY: u32 = 2;
+    pub const OPUS: u32 = 3;
+}
+
+/// Record channel capabilities.
+pub mod record {
+    pub const CELT: u32 = 0;
+    pub const VOLUME: u32 = 1;
+    pub const OPUS: u32 = 2;
+}
+
+/// Capabilities of usbredir, port and webdav channels.
+pub mod spicevmc {
+    pub const DATA_COMPRESS_LZ4: u32 = 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_beyond_the_words_are_absent() {
+        let mut caps = Caps::from_bits(&[common::AUTH_SELECTION, common::AUTH_SPICE, common::MINI_HEADER]);
+        assert_eq!(caps.words(), [0x0b]);
+        assert!(!caps.has(32) && !caps.has(u32::MAX) && caps.has(3));
+        caps.clear(3);
+        caps.clear(999);
+        assert_eq!(caps.words(), [3]);
+        assert!(!Caps::default().has(0));
+    }
+}
