@@ -122,8 +122,10 @@ impl Encoder {
 struct Rows {
     row: Vec<u32>,
     above: Vec<u32>,
+    /// Folded residuals of the row, where they are not in long runs.
+    symbols: Vec<u32>,
     /// Residuals as last coded at each column: pixels in runs keep the older ones (codecs.md 2.4).
-    residuals: Vec<u32>,
+    coded: Vec<u32>,
     /// Pixels of the row that equal their left neighbour.
     flat: Vec<u64>,
     flat_above: Vec<u64>,
@@ -134,8 +136,9 @@ impl Rows {
     fn reset(&mut self, width: usize) {
         self.row.resize(width, 0);
         self.above.resize(width, 0);
-        self.residuals.clear();
-        self.residuals.resize(width, 0);
+        self.symbols.resize(width, 0);
+        self.coded.clear();
+        self.coded.resize(width, 0);
         for mask in [&mut self.flat, &mut self.flat_above, &mut self.candidates] {
             mask.resize(mask_words(width), 0);
         }
@@ -166,19 +169,23 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
     ) -> (u64, u32) {
         let rows = &mut *self.rows;
         equals_left(&rows.row, &mut rows.flat);
-        if !top {
+        if top {
+            residuals::<BITS, true>(&rows.row, &rows.above, |_| false, &mut rows.symbols);
+        } else {
             run_candidates(&rows.flat, &rows.flat_above, &mut rows.candidates);
+            let in_runs = |block: usize| rows.flat[block] & rows.candidates[block] == u64::MAX;
+            residuals::<BITS, false>(&rows.row, &rows.above, in_runs, &mut rows.symbols);
         }
         let mut writer = BitWriter::new(words, pending);
         let width = rows.row.len();
         let mut start = 0;
         while start < width {
             let len = self.coder.segment(width - start);
-            if top {
-                self.encode_span(true, start, start + len, &mut writer);
+            writer = if top {
+                self.encode_segment::<true>(start, start + len, writer)
             } else {
-                self.encode_segment(start, start + len, &mut writer);
-            }
+                self.encode_segment::<false>(start, start + len, writer)
+            };
             self.coder.end_segment(len);
             start += len;
         }
@@ -190,54 +197,65 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
         pending
     }
 
-    /// Codes a segment of a row that is not the top one: runs, and stretches between them.
-    fn encode_segment(&mut self, start: usize, end: usize, writer: &mut BitWriter<'_>) {
+    /// Codes a segment of a row: runs (unless it is the top row), and the stretches between them. The writer
+    /// is passed by value to be kept in registers.
+    #[inline(always)]
+    fn encode_segment<'w, const TOP: bool>(
+        &mut self,
+        start: usize,
+        end: usize,
+        mut writer: BitWriter<'w>,
+    ) -> BitWriter<'w> {
+        let Self { coder, models, rows } = self;
+        let Rows { symbols, coded, flat, candidates, .. } = &mut **rows;
+        let (symbols, coded) = (&symbols[..end], &mut coded[..end]);
+        let mut wait = coder.wait;
         let mut at = start;
         // A run is not tested for where an empty one has just been coded.
         let mut test_from = start;
         while at < end {
-            let run = next_set(&self.rows.candidates, test_from, end);
-            self.encode_span(false, at, run, writer);
-            if run == end {
-                break;
+            let run = if TOP { end } else { next_set(candidates, test_from, end) };
+            if at < run {
+                let mut context = coded[at.saturating_sub(1)];
+                for (symbols, coded) in symbols[at..run].iter().zip(&mut coded[at..run]) {
+                    put_pixel(models, context, *symbols, &mut writer);
+                    if wait > 0 {
+                        wait -= 1;
+                    } else {
+                        learn(models, context, *symbols, coder);
+                        wait = coder.wait;
+                    }
+                    *coded = *symbols;
+                    context = *symbols;
+                }
+                if run == end {
+                    break;
+                }
             }
-            at = next_clear(&self.rows.flat, run, end);
-            put_run(&mut self.coder, at - run, writer);
+            at = next_clear(flat, run, end);
+            put_run(coder, at - run, &mut writer);
             test_from = at + usize::from(at == run);
         }
+        coder.wait = wait;
+        writer
     }
+}
 
-    /// Codes the pixels `from..to` without runs.
-    #[inline]
-    fn encode_span(&mut self, top: bool, from: usize, to: usize, writer: &mut BitWriter<'_>) {
-        let rows = &mut *self.rows;
-        if from >= to {
-            return;
-        }
-        let mut context = rows.residuals[from.saturating_sub(1)];
-        let above = if top { None } else { Some(&rows.above[..]) };
-        residuals::<BITS>(&rows.row, above, from, to, &mut rows.residuals);
-        let mut rest = &rows.residuals[from..to];
-        loop {
-            let plain = rest.len().min(self.coder.wait as usize);
-            let (now, later) = rest.split_at(plain);
-            for symbols in now {
-                put_pixel(&self.models, context, *symbols, writer);
-                context = *symbols;
-            }
-            self.coder.wait -= plain as u32;
-            let [symbols, later @ ..] = later else { break };
-            put_pixel(&self.models, context, *symbols, writer);
-            let trigger = self.coder.trigger();
-            for (c, model) in self.models.iter_mut().enumerate() {
-                let shift = 8 * (CHANNELS - 1 - c);
-                model.update((context >> shift) as u8, (symbols >> shift) as u8, trigger);
-            }
-            self.coder.draw_wait();
-            context = *symbols;
-            rest = later;
-        }
+/// Updates the models by a pixel that was coded as `symbols` after `context`, and draws the time to the next
+/// update.
+#[inline(never)]
+fn learn<const CHANNELS: usize, const BITS: usize>(
+    models: &mut [Model<BITS>; CHANNELS],
+    context: u32,
+    symbols: u32,
+    coder: &mut Coder,
+) {
+    let trigger = coder.trigger();
+    for (c, model) in models.iter_mut().enumerate() {
+        let shift = 8 * (CHANNELS - 1 - c);
+        model.update((context >> shift) as u8, (symbols >> shift) as u8, trigger);
     }
+    coder.draw_wait();
 }
 
 /// Codes one pixel's folded residuals.
@@ -254,30 +272,32 @@ fn put_pixel<const CHANNELS: usize, const BITS: usize>(
     for (c, (model, entry)) in models.iter().zip(&mut entries).enumerate() {
         let shift = 8 * (CHANNELS - 1 - c);
         let symbol = usize::from((symbols >> shift) as u8);
-        *entry = codes[model.code((context >> shift) as u8)][symbol];
-        total += *entry & 31;
+        *entry = codes[model.table((context >> shift) as u8) | symbol];
+        total += *entry & 63;
     }
     if total <= 32 {
-        let code = entries.iter().fold(0u64, |code, e| (code << (e & 31)) | u64::from(e >> 5));
+        let code = entries.iter().fold(0u64, |code, e| (code << (e & 63)) | u64::from(e >> 6));
         writer.put(code, total);
     } else {
         for entry in entries {
-            writer.put(u64::from(entry >> 5), entry & 31);
+            writer.put(u64::from(entry >> 6), entry & 63);
         }
     }
 }
 
 /// Codes a run of `n` pixels (codecs.md 2.7).
-fn put_run(coder: &mut Coder, mut n: usize, writer: &mut BitWriter<'_>) {
-    let mut shift = coder.run_shift();
-    while n >> shift > 0 {
-        writer.put(1, 1);
-        n -= 1 << shift;
-        coder.run_grows();
-        shift = coder.run_shift();
+#[inline(always)]
+fn put_run(coder: &mut Coder, n: usize, writer: &mut BitWriter<'_>) {
+    let (ones, shift, rest) = coder.code_run(n);
+    let len = ones + 1 + shift;
+    if len <= 32 {
+        writer.put((((1u64 << ones) - 1) << (shift + 1)) | rest as u64, len);
+    } else {
+        for _ in 0..ones {
+            writer.put(1, 1);
+        }
+        writer.put(rest as u64, shift + 1);
     }
-    writer.put(n as u64, shift + 1);
-    coder.run_ends();
 }
 
 fn append(out: &mut Vec<u8>, words: &[u32]) {

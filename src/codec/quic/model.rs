@@ -1,53 +1,76 @@
 //! Adaptation (codecs.md 2.4, 2.6, 2.7): which code a context gets, when that is learnt, and the run coder.
 
-use super::tables::{Family, LAST_STEP, RUN_SHIFTS, STEP_PIXELS, TRIGGERS, WAITS, family};
+use super::tables::{
+    Family, LAST_STEP, RUN_ENDS, RUN_SHIFTS, RUN_STARTS, STEP_PIXELS, TRIGGERS, WAITS, family,
+};
 
 /// The contexts of one channel of `BITS` bits: as many buckets as bits, as many codes as bits.
 #[derive(Debug)]
 pub(super) struct Model<const BITS: usize> {
-    /// Bits that each code would have used so far, per bucket.
-    counters: [[u32; 8]; 8],
-    /// The best code of the bucket that each context value falls into.
-    best: [u8; 256],
+    /// Per bucket: bits that each code would have used so far, times 8, plus a tag of the code that makes the
+    /// largest of equally good codes the smallest number. Codes that do not exist have numbers out of reach.
+    counters: [[i32; 8]; 8],
+    /// 256 times the best code of the bucket that each context value falls into.
+    best: [u16; 256],
 }
 
-impl<const BITS: usize> Model<BITS> {
-    pub(super) fn new() -> Self {
-        Self { counters: [[0; 8]; 8], best: [Self::LAST as u8; 256] }
-    }
+/// Tags of the codes in their counters' low bits.
+const TAGS: [i32; 8] = [7, 6, 5, 4, 3, 2, 1, 0];
 
+impl<const BITS: usize> Model<BITS> {
     /// The highest code, and the highest bucket.
     const LAST: usize = BITS - 1;
+    /// Added to the counters of codes that do not exist.
+    const UNUSED: [i32; 8] = {
+        let mut unused = [0; 8];
+        let mut l = BITS;
+        while l < 8 {
+            unused[l] = 1 << 30;
+            l += 1;
+        }
+        unused
+    };
+
+    pub(super) fn new() -> Self {
+        Self { counters: [TAGS; 8], best: [Self::LAST as u16 * 256; 256] }
+    }
+
+    /// Where the codes for the next sample after a residual of `context` begin in the family's table.
+    #[inline(always)]
+    pub(super) fn table(&self, context: u8) -> usize {
+        usize::from(self.best[usize::from(context)] & 0x700)
+    }
 
     /// The code for the next sample after a residual of `context`.
     #[inline(always)]
     pub(super) fn code(&self, context: u8) -> usize {
-        usize::from(self.best[usize::from(context)] & 7)
+        self.table(context) >> 8
     }
 
     /// Learns from `symbol`, coded after a residual of `context`.
     #[inline]
     pub(super) fn update(&mut self, context: u8, symbol: u8, trigger: u32) {
         let family: &Family = family::<BITS>();
-        let bucket = ((u32::from(context) + 1).ilog2() as usize).min(Self::LAST);
-        let counters = &mut self.counters[bucket & 7];
-        // The code's number is part of the compared value: on a tie the largest one wins.
-        let mut least = u32::MAX;
+        let bucket = ((u32::from(context) + 1).ilog2() as usize).min(Self::LAST) & 7;
+        let counters = &mut self.counters[bucket];
         let lengths = &family.lengths[usize::from(symbol)];
-        for (l, (counter, length)) in counters.iter_mut().zip(lengths).take(BITS).enumerate() {
-            *counter += length;
-            least = least.min((*counter << 3) | (7 - l as u32));
+        let mut compared = [0; 8];
+        for l in 0..8 {
+            counters[l] += lengths[l];
+            compared[l] = counters[l] + Self::UNUSED[l];
         }
-        if least >> 3 > trigger {
-            for counter in counters {
-                *counter >>= 1;
+        let [a, b, c, d, e, f, g, h] = compared;
+        let least = a.min(e).min(b.min(f)).min(c.min(g).min(d.min(h)));
+        if (least >> 3) as u32 > trigger {
+            for (counter, tag) in counters.iter_mut().zip(TAGS) {
+                *counter = ((*counter >> 1) & !7) | tag;
             }
         }
-        let best = 7 - (least & 7) as u8;
+        let best = (7 - (least & 7) as u16) << 8;
         let first = (1usize << bucket) - 1;
-        if self.best[first & 255] != best {
-            let end = if bucket == Self::LAST { 256 } else { (2usize << bucket) - 1 };
-            self.best[first & 255..end.min(256)].fill(best);
+        if self.best[first] != best {
+            let end = if bucket == Self::LAST { 256 } else { 2 * first + 1 };
+            self.best[first..end].fill(best);
         }
     }
 }
@@ -101,6 +124,34 @@ impl Coder {
         }
     }
 
+    /// The code of a run of `n` pixels: how many one bits, and how many bits the rest has that follows the
+    /// zero bit, and the rest. The state is moved past the run.
+    #[inline(always)]
+    pub(super) fn code_run(&mut self, n: usize) -> (u32, u32, usize) {
+        let from = self.run & 31;
+        // Counted from state 0, so that where the code ends is a matter of looking up.
+        let total = n + usize::from(RUN_STARTS[from]);
+        let Some(end) = RUN_ENDS.get(total) else {
+            return self.code_long_run(total);
+        };
+        let to = usize::from(end.state);
+        self.run = to.saturating_sub(1);
+        ((to - from) as u32, u32::from(end.shift), usize::from(end.rest))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn code_long_run(&mut self, total: usize) -> (u32, u32, usize) {
+        let to = RUN_STARTS.partition_point(|start| usize::from(*start) <= total).saturating_sub(1) & 31;
+        let shift = u32::from(RUN_SHIFTS[to]);
+        let rest = total - usize::from(RUN_STARTS[to]);
+        // In the last state more one bits may follow; in the others `rest` is too small for one.
+        let (more, rest) = (rest >> shift, rest & ((1 << shift) - 1));
+        let ones = to - (self.run & 31) + more;
+        self.run = to.saturating_sub(1);
+        (ones as u32, shift, rest)
+    }
+
     /// log2 of what a one bit of a run code stands for.
     #[inline]
     pub(super) fn run_shift(&self) -> u32 {
@@ -132,6 +183,26 @@ mod tests {
         model.update(0, 0, 110);
         assert_eq!(model.code(0), 0);
         assert_eq!(model.code(1), 7);
+    }
+
+    #[test]
+    fn run_codes_equal_the_bit_by_bit_rule() {
+        for state in 0..32 {
+            for n in (0..1500).chain((1500..400_000).step_by(977)) {
+                let mut rule = Coder { run: state, ..Coder::new() };
+                let (mut ones, mut rest) = (0, n);
+                while rest >> rule.run_shift() > 0 {
+                    rest -= 1 << rule.run_shift();
+                    ones += 1;
+                    rule.run_grows();
+                }
+                let shift = rule.run_shift();
+                rule.run_ends();
+                let mut coder = Coder { run: state, ..Coder::new() };
+                assert_eq!(coder.code_run(n), (ones, shift, rest), "{state} {n}");
+                assert_eq!(coder.run, rule.run);
+            }
+        }
     }
 
     #[test]

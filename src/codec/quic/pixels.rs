@@ -37,36 +37,27 @@ pub(super) fn unfold<const BITS: usize>(folded: u32, prediction: u32) -> u32 {
     if BITS == 8 { sum } else { sum & (ONES * 31) }
 }
 
-/// Puts the residuals of `row[from..to]` into the same places of `residuals`; `above` is `None` for the
-/// top row. All slices must hold at least `to` pixels.
+/// Puts the folded residuals of a row into `out`. The row `above` is not looked at for the top row. Stretches of
+/// 64 pixels that `runs` says are in runs altogether are left out.
 #[inline]
-pub(super) fn residuals<const BITS: usize>(
+pub(super) fn residuals<const BITS: usize, const TOP: bool>(
     row: &[u32],
-    above: Option<&[u32]>,
-    from: usize,
-    to: usize,
-    residuals: &mut [u32],
+    above: &[u32],
+    runs: impl Fn(usize) -> bool,
+    out: &mut [u32],
 ) {
-    let mut start = from;
-    if start == 0 && to > 0 {
-        let expected = above.map_or(0, |a| a[0]);
-        residuals[0] = fold::<BITS>(row[0], expected);
-        start = 1;
+    if let ([first, ..], [expected, ..], [out, ..]) = (row, above, &mut *out) {
+        *out = fold::<BITS>(*first, if TOP { 0 } else { *expected });
     }
-    if start >= to {
-        return;
-    }
-    let pixels = row[start - 1..to - 1].iter().zip(&row[start..to]).zip(&mut residuals[start..to]);
-    match above {
-        Some(above) => {
-            for (((left, pixel), out), above) in pixels.zip(&above[start..to]) {
-                *out = fold::<BITS>(*pixel, average(*left, *above));
-            }
+    let width = row.len();
+    for start in (0..width).step_by(64) {
+        if !TOP && runs(start / 64) {
+            continue;
         }
-        None => {
-            for ((left, pixel), out) in pixels {
-                *out = fold::<BITS>(*pixel, *left);
-            }
+        let (from, to) = (start.max(1), (start + 64).min(width));
+        let pixels = row[from - 1..to - 1].iter().zip(&row[from..to]);
+        for (((left, pixel), above), out) in pixels.zip(&above[from..to]).zip(&mut out[from..to]) {
+            *out = fold::<BITS>(*pixel, if TOP { *left } else { average(*left, *above) });
         }
     }
 }
@@ -79,8 +70,8 @@ pub(super) fn mask_words(width: usize) -> usize {
 /// Bit i: pixel i equals pixel i - 1. Bit 0 and those behind the row are zero.
 pub(super) fn equals_left(row: &[u32], mask: &mut [u64]) {
     let mut last = row.first().map_or(0, |p| !p);
-    let blocks = row.chunks(64);
     mask.fill(0);
+    let blocks = row.chunks(64);
     for (block, bits) in blocks.zip(mask) {
         let mut equal = [0u8; 64];
         if let ([first, ..], [e, ..]) = (block, &mut equal[..]) {
@@ -118,7 +109,7 @@ pub(super) fn run_candidates(flat: &[u64], flat_above: &[u64], candidates: &mut 
 }
 
 /// The first set bit in `from..to`, or `to`.
-#[inline]
+#[inline(always)]
 pub(super) fn next_set(mask: &[u64], from: usize, to: usize) -> usize {
     let mut index = from / 64;
     let Some(first) = mask.get(index) else { return to };
@@ -135,7 +126,7 @@ pub(super) fn next_set(mask: &[u64], from: usize, to: usize) -> usize {
 }
 
 /// The first zero bit in `from..to`, or `to`.
-#[inline]
+#[inline(always)]
 pub(super) fn next_clear(mask: &[u64], from: usize, to: usize) -> usize {
     let mut index = from / 64;
     let Some(first) = mask.get(index) else { return to };

@@ -14,6 +14,43 @@ pub(super) const TRIGGERS: [u32; LAST_STEP + 1] = [110, 550, 900, 800, 550, 400,
 pub(super) const RUN_SHIFTS: [u8; 32] =
     [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
+/// Run coder: pixels covered by the one bits that lead from state 0 to each state.
+pub(super) const RUN_STARTS: [u16; 32] = {
+    let mut starts = [0; 32];
+    let mut state = 1;
+    while state < 32 {
+        starts[state] = starts[state - 1] + (1 << RUN_SHIFTS[state - 1]);
+        state += 1;
+    }
+    starts
+};
+
+/// Where a run code ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunEnd {
+    /// State after the one bits.
+    pub(super) state: u8,
+    /// Bits of the rest.
+    pub(super) shift: u8,
+    /// Pixels that the one bits left over.
+    pub(super) rest: u16,
+}
+
+/// Run coder: the ends of runs that would, with what led to the current state, have that length.
+pub(super) static RUN_ENDS: [RunEnd; 512] = {
+    let mut ends = [RunEnd { state: 0, shift: 0, rest: 0 }; 512];
+    let (mut at, mut state) = (0, 0);
+    while at < ends.len() {
+        if RUN_STARTS[state + 1] as usize <= at {
+            state += 1;
+        }
+        let rest = at as u16 - RUN_STARTS[state];
+        ends[at] = RunEnd { state: state as u8, shift: RUN_SHIFTS[state], rest };
+        at += 1;
+    }
+    ends
+};
+
 /// Pseudo-random pixels to wait between model updates, before masking.
 #[rustfmt::skip]
 pub(super) const WAITS: [u8; 256] = [
@@ -41,10 +78,11 @@ pub(super) struct CodeShape {
 /// The codes for channels of one depth.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// `codes[l][symbol]`: code << 5 | length.
-    pub(super) codes: [[u32; 256]; 8],
-    /// `lengths[symbol][l]` in bits; 0 for codes that the depth does not have.
-    pub(super) lengths: [[u32; 8]; 256],
+    /// Entry `l * 256 + symbol`: code << 6 | length. (A shift by the entry is a shift by the length.)
+    pub(super) codes: [u32; 8 * 256],
+    /// `lengths[symbol][l]` in eighths of bits (see [`super::model::Model`]); 0 for codes that the depth does
+    /// not have.
+    pub(super) lengths: [[i32; 8]; 256],
     /// Per code.
     pub(super) shapes: [CodeShape; 8],
 }
@@ -52,7 +90,7 @@ pub(super) struct Family {
 impl Family {
     const fn new(bits: u32) -> Self {
         let mut shapes = [CodeShape { prefix: 0, first_escaped: 0, suffix: 0 }; 8];
-        let mut codes = [[0; 256]; 8];
+        let mut codes = [0; 8 * 256];
         let mut lengths = [[0; 8]; 256];
         let mut l = 0;
         while l < bits {
@@ -69,8 +107,8 @@ impl Family {
                 } else {
                     (symbol - first_escaped, prefix + suffix)
                 };
-                codes[l as usize][symbol as usize] = (code << 5) | length;
-                lengths[symbol as usize][l as usize] = length;
+                codes[(l * 256 + symbol) as usize] = (code << 6) | length;
+                lengths[symbol as usize][l as usize] = 8 * length as i32;
                 symbol += 1;
             }
             l += 1;
@@ -115,9 +153,9 @@ mod tests {
     #[test]
     fn every_code_fits_its_length_and_the_limit() {
         for (family, bits) in [(&EIGHT_BITS, 8), (&FIVE_BITS, 5)] {
-            for code in family.codes[..bits].iter().flat_map(|c| &c[..1 << bits]) {
-                assert!(code & 31 <= CODE_LIMIT);
-                assert!(code >> 5 < 1 << (code & 31));
+            for code in family.codes[..bits * 256].chunks(256).flat_map(|c| &c[..1 << bits]) {
+                assert!(code & 63 <= CODE_LIMIT);
+                assert!(code >> 6 < 1 << (code & 63));
             }
         }
     }
