@@ -3,6 +3,8 @@
 //! `cargo bench --bench codec -- [filter]`. The pictures are generated here; with `CODEC_PICTURES=DIR` in the
 //! environment `DIR/photo.raw`, `text.raw` and `gradient.raw` (1920 x 1080, 32 bit) are taken instead.
 
+#![allow(clippy::unwrap_used, reason = "a failure ends the bench")]
+
 #[path = "codec/pictures.rs"]
 mod pictures;
 
