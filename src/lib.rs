@@ -6,6 +6,7 @@
 
 pub mod canvas;
 pub mod codec;
+pub mod display;
 pub mod draw;
 pub mod geometry;
 pub mod guest;

@@ -43,3 +43,16 @@ pub const MAX_DECODED_SIDE: u32 = 32_767;
 /// Pixels of an image that is decoded on the server: runs let a few bytes stand for a whole row, so the
 /// stream's length does not bound what is allocated.
 pub const MAX_DECODED_PIXELS: u64 = 1 << 26;
+
+/// Images in a client's pixmap cache: a guest that draws one-pixel images could otherwise make the bookkeeping for the
+/// client's whole pixel budget grow to gigabytes. Below 65,536, so that one INVAL_LIST can name them all.
+pub const MAX_PIXMAP_CACHE_ENTRIES: usize = 60_000;
+
+/// Pixels of a client's pixmap cache (1 GiB at 4 bytes): larger announcements are cut, sums cannot wrap.
+pub const MAX_PIXMAP_CACHE_PIXELS: u64 = 1 << 28;
+
+/// Bytes of encoded images kept to be shared between the clients of one device.
+pub const MAX_SHARED_ENCODES: usize = 32 << 20;
+
+/// Pixmap caches and GLZ dictionaries per client: the ids are one byte at the client's choice.
+pub const MAX_CACHES_PER_CLIENT: usize = 4;

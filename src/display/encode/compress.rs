@@ -1,0 +1,76 @@
+//! Execution of a client-independent coding, with fallback to raw (codecs.md 9.3).
+
+use super::memo::{Coded, Coding, Memo};
+use crate::codec::{EncodeError, quic};
+use crate::image::{Bitmap, Image, ImageView};
+use std::sync::Arc;
+
+/// Encoders and results that a worker keeps for all its clients.
+#[derive(Default)]
+pub struct Workspace {
+    quic: quic::Encoder,
+    pub(super) memo: Memo,
+}
+
+impl std::fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workspace").field("memo", &self.memo).finish_non_exhaustive()
+    }
+}
+
+impl Workspace {
+    /// Tells how many display clients the device has, so that encodes are kept to be shared if it pays.
+    pub fn set_clients(&mut self, clients: usize) {
+        self.memo.set_clients(clients);
+    }
+
+    /// The bitmap of `image` in this coding, or raw where the coding cannot carry it or does not make it smaller.
+    pub(super) fn code(&mut self, image: &Arc<Image>, bitmap: &Bitmap, coding: Coding) -> Coded {
+        if let Some(coded) = self.memo.get(image, coding) {
+            return coded;
+        }
+        let coded = self.encode(bitmap, coding).unwrap_or_else(|_| raw(bitmap));
+        self.memo.put(image, coding, &coded);
+        coded
+    }
+
+    fn encode(&mut self, bitmap: &Bitmap, coding: Coding) -> Result<Coded, EncodeError> {
+        let view = bitmap.view();
+        let limit = raw_size(bitmap);
+        let mut out = Vec::with_capacity(limit / 4 + 64);
+        let mut jpeg_size = None;
+        match coding {
+            Coding::Raw => return Ok(raw(bitmap)),
+            Coding::Quic => self.quic.encode(&view, limit, &mut out).map(|_| ())?,
+            Coding::Lz => lz(&view, limit, &mut out)?,
+            Coding::Lz4 => lz4(&view, limit, &mut out)?,
+            Coding::Jpeg => jpeg_size = jpeg(&view, limit, &mut out)?,
+        }
+        Ok(Coded { coding, data: Arc::new(out), jpeg_size })
+    }
+}
+
+fn lz(_: &ImageView<'_>, _: usize, _: &mut Vec<u8>) -> Result<(), EncodeError> {
+    Err(EncodeError::UnsupportedFormat)
+}
+
+fn lz4(_: &ImageView<'_>, _: usize, _: &mut Vec<u8>) -> Result<(), EncodeError> {
+    Err(EncodeError::UnsupportedFormat)
+}
+
+fn jpeg(_: &ImageView<'_>, _: usize, _: &mut Vec<u8>) -> Result<Option<u32>, EncodeError> {
+    Err(EncodeError::UnsupportedFormat)
+}
+
+/// Bytes of the pixels with the bitmap's own stride. The bitmap promises that the source has them.
+fn raw_size(bitmap: &Bitmap) -> usize {
+    let bytes = u64::from(bitmap.stride) * u64::from(bitmap.height);
+    usize::try_from(bytes).unwrap_or(usize::MAX).min(bitmap.pixels.len())
+}
+
+/// The pixels as they are.
+pub(super) fn raw(bitmap: &Bitmap) -> Coded {
+    let mut data = vec![0; raw_size(bitmap)];
+    bitmap.pixels.read_at(0, &mut data);
+    Coded { coding: Coding::Raw, data: Arc::new(data), jpeg_size: None }
+}

@@ -1,0 +1,136 @@
+//! Encoded images shared between the clients of one device: LZ, QUIC, LZ4, JPEG and raw bytes of an image do not
+//! depend on the client (display.md 18.13). Kept only while the image itself lives, and within a bound of bytes.
+
+use crate::image::Image;
+use crate::limits::MAX_SHARED_ENCODES;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+
+/// A client-independent coding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Coding {
+    Raw,
+    Quic,
+    Lz,
+    Lz4,
+    /// JPEG, or JPEG with an alpha plane for images that have one.
+    Jpeg,
+}
+
+/// An encoded image.
+#[derive(Clone, Debug)]
+pub struct Coded {
+    /// What it became: the coding asked for, or raw where that did not pay.
+    pub coding: Coding,
+    pub data: Arc<Vec<u8>>,
+    /// For JPEG with an alpha plane: bytes of the JPEG part.
+    pub jpeg_size: Option<u32>,
+}
+
+type Key = (usize, Coding);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Memo {
+    /// Whether there is more than one client to share with.
+    enabled: bool,
+    entries: HashMap<Key, (Weak<Image>, Coded)>,
+    /// Oldest first.
+    order: VecDeque<Key>,
+    bytes: usize,
+}
+
+impl Memo {
+    /// Tells how many clients the device has; with one there is nothing to share.
+    pub fn set_clients(&mut self, clients: usize) {
+        self.enabled = clients > 1;
+        if !self.enabled {
+            self.entries.clear();
+            self.order.clear();
+            self.bytes = 0;
+        }
+    }
+
+    fn key(image: &Arc<Image>, coding: Coding) -> Key {
+        // The weak reference in the entry keeps the address from being used again.
+        (Arc::as_ptr(image).addr(), coding)
+    }
+
+    /// The image in this coding, if it was encoded before.
+    #[must_use]
+    pub fn get(&self, image: &Arc<Image>, coding: Coding) -> Option<Coded> {
+        self.entries.get(&Self::key(image, coding)).map(|(_, coded)| coded.clone())
+    }
+
+    /// Keeps the result of encoding `image` in `coding`.
+    pub fn put(&mut self, image: &Arc<Image>, coding: Coding, coded: &Coded) {
+        if !self.enabled || coded.data.len() > MAX_SHARED_ENCODES / 4 {
+            return;
+        }
+        let key = Self::key(image, coding);
+        if self.entries.insert(key, (Arc::downgrade(image), coded.clone())).is_none() {
+            self.order.push_back(key);
+        }
+        self.bytes += coded.data.len();
+        while let Some(&oldest) = self.order.front() {
+            let dead = self.entries.get(&oldest).is_none_or(|(image, _)| image.strong_count() == 0);
+            if !dead && self.bytes <= MAX_SHARED_ENCODES {
+                break;
+            }
+            self.order.pop_front();
+            if let Some((_, coded)) = self.entries.remove(&oldest) {
+                self.bytes = self.bytes.saturating_sub(coded.data.len());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::ImageData;
+
+    fn image() -> Arc<Image> {
+        Arc::new(Image {
+            id: 1,
+            cache_me: false,
+            high_bits_set: false,
+            width: 1,
+            height: 1,
+            data: ImageData::Surface(0),
+        })
+    }
+
+    fn coded(len: usize) -> Coded {
+        Coded { coding: Coding::Raw, data: Arc::new(vec![0; len]), jpeg_size: None }
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_single_client() {
+        let mut memo = Memo::default();
+        let image = image();
+        memo.put(&image, Coding::Lz, &coded(9));
+        assert!(memo.get(&image, Coding::Lz).is_none());
+        memo.set_clients(2);
+        memo.put(&image, Coding::Lz, &coded(9));
+        assert!(memo.get(&image, Coding::Lz).is_some());
+        assert!(memo.get(&image, Coding::Quic).is_none());
+        memo.set_clients(1);
+        assert!(memo.get(&image, Coding::Lz).is_none());
+    }
+
+    #[test]
+    fn dead_images_and_excess_bytes_leave() {
+        let mut memo = Memo::default();
+        memo.set_clients(2);
+        memo.put(&image(), Coding::Lz, &coded(1000));
+        let live: Vec<_> = (0..6).map(|_| image()).collect();
+        for image in &live {
+            memo.put(image, Coding::Lz, &coded(MAX_SHARED_ENCODES / 4));
+        }
+        assert!(memo.bytes <= MAX_SHARED_ENCODES);
+        assert!(memo.get(&live[5], Coding::Lz).is_some());
+        assert!(memo.get(&live[0], Coding::Lz).is_none());
+        assert_eq!(memo.entries.len(), memo.order.len());
+    }
+}

@@ -1,0 +1,539 @@
+//! From a drawable to the messages for one client: codec choice, image and palette caches (display.md 8, 9).
+//!
+//! Per worker one [`Workspace`] (encoders, results shared between clients), per client display channel one
+//! [`ImageEncoder`], per client one [`ClientShared`]. The send stage, when the socket can take a message:
+//!
+//! ```text
+//! let encoded = encoder.drawable(&mut workspace, Serials::of(&stream), &drawable, self_bitmap, &surfaces)?;
+//! for outgoing in encoded { stream.send(outgoing); }
+//! ```
+//!
+//! Encoding changes what the server believes about the client's caches, so what it returns must be sent, at once and
+//! in order. Lossy coding (JPEG) is only used where the operation may lose.
+
+mod choice;
+mod compress;
+mod memo;
+mod palette_cache;
+mod pixmap_cache;
+mod shared;
+
+pub use compress::Workspace;
+pub use shared::{ClientShared, DisplayCaches, InitError};
+
+use crate::display::settings::ImageCompression;
+use crate::draw::{AlphaBlend, Brush, Clip, DrawOp, Drawable, Rop, ScaleMode};
+use crate::geometry::Rect;
+use crate::image::{Bitmap, BitmapFormat, Image, ImageData};
+use crate::net::stream::{ChannelStream, Outgoing};
+use crate::protocol::channel_type::ChannelType;
+use crate::protocol::common::{WaitFor, wait_for_channels};
+use crate::protocol::display::{DisplayInit, inval_list, inval_palette};
+use crate::protocol::draw::{
+    DrawBase, DrawImages, IMAGE_CACHE_ME, IMAGE_CACHE_REPLACE_ME, IMAGE_HIGH_BITS_SET, WireImage,
+    WireImageData, WirePalette, draw,
+};
+use crate::protocol::{Message, Segment};
+use choice::Choice;
+use memo::{Coded, Coding};
+use palette_cache::{PaletteCache, PaletteUse};
+use pixmap_cache::{Evicted, Lookup};
+use std::sync::Arc;
+
+/// Group of images made by the server, in the low half of the id.
+const SERVER_IMAGE_GROUP: u64 = 2;
+
+/// What decides on images of one client's display (display.md 9.1, 9.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EncodeSettings {
+    pub compression: ImageCompression,
+    /// JPEG instead of QUIC where loss is allowed.
+    pub jpeg: bool,
+    /// zlib over GLZ.
+    pub zlib_glz: bool,
+    /// The client has the LZ4 capability.
+    pub lz4: bool,
+    /// The client sits on a plain unix socket: images of commands go raw.
+    pub unix: bool,
+}
+
+/// Sizes of the surfaces that a client has.
+pub trait SurfaceSizes {
+    /// Width and height in pixels; `None` if there is no such surface.
+    fn surface_size(&self, surface_id: u32) -> Option<(u32, u32)>;
+}
+
+/// Where the stream that messages are encoded for stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Serials {
+    last: u64,
+    mini_header: bool,
+}
+
+impl Serials {
+    /// The state of this stream.
+    #[must_use]
+    pub fn of(stream: &ChannelStream) -> Self {
+        Self { last: stream.serial(), mini_header: stream.mini_header() }
+    }
+
+    /// Serial of the next message: with mini headers sub-messages go ahead as a message of their own.
+    fn carrier(self, with_sub_messages: bool) -> u64 {
+        self.last.wrapping_add(if with_sub_messages && self.mini_header { 2 } else { 1 })
+    }
+}
+
+/// Messages to be sent at once, in order.
+#[must_use = "the caches already count on these messages"]
+#[derive(Debug)]
+pub struct Encoded {
+    pub messages: Vec<Outgoing>,
+    /// Whether an image of the command went out lossy.
+    pub lossy: bool,
+}
+
+impl IntoIterator for Encoded {
+    type Item = Outgoing;
+    type IntoIter = std::vec::IntoIter<Outgoing>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.messages.into_iter()
+    }
+}
+
+/// What one message under construction did to the caches.
+#[derive(Debug, Default)]
+struct Building {
+    /// Images pinned in the pixmap cache.
+    used: Vec<u64>,
+    evicted: Vec<Evicted>,
+    evicted_palettes: Vec<u64>,
+    lossy: bool,
+}
+
+/// Encoder state of one client's display channel.
+#[derive(Debug)]
+pub struct ImageEncoder {
+    channel_id: u8,
+    settings: EncodeSettings,
+    caches: Option<DisplayCaches>,
+    palettes: PaletteCache,
+    server_images: u32,
+}
+
+impl ImageEncoder {
+    /// An encoder for a channel without INIT yet: nothing is cached before.
+    #[must_use]
+    pub fn new(channel_id: u8, settings: EncodeSettings) -> Self {
+        Self { channel_id, settings, caches: None, palettes: PaletteCache::default(), server_images: 0 }
+    }
+
+    /// Takes DISPLAY_INIT. On error the channel is to be closed.
+    pub fn init(&mut self, shared: &ClientShared, init: &DisplayInit) -> Result<(), InitError> {
+        if self.caches.is_some() {
+            return Err(InitError::Twice);
+        }
+        self.caches = Some(shared.join(init)?);
+        Ok(())
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &EncodeSettings {
+        &self.settings
+    }
+
+    /// PREFERRED_COMPRESSION of the client; unknown values give `false` and change nothing.
+    pub fn set_preferred_compression(&mut self, value: u8) -> bool {
+        match ImageCompression::try_from(u32::from(value)) {
+            Ok(compression) => {
+                self.settings.compression = compression;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// To be called when INVAL_ALL_PALETTES is sent.
+    pub fn palettes_invalidated(&mut self) {
+        self.palettes.clear();
+    }
+
+    /// The messages for a command. `self_bitmap` stands in for a source that is the target itself. `None`: there is
+    /// nothing to send (no operation, or an image or surface that it needs is not there).
+    pub fn drawable(
+        &mut self,
+        workspace: &mut Workspace,
+        serials: Serials,
+        drawable: &Drawable,
+        self_bitmap: Option<&Arc<Image>>,
+        surfaces: &dyn SurfaceSizes,
+    ) -> Option<Encoded> {
+        let base = DrawBase { surface_id: drawable.surface_id, bbox: drawable.bbox, clip: &drawable.clip };
+        self.operation(workspace, serials, &base, &drawable.op, self_bitmap, surfaces, true)
+    }
+
+    /// DRAW_COPY of pixels that the server read from a surface (display.md 10): attach, upgrades, repaired areas.
+    pub fn server_image(
+        &mut self,
+        workspace: &mut Workspace,
+        serials: Serials,
+        dest: &ServerImage<'_>,
+        bitmap: Bitmap,
+        high_bits_set: bool,
+    ) -> Option<Encoded> {
+        self.server_images = self.server_images.wrapping_add(1);
+        let (width, height) = (bitmap.width, bitmap.height);
+        let image = Arc::new(Image {
+            id: u64::from(self.server_images) << 32 | SERVER_IMAGE_GROUP,
+            cache_me: false,
+            high_bits_set,
+            width,
+            height,
+            data: ImageData::Bitmap(bitmap),
+        });
+        let op = DrawOp::Copy(crate::draw::Copy {
+            src: image,
+            src_area: Rect::of_size(width, height),
+            rop: Rop::PUT,
+            scale_mode: ScaleMode::Interpolate,
+            mask: None,
+        });
+        let base = DrawBase { surface_id: dest.surface_id, bbox: dest.bbox, clip: dest.clip };
+        let jpeg = self.settings.jpeg;
+        self.settings.jpeg &= dest.lossy_allowed;
+        let encoded = self.operation(workspace, serials, &base, &op, None, &NoSurfaces, false);
+        self.settings.jpeg = jpeg;
+        encoded
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private function behind two narrow ones")]
+    fn operation(
+        &mut self,
+        workspace: &mut Workspace,
+        serials: Serials,
+        base: &DrawBase<'_>,
+        op: &DrawOp,
+        self_bitmap: Option<&Arc<Image>>,
+        surfaces: &dyn SurfaceSizes,
+        of_drawable: bool,
+    ) -> Option<Encoded> {
+        let slots = Slots::of(op, self_bitmap)?;
+        if !slots.surfaces_exist(surfaces) {
+            return None;
+        }
+        let mut building = Building::default();
+        let lossy_allowed = lossy_source_allowed(op);
+        let mut encode = |image: Option<&Arc<Image>>, lossy: bool| {
+            image.and_then(|i| self.image(workspace, &mut building, i, surfaces, of_drawable, lossy))
+        };
+        let images = DrawImages {
+            src: encode(slots.src, lossy_allowed),
+            brush: encode(slots.brush, false),
+            back_brush: encode(slots.back_brush, false),
+            mask: match slots.mask {
+                Some((image, true)) => raw_mask(image),
+                Some((image, false)) => encode(Some(image), false),
+                None => None,
+            },
+        };
+        let message = draw(base, op, images)?;
+        Some(self.finish(serials, message, building))
+    }
+
+    /// Completes a message: its sub-messages, its serial in the cache, and what follows it.
+    fn finish(&self, serials: Serials, message: Message, building: Building) -> Encoded {
+        let mut sub_messages = Vec::new();
+        if !building.evicted.is_empty() {
+            let wait = self.wait_list(&building.evicted);
+            if !wait.is_empty() {
+                sub_messages.push(wait_for_channels(&wait));
+            }
+            let ids: Vec<u64> = building.evicted.iter().map(|e| e.id).collect();
+            sub_messages.push(inval_list(&ids));
+        }
+        if let Some(caches) = &self.caches {
+            let serial = serials.carrier(!sub_messages.is_empty());
+            caches.pixmaps.commit(self.channel_id, serial, &building.used);
+        }
+        let mut messages = vec![Outgoing { message, sub_messages }];
+        messages.extend(building.evicted_palettes.into_iter().map(|id| inval_palette(id).into()));
+        Encoded { messages, lossy: building.lossy }
+    }
+
+    /// The points that other displays must have reached before these images may go.
+    fn wait_list(&self, evicted: &[Evicted]) -> Vec<WaitFor> {
+        let mut wait: Vec<WaitFor> = Vec::new();
+        let uses = evicted.iter().flat_map(|e| &e.uses).filter(|(channel, _)| *channel != self.channel_id);
+        for &(channel_id, serial) in uses {
+            match wait.iter_mut().find(|w| w.channel_id == channel_id) {
+                Some(w) => w.serial = w.serial.max(serial),
+                None => {
+                    wait.push(WaitFor { channel_type: ChannelType::Display.number(), channel_id, serial });
+                }
+            }
+        }
+        wait
+    }
+
+    /// One image argument as this client gets it.
+    fn image(
+        &mut self,
+        workspace: &mut Workspace,
+        building: &mut Building,
+        image: &Arc<Image>,
+        surfaces: &dyn SurfaceSizes,
+        of_drawable: bool,
+        lossy_allowed: bool,
+    ) -> Option<WireImage> {
+        let mut wire = WireImage {
+            id: image.id,
+            flags: if image.high_bits_set { IMAGE_HIGH_BITS_SET } else { 0 },
+            width: image.width,
+            height: image.height,
+            data: WireImageData::FromCache,
+        };
+        if let ImageData::Surface(id) = image.data {
+            (wire.width, wire.height) = surfaces.surface_size(id)?;
+            wire.flags = 0;
+            wire.data = WireImageData::Surface(id);
+            return Some(wire);
+        }
+        let lossy_allowed = lossy_allowed && self.settings.jpeg;
+        let pixmaps = self.caches.as_ref().filter(|_| image.cache_me).map(|c| c.pixmaps.clone());
+        let mut replace = false;
+        if let Some(pixmaps) = &pixmaps {
+            match pixmaps.lookup(self.channel_id, image.id, lossy_allowed) {
+                Lookup::Hit { lossy } => {
+                    building.used.push(image.id);
+                    building.lossy |= lossy;
+                    if self.settings.jpeg && !lossy {
+                        wire.data = WireImageData::FromCacheLossless;
+                    }
+                    wire.flags = 0;
+                    return Some(wire);
+                }
+                Lookup::Replace => {
+                    building.used.push(image.id);
+                    replace = true;
+                    wire.flags |= IMAGE_CACHE_REPLACE_ME;
+                }
+                Lookup::Miss => {}
+            }
+        }
+        let lossy;
+        (wire.data, lossy) = self.image_data(workspace, building, image, of_drawable, lossy_allowed)?;
+        building.lossy |= lossy;
+        // Only now: adding before encoding could dead-lock a client between this cache and the GLZ dictionary.
+        if let Some(pixmaps) = pixmaps.filter(|_| !replace) {
+            let pixels = u64::from(image.width) * u64::from(image.height);
+            if let Some(evicted) = pixmaps.add(self.channel_id, image.id, pixels, lossy) {
+                building.used.push(image.id);
+                building.evicted.extend(evicted);
+                wire.flags |= IMAGE_CACHE_ME;
+            }
+        }
+        Some(wire)
+    }
+
+    /// The image's data in the codec for this client, and whether it is lossy.
+    fn image_data(
+        &mut self,
+        workspace: &mut Workspace,
+        building: &mut Building,
+        image: &Arc<Image>,
+        of_drawable: bool,
+        lossy_allowed: bool,
+    ) -> Option<(WireImageData, bool)> {
+        let bitmap = match &image.data {
+            ImageData::Surface(_) => return None,
+            ImageData::Quic(data) => {
+                return Some((WireImageData::Quic(Segment::Shared(data.clone())), false));
+            }
+            ImageData::Bitmap(bitmap) => bitmap,
+        };
+        let coding = self.coding(bitmap, of_drawable, lossy_allowed);
+        let Coded { coding, data, jpeg_size } = workspace.code(image, bitmap, coding);
+        let data = Segment::SharedVec(data);
+        let top_down = bitmap.top_down;
+        let data = match coding {
+            Coding::Raw => {
+                let palette = self.palette(building, bitmap);
+                WireImageData::Bitmap {
+                    format: bitmap.format,
+                    top_down,
+                    stride: bitmap.stride,
+                    palette,
+                    data,
+                }
+            }
+            Coding::Quic => WireImageData::Quic(data),
+            Coding::Lz if bitmap.format.is_palette() => {
+                WireImageData::LzPlt { top_down, palette: self.palette(building, bitmap), data }
+            }
+            Coding::Lz => WireImageData::LzRgb(data),
+            Coding::Lz4 => WireImageData::Lz4(data),
+            Coding::Jpeg => match jpeg_size {
+                Some(jpeg_size) => WireImageData::JpegAlpha { top_down, jpeg_size, data },
+                None => WireImageData::Jpeg(data),
+            },
+        };
+        Some((data, coding == Coding::Jpeg))
+    }
+
+    /// The coding for a bitmap, apart from GLZ.
+    fn coding(&self, bitmap: &Bitmap, of_drawable: bool, lossy_allowed: bool) -> Coding {
+        if of_drawable && self.settings.unix {
+            return Coding::Raw;
+        }
+        let photo = || false;
+        match choice::choose(self.settings.compression, bitmap, of_drawable, photo) {
+            Choice::Raw => Coding::Raw,
+            Choice::Quic
+                if lossy_allowed
+                    && (bitmap.format != BitmapFormat::Rgba
+                        || u64::from(bitmap.stride) == bitmap.format.min_stride(bitmap.width)) =>
+            {
+                Coding::Jpeg
+            }
+            Choice::Quic => Coding::Quic,
+            Choice::Lz4 if self.settings.lz4 => Coding::Lz4,
+            Choice::Lz | Choice::Lz4 | Choice::Glz => Coding::Lz,
+        }
+    }
+
+    fn palette(&mut self, building: &mut Building, bitmap: &Bitmap) -> WirePalette {
+        let Some(palette) = &bitmap.palette else { return WirePalette::None };
+        match self.palettes.use_palette(palette.unique) {
+            PaletteUse::Uncached => WirePalette::Inline { palette: palette.clone(), cache_me: false },
+            PaletteUse::FromCache => WirePalette::FromCache(palette.unique),
+            PaletteUse::CacheMe { evicted } => {
+                building.evicted_palettes.extend(evicted);
+                WirePalette::Inline { palette: palette.clone(), cache_me: true }
+            }
+        }
+    }
+}
+
+impl Drop for ImageEncoder {
+    fn drop(&mut self) {
+        if let Some(caches) = &self.caches {
+            caches.pixmaps.channel_gone(self.channel_id);
+        }
+    }
+}
+
+/// Where a server-made image goes.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerImage<'a> {
+    pub surface_id: u32,
+    pub bbox: Rect,
+    pub clip: &'a Clip,
+    /// Whether JPEG may be used, if the client has it on at all.
+    pub lossy_allowed: bool,
+}
+
+struct NoSurfaces;
+
+impl SurfaceSizes for NoSurfaces {
+    fn surface_size(&self, _: u32) -> Option<(u32, u32)> {
+        None
+    }
+}
+
+/// Whether the source of this operation may be lossy (display.md 9.4).
+fn lossy_source_allowed(op: &DrawOp) -> bool {
+    match op {
+        DrawOp::Copy(_) | DrawOp::AlphaBlend(AlphaBlend { .. }) => true,
+        DrawOp::Opaque(o) => !o.rop.intersects(Rop::OR | Rop::AND | Rop::XOR),
+        _ => false,
+    }
+}
+
+/// A mask always goes uncompressed and uncached.
+fn raw_mask(image: &Arc<Image>) -> Option<WireImage> {
+    let ImageData::Bitmap(bitmap) = &image.data else { return None };
+    let data = WireImageData::Bitmap {
+        format: bitmap.format,
+        top_down: bitmap.top_down,
+        stride: bitmap.stride,
+        palette: WirePalette::None,
+        data: Segment::SharedVec(compress::raw(bitmap).data),
+    };
+    Some(WireImage { id: image.id, flags: 0, width: image.width, height: image.height, data })
+}
+
+/// The image arguments of an operation.
+struct Slots<'a> {
+    src: Option<&'a Arc<Image>>,
+    brush: Option<&'a Arc<Image>>,
+    back_brush: Option<&'a Arc<Image>>,
+    /// With whether it is a 1-bit mask (QMask).
+    mask: Option<(&'a Arc<Image>, bool)>,
+}
+
+impl<'a> Slots<'a> {
+    /// `None` if a source is missing, or there is no operation.
+    fn of(op: &'a DrawOp, self_bitmap: Option<&'a Arc<Image>>) -> Option<Self> {
+        let mut slots = Slots { src: None, brush: None, back_brush: None, mask: None };
+        let pattern = |brush: &'a Brush| match brush {
+            Brush::Pattern { image, .. } => Some(image),
+            _ => None,
+        };
+        let mut mask = None;
+        let mut src = None;
+        match op {
+            DrawOp::Nop => return None,
+            DrawOp::CopyBits(_) => {}
+            DrawOp::Fill(f) => {
+                slots.brush = pattern(&f.brush);
+                mask = f.mask.as_ref();
+            }
+            DrawOp::Opaque(o) => {
+                src = Some(o.src.as_ref());
+                slots.brush = pattern(&o.brush);
+                mask = o.mask.as_ref();
+            }
+            DrawOp::Copy(c) | DrawOp::Blend(c) => {
+                src = Some(Some(&c.src));
+                mask = c.mask.as_ref();
+            }
+            DrawOp::Blackness(m) | DrawOp::Whiteness(m) | DrawOp::Invers(m) => mask = m.as_ref(),
+            DrawOp::Rop3(r) => {
+                src = Some(r.src.as_ref());
+                slots.brush = pattern(&r.brush);
+                mask = r.mask.as_ref();
+            }
+            DrawOp::Stroke(s) => slots.brush = pattern(&s.brush),
+            DrawOp::Text(t) => {
+                slots.brush = pattern(&t.fore_brush);
+                slots.back_brush = pattern(&t.back_brush);
+            }
+            DrawOp::Transparent(t) => src = Some(t.src.as_ref()),
+            DrawOp::AlphaBlend(a) => src = Some(a.src.as_ref()),
+            DrawOp::Composite(c) => {
+                src = Some(c.src.as_ref());
+                slots.mask = c.mask.as_ref().map(|image| (image, false));
+            }
+        }
+        if let Some(m) = mask {
+            slots.mask = Some((&m.image, true));
+        }
+        if let Some(own) = src {
+            slots.src = Some(own.or(self_bitmap)?);
+        }
+        Some(slots)
+    }
+
+    /// Whether every surface that is an argument can be named to the client. Checked before any cache is touched.
+    fn surfaces_exist(&self, surfaces: &dyn SurfaceSizes) -> bool {
+        let mask = self.mask.map(|(image, _)| image);
+        [self.src, self.brush, self.back_brush, mask].into_iter().flatten().all(|image| match image.data {
+            ImageData::Surface(id) => surfaces.surface_size(id).is_some(),
+            _ => true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! What the displays of one client have in common (display.md 8.1, 8.4).
+
+use super::pixmap_cache::PixmapCache;
+use crate::limits::{MAX_CACHES_PER_CLIENT, MAX_GLZ_WINDOW_PIXELS};
+use crate::protocol::display::DisplayInit;
+use std::sync::{Arc, Mutex, PoisonError};
+use thiserror::Error;
+
+/// Why a DISPLAY_INIT is refused: the channel is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InitError {
+    #[error("display INIT sent twice")]
+    Twice,
+    #[error("glz window of {0} pixels")]
+    GlzWindow(i32),
+    #[error("client names too many different caches")]
+    TooManyCaches,
+}
+
+/// The caches of one client, by the ids that its displays name. The first display to name an id sets the size.
+#[derive(Debug, Default)]
+pub struct ClientShared(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    pixmaps: Vec<(u8, Arc<PixmapCache>)>,
+}
+
+/// The caches that one display takes part in.
+#[derive(Clone, Debug)]
+pub struct DisplayCaches {
+    pub pixmaps: Arc<PixmapCache>,
+    /// Pixels; 0: no GLZ.
+    pub glz_window: u32,
+}
+
+impl ClientShared {
+    /// Joins or makes the caches that a display's INIT names (display.md 6.2).
+    pub fn join(&self, init: &DisplayInit) -> Result<DisplayCaches, InitError> {
+        let bad_window = InitError::GlzWindow(init.glz_window_size);
+        let glz_window = u32::try_from(init.glz_window_size)
+            .ok()
+            .filter(|&window| window <= MAX_GLZ_WINDOW_PIXELS)
+            .ok_or(bad_window)?;
+        let inner = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = inner.pixmaps.iter().find(|(id, _)| *id == init.pixmap_cache_id).map(|(_, c)| c.clone());
+        let pixmaps = match known {
+            Some(cache) => cache,
+            None if inner.pixmaps.len() >= MAX_CACHES_PER_CLIENT => return Err(InitError::TooManyCaches),
+            None => {
+                let cache = Arc::new(PixmapCache::new(init.pixmap_cache_size));
+                inner.pixmaps.push((init.pixmap_cache_id, cache.clone()));
+                cache
+            }
+        };
+        Ok(DisplayCaches { pixmaps, glz_window })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn init(cache: u8, window: i32) -> DisplayInit {
+        DisplayInit {
+            pixmap_cache_id: cache,
+            pixmap_cache_size: 1000,
+            glz_dictionary_id: 1,
+            glz_window_size: window,
+        }
+    }
+
+    #[test]
+    fn displays_that_name_the_same_cache_share_it() {
+        let shared = ClientShared::default();
+        let a = shared.join(&init(1, 0)).unwrap();
+        let b = shared.join(&init(1, 100)).unwrap();
+        let c = shared.join(&init(2, 100)).unwrap();
+        assert!(Arc::ptr_eq(&a.pixmaps, &b.pixmaps));
+        assert!(!Arc::ptr_eq(&a.pixmaps, &c.pixmaps));
+    }
+
+    #[test]
+    fn absurd_windows_and_many_caches_are_refused() {
+        let shared = ClientShared::default();
+        assert_eq!(shared.join(&init(1, -1)).unwrap_err(), InitError::GlzWindow(-1));
+        assert!(shared.join(&init(1, (1 << 25) + 1)).is_err());
+        assert!(shared.join(&init(1, 1 << 25)).is_ok());
+        for id in 2..5 {
+            assert!(shared.join(&init(id, 1)).is_ok());
+        }
+        assert_eq!(shared.join(&init(9, 1)).unwrap_err(), InitError::TooManyCaches);
+    }
+}

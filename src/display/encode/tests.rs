@@ -1,0 +1,237 @@
+use super::*;
+use crate::draw::{Copy, Effect, Fill, Mask};
+use crate::geometry::Point;
+use crate::image::Palette;
+use crate::protocol::display::server;
+
+fn bitmap(format: BitmapFormat, side: u32) -> Bitmap {
+    let stride = u32::try_from(format.min_stride(side)).unwrap();
+    let palette = format.is_palette().then(|| Arc::new(Palette { unique: 77, entries: vec![1, 2, 3] }));
+    let pixels: Vec<u8> = (0..stride * side).map(|i| (i % 3) as u8).collect();
+    let (width, height) = (side, side);
+    Bitmap {
+        format,
+        width,
+        height,
+        stride,
+        top_down: true,
+        unstable: false,
+        palette,
+        pixels: Arc::new(pixels),
+    }
+}
+
+fn image(id: u64, cache_me: bool, bitmap: Bitmap) -> Arc<Image> {
+    let (width, height) = (bitmap.width, bitmap.height);
+    Arc::new(Image { id, cache_me, high_bits_set: false, width, height, data: ImageData::Bitmap(bitmap) })
+}
+
+fn drawable(op: DrawOp) -> Drawable {
+    Drawable {
+        surface_id: 0,
+        effect: Effect::Opaque,
+        bbox: Rect::new(0, 0, 32, 32),
+        clip: Clip::None,
+        mm_time: 0,
+        self_bitmap: None,
+        deps: [None; 3],
+        op,
+        release: None,
+    }
+}
+
+fn copy(src: Arc<Image>) -> Drawable {
+    let src_area = Rect::of_size(src.width, src.height);
+    let (rop, scale_mode) = (Rop::PUT, ScaleMode::Interpolate);
+    drawable(DrawOp::Copy(Copy { src, src_area, rop, scale_mode, mask: None }))
+}
+
+struct Client {
+    encoder: ImageEncoder,
+    workspace: Workspace,
+    serial: u64,
+    mini: bool,
+}
+
+impl Client {
+    fn new(shared: &ClientShared, channel_id: u8, cache: i64, settings: EncodeSettings) -> Self {
+        let mut encoder = ImageEncoder::new(channel_id, settings);
+        let init = DisplayInit {
+            pixmap_cache_id: 1,
+            pixmap_cache_size: cache,
+            glz_dictionary_id: 1,
+            glz_window_size: 1 << 20,
+        };
+        encoder.init(shared, &init).unwrap();
+        Self { encoder, workspace: Workspace::default(), serial: 0, mini: true }
+    }
+
+    /// Sends a drawable; what a stream would count and carry.
+    fn send(&mut self, drawable: &Drawable) -> Vec<Outgoing> {
+        let serials = Serials { last: self.serial, mini_header: self.mini };
+        let encoded =
+            self.encoder.drawable(&mut self.workspace, serials, drawable, None, &NoSurfaces).unwrap();
+        for o in &encoded.messages {
+            self.serial += 1 + u64::from(self.mini && !o.sub_messages.is_empty());
+        }
+        encoded.messages
+    }
+
+    /// Image type and flags of a DRAW_COPY without clip.
+    fn copy(&mut self, src: &Arc<Image>) -> (u8, u8) {
+        let body = self.send(&copy(src.clone()))[0].message.body.to_vec();
+        (body[57 + 8], body[57 + 9])
+    }
+}
+
+fn off() -> EncodeSettings {
+    EncodeSettings { compression: ImageCompression::Off, ..EncodeSettings::default() }
+}
+
+#[test]
+fn second_use_comes_from_the_cache() {
+    let mut c = Client::new(&ClientShared::default(), 0, 5000, off());
+    let src = image(7 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32));
+    assert_eq!(c.copy(&src), (0, IMAGE_CACHE_ME));
+    assert_eq!(c.copy(&src), (103, 0));
+    let private = image(8 << 32, false, bitmap(BitmapFormat::ThirtyTwoBit, 32));
+    assert_eq!(c.copy(&private), (0, 0));
+    assert_eq!(c.copy(&private), (0, 0));
+}
+
+#[test]
+fn eviction_is_told_before_the_message_that_caused_it() {
+    let mut c = Client::new(&ClientShared::default(), 0, 1500, off());
+    let a = image(7 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32));
+    let b = image(8 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32));
+    c.copy(&a);
+    let sent = c.send(&copy(b));
+    assert_eq!(sent[0].sub_messages.len(), 1);
+    assert_eq!(sent[0].sub_messages[0].msg_type, server::INVAL_LIST);
+    assert_eq!(sent[0].sub_messages[0].body.to_vec(), b"\x01\0\x01\0\0\0\0\x07\0\0\0");
+    assert_eq!(c.serial, 3);
+}
+
+#[test]
+fn eviction_waits_for_the_other_display_that_used_the_image() {
+    let shared = ClientShared::default();
+    let mut one = Client::new(&shared, 0, 1500, off());
+    let mut two = Client::new(&shared, 1, 1500, off());
+    let a = image(7 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32));
+    two.serial = 40;
+    one.copy(&a);
+    assert_eq!(two.copy(&a), (103, 0));
+    let sent = one.send(&copy(image(8 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32))));
+    let wait = &sent[0].sub_messages[0];
+    assert_eq!(wait.msg_type, crate::protocol::common::server::WAIT_FOR_CHANNELS);
+    assert_eq!(wait.body.to_vec(), [1, 2, 1, 41, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(sent[0].sub_messages[1].msg_type, server::INVAL_LIST);
+}
+
+#[test]
+fn serial_of_a_use_counts_the_message_sent_ahead() {
+    let shared = ClientShared::default();
+    let mut one = Client::new(&shared, 0, 1500, off());
+    let mut two = Client::new(&shared, 1, 1500, off());
+    one.copy(&image(7 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32)));
+    let b = image(8 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32));
+    one.copy(&b);
+    assert_eq!(one.serial, 3);
+    let sent = two.send(&copy(image(9 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32))));
+    assert_eq!(sent[0].sub_messages[0].body.to_vec()[3..], 3u64.to_le_bytes());
+}
+
+#[test]
+fn palette_is_cached_and_dropped_with_all_palettes() {
+    let mut c = Client::new(&ClientShared::default(), 0, 0, off());
+    let src = image(1, false, bitmap(BitmapFormat::EightBit, 32));
+    let flags = |c: &mut Client| c.send(&copy(src.clone()))[0].message.body.to_vec()[57 + 19];
+    assert_eq!(flags(&mut c), 5);
+    assert_eq!(flags(&mut c), 6);
+    c.encoder.palettes_invalidated();
+    assert_eq!(flags(&mut c), 5);
+}
+
+#[test]
+fn evicted_palette_is_told_after_the_message() {
+    let mut c = Client::new(&ClientShared::default(), 0, 0, off());
+    for unique in 1..=129 {
+        let mut b = bitmap(BitmapFormat::EightBit, 32);
+        b.palette = Some(Arc::new(Palette { unique, entries: vec![1] }));
+        let sent = c.send(&copy(image(unique, false, b)));
+        assert_eq!(sent.len(), if unique == 129 { 2 } else { 1 });
+        if unique == 129 {
+            assert_eq!(sent[1].message.msg_type, server::INVAL_PALETTE);
+            assert_eq!(sent[1].message.body.to_vec(), 1u64.to_le_bytes());
+        }
+    }
+}
+
+#[test]
+fn unix_clients_get_raw_images_of_commands() {
+    let settings =
+        EncodeSettings { compression: ImageCompression::Quic, unix: true, ..EncodeSettings::default() };
+    let mut c = Client::new(&ClientShared::default(), 0, 0, settings);
+    let b = bitmap(BitmapFormat::ThirtyTwoBit, 32);
+    assert_eq!(c.copy(&image(1, false, b.clone())).0, 0);
+    let dest =
+        ServerImage { surface_id: 0, bbox: Rect::new(0, 0, 32, 32), clip: &Clip::None, lossy_allowed: false };
+    let serials = Serials { last: 0, mini_header: true };
+    let sent = c.encoder.server_image(&mut c.workspace, serials, &dest, b, true).unwrap();
+    let body = sent.messages[0].message.body.to_vec();
+    assert_eq!(body[57..67], [2, 0, 0, 0, 1, 0, 0, 0, 1, IMAGE_HIGH_BITS_SET]);
+}
+
+#[test]
+fn mask_goes_raw_and_uncached() {
+    let settings = EncodeSettings { compression: ImageCompression::Lz, ..EncodeSettings::default() };
+    let mut c = Client::new(&ClientShared::default(), 0, 5000, settings);
+    let mut b = bitmap(BitmapFormat::OneBitBe, 64);
+    b.palette = None;
+    let mask = Mask { inverse: true, origin: Point::default(), image: image(5, true, b) };
+    let fill = drawable(DrawOp::Fill(Fill { brush: Brush::Solid(1), rop: Rop::PUT, mask: Some(mask) }));
+    for _ in 0..2 {
+        let body = c.send(&fill)[0].message.body.to_vec();
+        assert_eq!(body[41 + 8..41 + 10], [0, 0]);
+        assert_eq!(body.len(), 41 + 18 + 18 + 512);
+    }
+}
+
+#[test]
+fn missing_surface_or_source_is_not_sent_and_touches_no_cache() {
+    let mut c = Client::new(&ClientShared::default(), 0, 5000, off());
+    let surface = Arc::new(Image {
+        id: 1,
+        cache_me: false,
+        high_bits_set: false,
+        width: 1,
+        height: 1,
+        data: ImageData::Surface(5),
+    });
+    let serials = Serials { last: 0, mini_header: true };
+    let d = copy(surface);
+    assert!(c.encoder.drawable(&mut c.workspace, serials, &d, None, &NoSurfaces).is_none());
+    let nop = drawable(DrawOp::Nop);
+    assert!(c.encoder.drawable(&mut c.workspace, serials, &nop, None, &NoSurfaces).is_none());
+}
+
+#[test]
+fn encoder_without_init_caches_nothing_and_second_init_is_refused() {
+    let shared = ClientShared::default();
+    let mut c = Client::new(&shared, 0, 5000, off());
+    let init =
+        DisplayInit { pixmap_cache_id: 1, pixmap_cache_size: 0, glz_dictionary_id: 1, glz_window_size: 0 };
+    assert_eq!(c.encoder.init(&shared, &init), Err(InitError::Twice));
+    c.encoder = ImageEncoder::new(0, off());
+    let src = image(7 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32));
+    assert_eq!(c.copy(&src), (0, 0));
+}
+
+#[test]
+fn preferred_compression_out_of_range_is_ignored() {
+    let mut encoder = ImageEncoder::new(0, off());
+    assert!(!encoder.set_preferred_compression(0) && !encoder.set_preferred_compression(8));
+    assert_eq!(encoder.settings().compression, ImageCompression::Off);
+    assert!(encoder.set_preferred_compression(4));
+    assert_eq!(encoder.settings().compression, ImageCompression::Quic);
+}
