@@ -15,4 +15,5 @@ pub mod image;
 pub mod limits;
 pub mod log;
 pub mod net;
+pub mod oracles;
 pub mod protocol;

@@ -7,6 +7,7 @@
 //! Server to client: functions and structs that give a [`Message`], whose [`Body`] is a list of segments so that
 //! payloads are not copied again. Bodies with pointers are laid out by [`writer::Marshaller`].
 
+pub mod agent;
 pub mod body;
 pub mod caps;
 pub mod channel_type;
@@ -18,7 +19,10 @@ pub mod error;
 pub mod inputs;
 pub mod link;
 pub mod main_channel;
+pub mod migrate;
 pub mod reader;
+pub mod sound;
+pub mod spicevmc;
 pub mod writer;
 
 pub use body::{Body, Message, Segment};
