@@ -11,7 +11,7 @@ mod pictures;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use pictures::{HEIGHT, Picture, WIDTH};
-use spice_server::codec::quic;
+use spice_server::codec::{jpeg, quic};
 use spice_server::guest::SliceSource;
 use spice_server::image::{BitmapFormat, ImageView};
 
@@ -62,5 +62,13 @@ fn quic_decode(bencher: Bencher<'_, '_>, picture: Picture) {
     quic::Encoder::default().encode(&image, usize::MAX, &mut data).unwrap();
     bencher.counter(BytesCount::new(pixels.len())).bench_local(|| {
         quic::decode(black_box(&data), width, height, quic::PixelLayout::Bgra32, &mut out).unwrap();
+    });
+}
+
+#[divan::bench(args = PICTURES, consts = [0, 1, 2])]
+fn jpeg_encode<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) {
+    let mut encoder = jpeg::Encoder::default();
+    bench_encode(bencher, picture, FORMATS[FORMAT], |image, out| {
+        encoder.encode(image, usize::MAX, out).unwrap();
     });
 }

@@ -1,0 +1,210 @@
+//! Colour conversion: rows of pixels to a strip of 16 rows of luma and 8 rows of halved chroma.
+//!
+//! Samples are centred at 0 and twice as large as the standard's, which keeps one more bit of what the
+//! conversion rounds away. Arithmetic is on 16-bit lanes; `high(a, b)` is the upper half of a product, for which
+//! every vector unit has an instruction.
+
+use super::entropy::BitWriter;
+use super::tables::{CHROMA_CODES, LUMA_CODES, Quality};
+use super::transform::{self, Block};
+use crate::image::BitmapFormat;
+
+/// Upper half of an unsigned product.
+#[inline(always)]
+const fn high(a: u16, b: u16) -> u16 {
+    ((a as u32 * b as u32) >> 16) as u16
+}
+
+/// Upper half of a signed product.
+#[inline(always)]
+const fn high_signed(a: i16, b: i16) -> i16 {
+    ((a as i32 * b as i32) >> 16) as i16
+}
+
+/// Converts a bitmap row of `width` pixels to 0x00RRGGBB; `pixels` is longer if the row has to be filled up,
+/// which is done with the last pixel.
+pub(super) fn load(format: BitmapFormat, bytes: &[u8], width: usize, pixels: &mut [u32]) {
+    match format {
+        BitmapFormat::SixteenBit => {
+            for (pixel, bytes) in pixels.iter_mut().zip(bytes.as_chunks().0) {
+                let v = u32::from(u16::from_le_bytes(*bytes));
+                let five = ((v & 0x7c00) << 6) | ((v & 0x3e0) << 3) | (v & 0x1f);
+                *pixel = (five << 3) | ((five >> 2) & 0x0007_0707);
+            }
+        }
+        BitmapFormat::TwentyFourBit => {
+            for (pixel, [b, g, r]) in pixels.iter_mut().zip(bytes.as_chunks().0) {
+                *pixel = u32::from_le_bytes([*b, *g, *r, 0]);
+            }
+        }
+        _ => {
+            for (pixel, bytes) in pixels.iter_mut().zip(bytes.as_chunks().0) {
+                *pixel = u32::from_le_bytes(*bytes);
+            }
+        }
+    }
+    if let Some((row, rest)) = pixels.split_at_mut_checked(width) {
+        rest.fill(row.last().copied().unwrap_or(0));
+    }
+}
+
+/// Sixteen rows of an image as component samples, all rows a multiple of 16 pixels wide.
+#[derive(Debug, Default)]
+pub(super) struct Strip {
+    /// Luma samples per row.
+    width: usize,
+    luma: Vec<i16>,
+    /// Eight rows each, half as wide.
+    chroma: [Vec<i16>; 2],
+}
+
+impl Strip {
+    /// Makes room for an image of this width.
+    pub(super) fn reset(&mut self, width: usize) {
+        self.width = width.next_multiple_of(16);
+        self.luma.resize(16 * self.width, 0);
+        for plane in &mut self.chroma {
+            plane.resize(4 * self.width, 0);
+        }
+    }
+
+    /// Converts pixel rows `2 * pair` and `2 * pair + 1`, which `pixels` holds one after the other.
+    pub(super) fn put_rows(&mut self, pair: usize, pixels: &[u32]) {
+        let width = self.width;
+        let (first, second) = pixels.split_at(width);
+        let luma = &mut self.luma[2 * pair * width..][..2 * width];
+        let (luma_first, luma_second) = luma.split_at_mut(width);
+        let [cb, cr] = &mut self.chroma;
+        let cb = &mut cb[pair * width / 2..][..width / 2];
+        let cr = &mut cr[pair * width / 2..][..width / 2];
+        let rows = first.as_chunks().0.iter().zip(second.as_chunks().0);
+        let lumas = luma_first.as_chunks_mut().0.iter_mut().zip(luma_second.as_chunks_mut().0);
+        let chromas = cb.as_chunks_mut().0.iter_mut().zip(cr.as_chunks_mut().0);
+        for ((rows, lumas), chromas) in rows.zip(lumas).zip(chromas) {
+            convert(rows.0, rows.1, lumas.0, lumas.1, chromas.0, chromas.1);
+        }
+    }
+
+    /// Does the vertical half of the transform for all blocks.
+    pub(super) fn transform_columns(&mut self) {
+        let width = self.width;
+        for rows in self.luma.chunks_exact_mut(8 * width.max(1)) {
+            transform::columns(rows, width);
+        }
+        for plane in &mut self.chroma {
+            transform::columns(plane, width / 2);
+        }
+    }
+
+    /// Finishes and codes the six blocks of a minimum coded unit, after [`Strip::transform_columns`].
+    #[inline]
+    pub(super) fn encode_mcu(
+        &self,
+        mcu: usize,
+        quality: &Quality,
+        predictions: &mut [i16; 3],
+        writer: &mut BitWriter,
+        out: &mut Vec<u8>,
+    ) {
+        let [y, cb, cr] = predictions;
+        let width = self.width;
+        for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let samples = self.luma.get(8 * row * width + 16 * mcu + 8 * column..).unwrap_or_default();
+            let block: Block = transform::finish(samples, width, &quality.luma);
+            writer.put_block(&block, y, &LUMA_CODES, out);
+        }
+        for (plane, prediction) in self.chroma.iter().zip([cb, cr]) {
+            let samples = plane.get(8 * mcu..).unwrap_or_default();
+            let block: Block = transform::finish(samples, width / 2, &quality.chroma);
+            writer.put_block(&block, prediction, &CHROMA_CODES, out);
+        }
+    }
+}
+
+/// One channel of 16 pixels.
+#[inline(always)]
+fn channel(pixels: &[u32; 16], shift: u32) -> [u16; 16] {
+    let mut out = [0; 16];
+    for (out, pixel) in out.iter_mut().zip(pixels) {
+        *out = ((pixel >> shift) & 0xff) as u16;
+    }
+    out
+}
+
+/// Luma of 16 pixels: 0.299 r + 0.587 g + 0.114 b - 128, doubled.
+#[inline(always)]
+fn luma(r: &[u16; 16], g: &[u16; 16], b: &[u16; 16], out: &mut [i16; 16]) {
+    for i in 0..16 {
+        let sum = high(r[i] << 8, 19_595) + high(g[i] << 8, 38_470) + high(b[i] << 8, 7_471);
+        out[i] = ((sum + 65) >> 7) as i16 - 256;
+    }
+}
+
+/// Sums of 2 x 2 values of two rows.
+#[inline(always)]
+fn sums(first: &[u16; 16], second: &[u16; 16]) -> [i16; 8] {
+    let mut rows = [0u16; 16];
+    for i in 0..16 {
+        rows[i] = first[i] + second[i];
+    }
+    let mut out = [0; 8];
+    for (out, [a, b]) in out.iter_mut().zip(rows.as_chunks().0) {
+        *out = (a + b) as i16;
+    }
+    out
+}
+
+/// Converts 16 pixels of two rows.
+#[inline(always)]
+fn convert(
+    first: &[u32; 16],
+    second: &[u32; 16],
+    luma_first: &mut [i16; 16],
+    luma_second: &mut [i16; 16],
+    cb: &mut [i16; 8],
+    cr: &mut [i16; 8],
+) {
+    let (r0, g0, b0) = (channel(first, 16), channel(first, 8), channel(first, 0));
+    let (r1, g1, b1) = (channel(second, 16), channel(second, 8), channel(second, 0));
+    luma(&r0, &g0, &b0, luma_first);
+    luma(&r1, &g1, &b1, luma_second);
+    let (r, g, b) = (sums(&r0, &r1), sums(&g0, &g1), sums(&b0, &b1));
+    for i in 0..8 {
+        // In units of 1/128: the sums of four are shifted by 5.
+        let (r, g, b) = (r[i] << 5, g[i] << 5, b[i] << 5);
+        // cb = -0.168736 r - 0.331264 g + 0.5 b;  cr = 0.5 r - 0.418688 g - 0.081312 b
+        let blue = (b >> 1) - high_signed(r, 11_058) - high_signed(g, 21_710);
+        let red = (r >> 1) - high_signed(g, 27_439) - high_signed(b, 5_329);
+        cb[i] = (blue + 31) >> 6;
+        cr[i] = (red + 31) >> 6;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_within_a_level_of_the_standards() {
+        let mut strip = Strip::default();
+        strip.reset(16);
+        let mut worst = 0.0f64;
+        for seed in 0..4096u32 {
+            let pixel = seed.wrapping_mul(0x9e37_79b1) >> 4 & 0xff_ffff;
+            let (r, g, b) = (f64::from(pixel >> 16), f64::from(pixel >> 8 & 255), f64::from(pixel & 255));
+            strip.put_rows(3, &[pixel; 32]);
+            let y = 0.299 * r + 0.587 * g + 0.114 * b - 128.0;
+            let cb = -0.168_736 * r - 0.331_264 * g + 0.5 * b;
+            let cr = 0.5 * r - 0.418_688 * g - 0.081_312 * b;
+            for (got, expected) in [
+                (strip.luma[6 * 16], y),
+                (strip.luma[7 * 16 + 15], y),
+                (strip.chroma[0][24], cb),
+                (strip.chroma[1][31], cr),
+            ] {
+                worst = worst.max((f64::from(got) / 2.0 - expected).abs());
+            }
+        }
+        assert!(worst < 0.3, "{worst}");
+    }
+}
