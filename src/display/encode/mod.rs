@@ -9,20 +9,23 @@
 //! ```
 //!
 //! Encoding changes what the server believes about the client's caches, so what it returns must be sent, at once and
-//! in order. Lossy coding (JPEG) is only used where the operation may lose.
+//! in order. Lossy coding (JPEG) is only used where the operation may lose; [`ImageEncoder::lossless_needs`] names what
+//! has to be repaired before an operation that would amplify loss.
 
 mod choice;
 mod compress;
+mod lossy;
 mod memo;
 mod palette_cache;
 mod pixmap_cache;
 mod shared;
 
 pub use compress::Workspace;
+pub use lossy::LossyRegions;
 pub use shared::{ClientShared, DisplayCaches, InitError};
 
 use crate::display::settings::ImageCompression;
-use crate::draw::{AlphaBlend, Brush, Clip, DrawOp, Drawable, Rop, ScaleMode};
+use crate::draw::{Brush, Clip, DrawOp, Drawable, Rop, ScaleMode};
 use crate::geometry::Rect;
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData};
 use crate::net::stream::{ChannelStream, Outgoing};
@@ -35,6 +38,7 @@ use crate::protocol::draw::{
 };
 use crate::protocol::{Message, Segment};
 use choice::Choice;
+use lossy::lossy_source_allowed;
 use memo::{Coded, Coding};
 use palette_cache::{PaletteCache, PaletteUse};
 use pixmap_cache::{Evicted, Lookup};
@@ -118,6 +122,7 @@ pub struct ImageEncoder {
     settings: EncodeSettings,
     caches: Option<DisplayCaches>,
     palettes: PaletteCache,
+    lossy: LossyRegions,
     server_images: u32,
 }
 
@@ -125,7 +130,14 @@ impl ImageEncoder {
     /// An encoder for a channel without INIT yet: nothing is cached before.
     #[must_use]
     pub fn new(channel_id: u8, settings: EncodeSettings) -> Self {
-        Self { channel_id, settings, caches: None, palettes: PaletteCache::default(), server_images: 0 }
+        Self {
+            channel_id,
+            settings,
+            caches: None,
+            palettes: PaletteCache::default(),
+            lossy: LossyRegions::default(),
+            server_images: 0,
+        }
     }
 
     /// Takes DISPLAY_INIT. On error the channel is to be closed.
@@ -159,6 +171,24 @@ impl ImageEncoder {
         self.palettes.clear();
     }
 
+    /// The areas that are lossy at the client and must be sent again lossless (by [`Self::server_image`]) before this
+    /// command; empty for clients without JPEG. If the command was rendered already, its result has to be sent as an
+    /// image instead (display.md 9.4).
+    #[must_use]
+    pub fn lossless_needs(&self, drawable: &Drawable) -> Vec<(u32, Rect)> {
+        self.lossy.needs(drawable)
+    }
+
+    /// To be called when SURFACE_CREATE or SURFACE_DESTROY is sent.
+    pub fn surface_changed(&mut self, surface_id: u32) {
+        self.lossy.forget(surface_id);
+    }
+
+    /// The lossy areas (migration data).
+    pub fn lossy_regions(&mut self) -> &mut LossyRegions {
+        &mut self.lossy
+    }
+
     /// The messages for a command. `self_bitmap` stands in for a source that is the target itself. `None`: there is
     /// nothing to send (no operation, or an image or surface that it needs is not there).
     pub fn drawable(
@@ -170,7 +200,15 @@ impl ImageEncoder {
         surfaces: &dyn SurfaceSizes,
     ) -> Option<Encoded> {
         let base = DrawBase { surface_id: drawable.surface_id, bbox: drawable.bbox, clip: &drawable.clip };
-        self.operation(workspace, serials, &base, &drawable.op, self_bitmap, surfaces, true)
+        self.operation(
+            workspace,
+            serials,
+            &base,
+            &drawable.op,
+            self_bitmap,
+            surfaces,
+            Origin { of_drawable: true, lossy_allowed: true },
+        )
     }
 
     /// DRAW_COPY of pixels that the server read from a surface (display.md 10): attach, upgrades, repaired areas.
@@ -200,11 +238,8 @@ impl ImageEncoder {
             mask: None,
         });
         let base = DrawBase { surface_id: dest.surface_id, bbox: dest.bbox, clip: dest.clip };
-        let jpeg = self.settings.jpeg;
-        self.settings.jpeg &= dest.lossy_allowed;
-        let encoded = self.operation(workspace, serials, &base, &op, None, &NoSurfaces, false);
-        self.settings.jpeg = jpeg;
-        encoded
+        let origin = Origin { of_drawable: false, lossy_allowed: dest.lossy_allowed };
+        self.operation(workspace, serials, &base, &op, None, &NoSurfaces, origin)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one private function behind two narrow ones")]
@@ -216,14 +251,15 @@ impl ImageEncoder {
         op: &DrawOp,
         self_bitmap: Option<&Arc<Image>>,
         surfaces: &dyn SurfaceSizes,
-        of_drawable: bool,
+        origin: Origin,
     ) -> Option<Encoded> {
         let slots = Slots::of(op, self_bitmap)?;
         if !slots.surfaces_exist(surfaces) {
             return None;
         }
         let mut building = Building::default();
-        let lossy_allowed = lossy_source_allowed(op);
+        let lossy_allowed = origin.lossy_allowed && lossy_source_allowed(op);
+        let of_drawable = origin.of_drawable;
         let mut encode = |image: Option<&Arc<Image>>, lossy: bool| {
             image.and_then(|i| self.image(workspace, &mut building, i, surfaces, of_drawable, lossy))
         };
@@ -238,6 +274,9 @@ impl ImageEncoder {
             },
         };
         let message = draw(base, op, images)?;
+        if self.settings.jpeg {
+            self.lossy.sent(base.surface_id, &base.bbox, base.clip, op, building.lossy);
+        }
         Some(self.finish(serials, message, building))
     }
 
@@ -433,20 +472,19 @@ pub struct ServerImage<'a> {
     pub lossy_allowed: bool,
 }
 
+/// Where an operation comes from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    /// From the guest, not made by the server.
+    of_drawable: bool,
+    lossy_allowed: bool,
+}
+
 struct NoSurfaces;
 
 impl SurfaceSizes for NoSurfaces {
     fn surface_size(&self, _: u32) -> Option<(u32, u32)> {
         None
-    }
-}
-
-/// Whether the source of this operation may be lossy (display.md 9.4).
-fn lossy_source_allowed(op: &DrawOp) -> bool {
-    match op {
-        DrawOp::Copy(_) | DrawOp::AlphaBlend(AlphaBlend { .. }) => true,
-        DrawOp::Opaque(o) => !o.rop.intersects(Rop::OR | Rop::AND | Rop::XOR),
-        _ => false,
     }
 }
 

@@ -1,0 +1,328 @@
+//! Which areas of a client's surfaces hold lossy pixels, and which operations need lossless input (display.md 9.4).
+//! Only used where JPEG is on for the client.
+
+use crate::draw::{Brush, Clip, DrawOp, Drawable, Rop};
+use crate::geometry::Rect;
+use crate::image::{Image, ImageData};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Rectangles of one surface's area before it is rounded up to its bounds. Rounding up costs a needless lossless
+/// resend at most.
+const MAX_RECTS: usize = 64;
+
+/// A set of pixels that may be too large, never too small.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Area(Vec<Rect>);
+
+impl Area {
+    fn add(&mut self, rect: &Rect) {
+        if rect.is_empty() {
+            return;
+        }
+        self.remove(rect);
+        self.0.push(*rect);
+        if self.0.len() > MAX_RECTS {
+            let bounds = self.bounds();
+            self.0 = vec![bounds];
+        }
+    }
+
+    fn remove(&mut self, rect: &Rect) {
+        if !self.intersects(rect) {
+            return;
+        }
+        let mut kept = Vec::with_capacity(self.0.len() + 3);
+        for r in &self.0 {
+            let cut = r.intersect(rect);
+            if cut.is_empty() {
+                kept.push(*r);
+                continue;
+            }
+            let around = [
+                Rect { bottom: cut.top, ..*r },
+                Rect { top: cut.bottom, ..*r },
+                Rect { right: cut.left, top: cut.top, bottom: cut.bottom, ..*r },
+                Rect { left: cut.right, top: cut.top, bottom: cut.bottom, ..*r },
+            ];
+            kept.extend(around.into_iter().filter(|r| !r.is_empty()));
+        }
+        self.0 = kept;
+    }
+
+    fn intersects(&self, rect: &Rect) -> bool {
+        self.0.iter().any(|r| r.intersects(rect))
+    }
+
+    fn bounds(&self) -> Rect {
+        self.0.iter().fold(Rect::default(), |all, r| all.union(r))
+    }
+}
+
+/// The lossy areas of all surfaces that a client has.
+#[derive(Clone, Debug, Default)]
+pub struct LossyRegions(HashMap<u32, Area>);
+
+/// Everything, for inputs without a known area.
+const WHOLE: Rect = Rect::new(i32::MIN, i32::MIN, i32::MAX, i32::MAX);
+
+impl LossyRegions {
+    /// The surface was created or destroyed at the client: nothing of it is lossy.
+    pub fn forget(&mut self, surface_id: u32) {
+        self.0.remove(&surface_id);
+    }
+
+    /// Whether a pixel of this area is lossy at the client.
+    #[must_use]
+    pub fn is_lossy(&self, surface_id: u32, area: &Rect) -> bool {
+        self.0.get(&surface_id).is_some_and(|a| a.intersects(area))
+    }
+
+    /// The bounds of a surface's lossy area; empty if there is none (migration data).
+    #[must_use]
+    pub fn bounds(&self, surface_id: u32) -> Rect {
+        self.0.get(&surface_id).map(Area::bounds).unwrap_or_default()
+    }
+
+    /// Marks an area (migration data).
+    pub fn add(&mut self, surface_id: u32, area: &Rect) {
+        self.0.entry(surface_id).or_default().add(area);
+    }
+
+    /// The areas that are lossy at the client but must not be for this command. They are cut to what is lossy.
+    #[must_use]
+    pub fn needs(&self, drawable: &Drawable) -> Vec<(u32, Rect)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let dest = (drawable.surface_id, drawable.bbox);
+        let mut inputs = Vec::new();
+        lossless_inputs(&drawable.op, dest, &mut inputs);
+        inputs.retain(|(surface, area)| self.is_lossy(*surface, area));
+        for (surface, area) in &mut inputs {
+            *area = area.intersect(&self.bounds(*surface));
+        }
+        inputs
+    }
+
+    /// The command is going out; `lossy`: an image of it is lossy.
+    pub fn sent(&mut self, surface_id: u32, bbox: &Rect, clip: &Clip, op: &DrawOp, lossy: bool) {
+        let source_lossy = |src: Option<&Arc<Image>>, area: &Rect| match src.map(|i| &i.data) {
+            Some(ImageData::Surface(id)) => self.is_lossy(*id, area),
+            _ => false,
+        };
+        let (lossy, masked, may_clear) = match op {
+            DrawOp::Copy(c) => (lossy || source_lossy(Some(&c.src), &c.src_area), c.mask.is_some(), true),
+            DrawOp::Opaque(o) => (lossy || source_lossy(o.src.as_ref(), &o.src_area), o.mask.is_some(), true),
+            DrawOp::CopyBits(p) => {
+                let source = bbox.translate(p.x.saturating_sub(bbox.left), p.y.saturating_sub(bbox.top));
+                (self.is_lossy(surface_id, &source), false, true)
+            }
+            DrawOp::AlphaBlend(a) => (lossy || source_lossy(a.src.as_ref(), &a.src_area), false, false),
+            DrawOp::Fill(f) => (false, f.mask.is_some(), true),
+            DrawOp::Blackness(m) | DrawOp::Whiteness(m) => (false, m.is_some(), true),
+            DrawOp::Rop3(r) => (false, r.mask.is_some(), true),
+            DrawOp::Composite(c) => (false, c.mask.is_some(), true),
+            DrawOp::Nop
+            | DrawOp::Blend(_)
+            | DrawOp::Invers(_)
+            | DrawOp::Stroke(_)
+            | DrawOp::Text(_)
+            | DrawOp::Transparent(_) => return,
+        };
+        if !lossy && (masked || !may_clear || !self.0.contains_key(&surface_id)) {
+            return;
+        }
+        let area = self.0.entry(surface_id).or_default();
+        let mut apply = |rect: &Rect| {
+            if lossy {
+                area.add(rect);
+            } else {
+                area.remove(rect);
+            }
+        };
+        match clip {
+            Clip::None => apply(bbox),
+            Clip::Rects(rects) => rects.iter().for_each(|r| apply(&r.intersect(bbox))),
+        }
+        if area.0.is_empty() {
+            self.0.remove(&surface_id);
+        }
+    }
+}
+
+/// Whether the operation combines bits, which makes any loss visible.
+fn combines(rop: Rop) -> bool {
+    rop.intersects(Rop::OR | Rop::AND | Rop::XOR)
+}
+
+/// Whether the source of this operation may be lossy.
+#[must_use]
+pub fn lossy_source_allowed(op: &DrawOp) -> bool {
+    match op {
+        DrawOp::Copy(c) => !combines(c.rop),
+        DrawOp::Opaque(o) => !combines(o.rop),
+        DrawOp::AlphaBlend(_) => true,
+        _ => false,
+    }
+}
+
+fn lossless_inputs(op: &DrawOp, dest: (u32, Rect), inputs: &mut Vec<(u32, Rect)>) {
+    let mut image = |image: Option<&Arc<Image>>, area: Rect| {
+        if let Some(ImageData::Surface(id)) = image.map(|i| &i.data) {
+            inputs.push((*id, area));
+        }
+    };
+    let pattern = |brush: &Brush| match brush {
+        Brush::Pattern { image, .. } => Some(image.clone()),
+        _ => None,
+    };
+    let needs_dest = match op {
+        DrawOp::Fill(f) => {
+            image(pattern(&f.brush).as_ref(), WHOLE);
+            combines(f.rop)
+        }
+        DrawOp::Opaque(o) => {
+            image(pattern(&o.brush).as_ref(), WHOLE);
+            if combines(o.rop) {
+                image(o.src.as_ref(), o.src_area);
+            }
+            false
+        }
+        DrawOp::Copy(c) => {
+            if combines(c.rop) {
+                image(Some(&c.src), c.src_area);
+            }
+            combines(c.rop)
+        }
+        DrawOp::Transparent(t) => {
+            image(t.src.as_ref(), t.src_area);
+            false
+        }
+        DrawOp::Blend(c) => {
+            image(Some(&c.src), c.src_area);
+            true
+        }
+        DrawOp::Rop3(r) => {
+            image(r.src.as_ref(), r.src_area);
+            image(pattern(&r.brush).as_ref(), WHOLE);
+            true
+        }
+        DrawOp::Composite(c) => {
+            image(c.src.as_ref(), WHOLE);
+            image(c.mask.as_ref(), WHOLE);
+            true
+        }
+        DrawOp::Stroke(s) => {
+            let brush = pattern(&s.brush);
+            image(brush.as_ref(), WHOLE);
+            brush.is_some() && combines(s.fore_mode)
+        }
+        DrawOp::Text(t) => {
+            let (fore, back) = (pattern(&t.fore_brush), pattern(&t.back_brush));
+            image(fore.as_ref(), WHOLE);
+            image(back.as_ref(), WHOLE);
+            (fore.is_some() && combines(t.fore_mode)) || (back.is_some() && combines(t.back_mode))
+        }
+        _ => false,
+    };
+    if needs_dest {
+        inputs.push(dest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draw::{Copy, Effect, Fill, ScaleMode};
+    use crate::geometry::Point;
+    use proptest::prelude::*;
+
+    fn surface(id: u32) -> Arc<Image> {
+        let data = ImageData::Surface(id);
+        Arc::new(Image { id: 1, cache_me: false, high_bits_set: false, width: 9, height: 9, data })
+    }
+
+    fn copy(src: u32, rop: Rop) -> DrawOp {
+        let src_area = Rect::new(0, 0, 5, 5);
+        DrawOp::Copy(Copy { src: surface(src), src_area, rop, scale_mode: ScaleMode::Nearest, mask: None })
+    }
+
+    fn drawable(bbox: Rect, op: DrawOp) -> Drawable {
+        Drawable {
+            surface_id: 0,
+            effect: Effect::Blend,
+            bbox,
+            clip: Clip::None,
+            mm_time: 0,
+            self_bitmap: None,
+            deps: [None; 3],
+            op,
+            release: None,
+        }
+    }
+
+    fn fill(rop: Rop) -> DrawOp {
+        DrawOp::Fill(Fill { brush: Brush::Solid(1), rop, mask: None })
+    }
+
+    #[test]
+    fn xor_over_a_lossy_area_needs_it_lossless_first() {
+        let mut lossy = LossyRegions::default();
+        lossy.add(0, &Rect::new(0, 0, 10, 10));
+        let d = drawable(Rect::new(5, 5, 20, 20), fill(Rop::XOR));
+        assert_eq!(lossy.needs(&d), vec![(0, Rect::new(5, 5, 10, 10))]);
+        assert_eq!(lossy.needs(&drawable(Rect::new(5, 5, 20, 20), fill(Rop::PUT))), vec![]);
+        assert_eq!(lossy.needs(&drawable(Rect::new(10, 5, 20, 20), fill(Rop::XOR))), vec![]);
+    }
+
+    #[test]
+    fn copies_spread_and_fills_clear_loss() {
+        let mut lossy = LossyRegions::default();
+        let clip = Clip::None;
+        lossy.add(3, &Rect::new(0, 0, 2, 2));
+        lossy.sent(0, &Rect::new(10, 10, 15, 15), &clip, &copy(3, Rop::PUT), false);
+        assert!(lossy.is_lossy(0, &Rect::new(14, 14, 15, 15)));
+        lossy.sent(0, &Rect::new(20, 20, 25, 25), &clip, &DrawOp::CopyBits(Point { x: 10, y: 10 }), false);
+        assert!(lossy.is_lossy(0, &Rect::new(20, 20, 21, 21)));
+        lossy.sent(0, &Rect::new(0, 0, 30, 30), &clip, &fill(Rop::PUT), false);
+        assert!(!lossy.is_lossy(0, &WHOLE));
+        lossy.forget(3);
+        assert_eq!(lossy.bounds(3), Rect::default());
+    }
+
+    #[test]
+    fn combining_copies_take_no_lossy_source() {
+        assert!(lossy_source_allowed(&copy(1, Rop::PUT)));
+        assert!(!lossy_source_allowed(&copy(1, Rop::PUT | Rop::XOR)));
+        assert!(!lossy_source_allowed(&fill(Rop::PUT)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// The area never misses a pixel, and is exact below the bound of rectangles.
+        #[test]
+        fn area_covers_what_was_added(
+            ops in proptest::collection::vec((any::<bool>(), 0i32..16, 0i32..16, 1i32..8, 1i32..8), 1..40)
+        ) {
+            let mut area = Area::default();
+            let mut pixels = [[false; 24]; 24];
+            let mut rounded = false;
+            for (add, x, y, w, h) in ops {
+                let r = Rect::new(x, y, x + w, y + h);
+                if add { area.add(&r) } else { area.remove(&r) }
+                rounded |= add && area.0.len() == 1;
+                for row in &mut pixels[y as usize..(y + h) as usize] {
+                    row[x as usize..(x + w) as usize].fill(add);
+                }
+            }
+            for (y, row) in pixels.iter().enumerate() {
+                for (x, &p) in row.iter().enumerate() {
+                    let (x, y) = (x as i32, y as i32);
+                    let hit = area.intersects(&Rect::new(x, y, x + 1, y + 1));
+                    prop_assert!(hit == p || (hit && rounded));
+                }
+            }
+        }
+    }
+}
