@@ -1,14 +1,15 @@
 //! Execution of a client-independent coding, with fallback to raw (codecs.md 9.3).
 
 use super::memo::{Coded, Coding, Memo};
-use crate::codec::{EncodeError, quic};
-use crate::image::{Bitmap, Image, ImageView};
+use crate::codec::{EncodeError, jpeg, quic};
+use crate::image::{Bitmap, BitmapFormat, Image, ImageView};
 use std::sync::Arc;
 
 /// Encoders and results that a worker keeps for all its clients.
 #[derive(Default)]
 pub struct Workspace {
     quic: quic::Encoder,
+    jpeg: jpeg::Encoder,
     pub(super) memo: Memo,
 }
 
@@ -29,9 +30,14 @@ impl Workspace {
         if let Some(coded) = self.memo.get(image, coding) {
             return coded;
         }
-        let coded = self.encode(bitmap, coding).unwrap_or_else(|_| raw(bitmap));
+        let coded = self.code_alone(bitmap, coding);
         self.memo.put(image, coding, &coded);
         coded
+    }
+
+    /// The same, without looking for or keeping the result.
+    pub(super) fn code_alone(&mut self, bitmap: &Bitmap, coding: Coding) -> Coded {
+        self.encode(bitmap, coding).unwrap_or_else(|_| raw(bitmap))
     }
 
     fn encode(&mut self, bitmap: &Bitmap, coding: Coding) -> Result<Coded, EncodeError> {
@@ -41,12 +47,26 @@ impl Workspace {
         let mut jpeg_size = None;
         match coding {
             Coding::Raw => return Ok(raw(bitmap)),
-            Coding::Quic => self.quic.encode(&view, limit, &mut out).map(|_| ())?,
+            Coding::Quic => self.quic.encode(&view, limit, &mut out)?,
             Coding::Lz => lz(&view, limit, &mut out)?,
             Coding::Lz4 => lz4(&view, limit, &mut out)?,
-            Coding::Jpeg => jpeg_size = jpeg(&view, limit, &mut out)?,
+            Coding::Jpeg => jpeg_size = self.jpeg(&view, limit, &mut out)?,
         }
         Ok(Coded { coding, data: Arc::new(out), jpeg_size })
+    }
+
+    /// JPEG, with the alpha plane behind it for images that have one: then the JPEG's size is returned.
+    fn jpeg(
+        &mut self,
+        view: &ImageView<'_>,
+        limit: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<u32>, EncodeError> {
+        if view.format == BitmapFormat::Rgba {
+            return Err(EncodeError::UnsupportedFormat);
+        }
+        self.jpeg.encode(view, limit, out)?;
+        Ok(None)
     }
 }
 
@@ -55,10 +75,6 @@ fn lz(_: &ImageView<'_>, _: usize, _: &mut Vec<u8>) -> Result<(), EncodeError> {
 }
 
 fn lz4(_: &ImageView<'_>, _: usize, _: &mut Vec<u8>) -> Result<(), EncodeError> {
-    Err(EncodeError::UnsupportedFormat)
-}
-
-fn jpeg(_: &ImageView<'_>, _: usize, _: &mut Vec<u8>) -> Result<Option<u32>, EncodeError> {
     Err(EncodeError::UnsupportedFormat)
 }
 

@@ -16,6 +16,7 @@ mod choice;
 mod compress;
 mod lossy;
 mod memo;
+mod palette;
 mod palette_cache;
 mod pixmap_cache;
 mod shared;
@@ -27,7 +28,7 @@ pub use shared::{ClientShared, DisplayCaches, InitError};
 use crate::display::settings::ImageCompression;
 use crate::draw::{Brush, Clip, DrawOp, Drawable, Rop, ScaleMode};
 use crate::geometry::Rect;
-use crate::image::{Bitmap, BitmapFormat, Image, ImageData};
+use crate::image::{Bitmap, BitmapFormat, Image, ImageData, Palette};
 use crate::net::stream::{ChannelStream, Outgoing};
 use crate::protocol::channel_type::ChannelType;
 use crate::protocol::common::{WaitFor, wait_for_channels};
@@ -391,13 +392,18 @@ impl ImageEncoder {
             }
             ImageData::Bitmap(bitmap) => bitmap,
         };
+        let checked = palette::check(bitmap);
         let coding = self.coding(bitmap, of_drawable, lossy_allowed);
-        let Coded { coding, data, jpeg_size } = workspace.code(image, bitmap, coding);
+        let Coded { coding, data, jpeg_size } = if checked.is_snapshot() {
+            workspace.code_alone(&checked.bitmap, coding)
+        } else {
+            workspace.code(image, bitmap, coding)
+        };
         let data = Segment::SharedVec(data);
         let top_down = bitmap.top_down;
         let data = match coding {
             Coding::Raw => {
-                let palette = self.palette(building, bitmap);
+                let palette = self.palette(building, bitmap, checked.padded);
                 WireImageData::Bitmap {
                     format: bitmap.format,
                     top_down,
@@ -407,9 +413,11 @@ impl ImageEncoder {
                 }
             }
             Coding::Quic => WireImageData::Quic(data),
-            Coding::Lz if bitmap.format.is_palette() => {
-                WireImageData::LzPlt { top_down, palette: self.palette(building, bitmap), data }
-            }
+            Coding::Lz if bitmap.format.is_palette() => WireImageData::LzPlt {
+                top_down,
+                palette: self.palette(building, bitmap, checked.padded),
+                data,
+            },
             Coding::Lz => WireImageData::LzRgb(data),
             Coding::Lz4 => WireImageData::Lz4(data),
             Coding::Jpeg => match jpeg_size {
@@ -441,9 +449,17 @@ impl ImageEncoder {
         }
     }
 
-    fn palette(&mut self, building: &mut Building, bitmap: &Bitmap) -> WirePalette {
+    fn palette(
+        &mut self,
+        building: &mut Building,
+        bitmap: &Bitmap,
+        padded: Option<Arc<Palette>>,
+    ) -> WirePalette {
+        if let Some(palette) = padded {
+            return WirePalette::Inline { palette, cache_me: false };
+        }
         let Some(palette) = &bitmap.palette else { return WirePalette::None };
-        match self.palettes.use_palette(palette.unique) {
+        match self.palettes.use_palette(palette.unique, palette.entries.len()) {
             PaletteUse::Uncached => WirePalette::Inline { palette: palette.clone(), cache_me: false },
             PaletteUse::FromCache => WirePalette::FromCache(palette.unique),
             PaletteUse::CacheMe { evicted } => {

@@ -157,7 +157,7 @@ fn evicted_palette_is_told_after_the_message() {
     let mut c = Client::new(&ClientShared::default(), 0, 0, off());
     for unique in 1..=129 {
         let mut b = bitmap(BitmapFormat::EightBit, 32);
-        b.palette = Some(Arc::new(Palette { unique, entries: vec![1] }));
+        b.palette = Some(Arc::new(Palette { unique, entries: vec![1; 3] }));
         let sent = c.send(&copy(image(unique, false, b)));
         assert_eq!(sent.len(), if unique == 129 { 2 } else { 1 });
         if unique == 129 {
@@ -234,4 +234,21 @@ fn preferred_compression_out_of_range_is_ignored() {
     assert_eq!(encoder.settings().compression, ImageCompression::Off);
     assert!(encoder.set_preferred_compression(4));
     assert_eq!(encoder.settings().compression, ImageCompression::Quic);
+}
+
+#[test]
+fn jpeg_takes_the_place_of_quic_only_where_loss_is_allowed() {
+    let settings = EncodeSettings { compression: ImageCompression::Quic, jpeg: true, ..EncodeSettings::default() };
+    let mut c = Client::new(&ClientShared::default(), 0, 10_000, settings);
+    let src = image(7 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 64));
+    assert_eq!(c.copy(&src), (105, IMAGE_CACHE_ME));
+    assert_eq!(c.copy(&src), (103, 0));
+    let mut xor = copy(src.clone());
+    if let DrawOp::Copy(c) = &mut xor.op {
+        c.rop = Rop::PUT | Rop::XOR;
+    }
+    assert_eq!(c.encoder.lossless_needs(&xor), vec![(0, Rect::new(0, 0, 32, 32))]);
+    let body = c.send(&xor)[0].message.body.to_vec();
+    assert_eq!(body[57 + 8..57 + 10], [1, IMAGE_CACHE_REPLACE_ME]);
+    assert_eq!(c.copy(&src), (106, 0));
 }
