@@ -238,7 +238,8 @@ fn preferred_compression_out_of_range_is_ignored() {
 
 #[test]
 fn jpeg_takes_the_place_of_quic_only_where_loss_is_allowed() {
-    let settings = EncodeSettings { compression: ImageCompression::Quic, jpeg: true, ..EncodeSettings::default() };
+    let settings =
+        EncodeSettings { compression: ImageCompression::Quic, jpeg: true, ..EncodeSettings::default() };
     let mut c = Client::new(&ClientShared::default(), 0, 10_000, settings);
     let src = image(7 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 64));
     assert_eq!(c.copy(&src), (105, IMAGE_CACHE_ME));
