@@ -1,0 +1,3 @@
+//! Bytes of a link stage.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_server::oracles::fuzz_link(data));
