@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod canvas;
+pub mod channel;
 pub mod codec;
 pub mod display;
 pub mod draw;
@@ -17,3 +18,5 @@ pub mod log;
 pub mod net;
 pub mod oracles;
 pub mod protocol;
+pub mod reds;
+pub mod worker;

@@ -1,0 +1,1 @@
+//! Channels of the main thread, and what all channels have in common.

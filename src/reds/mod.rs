@@ -1,0 +1,1 @@
+//! The server object: configuration, clients, interfaces of the host (server.md).
