@@ -1,1 +1,3 @@
-//! Channels of the main thread, and what all channels have in common.
+//! Channels: what they have in common and those that live on the host thread.
+
+pub mod connection;
