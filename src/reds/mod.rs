@@ -1,1 +1,274 @@
-//! The server object: configuration, clients, interfaces of the host (server.md).
+//! The server object ("reds"): configuration, clients, channel registry, interfaces (server.md).
+//!
+//! [`Server`] has one method per C function. State sits behind one mutex that is never held over a host callback: a call
+//! changes state and queues *effects*, which run in order after the lock is released; a re-entrant call from inside an
+//! effect first drains what is queued, so that order is kept.
+
+pub mod config;
+pub mod error;
+pub mod qxl;
+
+pub use config::TlsConfig;
+pub use error::ServerError;
+pub use qxl::QxlInstance;
+
+use crate::host::{EventLoop, Keyboard, Mouse, QxlControl, QxlDevice, QxlInitInfo, Tablet};
+use config::Config;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// An attached tablet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TabletId(pub u64);
+
+/// Result of the calls that can be refused.
+pub type Result<T = ()> = std::result::Result<T, ServerError>;
+
+/// Makes the device of [`Server::add_qxl`] from the host's answers at creation.
+pub type MakeDevice = Box<dyn FnOnce(&QxlInitInfo) -> Box<dyn QxlDevice>>;
+
+/// See the module. Calls come from host threads under the host's own lock, and from inside callbacks of the library.
+#[derive(Debug, Default)]
+pub struct Server {
+    config: Mutex<Config>,
+}
+
+impl Server {
+    /// A server that listens nowhere and lets nobody in (ticketing on, no password).
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the sockets, creates main and inputs channel. The calling thread counts as the main loop's.
+    pub fn init(&self, event_loop: Arc<dyn EventLoop>) -> Result {
+        let _ = event_loop;
+        Err(ServerError::NotBuilt("init"))
+    }
+
+    /// Disconnects all clients, joins the workers, removes watches and timers (server.md 3.6). Also without `init`.
+    pub fn destroy(&self) {}
+
+    /// TCP port of the plain listener, 0..65535; no effect after `init`.
+    pub fn set_port(&self, port: i32) -> Result {
+        self.config().set_port(port)
+    }
+
+    /// Address to bind, and its family: flags 1 IPv4, 2 IPv6, 4 unix, 0 as before.
+    pub fn set_addr(&self, address: &[u8], flags: i32) {
+        self.config().set_addr(address, flags);
+    }
+
+    /// A listening socket of the host instead of the plain listener: a duplicate, so that the host's stays open.
+    pub fn set_listen_socket(&self, socket: Option<OwnedFd>) {
+        self.config().listen_socket = socket;
+    }
+
+    /// Whether the loss of a main channel ends the process.
+    pub fn set_exit_on_disconnect(&self, exit: bool) {
+        self.config().exit_on_disconnect = exit;
+    }
+
+    /// Lets clients in without a password.
+    pub fn set_noauth(&self) {}
+
+    /// SASL instead of the ticket.
+    pub fn set_sasl(&self, on: bool) -> Result {
+        let _ = on;
+        Err(ServerError::NotBuilt("SASL"))
+    }
+
+    /// Application name for SASL's configuration; `None`: "spice".
+    pub fn set_sasl_appname(&self, name: Option<&str>) -> Result {
+        let _ = name;
+        Err(ServerError::NotBuilt("SASL"))
+    }
+
+    /// Sets the password (server.md 5.2). `lifetime` in seconds, 0: for ever. `None` lets nobody in.
+    pub fn set_ticket(
+        &self,
+        password: Option<&[u8]>,
+        lifetime: i32,
+        fail_if_connected: bool,
+        disconnect_if_connected: bool,
+    ) -> Result {
+        let _ = (password, lifetime, fail_if_connected, disconnect_if_connected);
+        Ok(())
+    }
+
+    /// TLS listener; the files are read at `init`.
+    pub fn set_tls(&self, tls: TlsConfig) -> Result {
+        self.config().set_tls(tls)
+    }
+
+    /// Starts a link on a connected socket. On failure the socket goes back to the caller.
+    pub fn add_client(
+        &self,
+        socket: OwnedFd,
+        skip_auth: bool,
+    ) -> std::result::Result<(), (OwnedFd, ServerError)> {
+        let _ = skip_auth;
+        Err((socket, ServerError::NotInitialized))
+    }
+
+    /// The same with a TLS handshake first; needs a TLS listener's configuration.
+    pub fn add_ssl_client(
+        &self,
+        socket: OwnedFd,
+        skip_auth: bool,
+    ) -> std::result::Result<(), (OwnedFd, ServerError)> {
+        let _ = skip_auth;
+        Err((socket, ServerError::NotInitialized))
+    }
+
+    /// Default image compression, a SpiceImageCompression; a bad value is logged and ignored.
+    pub fn set_image_compression(&self, compression: u32) {
+        self.config().set_image_compression(compression);
+    }
+
+    /// The value of [`Self::set_image_compression`].
+    #[must_use]
+    pub fn image_compression(&self) -> u32 {
+        self.config().display.image_compression as u32
+    }
+
+    /// 1 auto, 2 always, 3 never.
+    pub fn set_jpeg_compression(&self, compression: u32) -> Result {
+        self.config().set_jpeg(compression)
+    }
+
+    /// 1 auto, 2 always, 3 never.
+    pub fn set_zlib_glz_compression(&self, compression: u32) -> Result {
+        self.config().set_zlib_glz(compression)
+    }
+
+    /// Security bits (1 plain, 2 TLS) of a channel type by name, or of all others.
+    pub fn set_channel_security(&self, channel: Option<&str>, security: u32) -> Result {
+        self.config().set_channel_security(channel, security)
+    }
+
+    /// Only "sw", at most twice; without effect.
+    pub fn add_renderer(&self, name: &str) -> Result {
+        self.config().add_renderer(name)
+    }
+
+    /// 1 off, 2 all, 3 filter.
+    pub fn set_streaming_video(&self, mode: u32) -> Result {
+        self.config().set_streaming_video(mode)
+    }
+
+    /// `encoder:codec;...` or `auto`.
+    pub fn set_video_codecs(&self, codecs: &str) -> Result {
+        self.config().set_video_codecs(codecs)
+    }
+
+    /// The list in the same syntax; empty before `init` if never set.
+    #[must_use]
+    pub fn video_codecs(&self) -> String {
+        self.config().video_codecs()
+    }
+
+    /// Whether playback is compressed.
+    pub fn set_playback_compression(&self, on: bool) {
+        self.config().playback_compression = on;
+    }
+
+    /// Whether the guest agent's mouse is used.
+    pub fn set_agent_mouse(&self, on: bool) {
+        self.config().agent_mouse = on;
+    }
+
+    /// Whether clipboard messages pass between client and guest agent.
+    pub fn set_agent_copypaste(&self, on: bool) {
+        self.config().agent_copypaste = on;
+    }
+
+    /// Whether file transfers pass between client and guest agent.
+    pub fn set_agent_file_xfer(&self, on: bool) {
+        self.config().agent_file_xfer = on;
+    }
+
+    /// Whether the mouse mode is SERVER; false before `init`.
+    #[must_use]
+    pub fn is_server_mouse(&self) -> bool {
+        false
+    }
+
+    /// Name of the virtual machine for clients that connect later.
+    pub fn set_name(&self, name: Option<&str>) {
+        self.config().name = name.map(Into::into);
+    }
+
+    /// UUID of the virtual machine for clients that connect later.
+    pub fn set_uuid(&self, uuid: [u8; 16]) {
+        self.config().uuid = Some(uuid);
+    }
+
+    /// Number of main channels.
+    #[must_use]
+    pub fn num_clients(&self) -> u32 {
+        0
+    }
+
+    /// The virtual machine runs. May come repeatedly.
+    pub fn vm_start(&self) {}
+
+    /// The virtual machine stopped: on return no worker touches guest memory.
+    pub fn vm_stop(&self) {}
+
+    /// Whether seamless migration is offered.
+    pub fn set_seamless_migration(&self, on: bool) {
+        self.config().seamless_migration = on;
+    }
+
+    /// Attaches the one keyboard.
+    pub fn add_keyboard(&self, keyboard: Arc<dyn Keyboard>) -> Result {
+        let _ = keyboard;
+        Err(ServerError::NotInitialized)
+    }
+
+    /// The guest's LEDs changed: bits 1 scroll, 2 num, 4 caps.
+    pub fn kbd_leds(&self, leds: u8) {
+        let _ = leds;
+    }
+
+    /// Attaches the one relative pointer.
+    pub fn add_mouse(&self, mouse: Arc<dyn Mouse>) -> Result {
+        let _ = mouse;
+        Err(ServerError::NotInitialized)
+    }
+
+    /// Attaches an absolute pointer; one at a time.
+    pub fn add_tablet(&self, tablet: Arc<dyn Tablet>) -> Result<TabletId> {
+        let _ = tablet;
+        Err(ServerError::NotInitialized)
+    }
+
+    /// Detaches a tablet; mouse mode may fall back to SERVER.
+    pub fn remove_tablet(&self, tablet: TabletId) -> Result {
+        let _ = tablet;
+        Err(ServerError::NotAttached("tablet"))
+    }
+
+    /// Attaches a QXL device and starts its worker. `id` must be free and not negative. Asks `control` for
+    /// `init_info`, makes the device, then calls `attached_worker` and `set_compression_level`, all before return.
+    pub fn add_qxl(
+        &self,
+        id: i32,
+        control: Arc<dyn QxlControl>,
+        make_device: MakeDevice,
+    ) -> Result<Arc<QxlInstance>> {
+        let _ = (id, control, make_device);
+        Err(ServerError::NotInitialized)
+    }
+
+    /// Joins the worker: no callback of the device runs after return.
+    pub fn remove_qxl(&self, instance: &Arc<QxlInstance>) -> Result {
+        let _ = instance;
+        Err(ServerError::NotAttached("qxl"))
+    }
+}
