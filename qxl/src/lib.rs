@@ -1,2 +1,12 @@
 //! The QXL device side: guest memory behind memslots, parsing of QXL commands into owned values,
-//! release tokens, recordings. The only place besides `capi` that holds `unsafe` code.
+//! release tokens, recordings. The only place besides `capi` that holds `unsafe` code, and all of it
+//! sits in [`memory`].
+
+pub mod callbacks;
+pub mod device;
+pub mod memory;
+pub mod parse;
+pub mod surface;
+
+pub use callbacks::QxlCallbacks;
+pub use device::Device;

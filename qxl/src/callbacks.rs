@@ -1,0 +1,33 @@
+//! The host's side of a QXL device as this crate needs it: the worker's part of `QXLInterface` in
+//! Rust types (qxl.md A3). `capi` implements it over the C callbacks, the mock guest over plain memory.
+
+use spice_server::geometry::Rect;
+use spice_server::guest::ReleaseInfo;
+use spice_server::host::CommandExt;
+
+/// Callbacks of a QXL device, made on its worker thread only (after the worker was joined, the thread that removes
+/// the interface hands back what is left). No lock of ours is held over any of them.
+pub trait QxlCallbacks: Send {
+    /// Version of the host's interface, (major, minor): a host compiled against an older minor has a shorter
+    /// struct, so [`Self::set_client_capabilities`] is called from (3, 2) on only.
+    fn interface_version(&self) -> (u32, u32);
+
+    /// The next command of the display ring.
+    fn get_command(&mut self) -> Option<CommandExt>;
+    /// The next command of the cursor ring.
+    fn get_cursor_command(&mut self) -> Option<CommandExt>;
+    /// `false`: a command is there already.
+    fn req_cmd_notification(&mut self) -> bool;
+    /// `false`: a command is there already.
+    fn req_cursor_notification(&mut self) -> bool;
+    /// Gives a command back; `info.address` is never 0.
+    fn release_resource(&mut self, info: ReleaseInfo);
+    /// Number of resources pushed to the guest.
+    fn flush_resources(&mut self) -> i32;
+    fn notify_update(&mut self, update_id: u32);
+    fn async_complete(&mut self, cookie: u64);
+    /// The implementor passes C a valid pointer even for no rectangles (hosts look at element 0).
+    fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]);
+    /// Called from interface 3.2 on; the implementor still checks for NULL.
+    fn set_client_capabilities(&mut self, present: bool, caps: &[u8; 58]);
+}

@@ -1,0 +1,141 @@
+//! The QXL device that the worker drives: rings and requests over the host's callbacks, commands and surfaces over
+//! guest memory.
+
+use crate::callbacks::QxlCallbacks;
+use crate::memory::{GuestMemory, GuestRange};
+use crate::parse::{self, Parser};
+use spice_server::geometry::Rect;
+use spice_server::guest::ReleaseQueue;
+use spice_server::host::{
+    CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, MappedSurface, MemSlot, MonitorsConfig,
+    QxlDevice, QxlInitInfo, SurfaceSpec,
+};
+use spice_server::limits;
+use spice_server::warning_limited;
+use std::sync::Arc;
+
+/// A QXL device over the host's callbacks. Dropping it hands the releases that are still queued to the host, so
+/// whatever holds commands must be dropped before.
+#[derive(Debug)]
+pub struct Device<C: QxlCallbacks> {
+    callbacks: C,
+    memory: Arc<GuestMemory>,
+    releases: Arc<ReleaseQueue>,
+    surfaces: u32,
+}
+
+impl<C: QxlCallbacks> Device<C> {
+    /// A device without memslots.
+    ///
+    /// # Errors
+    /// An unusable memslot geometry.
+    ///
+    /// # Safety
+    /// Memory in the memslots that will be added is as [`GuestMemory::new`] demands.
+    pub unsafe fn new(callbacks: C, init: &QxlInitInfo) -> Result<Self, DeviceError> {
+        Ok(Self {
+            callbacks,
+            // SAFETY: the caller's promise.
+            memory: unsafe { GuestMemory::new(init) }?,
+            releases: Arc::default(),
+            surfaces: init.n_surfaces.min(limits::MAX_SURFACES),
+        })
+    }
+
+    fn parser(&self) -> Parser<'_> {
+        Parser { memory: &self.memory, releases: &self.releases, surfaces: self.surfaces }
+    }
+}
+
+impl<C: QxlCallbacks> Drop for Device<C> {
+    fn drop(&mut self) {
+        self.release_pending();
+    }
+}
+
+impl<C: QxlCallbacks> QxlDevice for Device<C> {
+    fn next_display_command(&mut self) -> Fetched<DisplayCommand> {
+        match self.callbacks.get_command() {
+            None => Fetched::Empty,
+            Some(command) => self.parse_display_command(command),
+        }
+    }
+
+    fn next_cursor_command(&mut self) -> Fetched<CursorCommand> {
+        match self.callbacks.get_cursor_command() {
+            None => Fetched::Empty,
+            Some(command) => self.parse_cursor_command(command),
+        }
+    }
+
+    fn parse_display_command(&mut self, command: CommandExt) -> Fetched<DisplayCommand> {
+        self.parser().display_command(command)
+    }
+
+    fn parse_cursor_command(&mut self, command: CommandExt) -> Fetched<CursorCommand> {
+        self.parser().cursor_command(command)
+    }
+
+    fn request_display_notification(&mut self) -> bool {
+        self.callbacks.req_cmd_notification()
+    }
+
+    fn request_cursor_notification(&mut self) -> bool {
+        self.callbacks.req_cursor_notification()
+    }
+
+    fn release_pending(&mut self) {
+        for info in self.releases.take() {
+            self.callbacks.release_resource(info);
+        }
+    }
+
+    fn flush_resources(&mut self) -> i32 {
+        self.callbacks.flush_resources()
+    }
+
+    fn notify_update(&mut self, update_id: u32) {
+        self.callbacks.notify_update(update_id);
+    }
+
+    fn async_complete(&mut self, cookie: u64) {
+        self.callbacks.async_complete(cookie);
+    }
+
+    fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]) {
+        self.callbacks.update_area_complete(surface_id, dirty);
+    }
+
+    fn set_client_capabilities(&mut self, present: bool, caps: &[u8; 58]) {
+        if self.callbacks.interface_version() >= (3, 2) {
+            self.callbacks.set_client_capabilities(present, caps);
+        }
+    }
+
+    fn add_memslot(&mut self, slot: &MemSlot) -> Result<(), DeviceError> {
+        self.memory.add_slot(slot)
+    }
+
+    fn del_memslot(&mut self, group_id: u32, slot_id: u32) {
+        if !self.memory.del_slot(group_id, slot_id) {
+            warning_limited!("del_memslot: no slot {slot_id} in group {group_id}");
+        }
+    }
+
+    fn reset_memslots(&mut self) {
+        self.memory.reset();
+    }
+
+    fn map_surface(&mut self, spec: &SurfaceSpec) -> Result<MappedSurface, DeviceError> {
+        parse::map_surface(&self.memory, spec)
+    }
+
+    fn read_monitors_config(
+        &mut self,
+        address: u64,
+        group_id: u32,
+        max_monitors: u32,
+    ) -> Result<MonitorsConfig, DeviceError> {
+        parse::monitors_config(&self.memory, address, group_id, max_monitors)
+    }
+}
