@@ -1,0 +1,147 @@
+//! The way of requests to a worker: a queue in order of the calls, and a socketpair that wakes the worker's poll
+//! (design.md, Threads).
+
+use super::request::{Answer, Request};
+use crate::limits::MAX_SYNC_REQUEST;
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::ThreadId;
+
+/// The side of the callers, shared by all threads.
+#[derive(Debug)]
+pub(super) struct Dispatcher {
+    queue: Mutex<Queue>,
+    waker: UnixStream,
+    wakeup_pending: AtomicBool,
+    oom_pending: AtomicBool,
+    worker: OnceLock<ThreadId>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    requests: VecDeque<Request>,
+    closed: bool,
+}
+
+/// The worker's end of the socketpair.
+#[derive(Debug)]
+pub(super) struct WakeSource(UnixStream);
+
+impl Dispatcher {
+    pub(super) fn new() -> io::Result<(Self, WakeSource)> {
+        let (waker, source) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        source.set_nonblocking(true)?;
+        let dispatcher = Self {
+            queue: Mutex::default(),
+            waker,
+            wakeup_pending: AtomicBool::new(false),
+            oom_pending: AtomicBool::new(false),
+            worker: OnceLock::new(),
+        };
+        Ok((dispatcher, WakeSource(source)))
+    }
+
+    /// Says that the calling thread is the worker.
+    pub(super) fn adopt_thread(&self) {
+        let _ = self.worker.set(std::thread::current().id());
+    }
+
+    fn on_worker(&self) -> bool {
+        self.worker.get() == Some(&std::thread::current().id())
+    }
+
+    /// Queues a request. `Err` gives it back: the worker has ended.
+    pub(super) fn post(&self, request: Request) -> Result<(), Request> {
+        let was_empty = {
+            let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.closed {
+                return Err(request);
+            }
+            let was_empty = queue.requests.is_empty();
+            queue.requests.push_back(request);
+            was_empty
+        };
+        if was_empty {
+            // A full socket means that bytes are waiting, which is all that is wanted.
+            let _ = (&self.waker).write(&[0]);
+        }
+        Ok(())
+    }
+
+    /// Queues a request unless one of its kind is queued already.
+    fn post_once(&self, pending: &AtomicBool, request: Request) {
+        if !pending.swap(true, Ordering::AcqRel) {
+            let _ = self.post(request);
+        }
+    }
+
+    pub(super) fn wakeup(&self) {
+        self.post_once(&self.wakeup_pending, Request::Wakeup);
+    }
+
+    pub(super) fn oom(&self) {
+        self.post_once(&self.oom_pending, Request::Oom);
+    }
+
+    /// Before the rings are read, so that no wakeup gets lost.
+    pub(super) fn wakeup_handled(&self) {
+        self.wakeup_pending.store(false, Ordering::Release);
+    }
+
+    /// After the whole procedure.
+    pub(super) fn oom_handled(&self) {
+        self.oom_pending.store(false, Ordering::Release);
+    }
+
+    /// Queues a request and waits until it was executed; `None` when the worker is gone, did not answer within
+    /// [`MAX_SYNC_REQUEST`], or is the caller itself.
+    pub(super) fn call<T>(&self, name: &str, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
+        if self.on_worker() {
+            crate::warning!("{name}: called from a callback on the worker's own thread, ignored");
+            return None;
+        }
+        let (sender, receiver) = sync_channel(1);
+        if self.post(request(Answer::Sync(sender))).is_err() {
+            crate::debug!("{name}: the worker has ended");
+            return None;
+        }
+        match receiver.recv_timeout(MAX_SYNC_REQUEST) {
+            Ok(value) => Some(value),
+            Err(RecvTimeoutError::Timeout) => {
+                crate::warning!("{name}: no answer from the worker within {MAX_SYNC_REQUEST:?}, going on");
+                None
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// Everything queued so far. Called by the worker after [`WakeSource::drain`].
+    pub(super) fn take(&self) -> VecDeque<Request> {
+        std::mem::take(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner).requests)
+    }
+
+    /// Refuses requests from now on and returns those that were queued.
+    pub(super) fn close(&self) -> VecDeque<Request> {
+        let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.closed = true;
+        std::mem::take(&mut queue.requests)
+    }
+}
+
+impl WakeSource {
+    pub(super) fn raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Empties the socket, before the queue is taken.
+    pub(super) fn drain(&mut self) {
+        let mut buffer = [0; 64];
+        while matches!((&self.0).read(&mut buffer), Ok(n) if n > 0) {}
+    }
+}
