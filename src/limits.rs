@@ -1,5 +1,7 @@
 //! Every hard limit: its value, and the attack or mistake that it stops.
 
+use std::time::Duration;
+
 /// Largest single data object that a guest may name (bytes): sizes stay below 2^31 so that sums in 64 bits
 /// cannot wrap.
 pub const MAX_GUEST_OBJECT: u64 = 0x7fff_ffff;
@@ -56,3 +58,14 @@ pub const MAX_SHARED_ENCODES: usize = 32 << 20;
 
 /// Pixmap caches and GLZ dictionaries per client: the ids are one byte at the client's choice.
 pub const MAX_CACHES_PER_CLIENT: usize = 4;
+
+/// How long a synchronous device request may keep its caller (a vCPU or the main loop of the host) waiting: the worker's
+/// own waits are much shorter, so that this only fires when the worker is lost in something.
+pub const MAX_SYNC_REQUEST: Duration = Duration::from_secs(60);
+
+/// How long a client may owe reading, an ACK or a PONG without a byte moving before it is disconnected (display.md 3):
+/// a stopped or vanished peer. As the check restarts with the last byte, the bound is twice that.
+pub const MAX_SILENCE: Duration = Duration::from_secs(30);
+
+/// Messages taken from one client before others get their turn: a flood must not keep the thread.
+pub const MAX_MESSAGES_PER_READ: u32 = 64;

@@ -1,3 +1,4 @@
 //! Channels: what they have in common and those that live on the host thread.
 
+pub mod client;
 pub mod connection;

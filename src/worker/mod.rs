@@ -82,6 +82,7 @@ impl WorkerHandle {
             std::thread::Builder::new().name("SPICE Worker".into()).spawn(move || {
                 let _ = (channel_id, info, settings, events, wake);
                 dispatcher.adopt_thread();
+                dispatcher.close();
                 Some(device)
             })?
         };
@@ -211,8 +212,7 @@ impl WorkerHandle {
 
     /// Synchronous. Drops what is pending on the surface, which itself stays; only surface 0 is legal.
     pub fn destroy_surface_wait(&self, surface_id: u32) {
-        self.dispatcher
-            .call("destroy_surface_wait", |answer| Request::DestroySurface { surface_id, answer });
+        self.dispatcher.call("destroy_surface_wait", |answer| Request::DestroySurface { surface_id, answer });
     }
 
     /// Like [`Self::destroy_surface_wait`] for any surface.

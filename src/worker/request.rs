@@ -102,7 +102,8 @@ pub(super) enum Request {
 impl Request {
     /// Number in recordings (qxl.md C3); `None` for what is not recorded, or recorded with its body elsewhere.
     pub(super) fn record_number(&self) -> Option<u32> {
-        let sync_or_async = |is_async: bool, sync: u32, asynchronous: u32| Some(if is_async { asynchronous } else { sync });
+        let sync_or_async =
+            |is_async: bool, sync: u32, asynchronous: u32| Some(if is_async { asynchronous } else { sync });
         match self {
             Self::UpdateArea { answer, .. } => sync_or_async(answer.is_async(), 1, 26),
             Self::Wakeup => Some(2),
@@ -151,9 +152,9 @@ impl Request {
             Self::AddMemslot { answer, .. }
             | Self::CreatePrimary { answer, .. }
             | Self::DestroyPrimary { answer, .. } => answer.cookie(),
-            Self::FlushSurfaces { cookie } | Self::MonitorsConfig { cookie, .. } | Self::GlDraw { cookie, .. } => {
-                Some(*cookie)
-            }
+            Self::FlushSurfaces { cookie }
+            | Self::MonitorsConfig { cookie, .. }
+            | Self::GlDraw { cookie, .. } => Some(*cookie),
             _ => None,
         }
     }
