@@ -18,6 +18,9 @@ pub const MAX_PATH_POINTS: usize = 1_000_000;
 /// Absolute value of a path coordinate (28.4 fixed point): keeps line arithmetic inside 64 bits.
 pub const MAX_PATH_COORDINATE: i32 = 1 << 27;
 
+/// Runs of pixels of one stroke: a path of a million points would otherwise cross the surface a million times.
+pub const MAX_STROKE_SPANS: u32 = 1 << 24;
+
 /// Bytes of padding allowed at the end of a bitmap row: stops images that are nearly all padding.
 pub const MAX_STRIDE_PADDING: u64 = 64 * 1024;
 

@@ -1,1 +1,3 @@
 //! Pixel-exact rendering of drawing commands (spec: canvas.md).
+
+pub mod stroke;
