@@ -1,6 +1,28 @@
 //! The display channel of one QXL device: pending drawables, surfaces, and what each client still has to be told.
+//!
+//! [`DisplayChannel`] is a state machine without a thread or clock of its own; the worker drives it:
+//!
+//! ```text
+//! guest commands and requests -> draw(), surface_command(), update_area(), ...
+//! connections                 -> attach(), detach()
+//! poll loop                   -> sockets() before polling, on_ready() for each ready one, on_timer() at next_deadline()
+//! end of each turn            -> push(), then take_client_caps() and take_async_completions()
+//! ```
+//!
+//! How the parts play together:
+//! - `surfaces` draws lazily: commands wait in the `tree` of their surface until somebody needs the pixels, and leave it
+//!   unrendered when later commands cover them (display.md 4).
+//! - Each client has a pipe, a queue of what it has to be told, and per surface a *dirty region*. At all times: once the
+//!   pipe is sent, the client's surfaces equal ours everywhere outside the dirty region. Dirty areas are sent as images
+//!   of the current content when no drawable waits in the pipe. Whatever cannot or should not be sent as a command ends
+//!   in the dirty region: commands that read dirty pixels, operations the client does not know, everything when the
+//!   client is slow (the pipe *collapses*, display.md 18.3), lossy inputs, areas that video covered.
+//! - So a client costs bounded memory however slow it is, nobody ever waits for it, and the guest gets its commands back
+//!   whenever it wants.
 
+mod channel;
 pub mod encode;
 pub mod settings;
 
+pub use channel::{ClientKey, DisplayChannel, Socket};
 pub use encode::ClientShared;
