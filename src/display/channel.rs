@@ -7,7 +7,6 @@ use crate::display::settings::{
 use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::host::{MappedSurface, MonitorsConfig, Readiness, SurfaceCommand};
-use crate::worker::GlScanout;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
@@ -87,7 +86,13 @@ impl DisplayChannel {
 
     /// Renders what touches the area and returns the surface's dirty rectangles: at most `max`, the last one then
     /// bounding the rest. `clear` empties the dirty region. Bad surfaces and areas: nothing.
-    pub fn update_area(&mut self, surface_id: u32, area: &Rect, max: Option<usize>, clear: bool) -> Vec<Rect> {
+    pub fn update_area(
+        &mut self,
+        surface_id: u32,
+        area: &Rect,
+        max: Option<usize>,
+        clear: bool,
+    ) -> Vec<Rect> {
         let _ = (surface_id, area, max, clear);
         Vec::new()
     }
@@ -154,11 +159,6 @@ impl DisplayChannel {
     }
 
     // GL (display.md 14).
-
-    /// Replaces the scanout; `scanout` without planes: none.
-    pub fn gl_scanout(&mut self, scanout: GlScanout, now: Instant) {
-        let _ = (scanout, now);
-    }
 
     /// Part of the scanout changed. The cookie comes out of [`Self::take_async_completions`] when all clients have
     /// drawn, or after a bound.
