@@ -8,6 +8,7 @@ use crate::draw::Drawable;
 use crate::geometry::{Point16, Rect};
 use crate::guest::{ByteSource, ReleaseToken, SurfaceMemory};
 use crate::image::SurfaceFormat;
+use crate::reds::QxlInstance;
 use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -90,7 +91,8 @@ pub struct ClientMonitor {
 /// QXL callbacks made on host threads.
 pub trait QxlControl: Send + Sync {
     fn init_info(&self) -> QxlInitInfo;
-    fn attached_worker(&self);
+    /// The worker exists. The host may call `spice_qxl_*` from inside (it adds memslots there), hence the argument.
+    fn attached_worker(&self, instance: &Arc<QxlInstance>);
     fn set_compression_level(&self, level: i32);
     /// `None` asks whether the guest supports it. The bytes are a complete VDAgentMonitorsConfig.
     fn client_monitors_config(&self, config: Option<&[u8]>) -> bool;

@@ -12,7 +12,7 @@ pub use config::TlsConfig;
 pub use error::ServerError;
 pub use qxl::QxlInstance;
 
-use crate::host::{EventLoop, Keyboard, Mouse, QxlControl, QxlDevice, QxlInitInfo, Tablet};
+use crate::host::{DeviceError, EventLoop, Keyboard, Mouse, QxlControl, QxlDevice, QxlInitInfo, Tablet};
 use config::Config;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ pub struct TabletId(pub u64);
 pub type Result<T = ()> = std::result::Result<T, ServerError>;
 
 /// Makes the device of [`Server::add_qxl`] from the host's answers at creation.
-pub type MakeDevice = Box<dyn FnOnce(&QxlInitInfo) -> Box<dyn QxlDevice>>;
+pub type MakeDevice = Box<dyn FnOnce(&QxlInitInfo) -> std::result::Result<Box<dyn QxlDevice>, DeviceError>>;
 
 /// See the module. Calls come from host threads under the host's own lock, and from inside callbacks of the library.
 #[derive(Debug, Default)]

@@ -1,6 +1,8 @@
 //! An attached QXL device as the host threads see it: its worker, and what mouse mode and clients' monitors need to know.
 
 use crate::host::SurfaceSpec;
+use crate::worker::WorkerHandle;
+use std::sync::Arc;
 
 /// See the module. Requests of `spice_qxl_*` that need bookkeeping are methods here; all others go to the worker.
 #[derive(Debug)]
@@ -13,6 +15,12 @@ impl QxlInstance {
     #[must_use]
     pub fn id(&self) -> u8 {
         self.id
+    }
+
+    /// The worker, for all requests that have no method here; `None` after the device was removed.
+    #[must_use]
+    pub fn worker(&self) -> Option<Arc<WorkerHandle>> {
+        None
     }
 
     /// Creates the primary surface, returns when the worker has done it. `mouse_mode`: the field of
