@@ -72,3 +72,31 @@ pub const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 /// Messages taken from one client before others get their turn: a flood must not keep the thread.
 pub const MAX_MESSAGES_PER_READ: u32 = 64;
+
+/// Time that a connection may take from accept to the end of its link stage: a silent peer would hold a descriptor for ever.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Connections in the link stage; one more drops the oldest. A flood must not use up the host's descriptors.
+pub const MAX_PENDING_LINKS: usize = 96;
+
+/// Connections accepted per turn of the host's loop: a flood must not keep the host thread.
+pub const MAX_ACCEPTS_PER_TURN: usize = 16;
+
+/// Pause after accept failed for want of descriptors or memory, instead of a busy loop.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Bytes of an HTTP request that asks for a WebSocket: it is buffered until its empty line.
+pub const MAX_UPGRADE_REQUEST: usize = 8192;
+
+/// Links that one ticket key serves: bounds the memory of tickets seen.
+pub const TICKET_KEY_LINKS: u32 = 64;
+
+/// Age at which a ticket key is replaced.
+pub const TICKET_KEY_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Bytes queued for a client on a host-thread channel at which its messages are no longer read.
+pub const HOST_CHANNEL_BACKLOG: usize = 64 << 10;
+
+/// Bytes queued for a client on a host-thread channel at which it is disconnected: it reads nothing, and what the guest or
+/// the host cause to be sent would pile up. Above the net test's 256,000.
+pub const MAX_HOST_CHANNEL_BACKLOG: usize = 1 << 20;

@@ -1,5 +1,8 @@
 //! Connections: how bytes of a channel get to and from a client.
 
 pub mod flow;
+pub mod keys;
+pub mod link;
+pub mod listener;
 pub mod socket;
 pub mod stream;

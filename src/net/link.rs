@@ -1,0 +1,245 @@
+//! The link stage of one connection as a state machine without I/O (server.md 5.1, wire.md 1).
+//!
+//! The driver reads at most [`LinkMachine::wanted`] bytes (more would belong to the message stage), gives them to
+//! [`LinkMachine::feed`] and acts on the [`LinkEvent`]s; what is to be written collects in the machine until
+//! [`LinkMachine::output`] takes it. What needs knowledge of the server (security, channels, keys, passwords) is asked for by an
+//! event and answered by [`LinkMachine::accept`], [`LinkMachine::refuse`] and [`LinkMachine::finish`].
+
+use crate::limits::MAX_UPGRADE_REQUEST;
+use crate::protocol::Caps;
+use crate::protocol::caps::common;
+use crate::protocol::link::{
+    HeaderVerdict, LinkError, LinkMessage, MAGIC, PUBLIC_KEY_SIZE, TICKET_SIZE, auth, check_header,
+    error_reply, reply, result,
+};
+
+/// What the driver must act on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// A complete HTTP request instead of a link: answer it and [`LinkMachine::restart`], or refuse.
+    Upgrade(Vec<u8>),
+    /// Judge the channel, then `accept`, `refuse` or drop the connection.
+    Message(LinkMessage),
+    /// Check the encrypted ticket, then `finish`.
+    Ticket(Box<[u8; TICKET_SIZE]>),
+    /// The link failed: write what there is to write and close. Says why.
+    Failed(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Magic,
+    /// Reading an HTTP request that ends in an empty line.
+    Upgrade,
+    Header,
+    Message,
+    /// The driver judges the message.
+    Judging,
+    Mechanism,
+    Ticket,
+    /// The driver checks the ticket.
+    Checking,
+    Over,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LinkMachine {
+    state: State,
+    /// Bytes of the present step.
+    input: Vec<u8>,
+    need: usize,
+    output: Vec<u8>,
+    auth_selection: bool,
+    /// Inside a WebSocket: no second upgrade.
+    upgraded: bool,
+}
+
+impl Default for LinkMachine {
+    fn default() -> Self {
+        Self {
+            state: State::Magic,
+            input: Vec::new(),
+            need: MAGIC.len(),
+            output: Vec::new(),
+            auth_selection: false,
+            upgraded: false,
+        }
+    }
+}
+
+impl LinkMachine {
+    /// How many bytes may be read now; 0: none, an answer of the driver is awaited or the link is over.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        match self.state {
+            State::Judging | State::Checking | State::Over => 0,
+            _ => self.need.saturating_sub(self.input.len()),
+        }
+    }
+
+    /// Whether the client has not sent its link message yet.
+    #[must_use]
+    pub fn is_early(&self) -> bool {
+        matches!(self.state, State::Magic | State::Upgrade | State::Header | State::Message)
+    }
+
+    /// Takes the bytes to be written now.
+    pub fn output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Takes bytes of the client, at most [`Self::wanted`] of them.
+    pub fn feed(&mut self, bytes: &[u8]) -> Option<LinkEvent> {
+        self.input.extend_from_slice(bytes);
+        if self.state == State::Upgrade {
+            return self.upgrade();
+        }
+        if self.wanted() > 0 || self.input.len() < self.need {
+            return None;
+        }
+        match self.state {
+            State::Magic => self.magic(),
+            State::Header => self.header(),
+            State::Message => {
+                let message = LinkMessage::decode(&std::mem::take(&mut self.input));
+                match message {
+                    Ok(message) => {
+                        self.auth_selection = message.common_caps.has(common::AUTH_SELECTION);
+                        self.state = State::Judging;
+                        Some(LinkEvent::Message(message))
+                    }
+                    Err(error) => Some(self.fail(LinkError::InvalidData, error.to_string())),
+                }
+            }
+            State::Mechanism => self.mechanism(),
+            State::Ticket => {
+                let ticket = self.input.first_chunk::<TICKET_SIZE>().copied()?;
+                self.input.clear();
+                self.state = State::Checking;
+                Some(LinkEvent::Ticket(Box::new(ticket)))
+            }
+            State::Upgrade | State::Judging | State::Checking | State::Over => None,
+        }
+    }
+
+    fn step(&mut self, state: State, need: usize) {
+        self.state = state;
+        self.need = need;
+        self.input.clear();
+    }
+
+    fn magic(&mut self) -> Option<LinkEvent> {
+        if self.input == MAGIC {
+            self.step(State::Header, 12);
+            return None;
+        }
+        if self.input == *b"GET " && !self.upgraded {
+            self.state = State::Upgrade;
+            self.need = MAX_UPGRADE_REQUEST;
+            return None;
+        }
+        Some(self.fail(LinkError::InvalidMagic, format!("bad magic {:02x?}", self.input)))
+    }
+
+    fn upgrade(&mut self) -> Option<LinkEvent> {
+        if self.input.ends_with(b"\r\n\r\n") {
+            self.state = State::Judging;
+            return Some(LinkEvent::Upgrade(std::mem::take(&mut self.input)));
+        }
+        if self.input.len() >= self.need {
+            return Some(self.fail(LinkError::InvalidMagic, "HTTP request too long".into()));
+        }
+        None
+    }
+
+    fn header(&mut self) -> Option<LinkEvent> {
+        let head = self.input.first_chunk::<12>().copied()?;
+        match check_header(&head) {
+            HeaderVerdict::Body(size) => {
+                self.step(State::Message, size);
+                None
+            }
+            HeaderVerdict::Close => {
+                self.state = State::Over;
+                Some(LinkEvent::Failed("protocol version 0".into()))
+            }
+            HeaderVerdict::Refuse(error) => Some(self.fail(error, format!("bad link header: {error}"))),
+        }
+    }
+
+    fn mechanism(&mut self) -> Option<LinkEvent> {
+        let mechanism = u32::from_le_bytes(self.input.first_chunk().copied()?);
+        if mechanism == auth::SPICE {
+            self.step(State::Ticket, TICKET_SIZE);
+            return None;
+        }
+        Some(
+            self.fail(LinkError::InvalidData, format!("authentication mechanism {mechanism} is not offered")),
+        )
+    }
+
+    fn fail(&mut self, error: LinkError, why: String) -> LinkEvent {
+        self.output.extend(error_reply(error));
+        self.state = State::Over;
+        LinkEvent::Failed(why)
+    }
+
+    /// Begins anew inside a WebSocket, after the driver answered an [`LinkEvent::Upgrade`].
+    pub fn restart(&mut self) {
+        self.upgraded = true;
+        self.step(State::Magic, MAGIC.len());
+    }
+
+    /// Answers [`LinkEvent::Message`]: the channel exists, this is the key for the ticket.
+    pub fn accept(&mut self, public_key: &[u8; PUBLIC_KEY_SIZE], common: &Caps, channel: &Caps) {
+        self.output.extend(reply(public_key, common, channel));
+        if self.auth_selection {
+            self.step(State::Mechanism, 4);
+        } else {
+            self.step(State::Ticket, TICKET_SIZE);
+        }
+    }
+
+    /// Answers with an error reply. The driver closes when the output is written.
+    pub fn refuse(&mut self, error: LinkError) {
+        self.output.extend(error_reply(error));
+        self.state = State::Over;
+    }
+
+    /// Ends the link stage with its result. Unless it is OK the driver closes when the output is written.
+    pub fn finish(&mut self, link_result: LinkError) {
+        self.output.extend(result(link_result));
+        self.state = State::Over;
+    }
+}
+
+/// Fuzz oracle: whatever a client sends, in pieces of `step` bytes, the machine asks for no more than it may and ends.
+pub fn fuzz_machine(data: &[u8], step: usize) {
+    let mut machine = LinkMachine::default();
+    let mut rest = data;
+    loop {
+        let n = machine.wanted().min(rest.len()).min(step.max(1));
+        if n == 0 {
+            break;
+        }
+        let (now, later) = rest.split_at(n);
+        rest = later;
+        match machine.feed(now) {
+            Some(LinkEvent::Message(_)) => {
+                machine.accept(&[0; PUBLIC_KEY_SIZE], &Caps::default(), &Caps::default());
+            }
+            Some(LinkEvent::Upgrade(request)) => {
+                machine.restart();
+            }
+            Some(LinkEvent::Ticket(_)) => machine.finish(LinkError::Ok),
+            Some(LinkEvent::Failed(_)) => break,
+            None => {}
+        }
+        let _ = machine.output();
+    }
+}
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;
