@@ -1,1 +1,260 @@
-//! Photo detection (codecs.md 9.5).
+//! Photo detection (codecs.md 9.5): whether neighbouring pixels differ a little, as in photos, or not at all or much, as
+//! in drawn screen contents.
+
+use super::lz::units::{Colour16, Colour24, Colour32, Pass};
+use crate::image::{BitmapFormat, ImageView};
+
+/// How photo-like an image is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Graduality {
+    Low,
+    Medium,
+    High,
+}
+
+/// Pixels from one sample to the next.
+const JUMP: usize = 15;
+
+/// Grades an image; `None` for formats without colours of their own.
+#[must_use]
+pub fn grade(image: &ImageView<'_>) -> Option<Graduality> {
+    match image.format {
+        BitmapFormat::SixteenBit => {
+            let mut score = Score::default();
+            score.image::<Colour16>(image, pair16);
+            Some(score.grade(0.0))
+        }
+        BitmapFormat::TwentyFourBit => {
+            let mut score = Score::default();
+            score.image::<Colour24>(image, pair);
+            Some(score.grade(-0.03))
+        }
+        BitmapFormat::ThirtyTwoBit | BitmapFormat::Rgba => {
+            let mut score = Score::default();
+            score.image::<Colour32>(image, pair);
+            Some(score.grade(-0.03))
+        }
+        _ => None,
+    }
+}
+
+/// Points of equal pixels, in quarters.
+const EQUAL: i64 = 2;
+/// Points of pixels that differ much.
+const FAR: i64 = 4;
+/// Points of pixels that differ a little.
+const NEAR: i64 = -1;
+
+#[inline(always)]
+fn pair(a: u32, b: u32) -> i64 {
+    let (x, y) = (a.to_le_bytes(), b.to_le_bytes());
+    if a == b {
+        EQUAL
+    } else if x.iter().zip(y).any(|(x, y)| x.abs_diff(y) >= 60) {
+        FAR
+    } else {
+        NEAR
+    }
+}
+
+#[inline(always)]
+fn pair16(a: u16, b: u16) -> i64 {
+    let channels = |v: u16| [v & 31, v >> 5 & 31, v >> 10 & 31];
+    let (x, y) = (channels(a), channels(b));
+    if x == y {
+        EQUAL
+    } else if x.iter().zip(y).any(|(x, y)| x.abs_diff(y) >= 8) {
+        FAR
+    } else {
+        NEAR
+    }
+}
+
+#[derive(Debug, Default)]
+struct Score {
+    /// Quarters of points.
+    sum: i64,
+    samples: i64,
+}
+
+impl Score {
+    fn grade(&self, high: f64) -> Graduality {
+        let mean = self.sum as f64 / 4.0 / self.samples.max(1) as f64;
+        if mean < high {
+            Graduality::High
+        } else if mean < 0.002 {
+            Graduality::Medium
+        } else {
+            Graduality::Low
+        }
+    }
+
+    /// Adds all chunks of an image; chunks that do not hold whole rows count as one.
+    fn image<P: Pass>(&mut self, image: &ImageView<'_>, pair: impl Fn(P::Unit, P::Unit) -> i64) {
+        let (width, stride) = (image.width as usize, image.stride as usize);
+        let height = image.height as usize;
+        if width <= 1 || stride == 0 {
+            (self.sum, self.samples) = (self.sum + FAR, self.samples + 1);
+            return;
+        }
+        let whole = [height * stride];
+        let ends = match image.source.chunk_ends() {
+            [] => &whole[..],
+            ends if ends.iter().all(|end| end.is_multiple_of(stride)) => ends,
+            _ => &whole[..],
+        };
+        let mut row = 0;
+        let mut rows = Rows::<P>::new(image, width);
+        for end in ends {
+            let end = (end / stride).min(height);
+            self.chunk(&mut rows, row, end, &pair);
+            row = end.max(row);
+        }
+    }
+
+    fn chunk<P: Pass>(
+        &mut self,
+        rows: &mut Rows<'_, P>,
+        first: usize,
+        end: usize,
+        pair: impl Fn(P::Unit, P::Unit) -> i64,
+    ) {
+        let width = rows.width;
+        if end.saturating_sub(first) <= 1 {
+            (self.sum, self.samples) = (self.sum + FAR, self.samples + 1);
+            return;
+        }
+        let jump = if JUMP.is_multiple_of(width) { JUMP - 1 } else { JUMP };
+        let (mut y, mut x) = (first, width / 2);
+        while y < end - 1 {
+            // The sample before the right edge, which has no right neighbour.
+            rows.seek(y);
+            let (upper, lower) = (&rows.upper, &rows.lower);
+            while x < width {
+                if x + 1 == width {
+                    x -= 1;
+                }
+                let here = upper[x];
+                let (a, b, c) = (pair(here, upper[x + 1]), pair(here, lower[x]), pair(here, lower[x + 1]));
+                if (a, b, c) != (EQUAL, EQUAL, EQUAL) {
+                    self.sum += a + b + c;
+                }
+                self.samples += 3;
+                x += jump;
+            }
+            y += x / width;
+            x %= width;
+        }
+    }
+}
+
+/// Two rows that follow each other in memory.
+struct Rows<'a, P: Pass> {
+    image: &'a ImageView<'a>,
+    width: usize,
+    bytes: Vec<u8>,
+    upper: Vec<P::Unit>,
+    lower: Vec<P::Unit>,
+    /// Row in `upper`.
+    at: usize,
+}
+
+impl<'a, P: Pass> Rows<'a, P> {
+    fn new(image: &'a ImageView<'a>, width: usize) -> Self {
+        let units = vec![P::Unit::default(); width];
+        Self {
+            image,
+            width,
+            bytes: vec![0; width * P::BYTES],
+            upper: units.clone(),
+            lower: units,
+            at: usize::MAX,
+        }
+    }
+
+    fn seek(&mut self, row: usize) {
+        if self.at.wrapping_add(1) == row {
+            std::mem::swap(&mut self.upper, &mut self.lower);
+        } else if self.at != row {
+            self.read(row);
+            std::mem::swap(&mut self.upper, &mut self.lower);
+        }
+        if self.at != row {
+            self.read(row + 1);
+            self.at = row;
+        }
+    }
+
+    /// Reads a row into `lower`.
+    fn read(&mut self, row: usize) {
+        self.image.source.read_at(row * self.image.stride as usize, &mut self.bytes);
+        P::load(&self.bytes, &mut self.lower);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::vectors;
+
+    fn grade_of(pixel: impl Fn(usize, usize) -> [u8; 4]) -> Option<Graduality> {
+        let pixels: Vec<u8> = (0..100 * 80).flat_map(|i| pixel(i % 100, i / 100)).collect();
+        let image = ImageView {
+            format: BitmapFormat::ThirtyTwoBit,
+            width: 100,
+            height: 80,
+            stride: 400,
+            top_down: true,
+            source: &pixels,
+        };
+        grade(&image)
+    }
+
+    #[test]
+    fn soft_pictures_are_high_and_drawn_ones_low() {
+        assert_eq!(grade_of(|x, y| [x as u8 * 2, y as u8 * 3, (x + y) as u8, 0]), Some(Graduality::High));
+        assert_eq!(
+            grade_of(|x, y| [if (x / 2 + y / 3) % 2 == 0 { 0 } else { 255 }; 4]),
+            Some(Graduality::Low)
+        );
+        assert_eq!(grade_of(|_, _| [9; 4]), Some(Graduality::Medium));
+    }
+
+    #[test]
+    fn kinds_of_vectors_grade_as_what_they_are() {
+        for vector in vectors::of("QUIC") {
+            let (Some(format), Some(raw)) = (vector.format, vector.raw()) else { continue };
+            if vector.width < 100
+                || vector.stride as usize != vectors::view(&vector, format, &raw).row_bytes()
+            {
+                continue;
+            }
+            let graded = grade(&vectors::view(&vector, format, &raw));
+            if vector.name.contains("_photo_1") && format != BitmapFormat::SixteenBit {
+                assert_eq!(graded, Some(Graduality::High), "{}", vector.name);
+            }
+            if vector.name.contains("_text_") && vector.name.contains("160") {
+                assert_eq!(graded, Some(Graduality::Low), "{}", vector.name);
+            }
+        }
+    }
+
+    #[test]
+    fn narrow_images_and_single_rows_count_as_drawn() {
+        for (width, height) in [(1, 50), (50, 1), (2, 2), (15, 15), (14, 30), (3, 40)] {
+            let pixels = vec![3u8; width * height * 4];
+            let image = ImageView {
+                format: BitmapFormat::ThirtyTwoBit,
+                width: width as u32,
+                height: height as u32,
+                stride: width as u32 * 4,
+                top_down: true,
+                source: &pixels,
+            };
+            let graded = grade(&image);
+            let thin = width == 1 || height == 1;
+            assert_eq!(graded == Some(Graduality::Low), thin, "{width} {height}");
+        }
+        assert_eq!(grade_of(|_, _| [0; 4]).is_some(), true);
+    }
+}

@@ -9,6 +9,7 @@
 
 pub mod graduality;
 pub mod jpeg;
+pub mod lz;
 pub mod lz4;
 pub mod quic;
 

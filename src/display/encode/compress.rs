@@ -1,7 +1,7 @@
 //! Execution of a client-independent coding, with fallback to raw (codecs.md 9.3).
 
 use super::memo::{Coded, Coding, Memo};
-use crate::codec::{EncodeError, jpeg, quic};
+use crate::codec::{EncodeError, jpeg, lz, lz4, quic};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageView};
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub struct Workspace {
     quic: quic::Encoder,
     jpeg: jpeg::Encoder,
+    lz: lz::Encoder,
+    lz4: lz4::Encoder,
     pub(super) memo: Memo,
 }
 
@@ -48,8 +50,8 @@ impl Workspace {
         match coding {
             Coding::Raw => return Ok(raw(bitmap)),
             Coding::Quic => self.quic.encode(&view, limit, &mut out)?,
-            Coding::Lz => lz(&view, limit, &mut out)?,
-            Coding::Lz4 => lz4(&view, limit, &mut out)?,
+            Coding::Lz => self.lz.encode(&view, limit, &mut out)?,
+            Coding::Lz4 => self.lz4.encode(&view, limit, &mut out)?,
             Coding::Jpeg => jpeg_size = self.jpeg(&view, limit, &mut out)?,
         }
         Ok(Coded { coding, data: Arc::new(out), jpeg_size })
@@ -62,20 +64,14 @@ impl Workspace {
         limit: usize,
         out: &mut Vec<u8>,
     ) -> Result<Option<u32>, EncodeError> {
-        if view.format == BitmapFormat::Rgba {
-            return Err(EncodeError::UnsupportedFormat);
-        }
         self.jpeg.encode(view, limit, out)?;
-        Ok(None)
+        if view.format != BitmapFormat::Rgba {
+            return Ok(None);
+        }
+        let size = u32::try_from(out.len()).map_err(|_| EncodeError::TooLarge)?;
+        self.lz.encode_alpha(view, limit.saturating_sub(out.len()), out)?;
+        Ok(Some(size))
     }
-}
-
-fn lz(_: &ImageView<'_>, _: usize, _: &mut Vec<u8>) -> Result<(), EncodeError> {
-    Err(EncodeError::UnsupportedFormat)
-}
-
-fn lz4(_: &ImageView<'_>, _: usize, _: &mut Vec<u8>) -> Result<(), EncodeError> {
-    Err(EncodeError::UnsupportedFormat)
 }
 
 /// Bytes of the pixels with the bitmap's own stride. The bitmap promises that the source has them.

@@ -25,6 +25,7 @@ pub use compress::Workspace;
 pub use lossy::LossyRegions;
 pub use shared::{ClientShared, DisplayCaches, InitError};
 
+use crate::codec::graduality::{self, Graduality};
 use crate::display::settings::ImageCompression;
 use crate::draw::{Brush, Clip, DrawOp, Drawable, Rop, ScaleMode};
 use crate::geometry::Rect;
@@ -433,7 +434,7 @@ impl ImageEncoder {
         if of_drawable && self.settings.unix {
             return Coding::Raw;
         }
-        let photo = || false;
+        let photo = || graduality::grade(&bitmap.view()) == Some(Graduality::High);
         match choice::choose(self.settings.compression, bitmap, of_drawable, photo) {
             Choice::Raw => Coding::Raw,
             Choice::Quic

@@ -1,0 +1,92 @@
+use super::*;
+use crate::codec::EncodeError;
+use crate::codec::vectors::{self, Chunked, sha256};
+use crate::guest::SliceSource;
+use proptest::prelude::*;
+
+#[test]
+fn vectors_decode_to_their_pixels() {
+    let mut out = Vec::new();
+    for vector in vectors::of("LZ4") {
+        let (format, top_down) = decode(&vector.encoded(), vector.width, vector.height, &mut out).unwrap();
+        assert_eq!((Some(format), top_down), (vector.format, vector.top_down));
+        assert_eq!(sha256(&out), vector.decoded_sha256, "{}", vector.name);
+    }
+}
+
+#[test]
+fn streams_are_as_short_as_the_reference_encoders() {
+    for vector in vectors::of("LZ4") {
+        let raw = vector.raw().unwrap();
+        let source = SliceSource(&raw);
+        let image = vectors::view(&vector, vector.format.unwrap(), &source);
+        let (mut data, mut out) = (Vec::new(), Vec::new());
+        Encoder::default().encode(&image, usize::MAX, &mut data).unwrap();
+        decode(&data, vector.width, vector.height, &mut out).unwrap();
+        assert!(out == raw);
+        let reference = vector.encoded().len();
+        assert!(data.len() * 100 <= reference * 101, "{} {} {reference}", vector.name, data.len());
+    }
+}
+
+#[test]
+fn other_formats_padding_and_too_long_output_are_refused() {
+    let pixels = vec![7u8; 1000];
+    let source = SliceSource(&pixels);
+    let mut image = ImageView {
+        format: BitmapFormat::EightBitA,
+        width: 10,
+        height: 10,
+        stride: 10,
+        top_down: true,
+        source: &source,
+    };
+    let mut encoder = Encoder::default();
+    let mut out = vec![1];
+    assert_eq!(encoder.encode(&image, usize::MAX, &mut out), Err(EncodeError::UnsupportedFormat));
+    (image.format, image.stride) = (BitmapFormat::ThirtyTwoBit, 44);
+    assert_eq!(encoder.encode(&image, usize::MAX, &mut out), Err(EncodeError::UnsupportedGeometry));
+    image.stride = 40;
+    encoder.encode(&image, usize::MAX, &mut out).unwrap();
+    let exact = out.len() - 1;
+    out.truncate(1);
+    assert_eq!(encoder.encode(&image, exact - 1, &mut out), Err(EncodeError::TooLarge));
+    assert_eq!(out, [1]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn decoded_images_are_the_encoded_ones(
+        format in 6u8..10, width in 1u32..400, top_down: bool, bytes in crate::codec::lz::tests::contents(), times in 1usize..40,
+        private: bool,
+    ) {
+        let format = BitmapFormat::try_from(format).unwrap();
+        let stride = format.min_stride(width) as usize;
+        let mut pixels = bytes.repeat(times);
+        let height = pixels.len().div_ceil(stride);
+        pixels.resize(stride * height, 0x5a);
+        let (chunked, slice) = (Chunked::new(pixels.clone(), &[pixels.len()]), SliceSource(&pixels));
+        let source: &dyn crate::guest::ByteSource = if private { &slice } else { &chunked };
+        let (height, stride) = (height as u32, stride as u32);
+        let image = ImageView { format, width, height, stride, top_down, source };
+        let (mut data, mut out) = (Vec::new(), Vec::new());
+        Encoder::default().encode(&image, usize::MAX, &mut data).unwrap();
+        prop_assert_eq!(decode(&data, width, height, &mut out), Ok((format, top_down)));
+        prop_assert!(out == pixels);
+        // What another implementation makes of the first block.
+        let len = u32::from_be_bytes(*data[2..].first_chunk().unwrap()) as usize;
+        let first = lz4_flex::block::decompress(&data[6..6 + len], pixels.len()).unwrap();
+        prop_assert!(pixels.starts_with(&first));
+    }
+
+    #[test]
+    fn random_streams_do_not_panic(mut data in proptest::collection::vec(any::<u8>(), 2..200)) {
+        (data[0], data[1]) = (1, 8);
+        if let Some(len) = data.len().checked_sub(6) {
+            data[2..6].copy_from_slice(&(len as u32).to_be_bytes());
+        }
+        let _ = decode(&data, 40, 40, &mut Vec::new());
+    }
+}
