@@ -1,3 +1,328 @@
 //! Pixel-exact rendering of drawing commands (spec: canvas.md).
+//!
+//! A [`Canvas`] is one surface; [`Canvas::draw`] draws one command on it, reading other surfaces through [`Surfaces`].
+//! Nothing here knows of clients, trees or pipes.
+//!
+//! * [`region`]: sets of pixels as rectangles, also for everyone else
+//! * [`target`], [`pixel`]: pixels of a surface as rows of numbers; [`area`]: which of them a command may touch
+//! * [`picture`], [`brush`]: where new pixels come from
+//! * [`rop`]: how they are combined with the old ones
+//! * `ops`: the operations, apart from [`stroke`], text and composite
 
+pub mod area;
+pub mod brush;
+mod ops;
+pub mod picture;
+pub mod pixel;
+pub mod region;
+pub mod rop;
+mod source;
 pub mod stroke;
+pub mod target;
+
+pub use area::{Area, Span};
+pub use ops::AreaPixels;
+pub use region::Region;
+pub use target::Canvas;
+
+use crate::codec::quic::{self, PixelLayout};
+use crate::draw::{DrawOp, Drawable, Mask};
+use crate::geometry::Rect;
+use crate::image::{Image, ImageData};
+use area::BitMask;
+use picture::{MaskRows, Picture, Want};
+use std::sync::Arc;
+use target::index;
+
+/// Why a command was not drawn. The surface is unchanged then, apart from the background of a TEXT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DrawError {
+    #[error("surface does not fit its memory")]
+    BadSurface,
+    #[error("box outside of the surface")]
+    BoxOutside,
+    #[error("source area outside of the image")]
+    BadSourceArea,
+    #[error("source surface does not exist")]
+    NoSurface,
+    #[error("no source image")]
+    NoSource,
+    #[error("image cannot be drawn")]
+    BadImage,
+    #[error("palette image on a surface without colours for it")]
+    PaletteOnSurface,
+    #[error("mask is not an image of one bit per pixel")]
+    BadMask,
+    #[error("operation cannot be drawn on a surface of this format")]
+    BadSurfaceFormat,
+    #[error("path cannot be drawn")]
+    BadPath,
+    #[error("string cannot be drawn")]
+    BadString,
+    #[error("operator, filter or transform cannot be drawn")]
+    BadComposite,
+    #[error("operation is not supported")]
+    Unsupported,
+}
+
+/// The surfaces that a command may read. The one that is being drawn on need not be among them.
+pub trait Surfaces {
+    /// The surface with this id, if there is one.
+    fn surface(&self, surface_id: u32) -> Option<&Canvas>;
+}
+
+impl Surfaces for () {
+    fn surface(&self, _: u32) -> Option<&Canvas> {
+        None
+    }
+}
+
+/// Decoded QUIC images of the last commands (canvas.md 2.5).
+#[derive(Debug, Default)]
+pub struct ImageCache {
+    /// Most recently used first.
+    entries: Vec<CacheEntry>,
+}
+
+#[derive(Debug)]
+struct CacheEntry {
+    id: u64,
+    stream: Arc<[u8]>,
+    layout: PixelLayout,
+    pixels: Arc<Vec<u8>>,
+}
+
+impl ImageCache {
+    const ENTRIES: usize = 2;
+    /// Bytes of decoded pixels beyond which an image is not kept.
+    const LARGEST: usize = 64 << 20;
+
+    /// Forgets everything (`reset_image_cache`).
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    fn decode(
+        &mut self,
+        image: &Image,
+        stream: &Arc<[u8]>,
+        layout: PixelLayout,
+    ) -> Result<Arc<Vec<u8>>, DrawError> {
+        // The stream is compared too: an id that a guest uses twice must not show the wrong picture.
+        let known = |e: &CacheEntry| e.id == image.id && e.layout == layout && e.stream == *stream;
+        if let Some(at) = self.entries.iter().position(known) {
+            self.entries[..=at].rotate_right(1);
+            return Ok(self.entries[0].pixels.clone());
+        }
+        let mut pixels = Vec::new();
+        quic::decode(stream, image.width, image.height, layout, &mut pixels)
+            .map_err(|_| DrawError::BadImage)?;
+        let pixels = Arc::new(pixels);
+        if pixels.len() <= Self::LARGEST {
+            self.entries.truncate(Self::ENTRIES - 1);
+            let entry = CacheEntry { id: image.id, stream: stream.clone(), layout, pixels: pixels.clone() };
+            self.entries.insert(0, entry);
+        }
+        Ok(pixels)
+    }
+}
+
+/// What one command may read besides its target.
+pub struct Env<'a> {
+    target_id: u32,
+    self_bitmap: Option<&'a Image>,
+    surfaces: &'a dyn Surfaces,
+    cache: &'a mut ImageCache,
+}
+
+impl std::fmt::Debug for Env<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Env").field("target_id", &self.target_id).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Env<'a> {
+    /// The source image of an operation: its own or the snapshot of the target (canvas.md 6.10).
+    ///
+    /// # Errors
+    /// [`DrawError::NoSource`] if there is neither.
+    pub fn source(&self, src: Option<&'a Arc<Image>>) -> Result<&'a Image, DrawError> {
+        src.map(|image| &**image).or(self.self_bitmap).ok_or(DrawError::NoSource)
+    }
+
+    /// Opens an image for drawing on `canvas`. `needed` bounds what will be read of an image that is the target itself:
+    /// that is copied now, and outside of it reads as 0.
+    ///
+    /// # Errors
+    /// The surface does not exist, or the image cannot be drawn on this one.
+    pub fn open(
+        &mut self,
+        image: &'a Image,
+        canvas: &Canvas,
+        want: Want,
+        needed: &Rect,
+    ) -> Result<Picture<'a>, DrawError> {
+        let dest = canvas.format();
+        match image.data {
+            ImageData::Surface(id) if id == self.target_id => Picture::copy_of(canvas, dest, want, needed),
+            ImageData::Surface(id) => {
+                let source = self.surfaces.surface(id).ok_or(DrawError::NoSurface)?;
+                Picture::of_surface(source, dest, want)
+            }
+            _ => Picture::of_image(image, dest, want, self.cache),
+        }
+    }
+
+    /// Width and height of an image as it will be read.
+    ///
+    /// # Errors
+    /// The surface does not exist, or the size is beyond `i32`.
+    pub fn size_of(&self, image: &Image, canvas: &Canvas) -> Result<(i32, i32), DrawError> {
+        let (width, height) = match &image.data {
+            ImageData::Surface(id) if *id == self.target_id => (canvas.width(), canvas.height()),
+            ImageData::Surface(id) => {
+                let source = self.surfaces.surface(*id).ok_or(DrawError::NoSurface)?;
+                (source.width(), source.height())
+            }
+            ImageData::Bitmap(bitmap) => (bitmap.width, bitmap.height),
+            ImageData::Quic(_) => (image.width, image.height),
+        };
+        let size = |v: u32| i32::try_from(v).map_err(|_| DrawError::BadImage);
+        Ok((size(width)?, size(height)?))
+    }
+
+    /// Whether the image is the surface that is being drawn on.
+    #[must_use]
+    pub fn is_target(&self, image: &Image) -> bool {
+        matches!(image.data, ImageData::Surface(id) if id == self.target_id)
+    }
+
+    /// Restricts `area` to a mask (canvas.md 3).
+    fn apply_mask(
+        &self,
+        area: &mut Area,
+        canvas: &Canvas,
+        bbox: &Rect,
+        mask: &'a Mask,
+    ) -> Result<(), DrawError> {
+        let mut rows = match &mask.image.data {
+            ImageData::Bitmap(bitmap) => MaskRows::of_bitmap(bitmap)?,
+            ImageData::Surface(id) if *id == self.target_id => MaskRows::of_surface(canvas)?,
+            ImageData::Surface(id) => {
+                MaskRows::of_surface(self.surfaces.surface(*id).ok_or(DrawError::NoSurface)?)?
+            }
+            ImageData::Quic(_) => return Err(DrawError::BadMask),
+        };
+        // Destination (x, y) takes the mask's bit at (x - dx, y - dy); what has none is not drawn.
+        let dx = i64::from(bbox.left) - i64::from(mask.origin.x);
+        let dy = i64::from(bbox.top) - i64::from(mask.origin.y);
+        let Some(bounds) = moved(&rows.bounds(), dx, dy).map(|r| r.intersect(&area.bounds())) else {
+            *area = Area::default();
+            return Ok(());
+        };
+        if bounds.is_empty() {
+            *area = Area::default();
+            return Ok(());
+        }
+        let mut bits = BitMask::new(bounds);
+        let mut row = vec![0; index(bounds.width())];
+        for y in bounds.top..bounds.bottom {
+            let (x, y_in_mask) = (source_coordinate(bounds.left, dx), source_coordinate(y, dy));
+            rows.read(x, y_in_mask, &mut row);
+            if mask.inverse {
+                row.iter_mut().for_each(|b| *b ^= 1);
+            }
+            bits.set_row(y, &row);
+        }
+        area.set_mask(bits);
+        Ok(())
+    }
+}
+
+/// `rect` moved by (dx, dy), cut to the range of `i32`; `None` if nothing is left.
+fn moved(rect: &Rect, dx: i64, dy: i64) -> Option<Rect> {
+    let edge = |v: i32, d: i64| {
+        let moved = (i64::from(v) + d).clamp(i32::MIN.into(), i32::MAX.into());
+        i32::try_from(moved).unwrap_or(0)
+    };
+    let moved = Rect::new(edge(rect.left, dx), edge(rect.top, dy), edge(rect.right, dx), edge(rect.bottom, dy));
+    (!moved.is_empty()).then_some(moved)
+}
+
+/// A destination coordinate as one of a source that was moved by `d`.
+fn source_coordinate(v: i32, d: i64) -> i32 {
+    i32::try_from(i64::from(v) - d).unwrap_or(-1)
+}
+
+impl Canvas {
+    /// Draws one command (canvas.md 6). `self_bitmap` is the snapshot of the target that stands in for a missing source
+    /// (6.10, made by [`Canvas::snapshot`] when the command was queued).
+    ///
+    /// # Errors
+    /// The command cannot be drawn and should be dropped.
+    pub fn draw(
+        &mut self,
+        drawable: &Drawable,
+        self_bitmap: Option<&Arc<Image>>,
+        surfaces: &dyn Surfaces,
+        cache: &mut ImageCache,
+    ) -> Result<(), DrawError> {
+        let bbox = drawable.bbox;
+        if bbox.is_empty() {
+            return Ok(());
+        }
+        if !self.bounds().contains(&bbox) {
+            return Err(DrawError::BoxOutside);
+        }
+        let mut env = Env {
+            target_id: drawable.surface_id,
+            self_bitmap: self_bitmap.map(|image| &**image),
+            surfaces,
+            cache,
+        };
+        let mut area = Area::of(&bbox, &self.bounds(), &drawable.clip);
+        if let Some(mask) = mask_of(&drawable.op) {
+            env.apply_mask(&mut area, self, &bbox, mask)?;
+        }
+        if area.is_empty() {
+            return Ok(());
+        }
+        match &drawable.op {
+            DrawOp::Nop => Ok(()),
+            DrawOp::Fill(op) => self.draw_fill(&area, op, &mut env),
+            DrawOp::Opaque(op) => self.draw_opaque(&area, &bbox, op, &mut env),
+            DrawOp::Copy(op) | DrawOp::Blend(op) => self.draw_copy(&area, &bbox, op, &mut env),
+            DrawOp::CopyBits(from) => {
+                self.copy_bits(area.region(), &bbox, *from);
+                Ok(())
+            }
+            DrawOp::Blackness(_) => {
+                self.fill(&area, 0);
+                Ok(())
+            }
+            DrawOp::Whiteness(_) => {
+                self.fill(&area, u32::MAX);
+                Ok(())
+            }
+            DrawOp::Invers(_) => {
+                self.modify(&area, |_, _, row| row.iter_mut().for_each(|p| *p = !*p));
+                Ok(())
+            }
+            DrawOp::Rop3(op) => self.draw_rop3(&area, &bbox, op, &mut env),
+            DrawOp::Transparent(op) => self.draw_transparent(&area, &bbox, op, &mut env),
+            DrawOp::AlphaBlend(op) => self.draw_alpha_blend(&area, &bbox, op, &mut env),
+            DrawOp::Stroke(_) | DrawOp::Text(_) | DrawOp::Composite(_) => Err(DrawError::Unsupported),
+        }
+    }
+}
+
+fn mask_of(op: &DrawOp) -> Option<&Mask> {
+    match op {
+        DrawOp::Fill(op) => op.mask.as_ref(),
+        DrawOp::Opaque(op) => op.mask.as_ref(),
+        DrawOp::Copy(op) | DrawOp::Blend(op) => op.mask.as_ref(),
+        DrawOp::Blackness(mask) | DrawOp::Whiteness(mask) | DrawOp::Invers(mask) => mask.as_ref(),
+        DrawOp::Rop3(op) => op.mask.as_ref(),
+        _ => None,
+    }
+}

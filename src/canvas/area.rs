@@ -1,0 +1,210 @@
+//! The pixels that a command may touch: box, surface, clip and mask (canvas.md 3).
+
+use super::region::Region;
+use super::target::{index, index_i32};
+use crate::draw::Clip;
+use crate::geometry::{Point, Rect};
+
+/// A horizontal run of pixels: columns `left..right` of row `y`. Never empty, and never outside its area's bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub y: i32,
+    pub left: i32,
+    pub right: i32,
+}
+
+impl Span {
+    /// Number of pixels.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "spans are never empty")]
+    pub fn len(&self) -> usize {
+        index_i32(self.right - self.left)
+    }
+}
+
+/// A region, further restricted by a mask of one bit per pixel.
+#[derive(Clone, Debug, Default)]
+pub struct Area {
+    region: Region,
+    mask: Option<BitMask>,
+}
+
+impl Area {
+    /// `bbox` ∩ `surface` ∩ `clip`, unmasked.
+    #[must_use]
+    pub fn of(bbox: &Rect, surface: &Rect, clip: &Clip) -> Self {
+        let visible = bbox.intersect(surface);
+        let region = match clip {
+            Clip::None => Region::from(visible),
+            // Cut first: what the clip can cost is then bounded by the box.
+            Clip::Rects(rects) => {
+                let cut: Vec<Rect> =
+                    rects.iter().map(|r| r.intersect(&visible)).filter(|r| !r.is_empty()).collect();
+                Region::from_rects(&cut)
+            }
+        };
+        Self { region, mask: None }
+    }
+
+    /// The pixels without regard to the mask.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// A rectangle around all pixels.
+    #[must_use]
+    pub fn bounds(&self) -> Rect {
+        self.region.bounds()
+    }
+
+    /// Whether there is certainly nothing to draw.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.region.is_empty()
+    }
+
+    /// Whether a mask restricts the region further.
+    #[must_use]
+    pub fn is_masked(&self) -> bool {
+        self.mask.is_some()
+    }
+
+    /// The part of the area inside a rectangle.
+    #[must_use]
+    pub fn intersect_rect(&self, rect: &Rect) -> Self {
+        Self { region: self.region.intersect_rect(rect), mask: self.mask.clone() }
+    }
+
+    /// Restricts the area to the set bits of a mask.
+    pub(super) fn set_mask(&mut self, mask: BitMask) {
+        self.region = self.region.intersect_rect(&mask.bounds);
+        self.mask = Some(mask);
+    }
+
+    /// Whether the pixel belongs to the area.
+    #[must_use]
+    pub fn contains(&self, p: Point) -> bool {
+        self.region.contains_point(p) && self.mask.as_ref().is_none_or(|m| m.get(p.x, p.y))
+    }
+
+    /// Calls `f` for runs that together are exactly the area, disjoint; by rectangle of the region, then by row.
+    pub fn for_each_span(&self, mut f: impl FnMut(Span)) {
+        for rect in self.region.rects() {
+            for y in rect.top..rect.bottom {
+                match &self.mask {
+                    None => f(Span { y, left: rect.left, right: rect.right }),
+                    Some(mask) => mask.for_each_run(y, rect.left, rect.right, &mut f),
+                }
+            }
+        }
+    }
+}
+
+impl From<Region> for Area {
+    fn from(region: Region) -> Self {
+        Self { region, mask: None }
+    }
+}
+
+/// One bit per pixel of a rectangle of the destination.
+#[derive(Clone, Debug)]
+pub(super) struct BitMask {
+    bounds: Rect,
+    words_per_row: usize,
+    words: Vec<u64>,
+}
+
+impl BitMask {
+    /// An all-zero mask for `bounds`.
+    pub(super) fn new(bounds: Rect) -> Self {
+        let words_per_row = index(bounds.width()).div_ceil(64);
+        Self { bounds, words_per_row, words: vec![0; words_per_row * index(bounds.height())] }
+    }
+
+    pub(super) fn bounds(&self) -> Rect {
+        self.bounds
+    }
+
+    /// Sets the bits of row `y` from native values (0 or 1), the first for column `bounds().left`.
+    pub(super) fn set_row(&mut self, y: i32, bits: &[u32]) {
+        let start = index_i32(y - self.bounds.top) * self.words_per_row;
+        for (word, bits) in self.words[start..].iter_mut().take(self.words_per_row).zip(bits.chunks(64)) {
+            *word = bits.iter().enumerate().fold(0, |w, (i, b)| w | u64::from(*b & 1) << i);
+        }
+    }
+
+    fn row(&self, y: i32) -> &[u64] {
+        let start = index_i32(y - self.bounds.top) * self.words_per_row;
+        self.words.get(start..start + self.words_per_row).unwrap_or(&[])
+    }
+
+    fn get(&self, x: i32, y: i32) -> bool {
+        let bit = index_i32(x - self.bounds.left);
+        self.bounds.contains_point(Point { x, y })
+            && self.row(y).get(bit / 64).is_some_and(|w| w >> (bit % 64) & 1 == 1)
+    }
+
+    /// Runs of set bits among columns `left..right`, which lie inside the bounds, of row `y`.
+    fn for_each_run(&self, y: i32, left: i32, right: i32, f: &mut impl FnMut(Span)) {
+        let row = self.row(y);
+        let end = index_i32(right - self.bounds.left);
+        let mut at = index_i32(left - self.bounds.left);
+        let column = |bit: usize| self.bounds.left + i32::try_from(bit).unwrap_or(i32::MAX);
+        while let Some(start) = next_bit(row, at, end, true) {
+            at = next_bit(row, start, end, false).unwrap_or(end);
+            f(Span { y, left: column(start), right: column(at) });
+        }
+    }
+}
+
+/// The first bit from `at` on and before `end` that equals `value`.
+fn next_bit(row: &[u64], mut at: usize, end: usize, value: bool) -> Option<usize> {
+    let flip = if value { 0 } else { u64::MAX };
+    while at < end {
+        let word = (row.get(at / 64)? ^ flip) >> (at % 64);
+        if word != 0 {
+            let found = at + word.trailing_zeros() as usize;
+            return (found < end).then_some(found);
+        }
+        at = (at / 64 + 1) * 64;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn spans_are_the_set_bits(bits in proptest::collection::vec(0u32..2, 1..300), cut in 0usize..300) {
+            let width = i32::try_from(bits.len()).unwrap();
+            let cut = i32::try_from(cut.min(bits.len())).unwrap();
+            let bounds = Rect::new(5, 7, 5 + width, 8);
+            let mut mask = BitMask::new(bounds);
+            mask.set_row(7, &bits);
+            let mut area = Area::of(&Rect::new(5 + cut, 0, 400, 20), &Rect::new(0, 0, 1000, 1000), &Clip::None);
+            area.set_mask(mask);
+            let mut seen = Vec::new();
+            area.for_each_span(|s| {
+                assert_eq!(s.y, 7);
+                seen.extend(s.left..s.right);
+            });
+            let want: Vec<i32> =
+                (cut..width).filter(|i| bits[usize::try_from(*i).unwrap()] == 1).map(|i| i + 5).collect();
+            prop_assert_eq!(&seen, &want);
+            for x in 0..400 {
+                prop_assert_eq!(area.contains(Point { x, y: 7 }), want.contains(&x));
+            }
+        }
+    }
+
+    #[test]
+    fn clip_without_rectangles_draws_nothing() {
+        let all = Rect::new(0, 0, 10, 10);
+        assert!(Area::of(&all, &all, &Clip::Rects([].into())).is_empty());
+        assert_eq!(Area::of(&all, &Rect::new(5, 5, 20, 20), &Clip::None).bounds(), Rect::new(5, 5, 10, 10));
+    }
+}

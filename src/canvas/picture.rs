@@ -1,0 +1,412 @@
+//! Images as sources of drawing: rows of pixels in the format that an operation wants (canvas.md 2).
+//!
+//! A [`Picture`] is opened for one command by [`Env::open`](super::Env::open). Bitmaps and surfaces are read row by
+//! row where they are, so that nothing is allocated by the size of a source; QUIC streams are decoded (and kept for
+//! the next command), and what lies on the target itself is copied before it can change.
+
+use super::pixel;
+use super::target::{Canvas, index, index_i32};
+use super::{DrawError, ImageCache};
+use crate::codec::quic::{PixelLayout, QuicType, parse_header};
+use crate::geometry::Rect;
+use crate::guest::ByteSource;
+use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
+use std::sync::Arc;
+
+/// What a source is converted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The destination's format, but on 32-bit surfaces a8r8g8b8 exactly if the source has alpha (2.2). Surfaces of
+    /// the destination's depth: their bits as they are (2.4).
+    Converted,
+    /// As [`Want::Converted`], but surfaces keep their own format.
+    ConvertedBitmap,
+    /// What the source is made of (2.1).
+    Natural,
+}
+
+/// A readable image of one command. Pixels outside of it read as 0.
+#[derive(Debug)]
+pub struct Picture<'a> {
+    width: i32,
+    height: i32,
+    natural: SurfaceFormat,
+    format: SurfaceFormat,
+    high_bits: bool,
+    data: Data<'a>,
+}
+
+#[derive(Debug)]
+enum Data<'a> {
+    Bitmap {
+        bitmap: &'a Bitmap,
+        /// Values of all indexes of a palette image.
+        lut: Vec<u32>,
+        scratch: Vec<u8>,
+    },
+    /// Packed rows, top row first.
+    Decoded(Arc<Vec<u8>>),
+    Surface(&'a Canvas),
+    /// The pixels of a part of the image.
+    Copied {
+        area: Rect,
+        pixels: Vec<u32>,
+    },
+}
+
+/// Bytes that can be copied into the destination as they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Raw<'a> {
+    Bitmap(&'a Bitmap),
+    Surface(&'a Canvas),
+}
+
+impl<'a> Picture<'a> {
+    /// Opens a bitmap or QUIC image for a destination of format `dest`.
+    pub(super) fn of_image(
+        image: &'a Image,
+        dest: SurfaceFormat,
+        want: Want,
+        cache: &mut ImageCache,
+    ) -> Result<Self, DrawError> {
+        match &image.data {
+            ImageData::Bitmap(bitmap) => {
+                Self::of_bitmap(bitmap, dest, want).map(|p| p.with_high_bits(image.high_bits_set))
+            }
+            ImageData::Quic(stream) => {
+                let picture = Self::of_quic(image, stream, dest, want, cache)?;
+                Ok(picture.with_high_bits(image.high_bits_set))
+            }
+            ImageData::Surface(_) => Err(DrawError::NoSurface),
+        }
+    }
+
+    fn of_bitmap(bitmap: &'a Bitmap, dest: SurfaceFormat, want: Want) -> Result<Self, DrawError> {
+        let (natural, lut) = natural_format(bitmap, dest)?;
+        Ok(Self {
+            width: size(bitmap.width)?,
+            height: size(bitmap.height)?,
+            natural,
+            format: wanted_format(natural, dest, want),
+            high_bits: false,
+            data: Data::Bitmap { bitmap, lut, scratch: Vec::new() },
+        })
+    }
+
+    fn of_quic(
+        image: &Image,
+        stream: &Arc<[u8]>,
+        dest: SurfaceFormat,
+        want: Want,
+        cache: &mut ImageCache,
+    ) -> Result<Self, DrawError> {
+        let header = parse_header(stream).map_err(|_| DrawError::BadImage)?;
+        let (natural, layout) = match header.kind {
+            QuicType::Rgba => (SurfaceFormat::Argb32, PixelLayout::Bgra32),
+            QuicType::Rgb24 | QuicType::Rgb32 => (SurfaceFormat::Xrgb32, PixelLayout::Bgra32),
+            QuicType::Rgb16 if want != Want::Natural && dest.bits_per_pixel() == 32 => {
+                (SurfaceFormat::Xrgb32, PixelLayout::Bgra32)
+            }
+            QuicType::Rgb16 => (SurfaceFormat::Rgb555, PixelLayout::Rgb555),
+            QuicType::Gray => return Err(DrawError::BadImage),
+        };
+        let pixels = cache.decode(image, stream, layout)?;
+        Ok(Self {
+            width: size(image.width)?,
+            height: size(image.height)?,
+            natural,
+            format: wanted_format(natural, dest, want),
+            high_bits: false,
+            data: Data::Decoded(pixels),
+        })
+    }
+
+    /// Opens another surface.
+    pub(super) fn of_surface(canvas: &'a Canvas, dest: SurfaceFormat, want: Want) -> Result<Self, DrawError> {
+        let (natural, format) = surface_formats(canvas, dest, want);
+        let (width, height) = (size(canvas.width())?, size(canvas.height())?);
+        Ok(Self { width, height, natural, format, high_bits: false, data: Data::Surface(canvas) })
+    }
+
+    /// Copies `needed` of a surface that is about to change.
+    pub(super) fn copy_of(
+        canvas: &Canvas,
+        dest: SurfaceFormat,
+        want: Want,
+        needed: &Rect,
+    ) -> Result<Self, DrawError> {
+        let (natural, format) = surface_formats(canvas, dest, want);
+        let area = needed.intersect(&canvas.bounds());
+        let width = index(area.width());
+        let mut pixels = Vec::new();
+        if width > 0 {
+            pixels = vec![0; width * index(area.height())];
+            for (y, row) in (area.top..area.bottom).zip(pixels.chunks_exact_mut(width)) {
+                canvas.read_row(area.left, y, row);
+            }
+        }
+        let (width, height) = (size(canvas.width())?, size(canvas.height())?);
+        Ok(Self { width, height, natural, format, high_bits: false, data: Data::Copied { area, pixels } })
+    }
+
+    fn with_high_bits(mut self, set: bool) -> Self {
+        self.high_bits = set && self.natural == SurfaceFormat::Xrgb32;
+        self
+    }
+
+    /// What the unused byte of xRGB holds is alpha.
+    pub(super) fn treat_unused_as_alpha(&mut self) {
+        if (self.natural, self.format) == (SurfaceFormat::Xrgb32, SurfaceFormat::Xrgb32) {
+            (self.natural, self.format) = (SurfaceFormat::Argb32, SurfaceFormat::Argb32);
+        }
+    }
+
+    /// The whole image.
+    #[must_use]
+    pub fn bounds(&self) -> Rect {
+        Rect::new(0, 0, self.width, self.height)
+    }
+
+    /// What the values of [`Picture::read`] are.
+    #[must_use]
+    pub fn format(&self) -> SurfaceFormat {
+        self.format
+    }
+
+    /// Reads a segment of row `y` from column `x` on. What is outside the image reads as 0.
+    pub fn read(&mut self, x: i32, y: i32, out: &mut [u32]) {
+        let right = i64::from(x) + i64::try_from(out.len()).unwrap_or(i64::MAX);
+        let right = i32::try_from(right.min(self.width.into())).unwrap_or(self.width);
+        let left = x.max(0);
+        if left >= right || y < 0 || y >= self.height {
+            out.fill(0);
+            return;
+        }
+        let skip = index_i32(left.saturating_sub(x));
+        let (before, rest) = out.split_at_mut(skip);
+        let (inside, after) = rest.split_at_mut(index_i32(right - left));
+        before.fill(0);
+        after.fill(0);
+        self.read_inside(left, y, inside);
+    }
+
+    /// As [`Picture::read`], converted to a8r8g8b8 (alpha 0xff where the image has none); outside: 0.
+    pub fn read_argb(&mut self, x: i32, y: i32, out: &mut [u32]) {
+        self.read(x, y, out);
+        let inside = Rect::new(x, y, x.saturating_add(i32::try_from(out.len()).unwrap_or(i32::MAX)), y + 1)
+            .intersect(&self.bounds());
+        if !inside.is_empty() {
+            let start = index_i32(inside.left.saturating_sub(x));
+            pixel::row_to_argb(self.format, &mut out[start..start + index(inside.width())]);
+        }
+    }
+
+    fn read_inside(&mut self, x: i32, y: i32, out: &mut [u32]) {
+        match &mut self.data {
+            Data::Bitmap { bitmap, lut, scratch } => read_bitmap(bitmap, lut, scratch, x, y, out),
+            Data::Decoded(pixels) => {
+                let bytes = if self.natural.bits_per_pixel() == 16 { 2 } else { 4 };
+                let start = (index_i32(y) * index_i32(self.width) + index_i32(x)) * bytes;
+                let row = pixels.get(start..start + out.len() * bytes).unwrap_or(&[]);
+                if bytes == 2 {
+                    for (p, b) in out.iter_mut().zip(row.as_chunks::<2>().0) {
+                        *p = u16::from_le_bytes(*b).into();
+                    }
+                } else {
+                    for (p, b) in out.iter_mut().zip(row.as_chunks::<4>().0) {
+                        *p = u32::from_le_bytes(*b);
+                    }
+                }
+            }
+            Data::Surface(canvas) => canvas.read_row(x, y, out),
+            Data::Copied { area, pixels } => {
+                out.fill(0);
+                let right = x.saturating_add(i32::try_from(out.len()).unwrap_or(i32::MAX));
+                let part = Rect::new(x, y, right, y + 1).intersect(area);
+                if !part.is_empty() {
+                    let from = index_i32(y - area.top) * index(area.width()) + index_i32(part.left - area.left);
+                    let to = index_i32(part.left - x);
+                    let n = index(part.width());
+                    out[to..to + n].copy_from_slice(&pixels[from..from + n]);
+                }
+            }
+        }
+        if self.high_bits {
+            out.iter_mut().for_each(|p| *p |= 0xff00_0000);
+        }
+        pixel::convert_row(self.natural, self.format, out);
+    }
+
+    /// The image as bytes that a destination of this format takes as they are, if it is so.
+    pub(super) fn raw(&self, dest: SurfaceFormat) -> Option<Raw<'a>> {
+        let as_is = self.natural == self.format && !self.high_bits;
+        match &self.data {
+            Data::Bitmap { bitmap, lut, .. } if as_is && lut.is_empty() => {
+                let same = bitmap.format.bits_per_pixel() == dest.bits_per_pixel();
+                (same && dest.bits_per_pixel() >= 8).then_some(Raw::Bitmap(bitmap))
+            }
+            Data::Surface(canvas) if as_is => {
+                let same = canvas.format().bits_per_pixel() == dest.bits_per_pixel();
+                (same && dest.bits_per_pixel() >= 8).then_some(Raw::Surface(canvas))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn size(v: u32) -> Result<i32, DrawError> {
+    i32::try_from(v).map_err(|_| DrawError::BadImage)
+}
+
+/// Format and colour table of a bitmap as decoded (canvas.md 2.1).
+fn natural_format(bitmap: &Bitmap, dest: SurfaceFormat) -> Result<(SurfaceFormat, Vec<u32>), DrawError> {
+    let format = match bitmap.format {
+        BitmapFormat::OneBitBe | BitmapFormat::FourBitBe | BitmapFormat::EightBit => {
+            let natural = match dest {
+                SurfaceFormat::Xrgb32 | SurfaceFormat::Argb32 => SurfaceFormat::Xrgb32,
+                SurfaceFormat::Rgb555 => SurfaceFormat::Rgb555,
+                _ => return Err(DrawError::PaletteOnSurface),
+            };
+            let palette = bitmap.palette.as_ref().ok_or(DrawError::BadImage)?;
+            let mask = pixel::value_mask(natural);
+            let mut lut: Vec<u32> = palette.entries.iter().map(|v| v & mask).collect();
+            // What lies beyond the palette is 0, never memory of ours.
+            lut.resize(1 << bitmap.format.bits_per_pixel(), 0);
+            return Ok((natural, lut));
+        }
+        BitmapFormat::OneBitLe | BitmapFormat::FourBitLe => return Err(DrawError::BadImage),
+        BitmapFormat::SixteenBit => SurfaceFormat::Rgb555,
+        BitmapFormat::TwentyFourBit | BitmapFormat::ThirtyTwoBit => SurfaceFormat::Xrgb32,
+        BitmapFormat::Rgba => SurfaceFormat::Argb32,
+        BitmapFormat::EightBitA => SurfaceFormat::A8,
+    };
+    Ok((format, Vec::new()))
+}
+
+/// The format after conversion (canvas.md 2.2).
+fn wanted_format(natural: SurfaceFormat, dest: SurfaceFormat, want: Want) -> SurfaceFormat {
+    match (want, dest, natural) {
+        (Want::Natural, ..) => natural,
+        (_, SurfaceFormat::Xrgb32 | SurfaceFormat::Argb32, SurfaceFormat::Argb32) => SurfaceFormat::Argb32,
+        (_, SurfaceFormat::Xrgb32 | SurfaceFormat::Argb32, _) => SurfaceFormat::Xrgb32,
+        _ => dest,
+    }
+}
+
+/// Natural and wanted format of a surface (canvas.md 2.4).
+fn surface_formats(canvas: &Canvas, dest: SurfaceFormat, want: Want) -> (SurfaceFormat, SurfaceFormat) {
+    let natural = canvas.format();
+    let same_depth = natural.bits_per_pixel() == dest.bits_per_pixel();
+    if want != Want::Converted || same_depth {
+        (natural, natural)
+    } else {
+        (natural, wanted_format(natural, dest, want))
+    }
+}
+
+/// Reads native values of picture row `y`; (x, y) and the segment lie inside.
+fn read_bitmap(bitmap: &Bitmap, lut: &[u32], scratch: &mut Vec<u8>, x: i32, y: i32, out: &mut [u32]) {
+    let x = index_i32(x);
+    let bits = index(bitmap.format.bits_per_pixel());
+    let first_byte = x * bits / 8;
+    let bytes = ((x + out.len()) * bits).div_ceil(8) - first_byte;
+    scratch.resize(bytes, 0);
+    let view = bitmap.view();
+    let row = if bitmap.top_down { index_i32(y) } else { index(bitmap.height) - 1 - index_i32(y) };
+    view.source.read_at(row * index(bitmap.stride) + first_byte, scratch);
+    let value = |i: u8| lut.get(usize::from(i)).copied().unwrap_or(0);
+    match bitmap.format {
+        BitmapFormat::OneBitBe => {
+            for (i, p) in out.iter_mut().enumerate() {
+                let bit = x % 8 + i;
+                *p = value(scratch[bit / 8] >> (7 - bit % 8) & 1);
+            }
+        }
+        BitmapFormat::OneBitLe => {
+            for (i, p) in out.iter_mut().enumerate() {
+                let bit = x % 8 + i;
+                *p = value(scratch[bit / 8] >> (bit % 8) & 1);
+            }
+        }
+        BitmapFormat::FourBitBe | BitmapFormat::FourBitLe => {
+            for (i, p) in out.iter_mut().enumerate() {
+                let at = x % 2 + i;
+                let high = (at % 2 == 0) == (bitmap.format == BitmapFormat::FourBitBe);
+                let byte = scratch[at / 2];
+                *p = value(if high { byte >> 4 } else { byte & 15 });
+            }
+        }
+        BitmapFormat::EightBit => {
+            for (p, b) in out.iter_mut().zip(&*scratch) {
+                *p = value(*b);
+            }
+        }
+        BitmapFormat::EightBitA => {
+            for (p, b) in out.iter_mut().zip(&*scratch) {
+                *p = (*b).into();
+            }
+        }
+        BitmapFormat::SixteenBit => {
+            for (p, b) in out.iter_mut().zip(scratch.as_chunks::<2>().0) {
+                *p = u16::from_le_bytes(*b).into();
+            }
+        }
+        BitmapFormat::TwentyFourBit => {
+            for (p, [b, g, r]) in out.iter_mut().zip(scratch.as_chunks::<3>().0) {
+                *p = u32::from_le_bytes([*b, *g, *r, 0]);
+            }
+        }
+        BitmapFormat::ThirtyTwoBit | BitmapFormat::Rgba => {
+            for (p, b) in out.iter_mut().zip(scratch.as_chunks::<4>().0) {
+                *p = u32::from_le_bytes(*b);
+            }
+        }
+    }
+}
+
+/// One-bit pixels of a mask bitmap, row by row (canvas.md 3).
+pub(super) struct MaskRows<'a> {
+    data: MaskData<'a>,
+    bounds: Rect,
+}
+
+enum MaskData<'a> {
+    Bitmap(&'a Bitmap, Vec<u8>),
+    Surface(&'a Canvas),
+}
+
+impl<'a> MaskRows<'a> {
+    pub(super) fn of_bitmap(bitmap: &'a Bitmap) -> Result<Self, DrawError> {
+        if !matches!(bitmap.format, BitmapFormat::OneBitBe | BitmapFormat::OneBitLe) {
+            return Err(DrawError::BadMask);
+        }
+        let bounds = Rect::new(0, 0, size(bitmap.width)?, size(bitmap.height)?);
+        Ok(Self { data: MaskData::Bitmap(bitmap, Vec::new()), bounds })
+    }
+
+    pub(super) fn of_surface(canvas: &'a Canvas) -> Result<Self, DrawError> {
+        if canvas.format() != SurfaceFormat::A1 {
+            return Err(DrawError::BadMask);
+        }
+        Ok(Self { data: MaskData::Surface(canvas), bounds: canvas.bounds() })
+    }
+
+    pub(super) fn bounds(&self) -> Rect {
+        self.bounds
+    }
+
+    /// Reads bits as 0 and 1; the segment lies inside the bounds.
+    pub(super) fn read(&mut self, x: i32, y: i32, out: &mut [u32]) {
+        match &mut self.data {
+            MaskData::Bitmap(bitmap, scratch) => read_bitmap(bitmap, &[0, 1], scratch, x, y, out),
+            MaskData::Surface(canvas) => canvas.read_row(x, y, out),
+        }
+    }
+}
+
+/// A bitmap's rows as offsets into its bytes.
+pub(super) fn bitmap_offset(bitmap: &Bitmap, x: i32, y: i32) -> (&dyn ByteSource, usize) {
+    let row = if bitmap.top_down { index_i32(y) } else { index(bitmap.height) - 1 - index_i32(y) };
+    let bytes = index(bitmap.format.bits_per_pixel() / 8);
+    (&*bitmap.pixels, row * index(bitmap.stride) + index_i32(x) * bytes)
+}

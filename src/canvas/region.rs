@@ -1,0 +1,485 @@
+//! Sets of pixels as rectangles, with the usual set operations.
+//!
+//! A region is kept in one canonical form, so that equal sets compare equal: rectangles sorted by row, then column;
+//! all rectangles of a band share top and bottom; rectangles of a band neither overlap nor touch; bands that touch
+//! differ in their columns. Every operation costs time linear in the rectangles of its operands.
+
+use crate::geometry::{Point, Rect};
+
+/// A set of pixels. `Default` is the empty set.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Region {
+    bounds: Rect,
+    /// The rectangles; none also where `bounds` itself is the only one (no allocation for the common case).
+    rects: Vec<Rect>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Union,
+    Intersect,
+    Subtract,
+}
+
+impl Op {
+    const fn keeps(self, in_a: bool, in_b: bool) -> bool {
+        match self {
+            Self::Union => in_a || in_b,
+            Self::Intersect => in_a && in_b,
+            Self::Subtract => in_a && !in_b,
+        }
+    }
+}
+
+impl Region {
+    /// The empty set.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { bounds: Rect::new(0, 0, 0, 0), rects: Vec::new() }
+    }
+
+    /// The union of any rectangles: overlapping, empty or inverted ones too.
+    #[must_use]
+    pub fn from_rects(rects: &[Rect]) -> Self {
+        match rects {
+            [] => Self::new(),
+            [one] => Self::from(*one),
+            _ => {
+                let (left, right) = rects.split_at(rects.len() / 2);
+                Self::from_rects(left).union(&Self::from_rects(right))
+            }
+        }
+    }
+
+    /// The rectangles in canonical order: disjoint, by row, then by column.
+    #[must_use]
+    pub fn rects(&self) -> &[Rect] {
+        if self.rects.is_empty() && !self.bounds.is_empty() {
+            std::slice::from_ref(&self.bounds)
+        } else {
+            &self.rects
+        }
+    }
+
+    /// The smallest rectangle around the region; (0, 0, 0, 0) for the empty set.
+    #[must_use]
+    pub fn bounds(&self) -> Rect {
+        self.bounds
+    }
+
+    /// Whether no pixel is in the region.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bounds.is_empty()
+    }
+
+    /// Whether the region is one rectangle (or empty).
+    #[must_use]
+    pub fn is_rect(&self) -> bool {
+        self.rects.is_empty()
+    }
+
+    /// Number of pixels inside.
+    #[must_use]
+    pub fn area(&self) -> u64 {
+        self.rects().iter().map(Rect::area).sum()
+    }
+
+    /// Pixels in either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        if other.is_empty() || (self.is_rect() && self.bounds.contains(&other.bounds)) {
+            return self.clone();
+        }
+        if self.is_empty() || (other.is_rect() && other.bounds.contains(&self.bounds)) {
+            return other.clone();
+        }
+        combine(self.rects(), other.rects(), Op::Union)
+    }
+
+    /// Pixels in both.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        if other.is_rect() {
+            return self.intersect_rect(&other.bounds);
+        }
+        if self.is_rect() {
+            return other.intersect_rect(&self.bounds);
+        }
+        if !self.bounds.intersects(&other.bounds) {
+            return Self::new();
+        }
+        combine(self.rects(), other.rects(), Op::Intersect)
+    }
+
+    /// Pixels of the region that lie in the rectangle.
+    #[must_use]
+    pub fn intersect_rect(&self, rect: &Rect) -> Self {
+        let common = self.bounds.intersect(rect);
+        if common.is_empty() {
+            return Self::new();
+        }
+        if self.is_rect() {
+            return Self::from(common);
+        }
+        if rect.contains(&self.bounds) {
+            return self.clone();
+        }
+        combine(self.rects(), std::slice::from_ref(rect), Op::Intersect)
+    }
+
+    /// Pixels of the region that are not in `other`.
+    #[must_use]
+    pub fn subtract(&self, other: &Self) -> Self {
+        if !self.bounds.intersects(&other.bounds) {
+            return self.clone();
+        }
+        if other.is_rect() && other.bounds.contains(&self.bounds) {
+            return Self::new();
+        }
+        combine(self.rects(), other.rects(), Op::Subtract)
+    }
+
+    /// Pixels of the region that are not in the rectangle.
+    #[must_use]
+    pub fn subtract_rect(&self, rect: &Rect) -> Self {
+        self.subtract(&Self::from(*rect))
+    }
+
+    /// Adds a rectangle.
+    pub fn add(&mut self, rect: &Rect) {
+        *self = self.union(&Self::from(*rect));
+    }
+
+    /// Moved by (dx, dy). Parts that would leave the range of `i32` are lost.
+    #[must_use]
+    pub fn translate(&self, dx: i32, dy: i32) -> Self {
+        let mut out = Builder::default();
+        for band in Bands(self.rects()) {
+            let Some(first) = band.first() else { continue };
+            let (top, bottom) = (first.top.saturating_add(dy), first.bottom.saturating_add(dy));
+            out.band(top, bottom, |spans| {
+                let moved = band.iter().map(|r| (r.left.saturating_add(dx), r.right.saturating_add(dx)));
+                spans.extend(moved.filter(|(l, r)| l < r));
+            });
+        }
+        out.finish()
+    }
+
+    /// Whether the pixel is inside.
+    #[must_use]
+    pub fn contains_point(&self, p: Point) -> bool {
+        self.bounds.contains_point(p)
+            && self.rows_from(p.y).take_while(|r| r.top <= p.y).any(|r| r.contains_point(p))
+    }
+
+    /// Whether every pixel of the rectangle is inside; an empty rectangle always is.
+    #[must_use]
+    pub fn contains_rect(&self, rect: &Rect) -> bool {
+        if rect.is_empty() {
+            return true;
+        }
+        if !self.bounds.contains(rect) {
+            return false;
+        }
+        let mut y = rect.top;
+        for r in self.rows_from(y) {
+            if r.top > y {
+                return false;
+            }
+            if r.left <= rect.left && rect.right <= r.right {
+                y = r.bottom;
+                if y >= rect.bottom {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Whether every pixel of `other` is inside.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        other.rects().iter().all(|r| self.contains_rect(r))
+    }
+
+    /// Whether the rectangle and the region share a pixel.
+    #[must_use]
+    pub fn intersects_rect(&self, rect: &Rect) -> bool {
+        self.bounds.intersects(rect)
+            && self.rows_from(rect.top).take_while(|r| r.top < rect.bottom).any(|r| r.intersects(rect))
+    }
+
+    /// Whether the two share a pixel.
+    #[must_use]
+    pub fn intersects(&self, other: &Self) -> bool {
+        if !self.bounds.intersects(&other.bounds) {
+            return false;
+        }
+        let (few, many) = if self.rects().len() < other.rects().len() { (self, other) } else { (other, self) };
+        few.rects().iter().any(|r| many.intersects_rect(r))
+    }
+
+    /// The rectangles from the first band that reaches below row `y` on.
+    fn rows_from(&self, y: i32) -> impl Iterator<Item = &Rect> {
+        let rects = self.rects();
+        rects[rects.partition_point(|r| r.bottom <= y)..].iter()
+    }
+}
+
+impl From<Rect> for Region {
+    fn from(rect: Rect) -> Self {
+        if rect.is_empty() { Self::new() } else { Self { bounds: rect, rects: Vec::new() } }
+    }
+}
+
+impl std::fmt::Debug for Region {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let short = |r: &Rect| format!("({},{})-({},{})", r.left, r.top, r.right, r.bottom);
+        f.debug_list().entries(self.rects().iter().map(short)).finish()
+    }
+}
+
+/// The bands of a canonical list of rectangles.
+struct Bands<'a>(&'a [Rect]);
+
+impl<'a> Iterator for Bands<'a> {
+    type Item = &'a [Rect];
+
+    fn next(&mut self) -> Option<&'a [Rect]> {
+        let top = self.0.first()?.top;
+        let end = self.0.iter().position(|r| r.top != top).unwrap_or(self.0.len());
+        let (band, rest) = self.0.split_at(end);
+        self.0 = rest;
+        Some(band)
+    }
+}
+
+/// Collects bands from top to bottom and joins those that are alike.
+#[derive(Default)]
+struct Builder {
+    rects: Vec<Rect>,
+    /// Where the last band begins in `rects`.
+    last: usize,
+    spans: Vec<(i32, i32)>,
+}
+
+impl Builder {
+    /// Adds the band of rows `top..bottom` with the columns that `fill` puts into the list.
+    fn band(&mut self, top: i32, bottom: i32, fill: impl FnOnce(&mut Vec<(i32, i32)>)) {
+        self.spans.clear();
+        fill(&mut self.spans);
+        if self.spans.is_empty() || top >= bottom {
+            return;
+        }
+        let last = &mut self.rects[self.last..];
+        let alike = last.first().is_some_and(|r| r.bottom == top)
+            && last.len() == self.spans.len()
+            && last.iter().zip(&self.spans).all(|(r, s)| (r.left, r.right) == *s);
+        if alike {
+            for r in last {
+                r.bottom = bottom;
+            }
+            return;
+        }
+        self.last = self.rects.len();
+        self.rects.extend(self.spans.iter().map(|&(left, right)| Rect { left, top, right, bottom }));
+    }
+
+    fn finish(self) -> Region {
+        let Some((first, rest)) = self.rects.split_first() else { return Region::new() };
+        let bounds = rest.iter().fold(*first, |b, r| b.union(r));
+        let rects = if rest.is_empty() { Vec::new() } else { self.rects };
+        Region { bounds, rects }
+    }
+}
+
+fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
+    let mut out = Builder::default();
+    let (mut a_bands, mut b_bands) = (Bands(a), Bands(b));
+    let (mut a_band, mut b_band) = (a_bands.next(), b_bands.next());
+    let mut y = i32::MIN;
+    loop {
+        let extent = |band: Option<&[Rect]>| band.and_then(<[Rect]>::first).map(|r| (r.top, r.bottom));
+        let (a_rows, b_rows) = (extent(a_band), extent(b_band));
+        let top = match (a_rows, b_rows) {
+            (None, None) => break,
+            (Some(_), None) if op == Op::Intersect => break,
+            (None, Some(_)) if op != Op::Union => break,
+            (Some(r), None) | (None, Some(r)) => r.0,
+            (Some(r), Some(s)) => r.0.min(s.0),
+        }
+        .max(y);
+        // The band of the result ends where either operand begins or ends a band.
+        let next = |rows: Option<(i32, i32)>| match rows {
+            None => i32::MAX,
+            Some((t, _)) if t > top => t,
+            Some((_, b)) => b,
+        };
+        let bottom = next(a_rows).min(next(b_rows));
+        let active = |band: Option<&'_ [Rect]>| matches!(extent(band), Some((t, _)) if t <= top);
+        let in_a = if active(a_band) { a_band.unwrap_or(&[]) } else { &[] };
+        let in_b = if active(b_band) { b_band.unwrap_or(&[]) } else { &[] };
+        out.band(top, bottom, |spans| merge(in_a, in_b, op, spans));
+        y = bottom;
+        if a_rows.is_some_and(|r| r.1 <= y) {
+            a_band = a_bands.next();
+        }
+        if b_rows.is_some_and(|r| r.1 <= y) {
+            b_band = b_bands.next();
+        }
+    }
+    out.finish()
+}
+
+/// Combines the columns of two bands.
+fn merge(a: &[Rect], b: &[Rect], op: Op, out: &mut Vec<(i32, i32)>) {
+    // Edges alternate between left and right, ascending; at equal columns both operands switch at once.
+    let edge = |band: &[Rect], i: usize| band.get(i / 2).map(|r| if i % 2 == 0 { r.left } else { r.right });
+    let (mut i, mut j) = (0, 0);
+    let mut start = None;
+    loop {
+        let x = match (edge(a, i), edge(b, j)) {
+            (None, None) => break,
+            (Some(x), None) | (None, Some(x)) => x,
+            (Some(x), Some(z)) => x.min(z),
+        };
+        if edge(a, i) == Some(x) {
+            i += 1;
+        }
+        if edge(b, j) == Some(x) {
+            j += 1;
+        }
+        let inside = op.keeps(i % 2 == 1, j % 2 == 1);
+        match start {
+            None if inside => start = Some(x),
+            Some(left) if !inside => {
+                out.push((left, x));
+                start = None;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SIDE: i32 = 20;
+
+    /// The model: one bool per pixel.
+    fn bitmap(region: &Region) -> Vec<bool> {
+        let mut bits = vec![false; (SIDE * SIDE) as usize];
+        for r in region.rects() {
+            for y in r.top..r.bottom {
+                for x in r.left..r.right {
+                    let bit = &mut bits[(y * SIDE + x) as usize];
+                    assert!(!*bit, "rectangles overlap");
+                    *bit = true;
+                }
+            }
+        }
+        bits
+    }
+
+    fn model(rects: &[Rect]) -> Vec<bool> {
+        let inside =
+            |i: i32| rects.iter().any(|r| r.contains_point(Point { x: i % SIDE, y: i / SIDE }));
+        (0..SIDE * SIDE).map(inside).collect()
+    }
+
+    fn assert_canonical(region: &Region) {
+        let rects = region.rects();
+        let mut bounds = Rect::default();
+        for r in rects {
+            assert!(!r.is_empty());
+            bounds = bounds.union(r);
+        }
+        assert_eq!(bounds, region.bounds());
+        let bands: Vec<&[Rect]> = Bands(rects).collect();
+        for band in &bands {
+            assert!(band.iter().all(|r| r.bottom == band[0].bottom));
+            assert!(band.windows(2).all(|w| w[0].right < w[1].left));
+        }
+        for w in bands.windows(2) {
+            assert!(w[0][0].bottom <= w[1][0].top);
+            let columns = |b: &[Rect]| b.iter().map(|r| (r.left, r.right)).collect::<Vec<_>>();
+            assert!(w[0][0].bottom < w[1][0].top || columns(w[0]) != columns(w[1]));
+        }
+    }
+
+    fn rect() -> impl Strategy<Value = Rect> {
+        (0..=SIDE, 0..=SIDE, 0..=SIDE, 0..=SIDE).prop_map(|(l, t, r, b)| Rect::new(l, t, r, b))
+    }
+
+    fn rects() -> impl Strategy<Value = Vec<Rect>> {
+        proptest::collection::vec(rect(), 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn set_operations_equal_those_on_bitmaps(a in rects(), b in rects()) {
+            let (ra, rb) = (Region::from_rects(&a), Region::from_rects(&b));
+            let (ma, mb) = (model(&a), model(&b));
+            prop_assert_eq!(bitmap(&ra), ma.clone());
+            let zip = |f: fn(bool, bool) -> bool| -> Vec<bool> {
+                ma.iter().zip(&mb).map(|(x, y)| f(*x, *y)).collect()
+            };
+            for (region, want) in [
+                (ra.union(&rb), zip(|x, y| x || y)),
+                (ra.intersect(&rb), zip(|x, y| x && y)),
+                (ra.subtract(&rb), zip(|x, y| x && !y)),
+            ] {
+                assert_canonical(&region);
+                prop_assert_eq!(region.area(), want.iter().filter(|b| **b).count() as u64);
+                prop_assert_eq!(bitmap(&region), want);
+            }
+            prop_assert_eq!(ra.intersects(&rb), zip(|x, y| x && y).contains(&true));
+            prop_assert_eq!(ra.contains(&rb), !zip(|x, y| !x && y).contains(&true));
+        }
+
+        #[test]
+        fn rectangle_queries_equal_those_on_bitmaps(a in rects(), r in rect()) {
+            let region = Region::from_rects(&a);
+            let one = Region::from(r);
+            assert_canonical(&region);
+            prop_assert_eq!(region.contains_rect(&r), one.subtract(&region).is_empty());
+            prop_assert_eq!(region.intersects_rect(&r), !one.intersect(&region).is_empty());
+            prop_assert_eq!(region.intersect_rect(&r), region.intersect(&one));
+            prop_assert_eq!(region.subtract_rect(&r), region.subtract(&one));
+            let bits = bitmap(&region);
+            for i in 0..SIDE * SIDE {
+                let p = Point { x: i % SIDE, y: i / SIDE };
+                prop_assert_eq!(region.contains_point(p), bits[i as usize]);
+            }
+        }
+
+        #[test]
+        fn translation_moves_every_pixel(a in rects(), dx in -50i32..50, dy in -50i32..50) {
+            let region = Region::from_rects(&a);
+            let moved = region.translate(dx, dy);
+            assert_canonical(&moved);
+            prop_assert_eq!(moved.translate(-dx, -dy), region);
+        }
+    }
+
+    #[test]
+    fn equal_sets_compare_equal() {
+        let whole = Region::from(Rect::new(0, 0, 10, 10));
+        let parts = [Rect::new(0, 0, 4, 10), Rect::new(4, 0, 10, 5), Rect::new(4, 5, 10, 10)];
+        assert_eq!(Region::from_rects(&parts), whole);
+        assert!(Region::from_rects(&parts).is_rect());
+    }
+
+    #[test]
+    fn extreme_edges_are_harmless() {
+        let all = Rect::new(i32::MIN, i32::MIN, i32::MAX, i32::MAX);
+        let region = Region::from(all).subtract_rect(&Rect::new(0, 0, 1, 1));
+        assert_canonical(&region);
+        assert!(!region.contains_point(Point::default()));
+        assert_canonical(&region.translate(i32::MAX, i32::MAX));
+        assert_canonical(&region.translate(i32::MIN, i32::MIN));
+    }
+}

@@ -1,0 +1,279 @@
+//! A source image laid over the box of an operation, unscaled or scaled (canvas.md 6 and 7).
+
+use super::picture::{Picture, Raw, Want};
+use super::target::{Canvas, index, index_i32};
+use super::{DrawError, Env, moved, pixel, source_coordinate};
+use crate::draw::ScaleMode;
+use crate::geometry::Rect;
+use crate::image::{Image, SurfaceFormat};
+
+/// Where the samples of a scaled source lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// COPY and most others (7.1).
+    Exact,
+    /// ROP3 (7.3).
+    Quantised,
+}
+
+/// What an operation needs of its source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SourceSpec {
+    pub(super) src_area: Rect,
+    pub(super) scale_mode: ScaleMode,
+    pub(super) phase: Phase,
+    /// The natural format instead of the destination's.
+    pub(super) natural: bool,
+    /// What the source's unused byte holds is alpha, if the source is a surface.
+    pub(super) surface_has_alpha: bool,
+}
+
+/// An open source.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    picture: Picture<'a>,
+    /// Added to a destination coordinate: gives the source's (unscaled).
+    dx: i64,
+    dy: i64,
+    scaler: Option<Scaler>,
+    dest: SurfaceFormat,
+    /// Destination pixels that have a source pixel.
+    valid: Rect,
+}
+
+impl<'a> Source<'a> {
+    /// Opens `image` for an operation on `bbox`; `needed` is a rectangle around the pixels that will be read.
+    pub(super) fn open(
+        image: &'a Image,
+        canvas: &Canvas,
+        bbox: &Rect,
+        needed: &Rect,
+        spec: &SourceSpec,
+        env: &mut Env<'a>,
+    ) -> Result<Self, DrawError> {
+        let src = &spec.src_area;
+        let scaled = (src.width(), src.height()) != (bbox.width(), bbox.height());
+        if src.left > src.right || src.top > src.bottom {
+            return Err(DrawError::BadSourceArea);
+        }
+        let (dx, dy) = (i64::from(bbox.left) - i64::from(src.left), i64::from(bbox.top) - i64::from(src.top));
+        let scaler = scaled.then(|| Scaler::new(src, bbox, needed, spec));
+        let part = match &scaler {
+            Some(scaler) => scaler.needed,
+            None => moved(needed, -dx, -dy).unwrap_or_default(),
+        };
+        let want = match (spec.natural, scaled) {
+            (true, _) => Want::Natural,
+            (false, true) => Want::ConvertedBitmap,
+            (false, false) => Want::Converted,
+        };
+        let mut picture = env.open(image, canvas, want, &part)?;
+        if spec.surface_has_alpha {
+            picture.treat_unused_as_alpha();
+        }
+        let valid = if scaled { *bbox } else { moved(&picture.bounds(), dx, dy).unwrap_or_default() };
+        Ok(Self { picture, dx, dy, scaler, dest: canvas.format(), valid })
+    }
+
+    /// Destination pixels that have a source pixel; others are to be left alone. All of the box when scaling.
+    pub(super) fn valid(&self) -> Rect {
+        self.valid
+    }
+
+    /// Reads native values of the destination for row `y` from column `x` on.
+    pub(super) fn read(&mut self, x: i32, y: i32, out: &mut [u32]) {
+        match &mut self.scaler {
+            None => {
+                self.picture.read(source_coordinate(x, self.dx), source_coordinate(y, self.dy), out);
+            }
+            Some(scaler) => {
+                scaler.read_argb(&mut self.picture, x, y, out);
+                pixel::row_from_argb(self.dest, out);
+            }
+        }
+    }
+
+    /// Reads a8r8g8b8.
+    pub(super) fn read_argb(&mut self, x: i32, y: i32, out: &mut [u32]) {
+        match &mut self.scaler {
+            None => {
+                let (x, y) = (source_coordinate(x, self.dx), source_coordinate(y, self.dy));
+                self.picture.read_argb(x, y, out);
+            }
+            Some(scaler) => scaler.read_argb(&mut self.picture, x, y, out),
+        }
+    }
+
+    /// The source as bytes to be copied as they are, with the position of destination pixel (0, 0) in it.
+    pub(super) fn raw(&self) -> Option<(Raw<'a>, i64, i64)> {
+        if self.scaler.is_some() {
+            return None;
+        }
+        self.picture.raw(self.dest).map(|raw| (raw, -self.dx, -self.dy))
+    }
+}
+
+/// Sampling of a scaled source.
+#[derive(Debug)]
+pub(super) struct Scaler {
+    interpolate: bool,
+    /// Source column and weight of its right neighbour (0 to 254), for each destination column from `first` on.
+    columns: Vec<(i32, u32)>,
+    first: i32,
+    rows: Axis,
+    /// Source pixels that may be read, uncut.
+    needed: Rect,
+    /// The last source rows that were read, a8r8g8b8, from column `needed.left` on or, if `sparse`, in pairs.
+    cache: [(i64, Vec<u32>); 2],
+    /// Only few of the columns in between are needed.
+    sparse: bool,
+}
+
+/// The samples along one axis, in 16.16 fixed point.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    /// Position of the sample of destination pixel 0.
+    start: i64,
+    step: i64,
+    interpolate: bool,
+}
+
+impl Axis {
+    fn new(src: i32, src_len: u32, dest: i32, dest_len: u32, spec: &SourceSpec) -> Self {
+        let (src, dest) = (i64::from(src), i64::from(dest));
+        let (start, step) = match spec.phase {
+            Phase::Exact => {
+                let step = i64::from(src_len) * 65536 / i64::from(dest_len).max(1);
+                (src * 65536 + ((step + 1) >> 1), step)
+            }
+            Phase::Quantised => {
+                let ratio = f64::from(src_len) / f64::from(dest_len.max(1));
+                let step = truncate(65536.0 * ratio);
+                let origin = if src_len == 0 {
+                    0
+                } else {
+                    truncate((src as f64 * f64::from(dest_len) / f64::from(src_len) + 0.5).floor())
+                };
+                (origin * step + ((step + 1) >> 1), step)
+            }
+        };
+        let interpolate = spec.scale_mode == ScaleMode::Interpolate;
+        let shift = if interpolate { 32768 } else { 1 };
+        Self { start: start - dest * step - shift, step, interpolate }
+    }
+
+    /// Source pixel and weight of the next one for destination pixel `i`.
+    fn sample(&self, i: i32) -> (i64, u32) {
+        let v = self.start + i64::from(i) * self.step;
+        let weight = if self.interpolate { 2 * ((v >> 9) & 127) } else { 0 };
+        (v >> 16, u32::try_from(weight).unwrap_or(0))
+    }
+}
+
+/// The integer part, saturating.
+#[allow(clippy::cast_possible_truncation, reason = "float casts saturate")]
+fn truncate(v: f64) -> i64 {
+    v as i64
+}
+
+impl Scaler {
+    fn new(src: &Rect, bbox: &Rect, needed: &Rect, spec: &SourceSpec) -> Self {
+        let interpolate = spec.scale_mode == ScaleMode::Interpolate;
+        let x_axis = Axis::new(src.left, src.width(), bbox.left, bbox.width(), spec);
+        let rows = Axis::new(src.top, src.height(), bbox.top, bbox.height(), spec);
+        let clamp = |v: i64| i32::try_from(v.clamp(-2, i64::from(i32::MAX) - 2)).unwrap_or(-2);
+        let columns: Vec<(i32, u32)> = (needed.left..needed.right)
+            .map(|x| x_axis.sample(x))
+            .map(|(column, weight)| (clamp(column), weight))
+            .collect();
+        let extra = i32::from(interpolate);
+        let left = columns.first().map_or(0, |c| c.0);
+        let right = columns.last().map_or(0, |c| c.0 + 1 + extra);
+        let (top, bottom) = if needed.is_empty() {
+            (0, 0)
+        } else {
+            (clamp(rows.sample(needed.top).0), clamp(rows.sample(needed.bottom - 1).0) + 1 + extra)
+        };
+        let needed_source = Rect::new(left, top, right, bottom);
+        let sparse = index(needed_source.width()) > columns.len() * 4 + 64;
+        Self {
+            interpolate,
+            columns,
+            first: needed.left,
+            rows,
+            needed: needed_source,
+            cache: [(i64::MIN, Vec::new()), (i64::MIN, Vec::new())],
+            sparse,
+        }
+    }
+
+    /// Makes sure that the source row is in the cache and tells where. `keep` is the slot not to be replaced.
+    fn fetch(&mut self, picture: &mut Picture<'_>, row: i64, keep: Option<usize>) -> usize {
+        if let Some(slot) = self.cache.iter().position(|c| c.0 == row) {
+            return slot;
+        }
+        let slot = match keep {
+            Some(slot) => 1 - slot,
+            // The row above the other one is the one that will not be needed again.
+            None => usize::from(self.cache[1].0 < self.cache[0].0),
+        };
+        let y = i32::try_from(row).unwrap_or(-1);
+        let (cached, pixels) = &mut self.cache[slot];
+        *cached = row;
+        if self.sparse {
+            pixels.resize(self.columns.len() * 2, 0);
+            for ((x, _), pair) in self.columns.iter().zip(pixels.as_chunks_mut::<2>().0) {
+                picture.read_argb(*x, y, pair);
+            }
+        } else {
+            pixels.resize(index(self.needed.width()), 0);
+            picture.read_argb(self.needed.left, y, pixels);
+        }
+        slot
+    }
+
+    fn read_argb(&mut self, picture: &mut Picture<'_>, x: i32, y: i32, out: &mut [u32]) {
+        let (row, b) = self.rows.sample(y);
+        let top = self.fetch(picture, row, None);
+        let bottom = if b > 0 { self.fetch(picture, row + 1, Some(top)) } else { top };
+        let start = index_i32(x - self.first);
+        let columns = self.columns.get(start..).unwrap_or(&[]);
+        let left = self.needed.left;
+        let sparse = self.sparse;
+        let at = |i: usize, column: i32| if sparse { (start + i) * 2 } else { index_i32(column - left) };
+        let (upper, lower) = (&self.cache[top].1, &self.cache[bottom].1);
+        if self.interpolate {
+            for (i, (p, (column, a))) in out.iter_mut().zip(columns).enumerate() {
+                let i = at(i, *column);
+                *p = bilinear([upper[i], upper[i + 1], lower[i], lower[i + 1]], *a, b);
+            }
+        } else {
+            for (i, (p, (column, _))) in out.iter_mut().zip(columns).enumerate() {
+                *p = upper[at(i, *column)];
+            }
+        }
+    }
+}
+
+/// Weighted mean of four a8r8g8b8 pixels (canvas.md 7.1): top left, top right, bottom left, bottom right; `a` and `b`
+/// are the weights of right and bottom, of 256.
+pub(super) fn bilinear(corners: [u32; 4], a: u32, b: u32) -> u32 {
+    let weights = [(256 - a) * (256 - b), a * (256 - b), (256 - a) * b, a * b];
+    let mut out = 0;
+    for shift in [0, 8, 16, 24] {
+        let sum: u32 = corners.iter().zip(weights).map(|(c, w)| (c >> shift & 0xff) * w).sum();
+        out |= (sum >> 16) << shift;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unweighted_bilinear_is_the_top_left_pixel() {
+        assert_eq!(bilinear([0x1234_5678, 1, 2, 3], 0, 0), 0x1234_5678);
+        assert_eq!(bilinear([0xffff_ffff; 4], 128, 54), 0xffff_ffff);
+    }
+}

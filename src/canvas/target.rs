@@ -1,0 +1,279 @@
+//! The pixels of one surface, and the ways to change them: row segments of native values (see [`super::pixel`]),
+//! restricted to the area that a command may touch.
+//!
+//! Drawing is: build the [`Area`] of the command ([`Area::of`]), then [`Canvas::modify`] or [`Canvas::overwrite`] with
+//! a closure that computes one row segment at a time. Guest memory is never referenced, only copied.
+
+use super::DrawError;
+use super::area::Area;
+use super::pixel;
+use crate::geometry::Rect;
+use crate::host::MappedSurface;
+use crate::image::SurfaceFormat;
+
+/// Bytes of the buffer on the stack between surface memory and numbers.
+const CHUNK: usize = 512;
+
+/// A surface that can be drawn on and read (canvas.md 1.1). Picture row 0 is the top row.
+#[derive(Debug)]
+pub struct Canvas {
+    surface: MappedSurface,
+    width: i32,
+    height: i32,
+    /// Offset of picture row 0 in the memory block.
+    line0: usize,
+    /// Bytes of a row without padding.
+    row_bytes: usize,
+}
+
+impl Canvas {
+    /// Takes over a surface. Nothing is cleared.
+    ///
+    /// # Errors
+    /// [`DrawError::BadSurface`] if the rows do not fit the memory block; the surface is lost then.
+    pub fn new(surface: MappedSurface) -> Result<Self, DrawError> {
+        let bad = || DrawError::BadSurface;
+        let width = i32::try_from(surface.width).map_err(|_| bad())?;
+        let height = i32::try_from(surface.height).map_err(|_| bad())?;
+        let stride = usize::try_from(surface.stride.unsigned_abs()).map_err(|_| bad())?;
+        let row_bytes = usize::try_from(surface.format.min_stride(surface.width)).map_err(|_| bad())?;
+        let rows = usize::try_from(surface.height).map_err(|_| bad())?;
+        let last = rows.checked_sub(1).and_then(|n| n.checked_mul(stride)).ok_or_else(bad)?;
+        let end = last.checked_add(row_bytes).ok_or_else(bad)?;
+        if width == 0 || stride < row_bytes || end > surface.memory.len() {
+            return Err(bad());
+        }
+        let line0 = if surface.stride < 0 { last } else { 0 };
+        Ok(Self { surface, width, height, line0, row_bytes })
+    }
+
+    /// Gives the surface back.
+    #[must_use]
+    pub fn into_surface(self) -> MappedSurface {
+        self.surface
+    }
+
+    #[must_use]
+    pub fn format(&self) -> SurfaceFormat {
+        self.surface.format
+    }
+
+    /// Width in pixels.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.surface.width
+    }
+
+    /// Height in pixels.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.surface.height
+    }
+
+    /// The whole surface.
+    #[must_use]
+    pub fn bounds(&self) -> Rect {
+        Rect::new(0, 0, self.width, self.height)
+    }
+
+    /// Bytes of a row without padding.
+    #[must_use]
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// Offset in the memory block of byte `x_byte` of picture row `y`; `None` outside the surface.
+    fn offset(&self, x_byte: usize, y: i32, len: usize) -> Option<usize> {
+        if y < 0 || y >= self.height || x_byte.checked_add(len)? > self.row_bytes {
+            return None;
+        }
+        let rows = usize::try_from(y).ok()?;
+        let stride = usize::try_from(self.surface.stride.unsigned_abs()).ok()?;
+        // Cannot leave the block: `new` has checked the extreme rows.
+        let row = if self.surface.stride < 0 { self.line0 - rows * stride } else { rows * stride };
+        Some(row + x_byte)
+    }
+
+    /// Copies bytes of picture row `y` from byte `x_byte` on; zeros if that is not all inside the row.
+    pub fn read_bytes(&self, x_byte: usize, y: i32, out: &mut [u8]) {
+        match self.offset(x_byte, y, out.len()) {
+            Some(offset) => self.surface.memory.read_at(offset, out),
+            None => out.fill(0),
+        }
+    }
+
+    /// Overwrites bytes of picture row `y`; ignored if they are not all inside the row.
+    pub fn write_bytes(&mut self, x_byte: usize, y: i32, bytes: &[u8]) {
+        if let Some(offset) = self.offset(x_byte, y, bytes.len()) {
+            self.surface.memory.write_at(offset, bytes);
+        }
+    }
+
+    /// Copies bytes inside the surface as if through a buffer.
+    pub(super) fn copy_bytes(&mut self, from: (usize, i32), to: (usize, i32), len: usize) {
+        let from = self.offset(from.0, from.1, len);
+        if let (Some(from), Some(to)) = (from, self.offset(to.0, to.1, len)) {
+            self.surface.memory.copy_within(from, to, len);
+        }
+    }
+
+    /// Copies bytes from a source straight into row `y`.
+    pub(super) fn write_from(
+        &mut self,
+        to: (usize, i32),
+        source: &dyn crate::guest::ByteSource,
+        offset: usize,
+        len: usize,
+    ) {
+        if let Some(to) = self.offset(to.0, to.1, len) {
+            self.surface.memory.write_from(to, source, offset, len);
+        }
+    }
+
+    /// Reads the native values of row `y` from column `x` on; zeros if the segment is not all inside the surface.
+    pub fn read_row(&self, x: i32, y: i32, out: &mut [u32]) {
+        let Some(x) = self.column(x, out.len()) else {
+            out.fill(0);
+            return;
+        };
+        let mut buffer = [0u8; CHUNK];
+        match self.surface.format.bits_per_pixel() {
+            32 => {
+                for (i, part) in out.chunks_mut(CHUNK / 4).enumerate() {
+                    let bytes = &mut buffer[..part.len() * 4];
+                    self.read_bytes(x * 4 + i * CHUNK, y, bytes);
+                    for (p, b) in part.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                        *p = u32::from_le_bytes(*b);
+                    }
+                }
+            }
+            16 => {
+                for (i, part) in out.chunks_mut(CHUNK / 2).enumerate() {
+                    let bytes = &mut buffer[..part.len() * 2];
+                    self.read_bytes(x * 2 + i * CHUNK, y, bytes);
+                    for (p, b) in part.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                        *p = u16::from_le_bytes(*b).into();
+                    }
+                }
+            }
+            8 => {
+                for (i, part) in out.chunks_mut(CHUNK).enumerate() {
+                    let bytes = &mut buffer[..part.len()];
+                    self.read_bytes(x + i * CHUNK, y, bytes);
+                    for (p, b) in part.iter_mut().zip(bytes) {
+                        *p = (*b).into();
+                    }
+                }
+            }
+            _ => {
+                let mut bytes = vec![0; (x % 8 + out.len()).div_ceil(8)];
+                self.read_bytes(x / 8, y, &mut bytes);
+                for (i, p) in out.iter_mut().enumerate() {
+                    let bit = x % 8 + i;
+                    *p = u32::from(bytes[bit / 8] >> (bit % 8) & 1);
+                }
+            }
+        }
+    }
+
+    /// Writes native values to row `y` from column `x` on; ignored if the segment is not all inside the surface.
+    #[allow(clippy::cast_possible_truncation, reason = "a native value has as many bits as its format")]
+    pub fn write_row(&mut self, x: i32, y: i32, row: &[u32]) {
+        let Some(x) = self.column(x, row.len()) else { return };
+        let mut buffer = [0u8; CHUNK];
+        match self.surface.format.bits_per_pixel() {
+            32 => {
+                for (i, part) in row.chunks(CHUNK / 4).enumerate() {
+                    for (p, b) in part.iter().zip(buffer.as_chunks_mut::<4>().0) {
+                        *b = p.to_le_bytes();
+                    }
+                    self.write_bytes(x * 4 + i * CHUNK, y, &buffer[..part.len() * 4]);
+                }
+            }
+            16 => {
+                for (i, part) in row.chunks(CHUNK / 2).enumerate() {
+                    for (p, b) in part.iter().zip(buffer.as_chunks_mut::<2>().0) {
+                        *b = (*p as u16).to_le_bytes();
+                    }
+                    self.write_bytes(x * 2 + i * CHUNK, y, &buffer[..part.len() * 2]);
+                }
+            }
+            8 => {
+                for (i, part) in row.chunks(CHUNK).enumerate() {
+                    for (p, b) in part.iter().zip(&mut buffer) {
+                        *b = *p as u8;
+                    }
+                    self.write_bytes(x + i * CHUNK, y, &buffer[..part.len()]);
+                }
+            }
+            _ => {
+                let mut bytes = vec![0; (x % 8 + row.len()).div_ceil(8)];
+                self.read_bytes(x / 8, y, &mut bytes);
+                for (i, p) in row.iter().enumerate() {
+                    let bit = x % 8 + i;
+                    let byte = &mut bytes[bit / 8];
+                    *byte = *byte & !(1 << (bit % 8)) | (*p as u8 & 1) << (bit % 8);
+                }
+                self.write_bytes(x / 8, y, &bytes);
+            }
+        }
+    }
+
+    /// `x` as an index if `len` columns from it on are inside the surface.
+    fn column(&self, x: i32, len: usize) -> Option<usize> {
+        let start = usize::try_from(x).ok()?;
+        let width = usize::try_from(self.width).ok()?;
+        (start.checked_add(len)? <= width).then_some(start)
+    }
+
+    /// Replaces every pixel of `area`: `f(x, y, row)` gets the current native values of a segment that starts at
+    /// (x, y) and leaves the new ones. Each pixel is visited once.
+    pub fn modify(&mut self, area: &Area, mut f: impl FnMut(i32, i32, &mut [u32])) {
+        let mut buffer = vec![0; index(area.bounds().width())];
+        area.for_each_span(|span| {
+            let row = &mut buffer[..span.len()];
+            self.read_row(span.left, span.y, row);
+            f(span.left, span.y, row);
+            self.write_row(span.left, span.y, row);
+        });
+    }
+
+    /// As [`Canvas::modify`], but without reading: `f` has to fill the whole segment, which holds garbage before.
+    pub fn overwrite(&mut self, area: &Area, mut f: impl FnMut(i32, i32, &mut [u32])) {
+        let mut buffer = vec![0; index(area.bounds().width())];
+        area.for_each_span(|span| {
+            let row = &mut buffer[..span.len()];
+            f(span.left, span.y, row);
+            self.write_row(span.left, span.y, row);
+        });
+    }
+
+    /// Writes one native value to every pixel of `area`.
+    pub fn fill(&mut self, area: &Area, value: u32) {
+        let value = value & pixel::value_mask(self.format());
+        let bytes_per_pixel = index(self.format().bits_per_pixel() / 8);
+        if bytes_per_pixel == 0 {
+            self.overwrite(area, |_, _, row| row.fill(value));
+            return;
+        }
+        let width = index(area.bounds().width());
+        let mut bytes = vec![0u8; width * bytes_per_pixel];
+        let pattern = value.to_le_bytes();
+        for pixel in bytes.chunks_exact_mut(bytes_per_pixel) {
+            pixel.copy_from_slice(&pattern[..bytes_per_pixel]);
+        }
+        area.for_each_span(|span| {
+            self.write_bytes(index_i32(span.left) * bytes_per_pixel, span.y, &bytes[..span.len() * bytes_per_pixel]);
+        });
+    }
+}
+
+/// A size in pixels as an index.
+pub(super) fn index(v: u32) -> usize {
+    v as usize
+}
+
+/// A column or row that is known not to be negative as an index.
+pub(super) fn index_i32(v: i32) -> usize {
+    usize::try_from(v).unwrap_or(0)
+}
