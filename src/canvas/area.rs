@@ -122,10 +122,6 @@ impl BitMask {
         Self { bounds, words_per_row, words: vec![0; words_per_row * index(bounds.height())] }
     }
 
-    pub(super) fn bounds(&self) -> Rect {
-        self.bounds
-    }
-
     /// Sets the bits of row `y` from native values (0 or 1), the first for column `bounds().left`.
     pub(super) fn set_row(&mut self, y: i32, bits: &[u32]) {
         let start = index_i32(y - self.bounds.top) * self.words_per_row;

@@ -6,10 +6,11 @@
 //! * [`region`]: sets of pixels as rectangles, also for everyone else
 //! * [`target`], [`pixel`]: pixels of a surface as rows of numbers; [`area`]: which of them a command may touch
 //! * [`picture`], [`brush`]: where new pixels come from
-//! * [`rop`]: how they are combined with the old ones
+//! * [`rop`], [`blend`]: how they are combined with the old ones
 //! * `ops`: the operations, apart from [`stroke`], text and composite
 
 pub mod area;
+pub mod blend;
 pub mod brush;
 mod ops;
 pub mod picture;
@@ -245,7 +246,8 @@ fn moved(rect: &Rect, dx: i64, dy: i64) -> Option<Rect> {
         let moved = (i64::from(v) + d).clamp(i32::MIN.into(), i32::MAX.into());
         i32::try_from(moved).unwrap_or(0)
     };
-    let moved = Rect::new(edge(rect.left, dx), edge(rect.top, dy), edge(rect.right, dx), edge(rect.bottom, dy));
+    let moved =
+        Rect::new(edge(rect.left, dx), edge(rect.top, dy), edge(rect.right, dx), edge(rect.bottom, dy));
     (!moved.is_empty()).then_some(moved)
 }
 

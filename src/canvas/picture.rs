@@ -224,7 +224,8 @@ impl<'a> Picture<'a> {
                 let right = x.saturating_add(i32::try_from(out.len()).unwrap_or(i32::MAX));
                 let part = Rect::new(x, y, right, y + 1).intersect(area);
                 if !part.is_empty() {
-                    let from = index_i32(y - area.top) * index(area.width()) + index_i32(part.left - area.left);
+                    let from =
+                        index_i32(y - area.top) * index(area.width()) + index_i32(part.left - area.left);
                     let to = index_i32(part.left - x);
                     let n = index(part.width());
                     out[to..to + n].copy_from_slice(&pixels[from..from + n]);

@@ -35,16 +35,10 @@ pub const fn to_argb(format: SurfaceFormat, v: u32) -> u32 {
         SurfaceFormat::A1 => 0u32.wrapping_sub(v & 1) << 24,
         SurfaceFormat::A8 => v << 24,
         SurfaceFormat::Rgb555 => {
-            0xff00_0000
-                | widen5((v >> 10) & 31) << 16
-                | widen5((v >> 5) & 31) << 8
-                | widen5(v & 31)
+            0xff00_0000 | widen5((v >> 10) & 31) << 16 | widen5((v >> 5) & 31) << 8 | widen5(v & 31)
         }
         SurfaceFormat::Rgb565 => {
-            0xff00_0000
-                | widen5((v >> 11) & 31) << 16
-                | widen6((v >> 5) & 63) << 8
-                | widen5(v & 31)
+            0xff00_0000 | widen5((v >> 11) & 31) << 16 | widen6((v >> 5) & 63) << 8 | widen5(v & 31)
         }
         SurfaceFormat::Xrgb32 => v | 0xff00_0000,
         SurfaceFormat::Argb32 => v,

@@ -216,7 +216,8 @@ impl Region {
         if !self.bounds.intersects(&other.bounds) {
             return false;
         }
-        let (few, many) = if self.rects().len() < other.rects().len() { (self, other) } else { (other, self) };
+        let (few, many) =
+            if self.rects().len() < other.rects().len() { (self, other) } else { (other, self) };
         few.rects().iter().any(|r| many.intersects_rect(r))
     }
 
@@ -385,8 +386,7 @@ mod tests {
     }
 
     fn model(rects: &[Rect]) -> Vec<bool> {
-        let inside =
-            |i: i32| rects.iter().any(|r| r.contains_point(Point { x: i % SIDE, y: i / SIDE }));
+        let inside = |i: i32| rects.iter().any(|r| r.contains_point(Point { x: i % SIDE, y: i / SIDE }));
         (0..SIDE * SIDE).map(inside).collect()
     }
 

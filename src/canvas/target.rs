@@ -263,7 +263,11 @@ impl Canvas {
             pixel.copy_from_slice(&pattern[..bytes_per_pixel]);
         }
         area.for_each_span(|span| {
-            self.write_bytes(index_i32(span.left) * bytes_per_pixel, span.y, &bytes[..span.len() * bytes_per_pixel]);
+            self.write_bytes(
+                index_i32(span.left) * bytes_per_pixel,
+                span.y,
+                &bytes[..span.len() * bytes_per_pixel],
+            );
         });
     }
 }
