@@ -116,8 +116,7 @@ impl ChannelClient {
         self.acks.open();
         self.open = true;
         let message = common::set_ack(self.acks.generation(), self.acks.window());
-        // SET_ACK itself is not counted (display.md 3).
-        self.connection.stream.send(message);
+        self.send(message);
         self.ping.enabled = !self.connection.stream.is_unix();
     }
 
