@@ -296,6 +296,10 @@ pub trait QxlDevice: Send {
         max_monitors: u32,
     ) -> Result<MonitorsConfig, DeviceError>;
 
+    /// Whether a recording is being made.
+    fn is_recording(&self) -> bool {
+        false
+    }
     /// Logs a device request into the recording, if one is being made (qxl.md C3). `primary` only for the primary creates.
     fn record_request(&mut self, request: u32, primary: Option<(&SurfaceSpec, &dyn ByteSource)>) {
         let _ = (request, primary);

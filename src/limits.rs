@@ -103,3 +103,7 @@ pub const MAX_HOST_CHANNEL_BACKLOG: usize = 1 << 20;
 /// Messages that wait for one client of a cursor channel before they are replaced by the pointer's state: a client that
 /// stops reading must not cost memory.
 pub const MAX_CURSOR_PIPE: usize = 50;
+
+/// How long a request may go on taking commands before it does its own work: a guest that refills its ring forever, with
+/// another of its processors, must not keep the host's caller.
+pub const MAX_DRAIN: Duration = Duration::from_secs(2);

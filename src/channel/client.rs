@@ -441,8 +441,4 @@ pub trait WorkerChannel {
     fn is_congested(&self) -> bool;
     /// Whether there are clients and every one's socket is full.
     fn all_blocked(&self) -> bool;
-    /// Whether everything was given to the kernel for every client.
-    fn pipes_empty(&self) -> bool;
-    /// Disconnects clients for which [`WorkerChannel::pipes_empty`] does not hold; `why` is for the log.
-    fn disconnect_undrained(&mut self, why: &str);
 }

@@ -21,6 +21,7 @@
 //!   whenever it wants.
 
 mod channel;
+pub mod cursor;
 pub mod encode;
 pub mod settings;
 

@@ -6,17 +6,28 @@
 //! thread, or panicked over the request. Asynchronous ones end with `QxlDevice::async_complete` on the worker.
 
 mod dispatcher;
+mod display;
+mod guard;
+mod handle_request;
+mod poll;
+mod red_worker;
 mod request;
+mod ring;
+mod thread;
 
 pub use crate::channel::connection::ClientId;
 
+use self::display::Display;
 use crate::channel::connection::ChannelConnection;
+use crate::display::DisplayChannel;
 use crate::display::settings::{
     DisplaySettings, ImageCompression, StreamingVideo, VideoCodec, WanCompression,
 };
 use crate::geometry::Rect;
 use crate::host::{CommandExt, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec};
 use dispatcher::Dispatcher;
+use poll::PollSet;
+use red_worker::RedWorker;
 use request::{Answer, Request};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -60,7 +71,7 @@ pub struct GlScanout {
 #[derive(Debug)]
 pub struct WorkerHandle {
     dispatcher: Arc<Dispatcher>,
-    thread: Mutex<Option<JoinHandle<Option<Box<dyn QxlDevice>>>>>,
+    thread: Mutex<Option<JoinHandle<Box<dyn QxlDevice>>>>,
 }
 
 impl WorkerHandle {
@@ -75,15 +86,21 @@ impl WorkerHandle {
         settings: DisplaySettings,
         events: Arc<dyn WorkerEvents>,
     ) -> io::Result<Self> {
+        Self::spawn_with(move || DisplayChannel::new(channel_id, info.n_surfaces, settings), device, events)
+    }
+
+    fn spawn_with<D: Display>(
+        make_display: impl FnOnce() -> D + Send + 'static,
+        device: Box<dyn QxlDevice>,
+        events: Arc<dyn WorkerEvents>,
+    ) -> io::Result<Self> {
         let (dispatcher, wake) = Dispatcher::new()?;
         let dispatcher = Arc::new(dispatcher);
+        let poll = PollSet::new(wake)?;
         let thread = {
             let dispatcher = Arc::clone(&dispatcher);
             std::thread::Builder::new().name("SPICE Worker".into()).spawn(move || {
-                let _ = (channel_id, info, settings, events, wake);
-                dispatcher.adopt_thread();
-                dispatcher.close();
-                Some(device)
+                thread::run(RedWorker::new(device, make_display(), events, dispatcher), poll)
             })?
         };
         Ok(Self { dispatcher, thread: Mutex::new(Some(thread)) })
@@ -129,7 +146,7 @@ impl WorkerHandle {
             return;
         }
         self.post(Request::Close);
-        if let Ok(Some(mut device)) = thread.join() {
+        if let Ok(mut device) = thread.join() {
             device.release_pending();
         }
     }

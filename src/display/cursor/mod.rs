@@ -31,13 +31,7 @@ struct PointerState {
 
 impl Default for PointerState {
     fn default() -> Self {
-        Self {
-            visible: true,
-            position: Point16::default(),
-            trail_length: 0,
-            trail_frequency: 0,
-            shape: None,
-        }
+        Self { visible: true, position: Point16::default(), trail_length: 0, trail_frequency: 0, shape: None }
     }
 }
 
@@ -114,6 +108,12 @@ impl CursorChannel {
     /// Drops all connections.
     pub fn detach_all(&mut self) {
         self.clients.clear();
+    }
+
+    /// Whether everything was given to the kernel for every client.
+    #[must_use]
+    pub fn pipes_empty(&self) -> bool {
+        self.clients.iter().all(|(_, client)| client.is_idle())
     }
 
     /// Number of connections.
@@ -198,18 +198,5 @@ impl WorkerChannel for CursorChannel {
 
     fn all_blocked(&self) -> bool {
         !self.clients.is_empty() && self.clients.iter().all(|(_, client)| client.channel().is_blocked())
-    }
-
-    fn pipes_empty(&self) -> bool {
-        self.clients.iter().all(|(_, client)| client.is_idle())
-    }
-
-    fn disconnect_undrained(&mut self, why: &str) {
-        self.clients.retain(|(_, client)| {
-            if !client.is_idle() {
-                crate::warning!("{}: disconnected: {why}", client.channel().connection().label());
-            }
-            client.is_idle()
-        });
     }
 }

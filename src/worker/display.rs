@@ -1,0 +1,198 @@
+//! What the worker needs of the display channel, so that the loop can be tested with another one.
+
+use super::GlScanout;
+use crate::channel::client::{ClientKey, PollEntry, WorkerChannel};
+use crate::channel::connection::{ChannelConnection, ClientId};
+use crate::display::settings::{ImageCompression, StreamingVideo, VideoCodec, WanCompression};
+use crate::display::{self, DisplayChannel};
+use crate::draw::Drawable;
+use crate::geometry::Rect;
+use crate::host::{MappedSurface, MonitorsConfig, Readiness, SurfaceCommand};
+use std::time::Instant;
+
+/// The display channel as the worker drives it; [`DisplayChannel`] documents the methods.
+pub(super) trait Display: WorkerChannel {
+    fn draw(&mut self, drawable: Box<Drawable>, now: Instant);
+    fn update(&mut self, surface_id: u32, area: &Rect);
+    fn surface_command(&mut self, command: SurfaceCommand, now: Instant);
+    fn loadvm_surface(&mut self, command: SurfaceCommand, now: Instant);
+    fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant);
+    fn destroy_primary(&mut self, now: Instant);
+    fn primary_size(&self) -> Option<(u32, u32)>;
+    /// Lets go of what is pending on a surface, which itself stays. `false`: no such surface.
+    fn clear_surface(&mut self, surface_id: u32, now: Instant) -> bool;
+    fn destroy_all_surfaces(&mut self, now: Instant);
+    fn update_area(&mut self, surface_id: u32, area: &Rect, max: Option<usize>, clear: bool) -> Vec<Rect>;
+    fn render_all(&mut self);
+    fn release_all(&mut self, now: Instant);
+    fn set_running(&mut self, running: bool);
+    fn free_some(&mut self, now: Instant) -> usize;
+    fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant);
+    fn driver_unload(&mut self);
+    fn reset_image_cache(&mut self);
+    fn set_image_compression(&mut self, compression: ImageCompression);
+    fn set_jpeg(&mut self, when: WanCompression);
+    fn set_zlib_glz(&mut self, when: WanCompression);
+    fn set_streaming(&mut self, streaming: StreamingVideo);
+    fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, now: Instant);
+    fn set_scanout(&mut self, scanout: GlScanout, now: Instant);
+    /// `false`: there is nobody to draw, the cookie is the caller's to complete.
+    fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool;
+    fn take_async_completions(&mut self) -> Vec<u64>;
+    fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])>;
+    fn detach_all(&mut self);
+}
+
+impl WorkerChannel for DisplayChannel {
+    fn clients(&self) -> Vec<PollEntry> {
+        let entry =
+            |s: display::Socket| PollEntry { key: ClientKey(s.key.0), fd: s.fd, interest: s.interest };
+        self.sockets().into_iter().map(entry).collect()
+    }
+
+    fn attach(&mut self, connection: ChannelConnection, now: Instant) {
+        self.attach(connection, now);
+    }
+
+    fn detach(&mut self, client: ClientId) {
+        self.detach(client);
+    }
+
+    fn on_ready(&mut self, key: ClientKey, readiness: Readiness, now: Instant) {
+        self.on_ready(display::ClientKey(key.0), readiness, now);
+    }
+
+    fn push(&mut self, now: Instant) {
+        self.push(now);
+    }
+
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        self.next_deadline(now)
+    }
+
+    fn on_timer(&mut self, now: Instant) {
+        self.on_timer(now);
+    }
+
+    fn is_congested(&self) -> bool {
+        self.is_congested()
+    }
+
+    fn all_blocked(&self) -> bool {
+        self.all_blocked()
+    }
+}
+
+impl Display for DisplayChannel {
+    fn draw(&mut self, drawable: Box<Drawable>, now: Instant) {
+        self.draw(drawable, now);
+    }
+
+    fn update(&mut self, surface_id: u32, area: &Rect) {
+        self.update(surface_id, area);
+    }
+
+    fn surface_command(&mut self, command: SurfaceCommand, now: Instant) {
+        self.surface_command(command, now);
+    }
+
+    fn loadvm_surface(&mut self, command: SurfaceCommand, now: Instant) {
+        self.loadvm_surface(command, now);
+    }
+
+    fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant) {
+        self.create_primary(surface, keep_data, now);
+    }
+
+    fn destroy_primary(&mut self, now: Instant) {
+        self.destroy_primary(now);
+    }
+
+    fn primary_size(&self) -> Option<(u32, u32)> {
+        self.primary_size()
+    }
+
+    fn clear_surface(&mut self, surface_id: u32, _now: Instant) -> bool {
+        // Rendering where the original drops what is pending: the same for whoever overwrites or destroys the surface.
+        self.update_area(surface_id, &Rect::of_size(u32::MAX, u32::MAX), Some(0), false);
+        true
+    }
+
+    fn destroy_all_surfaces(&mut self, now: Instant) {
+        self.destroy_all_surfaces(now);
+    }
+
+    fn update_area(&mut self, surface_id: u32, area: &Rect, max: Option<usize>, clear: bool) -> Vec<Rect> {
+        self.update_area(surface_id, area, max, clear)
+    }
+
+    fn render_all(&mut self) {
+        self.render_all();
+    }
+
+    fn release_all(&mut self, now: Instant) {
+        self.release_all(now);
+    }
+
+    fn set_running(&mut self, running: bool) {
+        self.set_running(running);
+    }
+
+    fn free_some(&mut self, now: Instant) -> usize {
+        self.free_some(now)
+    }
+
+    fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant) {
+        self.set_monitors_config(config, now);
+    }
+
+    fn driver_unload(&mut self) {
+        self.driver_unload();
+    }
+
+    fn reset_image_cache(&mut self) {
+        self.reset_image_cache();
+    }
+
+    fn set_image_compression(&mut self, compression: ImageCompression) {
+        self.set_image_compression(compression);
+    }
+
+    fn set_jpeg(&mut self, when: WanCompression) {
+        self.set_jpeg(when);
+    }
+
+    fn set_zlib_glz(&mut self, when: WanCompression) {
+        self.set_zlib_glz(when);
+    }
+
+    fn set_streaming(&mut self, streaming: StreamingVideo) {
+        self.set_streaming(streaming);
+    }
+
+    fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, now: Instant) {
+        self.set_video_codecs(codecs, now);
+    }
+
+    fn set_scanout(&mut self, scanout: GlScanout, _now: Instant) {
+        if !scanout.planes.is_empty() {
+            crate::warning_limited!("GL scanouts are not shown to clients yet");
+        }
+    }
+
+    fn gl_draw(&mut self, _area: Rect, _cookie: u64, _now: Instant) -> bool {
+        false
+    }
+
+    fn take_async_completions(&mut self) -> Vec<u64> {
+        self.take_async_completions()
+    }
+
+    fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])> {
+        self.take_client_caps(force)
+    }
+
+    fn detach_all(&mut self) {
+        self.detach_all();
+    }
+}

@@ -1,0 +1,275 @@
+//! Execution of requests (display.md 2.4 to 2.7, qxl.md A4).
+
+use super::display::Display;
+use super::red_worker::RedWorker;
+use super::request::{Answer, Request};
+use crate::channel::client::WorkerChannel;
+use crate::geometry::Rect;
+use crate::guest::{ByteSource, SurfaceMemory};
+use crate::host::{CommandExt, DisplayCommand, Fetched, SurfaceSpec};
+use std::time::Instant;
+
+/// QXL command types that loadvm may submit.
+const CMD_CURSOR: u32 = 3;
+const CMD_SURFACE: u32 = 5;
+/// Numbers of the primary creates in recordings.
+const RECORD_CREATE_PRIMARY: u32 = 20;
+const RECORD_CREATE_PRIMARY_ASYNC: u32 = 29;
+
+impl<D: Display> RedWorker<D> {
+    pub(super) fn dispatch(&mut self, request: Request) {
+        let now = Instant::now();
+        match request {
+            // The rings are read in every turn; clearing the bit before that is what matters.
+            Request::Wakeup => self.dispatcher.wakeup_handled(),
+            Request::Oom => {
+                // Also after a fault: the next one must get through.
+                let dispatcher = self.dispatcher.clone();
+                let _handled = Defer(|| dispatcher.oom_handled());
+                self.out_of_memory(now);
+            }
+            Request::Start => self.start(),
+            Request::Stop { answer } => {
+                self.stop(now);
+                self.finish(answer, ());
+            }
+            Request::UpdateArea { surface_id, area, max, clear, answer } => {
+                self.update_area(surface_id, area, max, clear, answer);
+            }
+            Request::AddMemslot { slot, answer } => {
+                let added = self.device.add_memslot(&slot);
+                if let Err(error) = &added {
+                    crate::warning!("memory slot {}/{} refused: {error}", slot.group_id, slot.slot_id);
+                }
+                self.finish(answer, added.is_ok());
+            }
+            Request::DelMemslot { group_id, slot_id } => self.device.del_memslot(group_id, slot_id),
+            Request::ResetMemslots => self.device.reset_memslots(),
+            Request::CreatePrimary { surface_id, spec, answer } => {
+                let created = self.create_primary(surface_id, &spec, answer.is_async(), now);
+                if created && answer.is_async() {
+                    self.events.primary_changed(self.display.primary_size());
+                }
+                self.finish(answer, created);
+            }
+            Request::DestroyPrimary { surface_id, answer } => {
+                let destroyed = self.destroy_primary(surface_id, now);
+                if destroyed && answer.is_async() {
+                    self.events.primary_changed(None);
+                }
+                self.finish(answer, destroyed);
+            }
+            Request::DestroySurfaces { answer } => {
+                self.drain_cursor_ring();
+                self.drain_display_ring();
+                let had_primary = self.display.primary_size().is_some();
+                self.display.destroy_all_surfaces(now);
+                self.cursor.reset();
+                if had_primary {
+                    self.events.primary_changed(None);
+                }
+                self.push();
+                self.finish(answer, ());
+            }
+            Request::DestroySurface { surface_id, answer } => self.destroy_surface(surface_id, answer, now),
+            Request::FlushSurfaces { cookie } => {
+                self.drain_cursor_ring();
+                self.drain_display_ring();
+                self.display.render_all();
+                self.finish::<()>(Answer::Async(cookie), ());
+            }
+            Request::ResetImageCache { answer } => {
+                self.display.reset_image_cache();
+                self.finish(answer, ());
+            }
+            Request::ResetCursor { answer } => {
+                self.cursor.reset();
+                self.push();
+                self.finish(answer, ());
+            }
+            Request::LoadvmCommands { commands, answer } => {
+                for command in commands {
+                    self.loadvm_command(command, now);
+                }
+                self.finish(answer, ());
+            }
+            Request::MonitorsConfig { address, group_id, cookie } => {
+                match self.device.read_monitors_config(address, group_id, self.max_monitors) {
+                    Ok(config) => self.display.set_monitors_config(config, now),
+                    Err(error) => crate::warning_limited!("monitors configuration ignored: {error}"),
+                }
+                self.finish::<()>(Answer::Async(cookie), ());
+            }
+            Request::SetMaxMonitors(max) => self.max_monitors = max,
+            Request::DriverUnload => self.display.driver_unload(),
+            Request::GlScanout(scanout) => self.display.set_scanout(scanout, now),
+            Request::GlDraw { area, cookie } => {
+                if !self.display.gl_draw(area, cookie, now) {
+                    self.finish::<()>(Answer::Async(cookie), ());
+                }
+            }
+            Request::SetImageCompression(compression) => self.display.set_image_compression(compression),
+            Request::SetJpeg(when) => self.display.set_jpeg(when),
+            Request::SetZlibGlz(when) => self.display.set_zlib_glz(when),
+            Request::SetStreaming(streaming) => self.display.set_streaming(streaming),
+            Request::SetVideoCodecs(codecs) => self.display.set_video_codecs(codecs, now),
+            Request::SetMouseMode { client } => self.cursor.set_mouse_mode(client),
+            Request::ConnectDisplay(connection) => self.display.attach(*connection, now),
+            Request::ConnectCursor(connection) => self.cursor.attach(*connection, now),
+            Request::DisconnectClient(client) => {
+                self.display.detach(client);
+                self.cursor.detach(client);
+            }
+            Request::Close => self.closed = true,
+        }
+    }
+
+    fn start(&mut self) {
+        if self.running {
+            return;
+        }
+        self.running = true;
+        self.display.set_running(true);
+        self.report_caps(true);
+    }
+
+    /// Nobody is waited for: clients get what they miss from the surfaces later.
+    fn stop(&mut self, now: Instant) {
+        if !self.running {
+            return;
+        }
+        self.push();
+        self.display.release_all(now);
+        self.display.set_running(false);
+        self.running = false;
+    }
+
+    fn out_of_memory(&mut self, now: Instant) {
+        if !self.running {
+            return;
+        }
+        self.drain_display_ring();
+        self.push();
+        self.device.release_pending();
+        if self.device.flush_resources() == 0 {
+            self.display.free_some(now);
+            self.device.release_pending();
+            self.device.flush_resources();
+        }
+    }
+
+    fn update_area(
+        &mut self,
+        surface_id: u32,
+        area: Rect,
+        max: Option<usize>,
+        clear: bool,
+        answer: Answer<Vec<Rect>>,
+    ) {
+        if !self.running {
+            crate::warning_limited!("update_area while stopped, ignored");
+            self.finish(answer, Vec::new());
+            return;
+        }
+        self.drain_display_ring();
+        let dirty = self.display.update_area(surface_id, &area, max, clear);
+        if answer.is_async() {
+            self.device.update_area_complete(surface_id, &dirty);
+        }
+        self.finish(answer, dirty);
+    }
+
+    fn create_primary(&mut self, surface_id: u32, spec: &SurfaceSpec, is_async: bool, now: Instant) -> bool {
+        if surface_id != 0 {
+            crate::warning_limited!("primary surface with id {surface_id}: 0 is meant");
+        }
+        if self.display.primary_size().is_some() {
+            crate::warning_limited!("primary surface created twice, the first one is destroyed");
+            self.display.destroy_primary(now);
+            self.cursor.reset();
+        }
+        let surface = match self.device.map_surface(spec) {
+            Ok(surface) => surface,
+            Err(error) => {
+                crate::warning!("primary surface refused: {error}");
+                return false;
+            }
+        };
+        if self.device.is_recording() {
+            let number = if is_async { RECORD_CREATE_PRIMARY_ASYNC } else { RECORD_CREATE_PRIMARY };
+            let pixels = copy_of(&*surface.memory);
+            self.device.record_request(number, Some((spec, &pixels as &dyn ByteSource)));
+        }
+        self.display.create_primary(surface, spec.keep_data, now);
+        self.cursor.primary_created();
+        self.push();
+        true
+    }
+
+    fn destroy_primary(&mut self, surface_id: u32, now: Instant) -> bool {
+        if surface_id != 0 {
+            crate::warning_limited!("primary surface with id {surface_id}: 0 is meant");
+        }
+        if self.display.primary_size().is_none() {
+            crate::warning_limited!("primary surface destroyed twice, ignored");
+            return false;
+        }
+        self.drain_cursor_ring();
+        self.drain_display_ring();
+        self.display.destroy_primary(now);
+        self.cursor.reset();
+        self.push();
+        true
+    }
+
+    fn destroy_surface(&mut self, surface_id: u32, answer: Answer<()>, now: Instant) {
+        if !answer.is_async() {
+            if surface_id != 0 {
+                crate::warning_limited!("destroy_surface_wait of surface {surface_id}, ignored");
+                self.finish(answer, ());
+                return;
+            }
+            self.drain_cursor_ring();
+            self.drain_display_ring();
+        }
+        if !self.display.clear_surface(surface_id, now) {
+            crate::warning_limited!("destroy_surface of surface {surface_id}, which does not exist");
+        }
+        self.push();
+        self.finish(answer, ());
+    }
+
+    fn loadvm_command(&mut self, command: CommandExt, now: Instant) {
+        match command.command_type {
+            CMD_CURSOR => match self.device.parse_cursor_command(command) {
+                Fetched::Command(command) => self.cursor.command(command),
+                Fetched::Empty | Fetched::Dropped => {
+                    crate::warning!("loadvm: a cursor command is bad, dropped")
+                }
+            },
+            CMD_SURFACE => match self.device.parse_display_command(command) {
+                Fetched::Command(DisplayCommand::Surface(command)) => {
+                    self.display.loadvm_surface(command, now)
+                }
+                _ => crate::warning!("loadvm: a surface command is bad, dropped"),
+            },
+            other => crate::warning!("loadvm: command of type {other} ignored"),
+        }
+    }
+}
+
+/// The pixels of a surface as they are now.
+fn copy_of(memory: &dyn SurfaceMemory) -> Vec<u8> {
+    let mut bytes = vec![0; memory.len()];
+    memory.read_at(0, &mut bytes);
+    bytes
+}
+
+/// Does something at the end of a scope, whichever way it is left.
+struct Defer<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Defer<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

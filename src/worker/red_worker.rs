@@ -1,0 +1,347 @@
+//! The state of a worker: rings, requests, and the two channels they feed (display.md 2).
+
+use super::dispatcher::Dispatcher;
+use super::display::Display;
+use super::guard::guarded;
+use super::poll::{ChannelKind, Ready};
+use super::request::Answer;
+use super::ring::{OnEmpty, Ring};
+use super::{WorkerEvents, request::Request};
+use crate::channel::client::{PollEntry, WorkerChannel};
+use crate::display::cursor::CursorChannel;
+use crate::host::{DisplayCommand, Fetched, QxlDevice};
+use crate::limits::MAX_DRAIN;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Commands are taken for so long before sockets get their turn.
+const SLICE: Duration = Duration::from_millis(10);
+/// Internal faults in serving a channel's clients, one after the other, before all of them are dropped: whichever one
+/// causes them would otherwise stop the channel for ever.
+const MAX_FAULTS: u32 = 3;
+
+/// See the module.
+pub(super) struct RedWorker<D> {
+    pub(super) device: Box<dyn QxlDevice>,
+    pub(super) display: D,
+    pub(super) cursor: CursorChannel,
+    pub(super) events: Arc<dyn WorkerEvents>,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) running: bool,
+    pub(super) closed: bool,
+    pub(super) max_monitors: u32,
+    display_ring: Ring,
+    cursor_ring: Ring,
+    /// Work was left over by the last turn.
+    again: bool,
+    display_faults: u32,
+    cursor_faults: u32,
+    /// The cookie completed last, so that a fault after that does not complete it twice.
+    pub(super) completed: Option<u64>,
+}
+
+/// What a look at a ring gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Took {
+    Command,
+    Empty,
+    /// The device faulted: nothing is known of the ring.
+    Fault,
+}
+
+impl<D: Display> RedWorker<D> {
+    pub(super) fn new(
+        device: Box<dyn QxlDevice>,
+        display: D,
+        events: Arc<dyn WorkerEvents>,
+        dispatcher: Arc<Dispatcher>,
+    ) -> Self {
+        Self {
+            device,
+            display,
+            cursor: CursorChannel::new(),
+            events,
+            dispatcher,
+            running: false,
+            closed: false,
+            max_monitors: u32::MAX,
+            display_ring: Ring::default(),
+            cursor_ring: Ring::default(),
+            again: false,
+            display_faults: 0,
+            cursor_faults: 0,
+            completed: None,
+        }
+    }
+
+    /// The sockets to poll.
+    pub(super) fn sockets(&self) -> [(ChannelKind, Vec<PollEntry>); 2] {
+        [(ChannelKind::Display, self.display.clients()), (ChannelKind::Cursor, self.cursor.clients())]
+    }
+
+    /// How long to wait for events; `None`: until there is one.
+    pub(super) fn timeout(&self, now: Instant) -> Option<Duration> {
+        if self.again {
+            return Some(Duration::ZERO);
+        }
+        let display_ring =
+            self.display_ring.repoll_at().filter(|_| self.running && !self.display.is_congested());
+        let cursor_ring =
+            self.cursor_ring.repoll_at().filter(|_| self.running && !self.cursor.is_congested());
+        let channels = [self.display.next_deadline(now), self.cursor.next_deadline(now)];
+        let deadline = channels.into_iter().chain([display_ring, cursor_ring]).flatten().min()?;
+        Some(deadline.saturating_duration_since(now))
+    }
+
+    /// Handles what a wait brought, then takes commands and sends.
+    pub(super) fn turn(&mut self, ready: Ready) {
+        let now = Instant::now();
+        for (key, readiness) in ready.connections {
+            match key.0 {
+                ChannelKind::Display => self.serve_display(|display| display.on_ready(key.1, readiness, now)),
+                ChannelKind::Cursor => self.serve_cursor(|cursor| cursor.on_ready(key.1, readiness, now)),
+            }
+        }
+        if ready.requests {
+            for request in self.dispatcher.take() {
+                self.execute(request);
+            }
+        }
+        let now = Instant::now();
+        if self.display.next_deadline(now).is_some_and(|at| at <= now) {
+            self.serve_display(|display| display.on_timer(now));
+        }
+        if self.cursor.next_deadline(now).is_some_and(|at| at <= now) {
+            self.serve_cursor(|cursor| cursor.on_timer(now));
+        }
+        self.again = false;
+        if self.running {
+            self.read_cursor_ring();
+            self.read_display_ring();
+        }
+        self.push();
+        self.report();
+    }
+
+    /// Sends to all clients.
+    pub(super) fn push(&mut self) {
+        let now = Instant::now();
+        self.serve_cursor(|cursor| cursor.push(now));
+        self.serve_display(|display| display.push(now));
+    }
+
+    /// Tells the device what became of it all.
+    fn report(&mut self) {
+        for cookie in guarded("completions", || self.display.take_async_completions()).unwrap_or_default() {
+            guarded("async_complete", || self.device.async_complete(cookie));
+        }
+        if self.running {
+            self.report_caps(false);
+            guarded("release", || self.device.release_pending());
+        }
+    }
+
+    /// Tells the guest what all clients can, if that changed.
+    pub(super) fn report_caps(&mut self, force: bool) {
+        guarded("client capabilities", || {
+            if let Some((present, caps)) = self.display.take_client_caps(force) {
+                self.device.set_client_capabilities(present, &caps);
+            }
+        });
+    }
+
+    fn serve_display(&mut self, work: impl FnOnce(&mut D)) {
+        if guarded("display channel", || work(&mut self.display)).is_some() {
+            self.display_faults = 0;
+            return;
+        }
+        self.display_faults += 1;
+        if self.display_faults >= MAX_FAULTS {
+            crate::warning!("display channel: all clients disconnected after repeated faults");
+            guarded("display channel", || self.display.detach_all());
+            self.display_faults = 0;
+        }
+    }
+
+    fn serve_cursor(&mut self, work: impl FnOnce(&mut CursorChannel)) {
+        if guarded("cursor channel", || work(&mut self.cursor)).is_some() {
+            self.cursor_faults = 0;
+            return;
+        }
+        self.cursor_faults += 1;
+        if self.cursor_faults >= MAX_FAULTS {
+            crate::warning!("cursor channel: all clients disconnected after repeated faults");
+            guarded("cursor channel", || self.cursor.detach_all());
+            self.cursor_faults = 0;
+        }
+    }
+
+    // Rings.
+
+    fn read_cursor_ring(&mut self) {
+        let start = Instant::now();
+        while !self.cursor.is_congested() {
+            let now = Instant::now();
+            if now.saturating_duration_since(start) >= SLICE {
+                self.again = true;
+                return;
+            }
+            match self.take_cursor_command() {
+                Took::Command => {}
+                Took::Fault => return,
+                Took::Empty => match self.cursor_ring.empty(now) {
+                    OnEmpty::Wait => return,
+                    OnEmpty::AskNotification => {
+                        if guarded("notification", || self.device.request_cursor_notification())
+                            .unwrap_or(true)
+                        {
+                            self.cursor_ring.armed();
+                            return;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn read_display_ring(&mut self) {
+        let start = Instant::now();
+        while !self.display.is_congested() {
+            let now = Instant::now();
+            if now.saturating_duration_since(start) >= SLICE {
+                self.again = true;
+                return;
+            }
+            match self.take_display_command(now) {
+                Took::Command => {}
+                Took::Fault => return,
+                Took::Empty => match self.display_ring.empty(now) {
+                    OnEmpty::Wait => return,
+                    OnEmpty::AskNotification => {
+                        if guarded("notification", || self.device.request_display_notification())
+                            .unwrap_or(true)
+                        {
+                            self.display_ring.armed();
+                            return;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn take_cursor_command(&mut self) -> Took {
+        match guarded("cursor command", || self.device.next_cursor_command()) {
+            None => Took::Fault,
+            Some(Fetched::Empty) => Took::Empty,
+            Some(Fetched::Dropped) => {
+                self.cursor_ring.took();
+                Took::Command
+            }
+            Some(Fetched::Command(command)) => {
+                self.cursor_ring.took();
+                guarded("cursor command", || self.cursor.command(command));
+                Took::Command
+            }
+        }
+    }
+
+    fn take_display_command(&mut self, now: Instant) -> Took {
+        match guarded("display command", || self.device.next_display_command()) {
+            None => Took::Fault,
+            Some(Fetched::Empty) => Took::Empty,
+            Some(Fetched::Dropped) => {
+                self.display_ring.took();
+                Took::Command
+            }
+            Some(Fetched::Command(command)) => {
+                self.display_ring.took();
+                guarded("display command", || self.display_command(command, now));
+                Took::Command
+            }
+        }
+    }
+
+    fn display_command(&mut self, command: DisplayCommand, now: Instant) {
+        match command {
+            DisplayCommand::Draw(drawable) => self.display.draw(drawable, now),
+            DisplayCommand::Update(update) => {
+                self.display.update(update.surface_id, &update.area);
+                self.device.notify_update(update.update_id);
+                drop(update.release);
+            }
+            DisplayCommand::Message { text, release } => {
+                crate::debug!("guest: {text}");
+                drop(release);
+            }
+            DisplayCommand::Surface(command) => self.display.surface_command(command, now),
+        }
+    }
+
+    /// Takes all commands of the cursor ring; what a request does comes after them.
+    pub(super) fn drain_cursor_ring(&mut self) {
+        let start = Instant::now();
+        while self.running && self.take_cursor_command() == Took::Command {
+            if start.elapsed() >= MAX_DRAIN {
+                crate::warning_limited!("the guest refills its cursor ring without end");
+                return;
+            }
+        }
+    }
+
+    /// Takes all commands of the display ring, sending to clients in between.
+    pub(super) fn drain_display_ring(&mut self) {
+        let start = Instant::now();
+        let mut slice = start;
+        while self.running {
+            let now = Instant::now();
+            if self.take_display_command(now) != Took::Command {
+                return;
+            }
+            if now.saturating_duration_since(start) >= MAX_DRAIN {
+                crate::warning_limited!("the guest refills its display ring without end");
+                return;
+            }
+            if now.saturating_duration_since(slice) >= SLICE {
+                slice = now;
+                self.push();
+                guarded("release", || self.device.release_pending());
+            }
+        }
+    }
+
+    // Requests.
+
+    /// Tells the end of a request. Everything that it freed goes to the host before.
+    pub(super) fn finish<T>(&mut self, answer: Answer<T>, value: T) {
+        self.device.release_pending();
+        match answer {
+            // A caller that gave up waiting is no matter.
+            Answer::Sync(sender) => drop(sender.try_send(value)),
+            Answer::Async(cookie) => self.complete(cookie),
+        }
+    }
+
+    pub(super) fn complete(&mut self, cookie: u64) {
+        self.completed = Some(cookie);
+        self.device.async_complete(cookie);
+    }
+
+    /// Executes a request; whatever happens in it, its cookie is completed.
+    pub(super) fn execute(&mut self, request: Request) {
+        let cookie = request.cookie();
+        self.completed = None;
+        let done = guarded("request", || {
+            if let Some(number) = request.record_number() {
+                self.device.record_request(number, None);
+            }
+            self.dispatch(request);
+        });
+        if done.is_none()
+            && let Some(cookie) = cookie
+            && self.completed != Some(cookie)
+        {
+            guarded("async_complete", || self.device.async_complete(cookie));
+        }
+    }
+}
