@@ -1,0 +1,220 @@
+"""What the black-box tests share: QEMU, Xspice and real clients on the library under test.
+
+SPICE_LIB_DIR names the directory that holds libspice-server.so.1; empty means the system's own library, so that every
+test can also be run against the original.
+"""
+import contextlib, json, os, re, signal, socket, struct, subprocess, sys, tempfile, time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOOLS = HERE.parent / "tools"
+sys.path.insert(0, str(TOOLS))
+import spiceraw  # noqa: E402
+
+LIB_DIR = os.environ.get("SPICE_LIB_DIR", "")
+PATIENCE = 60  # seconds until a condition that must come true is given up: a loaded machine is slow, not wrong
+
+
+def lib_env(**extra):
+    env = dict(os.environ, **extra)
+    if LIB_DIR:
+        env["LD_LIBRARY_PATH"] = LIB_DIR
+    return env
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, what, seconds=PATIENCE):
+    """Polls until the condition holds and returns its value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"never came true: {what}")
+        time.sleep(0.05)
+
+
+def boot_image(source, directory):
+    """Assembles a boot sector of this directory into a disk image."""
+    obj, out = Path(directory) / (source + ".o"), Path(directory) / (source + ".img")
+    subprocess.run(["as", "--32", "-o", obj, HERE / source], check=True)
+    subprocess.run(["ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", out, obj], check=True)
+    out.write_bytes(out.read_bytes().ljust(1 << 20, b"\0"))
+    return out
+
+
+def read_ppm(path):
+    """(width, height, pixels) of a binary PPM."""
+    data = Path(path).read_bytes()
+    m = re.match(rb"P6\s+(?:#.*\n)?(\d+)\s+(\d+)\s+255\s", data)
+    return int(m[1]), int(m[2]), data[m.end():]
+
+
+class Process:
+    """A child that is killed at the end of its test, with its output in a file."""
+
+    def __init__(self, args, directory, name, **popen):
+        self.log_path = Path(directory) / (name + ".log")
+        self.log = open(self.log_path, "wb")
+        self.proc = subprocess.Popen([str(a) for a in args], stdout=popen.pop("stdout", self.log), stderr=self.log, **popen)
+        self.pid = self.proc.pid
+
+    def output(self):
+        return self.log_path.read_text(errors="replace")
+
+    def alive(self):
+        return self.proc.poll() is None
+
+    def close(self):
+        if self.alive():
+            self.proc.send_signal(signal.SIGCONT)
+            self.proc.kill()
+        self.proc.wait()
+        for stream in (self.proc.stdin, self.proc.stdout):
+            if stream:
+                stream.close()
+        self.log.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def status(self, field):
+        """A number of /proc/PID/status."""
+        return int(re.search(rf"^{field}:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text(), re.M)[1])
+
+    def rss_kib(self):
+        return self.status("VmRSS")
+
+    def fds(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def threads(self, name):
+        return [t for t in Path(f"/proc/{self.pid}/task").iterdir() if (t / "comm").read_text().strip() == name]
+
+
+class Qemu(Process):
+    """QEMU with -spice on the library under test and a monitor (QMP)."""
+
+    def __init__(self, directory, *args, spice="disable-ticketing=on", name="qemu", image=None, env=None, memory="64"):
+        self.directory, self.port = Path(directory), free_port()
+        monitor = self.directory / (name + ".qmp")
+        cmd = ["qemu-system-x86_64", "-nodefaults", "-accel", "tcg", "-m", memory, "-display", "none",
+               "-spice", f"port={self.port},addr=127.0.0.1,{spice}",
+               "-qmp", f"unix:{monitor},server=on,wait=off"]
+        if image:
+            cmd += ["-drive", f"file={image},format={'qcow2' if str(image).endswith('.qcow2') else 'raw'},if=ide"]
+        super().__init__(cmd + list(args), directory, name, env=env or lib_env())
+        self.qmp = None
+        wait_for(lambda: monitor.exists() or not self.alive(), "QMP socket")
+        assert self.alive(), self.output()
+        self.qmp = socket.socket(socket.AF_UNIX)
+        self.qmp.settimeout(PATIENCE)
+        wait_for(lambda: self._connected(monitor), "QMP connection")
+        self.lines = self.qmp.makefile("rb")
+        json.loads(self.lines.readline())
+        self("qmp_capabilities")
+
+    def _connected(self, path):
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
+            self.qmp.connect(str(path))
+            return True
+
+    def __call__(self, command, **arguments):
+        """One QMP command; events that come meanwhile are dropped."""
+        self.qmp.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        while True:
+            line = self.lines.readline()
+            assert line, "QEMU is gone: " + self.output()
+            answer = json.loads(line)
+            assert "error" not in answer, answer
+            if "return" in answer:
+                return answer["return"]
+
+    def hmp(self, line):
+        return self("human-monitor-command", **{"command-line": line})
+
+    def screendump(self, name="dump", **where):
+        path = self.directory / (name + ".ppm")
+        path.unlink(missing_ok=True)
+        self("screendump", filename=str(path), **where)
+        return path
+
+    def memory_word(self, address):
+        """A 32-bit word of the guest's physical memory."""
+        return int(self.hmp(f"xp /1xw {address}").split()[-1], 16)
+
+    def text_screen(self):
+        """The guest's 80x25 text screen."""
+        words = []
+        for line in self.hmp("xp /1000xw 0xb8000").splitlines():
+            words += [int(w, 16) for w in line.split(":")[1].split()]
+        return b"".join(struct.pack("<I", w) for w in words)[::2].decode("latin1")
+
+    def close(self):
+        if self.qmp:
+            self.qmp.close()
+        super().close()
+
+
+class Client(Process):
+    """The scriptable spice-gtk client; actions are given one by one."""
+
+    def __init__(self, directory, port, *options, name="client", uri=None):
+        super().__init__(["/usr/bin/python3", TOOLS / "gtkclient.py", "--uri", uri or f"spice://127.0.0.1:{port}",
+                          "--timeout", PATIENCE, *options, "-"], directory, name,
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ, G_MESSAGES_DEBUG=""))
+        self.events = []
+
+    def __call__(self, action):
+        """Runs one action to its end; its failure fails the test."""
+        assert self.attempt(action), f"{action}: {self.events[-5:]} {self.output()[-2000:]}"
+
+    def attempt(self, action):
+        self.proc.stdin.write((action + "\n").encode())
+        self.proc.stdin.flush()
+        for line in self.proc.stdout:
+            event = json.loads(line)
+            self.events.append(event)
+            if event["event"] == "action":
+                return event["ok"]
+        return False
+
+    def shows(self, qemu, **where):
+        """Waits until the client's picture equals QEMU's own, which may still be changing."""
+        for _ in range(20):
+            dump = qemu.screendump(**where)
+            if self.attempt(f"until:{dump}:3"):
+                return
+            assert not self.events[-1]["failed"], self.events[-5:]
+        raise AssertionError("the client's picture never equals QEMU's screendump")
+
+
+def raw_session(port, **options):
+    """A raw client with its main channel open."""
+    session = spiceraw.Session(port=port, **options)
+    session.open_main()
+    return session
+
+
+@contextlib.contextmanager
+def raw_client(port, channels=("display", "cursor", "inputs"), **options):
+    """A raw client with these channels linked; display is initialized."""
+    session, opened = raw_session(port, **options), {}
+    try:
+        for name in channels:
+            channel = opened[name] = session.open(name)
+            if name == "display":
+                channel.send(spiceraw.MSGC_DISPLAY_INIT, spiceraw.display_init())
+        yield session, opened
+    finally:
+        for channel in [*opened.values(), session.main]:
+            channel.close()

@@ -1,0 +1,185 @@
+"""Clients that misbehave, die, stall or come and go: the VM and the other clients notice nothing."""
+import contextlib, signal, socket, struct, time
+
+import pytest
+import spiceraw
+from harness import LIB_DIR, PATIENCE, Client, Qemu, raw_client, raw_session, wait_for
+
+ours_only = pytest.mark.skipif(not LIB_DIR, reason="the original does not promise this")
+
+
+@pytest.fixture
+def qemu(tmp_path, echo_image):
+    with Qemu(tmp_path, "-device", "qxl-vga", image=echo_image) as qemu:
+        wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+        yield qemu
+
+
+def closed(sock):
+    """Waits until the peer has closed; what it still says is dropped."""
+    sock.settimeout(PATIENCE)
+    with contextlib.suppress(ConnectionError):
+        while sock.recv(65536):
+            pass
+    return True
+
+
+def served(qemu):
+    """A new client gets its picture."""
+    with raw_client(qemu.port, ("display",)) as (_, channels):
+        channels["display"].expect(102, PATIENCE)  # MARK
+
+
+def test_wrong_and_expired_password(tmp_path, echo_image):
+    with Qemu(tmp_path, "-device", "VGA", "-object", "secret,id=pw,data=right", image=echo_image, spice="password-secret=pw") as qemu:
+        with pytest.raises(spiceraw.LinkError) as refused:
+            raw_session(qemu.port, password="wrong")
+        assert refused.value.code == 7
+        raw_session(qemu.port, password="right").main.close()
+        qemu("expire_password", protocol="spice", time="now")
+        with pytest.raises(spiceraw.LinkError) as refused:
+            raw_session(qemu.port, password="right")
+        assert refused.value.code == 7
+        qemu("set_password", protocol="spice", password="new")
+        qemu("expire_password", protocol="spice", time="never")
+        raw_session(qemu.port, password="new").main.close()
+
+
+GARBAGE = [b"GET / HTTP/1.0\r\n\r\n", b"\0" * 64, b"REDQ" + struct.pack("<III", 2, 2, 0xffffffff),
+           b"REDQ" + struct.pack("<III", 2, 2, 17), b"REDQ" + struct.pack("<III", 9, 9, 18) + b"\0" * 18,
+           b"REDQ" + struct.pack("<III", 2, 2, 18) + struct.pack("<IBBIII", 0, 1, 0, 0xffffffff, 0xffffffff, 18)]
+
+
+def test_garbage_instead_of_a_link_message(qemu):
+    with raw_client(qemu.port) as (session, _):
+        for data in GARBAGE:
+            with socket.create_connection(("127.0.0.1", qemu.port)) as sock:
+                sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
+                assert closed(sock)
+        assert not session.main.closed
+    served(qemu)
+
+
+@ours_only
+def test_half_open_handshakes_end_by_the_time_limit(qemu):
+    stalled = []
+    for data in (b"", b"RE", b"REDQ", b"REDQ" + struct.pack("<III", 2, 2, 18), b"GET /"):
+        sock = socket.create_connection(("127.0.0.1", qemu.port))
+        sock.sendall(data)
+        stalled.append(sock)
+    served(qemu)
+    for sock in stalled:
+        assert closed(sock)
+        sock.close()
+    served(qemu)
+
+
+@ours_only
+def test_500_parallel_connects(qemu):
+    with raw_client(qemu.port) as (session, _):
+        socks = []
+        for _ in range(500):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", qemu.port))
+            socks.append(sock)
+        session.main.send(spiceraw.MSGC_MAIN_MOUSE_MODE_REQUEST, struct.pack("<H", 1))
+        assert qemu("query-spice")["enabled"]
+        for sock in socks:
+            sock.close()
+        assert not session.main.closed
+    served(qemu)
+    wait_for(lambda: qemu.fds() < 200, "sockets closed again")
+
+
+def test_reconnecting_costs_nothing(qemu):
+    def cycle():
+        with raw_client(qemu.port) as (_, channels):
+            channels["display"].expect(102, PATIENCE)
+    for _ in range(20):
+        cycle()
+    wait_for(lambda: not qemu("query-spice").get("channels"), "channels gone")
+    rss, fds = qemu.rss_kib(), qemu.fds()
+    for _ in range(180):
+        cycle()
+    wait_for(lambda: not qemu("query-spice").get("channels"), "channels gone")
+    wait_for(lambda: qemu.fds() <= fds, "descriptors closed")
+    assert qemu.rss_kib() - rss < 4096, (rss, qemu.rss_kib())
+
+
+def test_spice_gtk_reconnects(tmp_path, qemu):
+    for i in range(5):
+        with Client(tmp_path, qemu.port, name=f"client{i}") as client:
+            client("display")
+            client.shows(qemu)
+
+
+# With the client stopped a server may hold this much for it: one pipe, its encoded messages and its caches' bookkeeping.
+STALLED_CLIENT_KIB = 64 * 1024
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("card", ["VGA", "qxl-vga"])
+def test_guest_goes_on_without_its_client(tmp_path, busy_image, card, how):
+    with Qemu(tmp_path, "-device", card, image=busy_image) as qemu, Client(tmp_path, qemu.port) as client:
+        client("display")
+        client("resized:640x400")
+        rss = qemu.rss_kib()
+        client.proc.send_signal(how)
+        frame = qemu.memory_word(0x7e00)
+        wait_for(lambda: qemu.memory_word(0x7e00) > frame + 200, "the guest draws on")
+        assert qemu.rss_kib() - rss < STALLED_CLIENT_KIB
+        served(qemu)
+
+
+@ours_only
+def test_idle_session_does_not_wake_the_worker(tmp_path, echo_image):
+    with Qemu(tmp_path, "-device", "VGA", image=echo_image) as qemu, Client(tmp_path, qemu.port) as client:
+        client("display")
+        wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+        client.shows(qemu)
+        workers = qemu.threads("SPICE Worker")
+        assert workers
+
+        def switches():
+            return sum(int(line.split()[1]) for w in workers for line in (w / "status").read_text().splitlines() if "ctxt_switches" in line)
+
+        def quiet_second():
+            before = switches()
+            time.sleep(1)
+            return switches() - before <= 2
+        wait_for(quiet_second, "a second without wakeups")
+
+
+@ours_only
+def test_client_messages_that_kill_the_original(qemu):
+    """known-failures.md: each costs that client only."""
+    init = spiceraw.display_init()
+    hostile = [
+        ("display", [(spiceraw.MSGC_DISPLAY_INIT, init), (spiceraw.MSGC_DISPLAY_INIT, init)]),
+        ("display", [(spiceraw.MSGC_DISPLAY_INIT, spiceraw.display_init(dict_pixels=-1))]),
+        ("display", [(spiceraw.MSGC_DISPLAY_INIT, init[:3])]),
+        ("display", [(4, b"")]),
+        ("display", [(spiceraw.MSGC_DISPLAY_STREAM_REPORT, b"\xff" * 32)]),
+        ("display", [(spiceraw.MSGC_DISPLAY_GL_DRAW_DONE, b"")]),
+        ("cursor", [(4, b"")]),
+        ("cursor", [(101, b"x")]),
+        ("inputs", [(4, b"")]),
+        ("inputs", [(999, b"")]),
+        ("inputs", [(101, b"")]),
+        ("main", [(110, struct.pack("<I", 1))]),
+        ("main", [(111, b"")]),
+        ("main", [(5, b"x" * 100)]),
+    ]
+    for name, messages in hostile:
+        with raw_client(qemu.port, ()) as (session, _):
+            channel = session.main if name == "main" else session.open(name)
+            for kind, body in messages:
+                with contextlib.suppress(OSError):
+                    channel.send(kind, body)
+        # closed before its INIT, with the rest of the session
+        with raw_client(qemu.port, ()) as (session, _):
+            session.open("display").close()
+        served(qemu)
+    assert "panic" not in qemu.output()
