@@ -1,0 +1,200 @@
+//! A drawing command on its way: checked against the surfaces of its device, with what it covers and what it reads.
+
+use crate::canvas::Region;
+use crate::draw::{Brush, Clip, Composite, DrawOp, Drawable, Effect, Mask};
+use crate::geometry::Rect;
+use crate::guest::ReleaseToken;
+use crate::image::{Image, ImageData};
+use std::sync::{Arc, Mutex};
+
+/// One incarnation of a surface id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SurfaceKey(pub u64);
+
+/// What lives as long as anything that mentions a surface (qxl.md A8): its commands, released in this order.
+#[derive(Debug, Default)]
+pub struct SurfaceLife {
+    create: Option<ReleaseToken>,
+    destroy: Mutex<Option<ReleaseToken>>,
+}
+
+impl SurfaceLife {
+    /// A surface that came into being by this command.
+    #[must_use]
+    pub fn new(create: Option<ReleaseToken>) -> Arc<Self> {
+        Arc::new(Self { create, destroy: Mutex::default() })
+    }
+
+    /// The command that ended the surface.
+    pub fn ended(&self, destroy: ReleaseToken) {
+        *self.destroy.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(destroy);
+    }
+}
+
+impl Drop for SurfaceLife {
+    fn drop(&mut self) {
+        self.create = None;
+    }
+}
+
+/// An area of another surface that a command reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub surface_id: u32,
+    pub key: SurfaceKey,
+    pub area: Rect,
+}
+
+/// What a command reads of its own target, apart from the pixels that it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelfRead {
+    Nothing,
+    /// For every pixel the one at this offset from it (COPY_BITS).
+    Offset(i32, i32),
+    Area(Rect),
+}
+
+/// See the module. Shared by the tree and the pipes; the last holder releases the command.
+#[derive(Debug)]
+pub struct Queued {
+    /// Age: later commands have higher numbers.
+    pub seq: u64,
+    pub drawable: Drawable,
+    pub key: SurfaceKey,
+    /// Box and clip, cut to the surface.
+    pub region: Region,
+    pub reads: Vec<Read>,
+    pub self_read: SelfRead,
+    /// Every pixel of the region is overwritten without regard to what was there.
+    pub opaque: bool,
+    /// The surfaces that the command mentions.
+    pub lives: Vec<Arc<SurfaceLife>>,
+}
+
+impl Queued {
+    /// What must stay drawable below the command while `visible` is what can be seen of it.
+    #[must_use]
+    pub fn held_below(&self, visible: &Region) -> Region {
+        match self.self_read {
+            SelfRead::Nothing => Region::new(),
+            SelfRead::Offset(dx, dy) => visible.translate(dx, dy),
+            SelfRead::Area(area) => Region::from(area),
+        }
+    }
+
+    /// Whether the command is a COMPOSITE, which old clients do not know.
+    #[must_use]
+    pub fn is_composite(&self) -> bool {
+        matches!(self.drawable.op, DrawOp::Composite(_))
+    }
+}
+
+/// Box and clip of a command on a surface of this size.
+#[must_use]
+pub fn region_of(drawable: &Drawable, surface: &Rect) -> Region {
+    let bbox = drawable.bbox.intersect(surface);
+    match &drawable.clip {
+        Clip::None => Region::from(bbox),
+        Clip::Rects(rects) => Region::from_rects(rects).intersect_rect(&bbox),
+    }
+}
+
+/// Offset from a pixel of COPY_BITS to its source.
+#[must_use]
+pub fn copy_offset(drawable: &Drawable) -> Option<(i32, i32)> {
+    match drawable.op {
+        DrawOp::CopyBits(p) => {
+            Some((p.x.saturating_sub(drawable.bbox.left), p.y.saturating_sub(drawable.bbox.top)))
+        }
+        _ => None,
+    }
+}
+
+/// Everything: for image arguments that are read as a whole.
+const WHOLE: Rect = Rect::new(i32::MIN, i32::MIN, i32::MAX, i32::MAX);
+
+/// The surfaces that are arguments of the operation, and the area read of each.
+#[must_use]
+pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
+    let mut found = Vec::new();
+    let mut image = |image: Option<&Arc<Image>>, area: Rect| {
+        if let Some(ImageData::Surface(id)) = image.map(|i| &i.data) {
+            found.push((*id, area));
+        }
+    };
+    // Scaling reads neighbours of the source area too.
+    let scaled = |area: &Rect| {
+        let same = area.width() == bbox.width() && area.height() == bbox.height();
+        if same { *area } else { WHOLE }
+    };
+    let brush = |b: &Brush| match b {
+        Brush::Pattern { image, .. } => Some(image.clone()),
+        _ => None,
+    };
+    let mask = |m: &Option<Mask>| m.as_ref().map(|m| m.image.clone());
+    match op {
+        DrawOp::Nop | DrawOp::CopyBits(_) => {}
+        DrawOp::Fill(f) => {
+            image(brush(&f.brush).as_ref(), WHOLE);
+            image(mask(&f.mask).as_ref(), WHOLE);
+        }
+        DrawOp::Opaque(o) => {
+            image(o.src.as_ref(), scaled(&o.src_area));
+            image(brush(&o.brush).as_ref(), WHOLE);
+            image(mask(&o.mask).as_ref(), WHOLE);
+        }
+        DrawOp::Copy(c) | DrawOp::Blend(c) => {
+            image(Some(&c.src), scaled(&c.src_area));
+            image(mask(&c.mask).as_ref(), WHOLE);
+        }
+        DrawOp::Blackness(m) | DrawOp::Whiteness(m) | DrawOp::Invers(m) => image(mask(m).as_ref(), WHOLE),
+        DrawOp::Rop3(r) => {
+            image(r.src.as_ref(), scaled(&r.src_area));
+            image(brush(&r.brush).as_ref(), WHOLE);
+            image(mask(&r.mask).as_ref(), WHOLE);
+        }
+        DrawOp::Stroke(s) => image(brush(&s.brush).as_ref(), WHOLE),
+        DrawOp::Text(t) => {
+            image(brush(&t.fore_brush).as_ref(), WHOLE);
+            image(brush(&t.back_brush).as_ref(), WHOLE);
+        }
+        DrawOp::Transparent(t) => image(t.src.as_ref(), scaled(&t.src_area)),
+        DrawOp::AlphaBlend(a) => image(a.src.as_ref(), scaled(&a.src_area)),
+        DrawOp::Composite(Composite { src, mask, .. }) => {
+            image(src.as_ref(), WHOLE);
+            image(mask.as_ref(), WHOLE);
+        }
+    }
+    found
+}
+
+/// Whether the operation takes the snapshot of its own target in place of a missing source.
+#[must_use]
+pub fn wants_self_bitmap(op: &DrawOp) -> bool {
+    match op {
+        DrawOp::Opaque(o) => o.src.is_none(),
+        DrawOp::Rop3(r) => r.src.is_none(),
+        DrawOp::Transparent(t) => t.src.is_none(),
+        DrawOp::AlphaBlend(a) => a.src.is_none(),
+        DrawOp::Composite(c) => c.src.is_none(),
+        _ => false,
+    }
+}
+
+/// Puts the snapshot where the source is missing.
+pub fn set_self_bitmap(op: &mut DrawOp, image: Arc<Image>) {
+    match op {
+        DrawOp::Opaque(o) => o.src = Some(image),
+        DrawOp::Rop3(r) => r.src = Some(image),
+        DrawOp::Transparent(t) => t.src = Some(image),
+        DrawOp::AlphaBlend(a) => a.src = Some(image),
+        DrawOp::Composite(c) => c.src = Some(image),
+        _ => {}
+    }
+}
+
+/// Whether the guest promises, and the operation does not belie, that old content of the region is irrelevant.
+#[must_use]
+pub fn is_opaque(drawable: &Drawable) -> bool {
+    drawable.effect == Effect::Opaque && !matches!(drawable.op, DrawOp::Nop)
+}

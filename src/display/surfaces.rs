@@ -1,0 +1,321 @@
+//! The surfaces of a device with their pending commands, drawn as late as possible (display.md 4).
+//!
+//! Order that never breaks: on one surface commands are rendered oldest first, and what a command reads of other surfaces
+//! is rendered up to date just before it. Since a command on a surface first has the readers of that surface rendered,
+//! everything pending on a surface is older than its pending readers.
+
+use super::queued::{
+    Queued, Read, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, region_of, set_self_bitmap,
+    surface_arguments, wants_self_bitmap,
+};
+use super::snapshot::{self, Snapshot};
+use super::tree::Tree;
+use crate::canvas::{Canvas, Region};
+use crate::draw::{DrawOp, Drawable};
+use crate::geometry::Rect;
+use crate::guest::ReleaseToken;
+use crate::host::MappedSurface;
+use crate::image::{Image, SurfaceFormat};
+use crate::limits::{MAX_DRAWABLES, MAX_SURFACES};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One surface.
+#[derive(Debug)]
+pub struct Surface {
+    pub key: SurfaceKey,
+    pub width: u32,
+    pub height: u32,
+    pub format: SurfaceFormat,
+    canvas: Canvas,
+    /// Boxes of what was rendered since the host last took them.
+    dirty: Region,
+    tree: Tree,
+    /// Pending commands of other surfaces that read this one: target and age.
+    readers: Vec<(u32, u64)>,
+    life: Arc<SurfaceLife>,
+}
+
+impl Surface {
+    /// All pixels.
+    #[must_use]
+    pub fn bounds(&self) -> Rect {
+        Rect::of_size(self.width, self.height)
+    }
+}
+
+/// Commands that came to nothing because of what followed them: they may leave the pipes.
+pub type Covered = Vec<Arc<Queued>>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Surfaces {
+    map: BTreeMap<u32, Surface>,
+    /// Target of every pending command, by age.
+    order: BTreeMap<u64, u32>,
+    limit: u32,
+    last_seq: u64,
+    last_key: u64,
+    last_image: u32,
+}
+
+impl Surfaces {
+    /// No surfaces; ids are below `limit`.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self {
+            map: BTreeMap::new(),
+            order: BTreeMap::new(),
+            limit: limit.min(MAX_SURFACES),
+            last_seq: 0,
+            last_key: 0,
+            last_image: 0,
+        }
+    }
+
+    #[must_use]
+    pub fn get(&self, id: u32) -> Option<&Surface> {
+        self.map.get(&id)
+    }
+
+    /// Ids of all surfaces, ascending.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u32> {
+        self.map.keys().copied().collect()
+    }
+
+    /// Number of commands that wait.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Enters a surface.
+    ///
+    /// # Errors
+    /// Why not; the surface and its token are dropped.
+    pub fn create(
+        &mut self,
+        id: u32,
+        mapped: MappedSurface,
+        token: Option<ReleaseToken>,
+    ) -> Result<&Surface, &'static str> {
+        if id >= self.limit {
+            return Err("surface id out of range");
+        }
+        if self.map.contains_key(&id) {
+            return Err("surface exists already");
+        }
+        let (width, height, format) = (mapped.width, mapped.height, mapped.format);
+        let canvas = Canvas::new(mapped).map_err(|_| "surface memory does not hold its rows")?;
+        self.last_key += 1;
+        let surface = Surface {
+            key: SurfaceKey(self.last_key),
+            width,
+            height,
+            format,
+            canvas,
+            dirty: Region::new(),
+            tree: Tree::default(),
+            readers: Vec::new(),
+            life: SurfaceLife::new(token),
+        };
+        Ok(self.map.entry(id).or_insert(surface))
+    }
+
+    /// Removes a surface. Who reads it is rendered before; its own pending commands are not, and are returned.
+    pub fn destroy(&mut self, id: u32, token: Option<ReleaseToken>) -> Option<(SurfaceKey, Covered)> {
+        self.render_readers(id);
+        let mut surface = self.map.remove(&id)?;
+        let dropped = surface.tree.clear();
+        for queued in &dropped {
+            self.forget(queued);
+        }
+        if let Some(token) = token {
+            surface.life.ended(token);
+        }
+        Some((surface.key, dropped))
+    }
+
+    /// Checks a command against the surfaces, and takes the snapshot that it may want (display.md 4.1, steps 1 to 5).
+    ///
+    /// # Errors
+    /// Why it is dropped.
+    pub fn accept(&mut self, mut drawable: Box<Drawable>) -> Result<Arc<Queued>, &'static str> {
+        let id = drawable.surface_id;
+        let target = self.map.get(&id).ok_or("no such surface")?;
+        let (key, bounds) = (target.key, target.bounds());
+        if !bounds.contains(&drawable.bbox) || drawable.bbox.left < 0 || drawable.bbox.top < 0 {
+            return Err("box outside of the surface");
+        }
+        let region = region_of(&drawable, &bounds);
+        if region.is_empty() {
+            return Err("nothing to draw");
+        }
+        let mut lives = vec![target.life.clone()];
+        if wants_self_bitmap(&drawable.op) {
+            let area = drawable.self_bitmap.ok_or("no source image")?;
+            if area.is_empty() || !bounds.contains(&area) {
+                return Err("self bitmap outside of the surface");
+            }
+            let snapshot = self.read(id, &area).ok_or("surface cannot be read")?;
+            self.last_image = self.last_image.wrapping_add(1);
+            set_self_bitmap(&mut drawable.op, Arc::new(snapshot.into_image(self.last_image)));
+        }
+        let mut reads: Vec<Read> = Vec::new();
+        let mut self_read = match copy_offset(&drawable) {
+            Some((0, 0)) => return Err("copy onto itself"),
+            Some((dx, dy)) => SelfRead::Offset(dx, dy),
+            None => SelfRead::Nothing,
+        };
+        let declared = drawable.deps.iter().flatten().map(|d| (d.surface_id, d.area));
+        for (read_id, area) in surface_arguments(&drawable.op, &drawable.bbox).into_iter().chain(declared) {
+            let surface = self.map.get(&read_id).ok_or("reads a surface that is not there")?;
+            let area = area.intersect(&surface.bounds());
+            if read_id == id {
+                if self_read == SelfRead::Nothing {
+                    self_read = SelfRead::Area(bounds);
+                }
+                continue;
+            }
+            if area.is_empty() || reads.iter().any(|r| r.surface_id == read_id && r.area.contains(&area)) {
+                continue;
+            }
+            lives.push(surface.life.clone());
+            reads.push(Read { surface_id: read_id, key: surface.key, area });
+        }
+        self.last_seq += 1;
+        let opaque = is_opaque(&drawable);
+        let seq = self.last_seq;
+        let drawable = *drawable;
+        Ok(Arc::new(Queued { seq, drawable, key, region, reads, self_read, opaque, lives }))
+    }
+
+    /// Puts an accepted command into the tree (display.md 4.1, steps 2, 6 to 8).
+    pub fn insert(&mut self, queued: &Arc<Queued>) -> Covered {
+        while self.order.len() >= MAX_DRAWABLES && self.render_oldest() {}
+        let id = queued.drawable.surface_id;
+        self.render_readers(id);
+        let covered = match self.map.get_mut(&id) {
+            Some(surface) => surface.tree.insert(queued.clone()),
+            None => return Vec::new(),
+        };
+        for gone in &covered {
+            self.forget(gone);
+        }
+        self.order.insert(queued.seq, id);
+        for read in &queued.reads {
+            if let Some(surface) = self.map.get_mut(&read.surface_id) {
+                surface.readers.push((id, queued.seq));
+            }
+        }
+        covered
+    }
+
+    /// Takes a command off the lists around the tree.
+    fn forget(&mut self, queued: &Queued) {
+        self.order.remove(&queued.seq);
+        for read in &queued.reads {
+            if let Some(surface) = self.map.get_mut(&read.surface_id) {
+                surface.readers.retain(|(_, seq)| *seq != queued.seq);
+            }
+        }
+    }
+
+    /// Renders pending commands of other surfaces that read this one.
+    fn render_readers(&mut self, id: u32) {
+        while let Some(&(target, seq)) = self.map.get(&id).and_then(|s| s.readers.first()) {
+            self.render_until(target, seq);
+            if let Some(surface) = self.map.get_mut(&id) {
+                surface.readers.retain(|(_, s)| *s != seq);
+            }
+        }
+    }
+
+    /// Renders the commands of a surface that are not newer than `seq`.
+    fn render_until(&mut self, id: u32, seq: u64) {
+        loop {
+            let next = self.map.get_mut(&id).and_then(|s| s.tree.take_first_until(seq));
+            let Some(queued) = next else { return };
+            self.forget(&queued);
+            for read in &queued.reads {
+                self.render_area(read.surface_id, &read.area);
+            }
+            self.paint(id, &queued);
+        }
+    }
+
+    /// Draws one command on its surface.
+    fn paint(&mut self, id: u32, queued: &Queued) {
+        let Some(mut surface) = self.map.remove(&id) else { return };
+        if surface.key == queued.key {
+            let drawn = surface.canvas.draw(&queued.drawable, &Others(&self.map));
+            if let Err(error) = drawn {
+                crate::warning_limited!("a drawing command on surface {id} cannot be rendered: {error}");
+            }
+            surface.dirty.add(&queued.drawable.bbox.intersect(&surface.bounds()));
+        }
+        self.map.insert(id, surface);
+    }
+
+    /// Renders what draws into the area, and everything older on that surface.
+    pub fn render_area(&mut self, id: u32, area: &Rect) {
+        if let Some(seq) = self.map.get(&id).and_then(|s| s.tree.newest_in(area)) {
+            self.render_until(id, seq);
+        }
+    }
+
+    /// Renders everything that waits for a surface.
+    pub fn render_surface(&mut self, id: u32) {
+        if let Some(seq) = self.map.get(&id).and_then(|s| s.tree.newest()) {
+            self.render_until(id, seq);
+        }
+    }
+
+    /// Renders everything.
+    pub fn render_all(&mut self) {
+        while self.render_oldest() {}
+    }
+
+    /// Renders the oldest command of all; `false`: none is left.
+    pub fn render_oldest(&mut self) -> bool {
+        let Some((&seq, &id)) = self.order.first_key_value() else { return false };
+        self.render_until(id, seq);
+        // Whatever happened to it, it does not come again.
+        self.order.remove(&seq);
+        true
+    }
+
+    /// Renders the area and copies it out; `None` for bad ids, empty areas and formats that no image has.
+    pub fn read(&mut self, id: u32, area: &Rect) -> Option<Snapshot> {
+        let area = area.intersect(&self.map.get(&id)?.bounds());
+        self.render_area(id, &area);
+        let surface = self.map.get(&id)?;
+        snapshot::take(&surface.canvas, &area, id == 0)
+    }
+
+    /// The dirty rectangles: at most `max`, the last one then around the rest.
+    pub fn dirty_rects(&mut self, id: u32, max: Option<usize>, clear: bool) -> Vec<Rect> {
+        let Some(surface) = self.map.get_mut(&id) else { return Vec::new() };
+        let mut rects = surface.dirty.rects().to_vec();
+        if let Some(max) = max.filter(|&max| max < rects.len()) {
+            let rest = rects.split_off(max.saturating_sub(1)).into_iter();
+            let rest = rest.fold(Rect::default(), |all, r| all.union(&r));
+            rects.push(rest);
+            rects.truncate(max);
+        }
+        if clear {
+            surface.dirty = Region::new();
+        }
+        rects
+    }
+}
+
+/// The surfaces that a command may read while its target is being drawn.
+struct Others<'a>(&'a BTreeMap<u32, Surface>);
+
+impl crate::canvas::Surfaces for Others<'_> {
+    fn surface(&self, id: u32) -> Option<&Canvas> {
+        self.0.get(&id).map(|s| &s.canvas)
+    }
+}

@@ -1,0 +1,89 @@
+//! Drawing commands of one surface that are not rendered yet (display.md 4.2).
+
+use super::queued::Queued;
+use crate::canvas::Region;
+use crate::geometry::Rect;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct Item {
+    queued: Arc<Queued>,
+    /// What later commands have not covered; empty: the item is gone.
+    visible: Region,
+}
+
+/// See the module. Oldest first.
+#[derive(Debug, Default)]
+pub struct Tree(VecDeque<Item>);
+
+impl Tree {
+    /// Adds the newest command. Returns those that it covers, which are removed: they may leave the pipes too.
+    ///
+    /// Pixels that a copy within the surface still has to read do not count as covered below it.
+    pub fn insert(&mut self, queued: Arc<Queued>) -> Vec<Arc<Queued>> {
+        let mut covered = Vec::new();
+        if queued.opaque {
+            let mut cover = queued.region.subtract(&queued.held_below(&queued.region));
+            for item in self.0.iter_mut().rev() {
+                if cover.is_empty() {
+                    break;
+                }
+                if item.visible.intersects(&cover) {
+                    item.visible = item.visible.subtract(&cover);
+                    if item.visible.is_empty() {
+                        covered.push(item.queued.clone());
+                        continue;
+                    }
+                }
+                let held = item.queued.held_below(&item.visible);
+                if !held.is_empty() {
+                    cover = cover.subtract(&held);
+                }
+            }
+            if !covered.is_empty() {
+                self.0.retain(|item| !item.visible.is_empty());
+            }
+        }
+        let visible = queued.region.clone();
+        self.0.push_back(Item { queued, visible });
+        covered
+    }
+
+    /// The oldest command.
+    #[must_use]
+    pub fn first(&self) -> Option<&Arc<Queued>> {
+        self.0.front().map(|item| &item.queued)
+    }
+
+    /// The newest command that draws into the area.
+    #[must_use]
+    pub fn newest_in(&self, area: &Rect) -> Option<u64> {
+        self.0.iter().rev().find(|item| item.queued.region.intersects_rect(area)).map(|item| item.queued.seq)
+    }
+
+    /// The newest command.
+    #[must_use]
+    pub fn newest(&self) -> Option<u64> {
+        self.0.back().map(|item| item.queued.seq)
+    }
+
+    /// Takes the oldest command out if it is not newer than `seq`: to be rendered.
+    pub fn take_first_until(&mut self, seq: u64) -> Option<Arc<Queued>> {
+        if self.first()?.seq > seq {
+            return None;
+        }
+        self.0.pop_front().map(|item| item.queued)
+    }
+
+    /// Takes all commands out: they are not to be rendered.
+    pub fn clear(&mut self) -> Vec<Arc<Queued>> {
+        self.0.drain(..).map(|item| item.queued).collect()
+    }
+
+    /// Number of commands.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
