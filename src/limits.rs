@@ -107,3 +107,21 @@ pub const MAX_CURSOR_PIPE: usize = 50;
 /// How long a request may go on taking commands before it does its own work: a guest that refills its ring forever, with
 /// another of its processors, must not keep the host's caller.
 pub const MAX_DRAIN: Duration = Duration::from_secs(2);
+
+/// Items in a display client's pipe before it collapses: its commands are forgotten and what they changed is sent as
+/// images when the client can take them (display.md 18.3). Bounds what a slow client holds of the guest's memory and of
+/// ours: these commands, one encoded message, and a few rectangles per surface.
+pub const MAX_PIPE_ITEMS: usize = 256;
+
+/// How long the oldest item may wait in a display client's pipe before that collapses: a client on a thin link would
+/// otherwise watch the past.
+pub const MAX_PIPE_AGE: Duration = Duration::from_millis(1000);
+
+/// How long a display client may take to its INIT: until then it is a connection without use.
+pub const INIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pixels of one image that brings a client's stale area up to date: bounds what has to be sent before newer content can.
+pub const MAX_UPDATE_PIXELS: u64 = 1 << 18;
+
+/// Bytes encoded for one display client before the others and the guest get their turn.
+pub const MAX_SEND_PER_TURN: usize = 4 << 20;

@@ -1,33 +1,38 @@
 //! The interface of the display channel to its worker.
 
+use super::client::{DisplayClient, Shared};
+use super::encode::Workspace;
+use super::pipe::PipeItem;
+use super::queued::SurfaceKey;
+use super::surfaces::{Covered, Surfaces};
+use crate::channel::client::{ChannelError, ClientKey, PollEntry, WorkerChannel};
 use crate::channel::connection::{ChannelConnection, ClientId};
 use crate::display::settings::{
     DisplaySettings, ImageCompression, StreamingVideo, VideoCodec, WanCompression,
 };
 use crate::draw::Drawable;
 use crate::geometry::Rect;
-use crate::host::{MappedSurface, MonitorsConfig, Readiness, SurfaceCommand};
-use std::os::fd::RawFd;
+use crate::guest::ReleaseToken;
+use crate::host::{MappedSurface, MonitorHead, MonitorsConfig, Readiness, SurfaceCommand};
+use crate::protocol::caps::display as cap;
 use std::time::Instant;
 
-/// One client of the channel, never reused within a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientKey(pub u64);
-
-/// A client's socket for the poll loop.
-#[derive(Clone, Copy, Debug)]
-pub struct Socket {
-    pub key: ClientKey,
-    pub fd: RawFd,
-    /// Reading is always wanted; writing only while something waits for room in the socket.
-    pub interest: Readiness,
-}
+/// Commands that one [`DisplayChannel::free_some`] renders (display.md 2.6).
+const RELEASE_BUNCH: usize = 64;
 
 /// The display channel of one QXL device. All methods belong to the worker thread; none of them blocks.
 #[derive(Debug)]
 pub struct DisplayChannel {
     channel_id: u8,
     settings: DisplaySettings,
+    surfaces: Surfaces,
+    workspace: Workspace,
+    clients: Vec<DisplayClient>,
+    last_client: u64,
+    monitors: Option<MonitorsConfig>,
+    /// The guest's driver set the monitors configuration: a new primary surface does not (display.md 7).
+    driver_monitors: bool,
+    reported_caps: Option<(bool, [u8; 58])>,
 }
 
 impl DisplayChannel {
@@ -35,53 +40,172 @@ impl DisplayChannel {
     /// [`crate::limits::MAX_SURFACES`]).
     #[must_use]
     pub fn new(channel_id: u8, n_surfaces: u32, settings: DisplaySettings) -> Self {
-        let _ = n_surfaces;
-        Self { channel_id, settings }
+        Self {
+            channel_id,
+            settings,
+            surfaces: Surfaces::new(n_surfaces),
+            workspace: Workspace::default(),
+            clients: Vec::new(),
+            last_client: 0,
+            monitors: None,
+            driver_monitors: false,
+            reported_caps: None,
+        }
     }
 
     // The guest's side.
 
     /// Takes a drawing command (display.md 4.1). Bad ones are dropped, and with them their release token.
     pub fn draw(&mut self, drawable: Box<Drawable>, now: Instant) {
-        let _ = (drawable, now);
+        let surface_id = drawable.surface_id;
+        let queued = match self.surfaces.accept(drawable) {
+            Ok(queued) => queued,
+            Err(why) => {
+                crate::warning_limited!("drawing command on surface {surface_id} dropped: {why}");
+                return;
+            }
+        };
+        // Clients first: a surface that one does not have yet is shown to it without this command.
+        for client in &mut self.clients {
+            client.draw(&queued, &self.surfaces, now);
+        }
+        let covered = self.surfaces.insert(&queued);
+        self.take_back(&covered);
+    }
+
+    fn take_back(&mut self, covered: &Covered) {
+        if !covered.is_empty() {
+            for client in &mut self.clients {
+                client.covered(covered);
+            }
+        }
     }
 
     /// QXL_CMD_UPDATE: renders what touches the area. The caller notifies and releases. Bad surfaces and areas: nothing.
     pub fn update(&mut self, surface_id: u32, area: &Rect) {
-        let _ = (surface_id, area);
+        self.surfaces.render_area(surface_id, area);
     }
 
     /// QXL_CMD_SURFACE: creates or destroys an off-screen surface. Bad ones are dropped and released.
     pub fn surface_command(&mut self, command: SurfaceCommand, now: Instant) {
-        let _ = (command, now);
+        self.off_screen(command, false, now);
     }
 
     /// A surface command of loadvm_commands: like [`Self::surface_command`], but its memory holds the content already,
     /// and clients are told when they first need it.
     pub fn loadvm_surface(&mut self, command: SurfaceCommand, now: Instant) {
-        let _ = (command, now);
+        self.off_screen(command, true, now);
+    }
+
+    fn off_screen(&mut self, command: SurfaceCommand, loadvm: bool, now: Instant) {
+        match command {
+            SurfaceCommand::Create { surface_id: 0, .. } | SurfaceCommand::Destroy { surface_id: 0, .. } => {
+                crate::warning_limited!("surface command for the primary surface dropped");
+            }
+            SurfaceCommand::Create { surface_id, surface, keep_data, release } => {
+                self.create_surface(surface_id, surface, Some(release), keep_data || loadvm, now);
+            }
+            SurfaceCommand::Destroy { surface_id, release } => {
+                if !self.end_surface(surface_id, Some(release), now) {
+                    crate::warning_limited!("destroy of surface {surface_id}, which does not exist");
+                }
+            }
+        }
+    }
+
+    /// Off-screen surfaces with content are shown to clients when a command first needs them (display.md 5.2).
+    fn create_surface(
+        &mut self,
+        id: u32,
+        mapped: MappedSurface,
+        token: Option<ReleaseToken>,
+        keep_data: bool,
+        now: Instant,
+    ) -> bool {
+        match self.surfaces.create(id, mapped, token) {
+            Ok(surface) => {
+                if !keep_data || id == 0 {
+                    for client in &mut self.clients {
+                        client.surface_created(id, surface, !keep_data, now);
+                    }
+                }
+                true
+            }
+            Err(why) => {
+                crate::warning_limited!("surface {id} not created: {why}");
+                false
+            }
+        }
+    }
+
+    fn end_surface(&mut self, id: u32, token: Option<ReleaseToken>, now: Instant) -> bool {
+        let Some((key, dropped)) = self.surfaces.destroy(id, token) else { return false };
+        self.surface_ended(id, key, &dropped, now);
+        true
+    }
+
+    fn surface_ended(&mut self, id: u32, key: SurfaceKey, dropped: &Covered, now: Instant) {
+        for client in &mut self.clients {
+            client.surface_destroyed(id, key, dropped, now);
+        }
     }
 
     /// Creates the primary surface from checked and mapped memory; one that exists is destroyed first. Sets the monitors
-    /// configuration to one head unless the guest's driver set its own (display.md 7).
-    pub fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant) {
-        let _ = (surface, keep_data, now);
+    /// configuration to one head unless the guest's driver set its own (display.md 7). `false`: the memory is too small.
+    pub fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant) -> bool {
+        if self.surfaces.get(0).is_some() {
+            crate::warning_limited!("primary surface created while one exists, which is destroyed");
+            self.destroy_primary(now);
+        }
+        let (width, height) = (surface.width, surface.height);
+        if !self.create_surface(0, surface, None, keep_data, now) {
+            return false;
+        }
+        if !self.driver_monitors {
+            let head = MonitorHead { width, height, ..MonitorHead::default() };
+            let max_allowed = self.monitors.as_ref().map_or(1, |m| m.max_allowed);
+            self.monitors = Some(MonitorsConfig { max_allowed, heads: vec![head] });
+        }
+        for client in &mut self.clients {
+            if !self.driver_monitors {
+                client.tell(PipeItem::MonitorsConfig, now);
+            }
+            client.tell(PipeItem::Mark, now);
+        }
+        true
     }
 
-    /// Destroys the primary surface, if there is one: its memory is not touched afterwards and no command for it is held.
+    /// Destroys the primary surface, if there is one: its memory is not touched afterwards. Commands for it that clients
+    /// still have to be told because they were rendered go to them as nothing: the surface is gone.
     pub fn destroy_primary(&mut self, now: Instant) {
-        let _ = now;
+        self.destroy_surface(0, now);
     }
 
-    /// Destroys one surface of any id with all its pending commands, rendering those that read it. `false`: no such surface.
+    /// Destroys one surface of any id with all its pending commands, rendering those that read it. No client's queue
+    /// holds a command of the guest afterwards. `false`: no such surface.
     pub fn destroy_surface(&mut self, surface_id: u32, now: Instant) -> bool {
-        let _ = (surface_id, now);
-        false
+        if !self.end_surface(surface_id, None, now) {
+            return false;
+        }
+        // Who waits for this takes the memory of the commands for free.
+        for client in &mut self.clients {
+            client.collapse();
+        }
+        true
     }
 
     /// Device reset (display.md 7): all surfaces go, no command is held any more.
     pub fn destroy_all_surfaces(&mut self, now: Instant) {
-        let _ = now;
+        // Nobody will see what is pending: rendering only keeps order for readers, so everything goes unrendered from
+        // the surfaces that are read to those that read.
+        for id in self.surfaces.ids() {
+            self.end_surface(id, None, now);
+        }
+        for client in &mut self.clients {
+            client.collapse();
+            client.tell(PipeItem::InvalAllPalettes, now);
+            client.tell(PipeItem::StreamDestroyAll, now);
+        }
     }
 
     /// Renders what touches the area and returns the surface's dirty rectangles: at most `max`, the last one then
@@ -93,41 +217,79 @@ impl DisplayChannel {
         max: Option<usize>,
         clear: bool,
     ) -> Vec<Rect> {
-        let _ = (surface_id, area, max, clear);
-        Vec::new()
+        let Some(bounds) = self.surfaces.get(surface_id).map(super::surfaces::Surface::bounds) else {
+            return Vec::new();
+        };
+        if area.intersect(&bounds).is_empty() || area.left < 0 || area.top < 0 {
+            return Vec::new();
+        }
+        self.surfaces.render_area(surface_id, area);
+        self.surfaces.dirty_rects(surface_id, max, clear)
     }
 
     /// Renders every pending command of every surface (flush_surfaces).
-    pub fn render_all(&mut self) {}
-
-    /// Renders everything and lets go of every command, in the clients' queues too: their content is sent as images
-    /// later. For `stop`, after which guest memory is not touched until the VM runs again.
-    pub fn release_all(&mut self, now: Instant) {
-        let _ = now;
+    pub fn render_all(&mut self) {
+        self.surfaces.render_all();
     }
 
-    /// The VM runs or not. While stopped nothing is read from surfaces, so images of them wait.
-    pub fn set_running(&mut self, running: bool) {
-        let _ = running;
+    /// Renders everything and lets go of every command, in the clients' queues too: their content is sent as images
+    /// later. For `stop`, after which the guest's memory may be saved.
+    pub fn release_all(&mut self) {
+        self.surfaces.render_all();
+        for client in &mut self.clients {
+            client.collapse();
+        }
     }
 
     /// The guest is short of memory: renders and releases some of the oldest commands, also from slow clients' queues.
     /// Returns how many left the tree or a queue.
-    pub fn free_some(&mut self, now: Instant) -> usize {
-        let _ = now;
-        0
+    pub fn free_some(&mut self) -> usize {
+        let mut freed = 0;
+        for client in &mut self.clients {
+            freed += client.queued_draws();
+            client.collapse();
+        }
+        while freed < RELEASE_BUNCH && self.surfaces.render_oldest() {
+            freed += 1;
+        }
+        freed
     }
 
     /// The monitors configuration that the guest's driver set (display.md 7.1).
     pub fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant) {
-        let _ = (config, now);
+        self.driver_monitors = true;
+        self.monitors = Some(config);
+        for client in &mut self.clients {
+            client.tell(PipeItem::MonitorsConfig, now);
+        }
+    }
+
+    /// The guest's driver tried to set a monitors configuration: the automatic one ends, even if that one was bad.
+    pub fn driver_loaded(&mut self) {
+        self.driver_monitors = true;
     }
 
     /// driver_unload: the next primary surface sets the monitors configuration again.
-    pub fn driver_unload(&mut self) {}
+    pub fn driver_unload(&mut self) {
+        self.driver_monitors = false;
+    }
 
     /// Forgets decoded guest images (reset_image_cache).
-    pub fn reset_image_cache(&mut self) {}
+    pub fn reset_image_cache(&mut self) {
+        self.surfaces.reset_image_cache();
+    }
+
+    /// The size of the primary surface, if there is one.
+    #[must_use]
+    pub fn primary_size(&self) -> Option<(u32, u32)> {
+        self.surfaces.get(0).map(|s| (s.width, s.height))
+    }
+
+    /// Number of commands that wait to be rendered.
+    #[must_use]
+    pub fn pending_drawables(&self) -> usize {
+        self.surfaces.pending()
+    }
 
     // Settings. They apply to clients that attach later, except streaming and codecs.
 
@@ -153,8 +315,7 @@ impl DisplayChannel {
         self.settings.streaming = streaming;
     }
 
-    pub fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, now: Instant) {
-        let _ = now;
+    pub fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>) {
         self.settings.video_codecs = codecs;
     }
 
@@ -173,81 +334,139 @@ impl DisplayChannel {
 
     // Clients.
 
-    /// Takes over a linked connection. Nothing is sent before its INIT; a client that sends none in time is dropped.
-    pub fn attach(&mut self, connection: ChannelConnection, now: Instant) {
-        let _ = (connection, now, self.channel_id);
-    }
-
-    /// Drops the client's connection, if it has one here.
-    pub fn detach(&mut self, client: ClientId) {
-        let _ = client;
-    }
-
-    /// Drops all connections.
-    pub fn detach_all(&mut self) {}
-
     /// Number of connections.
     #[must_use]
     pub fn client_count(&self) -> usize {
-        0
+        self.clients.len()
+    }
+
+    /// Drops all connections.
+    pub fn detach_all(&mut self) {
+        self.clients.clear();
+        self.clients_changed();
+    }
+
+    fn clients_changed(&mut self) {
+        self.workspace.set_clients(self.clients.len());
     }
 
     /// What the guest may assume of all clients (display.md 12), if that changed since the last call: whether any is
     /// present, and the capability bitmap. `force` gives it anyhow (start of the VM).
     pub fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])> {
-        let _ = force;
-        None
+        let mut bits = [0; 58];
+        for bit in [cap::SIZED_STREAM, cap::MONITORS_CONFIG, cap::COMPOSITE, cap::A8_SURFACE] {
+            let common = !self.clients.is_empty()
+                && self.clients.iter().all(|c| c.connection.connection().channel_caps.has(bit));
+            if common {
+                bits[0] |= 1 << bit;
+            }
+        }
+        let caps = (!self.clients.is_empty(), bits);
+        if !force && self.reported_caps == Some(caps) {
+            return None;
+        }
+        self.reported_caps = Some(caps);
+        Some(caps)
     }
 
-    /// The clients' sockets and what to poll them for.
-    #[must_use]
-    pub fn sockets(&self) -> Vec<Socket> {
-        Vec::new()
+    /// Runs `f` for the clients chosen and drops those that it fails for.
+    fn for_clients(
+        &mut self,
+        key: Option<ClientKey>,
+        mut f: impl FnMut(&mut DisplayClient, &mut Shared<'_>) -> Result<(), ChannelError>,
+    ) {
+        let mut shared = Shared {
+            surfaces: &mut self.surfaces,
+            workspace: &mut self.workspace,
+            monitors: self.monitors.as_ref(),
+        };
+        let before = self.clients.len();
+        self.clients.retain_mut(|client| {
+            if key.is_some_and(|key| key != client.key) {
+                return true;
+            }
+            match f(client, &mut shared) {
+                Ok(()) => true,
+                Err(error) => {
+                    client.connection.log_end(&error);
+                    false
+                }
+            }
+        });
+        if self.clients.len() != before {
+            self.clients_changed();
+        }
+    }
+}
+
+impl WorkerChannel for DisplayChannel {
+    fn clients(&self) -> Vec<PollEntry> {
+        self.clients
+            .iter()
+            .map(|c| PollEntry {
+                key: c.key,
+                fd: c.connection.raw_fd(),
+                interest: c.connection.interest(),
+            })
+            .collect()
     }
 
-    /// A client's socket is ready. Unknown keys are ignored.
-    pub fn on_ready(&mut self, key: ClientKey, readiness: Readiness, now: Instant) {
-        let _ = (key, readiness, now);
+    /// Nothing is sent before the client's INIT; one that sends none in time is dropped.
+    fn attach(&mut self, connection: ChannelConnection, now: Instant) {
+        self.last_client += 1;
+        let key = ClientKey(self.last_client);
+        self.clients.push(DisplayClient::new(key, self.channel_id, connection, &self.settings, now));
+        self.clients_changed();
     }
 
-    /// Sends to every client what its socket and window take.
-    pub fn push(&mut self, now: Instant) {
-        let _ = now;
+    fn detach(&mut self, client: ClientId) {
+        self.clients.retain(|c| c.connection.id() != client);
+        self.clients_changed();
     }
 
-    /// When [`Self::on_timer`] is to be called next; `None`: not before something happens.
-    #[must_use]
-    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let _ = now;
-        None
+    fn on_ready(&mut self, key: ClientKey, readiness: Readiness, now: Instant) {
+        self.for_clients(Some(key), |client, shared| {
+            if readiness.write {
+                client.connection.flush(client.has_more(), now)?;
+            }
+            if readiness.read {
+                client.read(shared.surfaces, now)?;
+            }
+            client.push(shared, now)
+        });
     }
 
-    /// Deadlines: clients without INIT, stuck clients, pings, ends of streams, refinement of lossy areas.
-    pub fn on_timer(&mut self, now: Instant) {
-        let _ = now;
+    fn push(&mut self, now: Instant) {
+        self.for_clients(None, |client, shared| client.push(shared, now));
     }
 
-    /// Whether command intake should pause. Slow clients never cause that: their queues collapse.
-    #[must_use]
-    pub fn is_congested(&self) -> bool {
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        self.clients.iter().filter_map(|c| c.next_deadline(now)).min()
+    }
+
+    fn on_timer(&mut self, now: Instant) {
+        self.for_clients(None, |client, shared| {
+            client.on_timer(shared, now)?;
+            client.push(shared, now)
+        });
+    }
+
+    /// Never: slow clients' pipes collapse.
+    fn is_congested(&self) -> bool {
         false
     }
 
-    /// Whether there are clients and none of their sockets takes more: the end of a time slice.
-    #[must_use]
-    pub fn all_blocked(&self) -> bool {
-        false
+    fn all_blocked(&self) -> bool {
+        !self.clients.is_empty() && self.clients.iter().all(|c| c.connection.is_blocked())
     }
 
-    /// Whether no client has anything left to be sent.
-    #[must_use]
-    pub fn pipes_empty(&self) -> bool {
-        true
+    fn pipes_empty(&self) -> bool {
+        self.clients.iter().all(DisplayClient::is_drained)
     }
 
-    /// The size of the primary surface, if there is one.
-    #[must_use]
-    pub fn primary_size(&self) -> Option<(u32, u32)> {
-        None
+    fn disconnect_undrained(&mut self, why: &str) {
+        self.for_clients(None, |client, _| {
+            if client.is_drained() { Ok(()) } else { Err(ChannelError::Refused(why.into())) }
+        });
     }
 }

@@ -1,0 +1,456 @@
+//! One client of the display channel: its pipe, what it knows, and its connection.
+
+use super::encode::{EncodeSettings, Encoded, ImageEncoder, Serials, ServerImage, SurfaceSizes, Workspace};
+use super::pipe::{Pipe, PipeItem};
+use super::queued::{Queued, SurfaceKey};
+use super::settings::DisplaySettings;
+use super::snapshot;
+use super::surfaces::{Surface, Surfaces};
+use super::view::View;
+use crate::canvas::Region;
+use crate::channel::client::{ChannelClient, ChannelError, ClientKey, PING_PERIOD, Received};
+use crate::channel::connection::ChannelConnection;
+use crate::draw::Clip;
+use crate::geometry::Rect;
+use crate::host::MonitorsConfig;
+use crate::image::SurfaceFormat;
+use crate::limits::{INIT_TIMEOUT, MAX_PIPE_AGE, MAX_PIPE_ITEMS, MAX_SEND_PER_TURN, MAX_UPDATE_PIXELS};
+use crate::net::stream::{Flush, Incoming, Outgoing};
+use crate::protocol::caps::display as cap;
+use crate::protocol::display::{self, DisplayInit, DisplayMessage};
+use crate::protocol::display::{SURFACE_PRIMARY, surface_create, surface_destroy};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Ids of streams are below this; a report about others is an error.
+const MAX_STREAM_ID: u32 = 50;
+
+/// How long nothing must have been sent before lossy areas are sent again without loss.
+const REFINE_IDLE: Duration = Duration::from_millis(300);
+
+/// What all clients of a channel send from.
+pub(super) struct Shared<'a> {
+    pub surfaces: &'a mut Surfaces,
+    pub workspace: &'a mut Workspace,
+    pub monitors: Option<&'a MonitorsConfig>,
+}
+
+/// The surfaces that a client was told of: width and height by id.
+#[derive(Debug, Default)]
+struct Told(BTreeMap<u32, (u32, u32)>);
+
+impl SurfaceSizes for Told {
+    fn surface_size(&self, surface_id: u32) -> Option<(u32, u32)> {
+        self.0.get(&surface_id).copied()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct DisplayClient {
+    pub key: ClientKey,
+    pub connection: ChannelClient,
+    encoder: ImageEncoder,
+    pipe: Pipe,
+    /// As it will be when the pipe is sent.
+    view: View,
+    /// Surfaces that the client will have by then, with their incarnation.
+    known: BTreeMap<u32, SurfaceKey>,
+    told: Told,
+    /// Until when INIT must have come; `None`: it has.
+    init_until: Option<Instant>,
+    /// The send budget of the turn was used up.
+    unfinished: bool,
+    last_sent: Instant,
+    composite: bool,
+    a8: bool,
+    monitors: bool,
+}
+
+impl DisplayClient {
+    pub fn new(
+        key: ClientKey,
+        channel_id: u8,
+        connection: ChannelConnection,
+        settings: &DisplaySettings,
+        now: Instant,
+    ) -> Self {
+        let low = connection.low_bandwidth;
+        let caps = &connection.channel_caps;
+        let encode = EncodeSettings {
+            compression: settings.image_compression,
+            jpeg: settings.jpeg.applies(low),
+            zlib_glz: settings.zlib_glz.applies(low),
+            lz4: caps.has(cap::LZ4_COMPRESSION),
+            unix: connection.stream.is_unix(),
+        };
+        Self {
+            key,
+            composite: caps.has(cap::COMPOSITE),
+            a8: caps.has(cap::A8_SURFACE),
+            monitors: caps.has(cap::MONITORS_CONFIG),
+            encoder: ImageEncoder::new(channel_id, encode),
+            connection: ChannelClient::new(connection, display::max_body, PING_PERIOD, now),
+            pipe: Pipe::default(),
+            view: View::default(),
+            known: BTreeMap::new(),
+            told: Told::default(),
+            init_until: Some(now + INIT_TIMEOUT),
+            unfinished: false,
+            last_sent: now,
+        }
+    }
+
+    /// Whether the client's INIT has come and it is told things.
+    pub fn is_active(&self) -> bool {
+        self.init_until.is_none()
+    }
+
+    // What happens to surfaces.
+
+    /// A surface exists from now on; `blank`: all pixels are zero.
+    pub fn surface_created(&mut self, id: u32, surface: &Surface, blank: bool, now: Instant) {
+        if !self.is_active() || self.known.contains_key(&id) {
+            return;
+        }
+        self.known.insert(id, surface.key);
+        if !snapshot::readable(surface.format) || (surface.format == SurfaceFormat::A8 && !self.a8) {
+            self.view.entry(surface.key).whole = true;
+            return;
+        }
+        let (width, height, format) = (surface.width, surface.height, surface.format);
+        self.pipe.push(PipeItem::SurfaceCreate { id, key: surface.key, width, height, format }, now);
+        if !blank {
+            self.view.entry(surface.key).whole = true;
+            self.pipe.push(PipeItem::FullImage { id, key: surface.key }, now);
+        }
+    }
+
+    /// A surface is gone. `dropped` are commands on it that nobody will see.
+    pub fn surface_destroyed(&mut self, id: u32, key: SurfaceKey, dropped: &[Arc<Queued>], now: Instant) {
+        for queued in dropped {
+            self.pipe.remove(queued);
+        }
+        self.view.remove(key);
+        if self.known.get(&id) == Some(&key) {
+            self.known.remove(&id);
+            self.pipe.push(PipeItem::SurfaceDestroy { id, key }, now);
+        }
+    }
+
+    /// Something else to be told.
+    pub fn tell(&mut self, item: PipeItem, now: Instant) {
+        if self.is_active() {
+            self.pipe.push(item, now);
+        }
+    }
+
+    /// A new command. `surfaces` has it not drawn yet.
+    pub fn draw(&mut self, queued: &Arc<Queued>, surfaces: &Surfaces, now: Instant) {
+        if !self.is_active() {
+            return;
+        }
+        let reads = queued.reads.iter().map(|r| r.surface_id);
+        for id in reads.chain([queued.drawable.surface_id]) {
+            if let Some(surface) = surfaces.get(id) {
+                self.surface_created(id, surface, false, now);
+            }
+        }
+        if self.view.pass(queued, self.composite) {
+            self.pipe.push(PipeItem::Draw(queued.clone()), now);
+        }
+        if self.pipe.len() > MAX_PIPE_ITEMS {
+            self.collapse();
+        }
+    }
+
+    /// Commands that became invisible.
+    pub fn covered(&mut self, covered: &[Arc<Queued>]) {
+        for queued in covered {
+            self.pipe.remove(queued);
+        }
+    }
+
+    /// Forgets the commands in the pipe: what they draw is sent as images instead.
+    pub fn collapse(&mut self) {
+        let (view, known) = (&mut self.view, &self.known);
+        self.pipe.retain_draws(|queued| {
+            if known.get(&queued.drawable.surface_id) == Some(&queued.key) {
+                view.entry(queued.key).add(&queued.region);
+            }
+            false
+        });
+        self.pipe.shorten();
+    }
+
+    /// Number of commands in the pipe.
+    pub fn queued_draws(&self) -> usize {
+        self.pipe.draws()
+    }
+
+    /// Something about to be sent would go wrong in this area: it becomes stale, and with it what later commands in the
+    /// pipe make of it.
+    fn spoil(&mut self, key: SurfaceKey, region: &Region) {
+        let mut extra = View::default();
+        extra.entry(key).add(region);
+        let composite = self.composite;
+        self.pipe.retain_draws(|queued| extra.pass(queued, composite));
+        self.view.merge(&extra);
+    }
+
+    // The client's messages.
+
+    /// Reads what the client has sent.
+    pub fn read(&mut self, surfaces: &Surfaces, now: Instant) -> Result<(), ChannelError> {
+        self.connection.begin_reading();
+        while let Some(received) = self.connection.receive(now)? {
+            match received {
+                Received::Message(message) => self.message(&message, surfaces, now)?,
+                Received::FlushMark | Received::MigrateData(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, incoming: &Incoming, surfaces: &Surfaces, now: Instant) -> Result<(), ChannelError> {
+        match DisplayMessage::decode(incoming.msg_type, &incoming.body)? {
+            DisplayMessage::Init(init) => self.init(&init, surfaces, now)?,
+            DisplayMessage::PreferredCompression(value) => {
+                if !self.encoder.set_preferred_compression(value) {
+                    crate::warning_limited!(
+                        "{}: unknown preferred compression {value}, ignored",
+                        self.connection.connection().label()
+                    );
+                }
+            }
+            DisplayMessage::StreamReport(report) if report.stream_id >= MAX_STREAM_ID => {
+                return Err(ChannelError::Refused(format!("report on stream {}", report.stream_id)));
+            }
+            DisplayMessage::GlDrawDone => {
+                return Err(ChannelError::Refused("GL_DRAW_DONE without GL_DRAW".into()));
+            }
+            DisplayMessage::StreamReport(_)
+            | DisplayMessage::PreferredVideoCodecType(_)
+            | DisplayMessage::Common(_) => {}
+        }
+        Ok(())
+    }
+
+    /// INIT: the client is told everything from now on (display.md 6.1).
+    fn init(&mut self, init: &DisplayInit, surfaces: &Surfaces, now: Instant) -> Result<(), ChannelError> {
+        let shared = self.connection.connection().shared.clone();
+        self.encoder.init(&shared, init).map_err(|e| ChannelError::Refused(e.to_string()))?;
+        self.init_until = None;
+        self.connection.open();
+        if let Some(primary) = surfaces.get(0) {
+            self.pipe.push(PipeItem::InvalAllPalettes, now);
+            self.surface_created(0, primary, false, now);
+            self.pipe.push(PipeItem::MonitorsConfig, now);
+            self.pipe.push(PipeItem::Mark, now);
+        }
+        Ok(())
+    }
+
+    // Sending.
+
+    /// Whether anything waits to be sent.
+    pub fn has_more(&self) -> bool {
+        self.is_active() && (!self.pipe.is_empty() || self.view.iter().any(|(_, s)| !s.region.is_empty()))
+    }
+
+    /// Sends what socket and window take, up to the budget of a turn.
+    pub fn push(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+        self.unfinished = false;
+        if !self.is_active() {
+            return Ok(());
+        }
+        if self.pipe.draws() > 0 && self.pipe.oldest().is_some_and(|since| now >= since + MAX_PIPE_AGE) {
+            self.collapse();
+        }
+        let mut sent = 0;
+        loop {
+            while self.connection.may_send() {
+                if sent >= MAX_SEND_PER_TURN {
+                    self.unfinished = true;
+                    break;
+                }
+                let before = self.connection.stream().pending_bytes();
+                if !self.send_next(shared) {
+                    break;
+                }
+                sent += self.connection.stream().pending_bytes().saturating_sub(before);
+                self.last_sent = now;
+            }
+            let more = self.has_more();
+            let flush = self.connection.flush(more, now)?;
+            if self.unfinished || !more || flush == Flush::Blocked || !self.connection.may_send() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends one item or image; `false`: there is nothing.
+    fn send_next(&mut self, shared: &mut Shared<'_>) -> bool {
+        match self.pipe.pop() {
+            Some(item) => {
+                self.send_item(item, shared);
+                true
+            }
+            None => match self.next_update(shared.surfaces) {
+                Some((id, key, area)) => {
+                    let stale = self.view.entry(key);
+                    stale.region = stale.region.subtract_rect(&area);
+                    if stale.region.is_empty() {
+                        self.view.remove(key);
+                    }
+                    self.send_area(shared, id, area, true);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
+    fn send_item(&mut self, item: PipeItem, shared: &mut Shared<'_>) {
+        match item {
+            PipeItem::Draw(queued) => self.send_draw(&queued, shared),
+            PipeItem::SurfaceCreate { id, width, height, format, .. } => {
+                let flags = if id == 0 { SURFACE_PRIMARY } else { 0 };
+                self.told.0.insert(id, (width, height));
+                self.encoder.surface_changed(id);
+                self.connection.send(surface_create(id, width, height, format, flags));
+            }
+            PipeItem::SurfaceDestroy { id, .. } => {
+                if self.told.0.remove(&id).is_some() {
+                    self.encoder.surface_changed(id);
+                    self.connection.send(surface_destroy(id));
+                }
+            }
+            PipeItem::FullImage { id, key } => {
+                let surface = shared.surfaces.get(id).filter(|s| s.key == key);
+                if let Some(bounds) = surface.map(Surface::bounds) {
+                    self.view.remove(key);
+                    self.send_area(shared, id, bounds, false);
+                }
+            }
+            PipeItem::InvalAllPalettes => {
+                self.encoder.palettes_invalidated();
+                self.connection.send(display::inval_all_palettes());
+            }
+            PipeItem::MonitorsConfig => {
+                if let Some(config) = shared.monitors.filter(|_| self.monitors) {
+                    self.connection.send(display::monitors_config(config.max_allowed, &config.heads));
+                }
+            }
+            PipeItem::Mark => {
+                self.connection.send(display::mark());
+            }
+            PipeItem::StreamDestroyAll => {
+                self.connection.send(display::stream_destroy_all());
+            }
+        }
+    }
+
+    fn send_draw(&mut self, queued: &Arc<Queued>, shared: &mut Shared<'_>) {
+        // Loss would become visible: the result goes as an image (display.md 9.4).
+        if !self.encoder.lossless_needs(&queued.drawable).is_empty() {
+            self.spoil(queued.key, &queued.region);
+            return;
+        }
+        let serials = Serials::of(self.connection.stream());
+        let encoded =
+            self.encoder.drawable(shared.workspace, serials, &queued.drawable, None, &self.told);
+        match encoded {
+            Some(encoded) => self.send_all(encoded),
+            None => self.spoil(queued.key, &queued.region),
+        }
+    }
+
+    fn send_all(&mut self, encoded: Encoded) {
+        for outgoing in encoded {
+            let outgoing: Outgoing = outgoing;
+            self.connection.send(outgoing);
+        }
+    }
+
+    /// The next area to bring up to date, when no command waits: of the surface with the lowest id.
+    fn next_update(&mut self, surfaces: &Surfaces) -> Option<(u32, SurfaceKey, Rect)> {
+        let (&id, &key) =
+            self.known.iter().find(|(_, key)| self.view.get(**key).is_some_and(|s| !s.region.is_empty()))?;
+        let bounds = surfaces.get(id).filter(|s| s.key == key).map(Surface::bounds);
+        let region = &self.view.get(key)?.region;
+        // One image around everything costs less than many that nearly fill it.
+        let around = region.bounds();
+        let whole = around.area() <= region.area().saturating_mul(5) / 4;
+        let area = if whole { around } else { *region.rects().first()? };
+        let area = bounds.map(|b| area.intersect(&b)).filter(|a| !a.is_empty());
+        let Some(area) = area else {
+            // Nothing can be sent of it.
+            self.view.remove(key);
+            return self.next_update(surfaces);
+        };
+        let rows = (MAX_UPDATE_PIXELS / u64::from(area.width()).max(1)).max(1);
+        let rows = i32::try_from(rows).unwrap_or(i32::MAX);
+        Some((id, key, Rect { bottom: area.bottom.min(area.top.saturating_add(rows)), ..area }))
+    }
+
+    /// Sends the present content of an area.
+    fn send_area(&mut self, shared: &mut Shared<'_>, id: u32, area: Rect, lossy_allowed: bool) {
+        let Some(snapshot) = shared.surfaces.read(id, &area) else { return };
+        let dest = ServerImage { surface_id: id, bbox: area, clip: &Clip::None, lossy_allowed };
+        let serials = Serials::of(self.connection.stream());
+        let encoded = self.encoder.server_image(
+            shared.workspace,
+            serials,
+            &dest,
+            snapshot.bitmap,
+            snapshot.high_bits_set,
+        );
+        if let Some(encoded) = encoded {
+            self.send_all(encoded);
+        }
+    }
+
+    // Time.
+
+    /// When [`Self::on_timer`] or a push is due.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let more = (self.unfinished && self.connection.may_send()).then_some(now);
+        let deadlines = [self.connection.next_deadline(now), self.init_until, more, self.refine_at()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// When lossy areas are to be refined.
+    fn refine_at(&self) -> Option<Instant> {
+        let idle = self.is_active() && self.encoder.has_lossy() && !self.has_more();
+        (idle && self.connection.is_drained() && self.connection.may_send())
+            .then(|| self.last_sent + REFINE_IDLE)
+    }
+
+    /// Deadlines that have passed.
+    pub fn on_timer(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+        if self.init_until.is_some_and(|until| until <= now) {
+            return Err(ChannelError::Refused("no INIT in time".into()));
+        }
+        self.connection.on_timer(now)?;
+        if self.connection.wants_reading() {
+            self.read(shared.surfaces, now)?;
+        }
+        if self.refine_at().is_some_and(|at| at <= now) {
+            if let Some((id, area)) = self.encoder.next_lossy() {
+                let rows = (MAX_UPDATE_PIXELS / u64::from(area.width()).max(1)).max(1);
+                let rows = i32::try_from(rows).unwrap_or(i32::MAX);
+                let area = Rect { bottom: area.bottom.min(area.top.saturating_add(rows)), ..area };
+                self.send_area(shared, id, area, false);
+                self.connection.flush(self.has_more(), now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything is with the kernel.
+    pub fn is_drained(&self) -> bool {
+        !self.has_more() && self.connection.is_drained()
+    }
+}

@@ -1,0 +1,189 @@
+//! The queue of what one client has to be told, oldest first (display.md 3).
+
+use super::queued::{Queued, SurfaceKey};
+use crate::image::SurfaceFormat;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Something to send. What it means in bytes is decided when it is sent.
+#[derive(Clone, Debug)]
+pub enum PipeItem {
+    Draw(Arc<Queued>),
+    SurfaceCreate {
+        id: u32,
+        key: SurfaceKey,
+        width: u32,
+        height: u32,
+        format: SurfaceFormat,
+    },
+    SurfaceDestroy {
+        id: u32,
+        key: SurfaceKey,
+    },
+    /// The content of the surface at the time of sending, lossless.
+    FullImage {
+        id: u32,
+        key: SurfaceKey,
+    },
+    InvalAllPalettes,
+    /// The configuration at the time of sending.
+    MonitorsConfig,
+    Mark,
+    StreamDestroyAll,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Age of the newest command queued so far: ascending.
+    seq: u64,
+    since: Instant,
+    /// Nothing where a command was taken back.
+    item: Option<PipeItem>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Pipe {
+    slots: VecDeque<Slot>,
+    draws: usize,
+    items: usize,
+}
+
+impl Pipe {
+    /// Adds an item at the newest end.
+    pub fn push(&mut self, item: PipeItem, now: Instant) {
+        let last = self.slots.back().map_or(0, |s| s.seq);
+        let seq = match &item {
+            PipeItem::Draw(queued) => {
+                self.draws += 1;
+                queued.seq.max(last)
+            }
+            _ => last,
+        };
+        self.items += 1;
+        self.slots.push_back(Slot { seq, since: now, item: Some(item) });
+    }
+
+    /// Takes the oldest item out.
+    pub fn pop(&mut self) -> Option<PipeItem> {
+        loop {
+            let item = self.slots.pop_front()?.item;
+            if let Some(item) = item {
+                self.count_out(&item);
+                return Some(item);
+            }
+        }
+    }
+
+    fn count_out(&mut self, item: &PipeItem) {
+        self.items -= 1;
+        if matches!(item, PipeItem::Draw(_)) {
+            self.draws -= 1;
+        }
+    }
+
+    /// Takes a command back that has become invisible.
+    pub fn remove(&mut self, queued: &Queued) {
+        let at = self.slots.partition_point(|s| s.seq < queued.seq);
+        let is_it = |s: &&mut Slot| matches!(&s.item, Some(PipeItem::Draw(q)) if q.seq == queued.seq);
+        let slot = self.slots.iter_mut().skip(at).take_while(|s| s.seq == queued.seq).find(is_it);
+        if let Some(item) = slot.and_then(|s| s.item.take()) {
+            self.count_out(&item);
+        }
+        while self.slots.front().is_some_and(|s| s.item.is_none()) {
+            self.slots.pop_front();
+        }
+    }
+
+    /// Takes out every command for which `keep` says no, oldest first.
+    pub fn retain_draws(&mut self, mut keep: impl FnMut(&Arc<Queued>) -> bool) {
+        self.retain(|item| match item {
+            PipeItem::Draw(queued) => keep(queued),
+            _ => true,
+        });
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&PipeItem) -> bool) {
+        self.slots.retain(|s| s.item.as_ref().is_some_and(&mut keep));
+        self.items = self.slots.len();
+        self.draws = self.slots.iter().filter(|s| matches!(s.item, Some(PipeItem::Draw(_)))).count();
+    }
+
+    /// Takes out the life of surfaces that begins and ends within the pipe, and repetitions of what says the same. For
+    /// pipes without commands, which could read these surfaces.
+    pub fn shorten(&mut self) {
+        let items = || self.slots.iter().filter_map(|s| s.item.as_ref());
+        let created: BTreeSet<SurfaceKey> = items()
+            .filter_map(|i| match i {
+                PipeItem::SurfaceCreate { key, .. } => Some(*key),
+                _ => None,
+            })
+            .collect();
+        let over: BTreeSet<SurfaceKey> = items()
+            .filter_map(|i| match i {
+                PipeItem::SurfaceDestroy { key, .. } => Some(*key),
+                _ => None,
+            })
+            .filter(|key| created.contains(key))
+            .collect();
+        let (mut marks, mut monitors, mut palettes, mut streams) = (0, 0, 0, 0);
+        for item in items() {
+            match item {
+                PipeItem::Mark => marks += 1,
+                PipeItem::MonitorsConfig => monitors += 1,
+                PipeItem::InvalAllPalettes => palettes += 1,
+                PipeItem::StreamDestroyAll => streams += 1,
+                _ => {}
+            }
+        }
+        let last = |count: &mut i32| {
+            *count -= 1;
+            *count == 0
+        };
+        // A MARK without a primary surface is an error at the client.
+        let mut no_primary = false;
+        self.retain(|item| match item {
+            PipeItem::SurfaceCreate { key, id, .. } => {
+                let keep = !over.contains(key);
+                no_primary &= !(keep && *id == 0);
+                keep
+            }
+            PipeItem::SurfaceDestroy { key, id } => {
+                let keep = !over.contains(key);
+                no_primary |= keep && *id == 0;
+                keep
+            }
+            PipeItem::FullImage { key, .. } => !over.contains(key),
+            PipeItem::Mark => last(&mut marks) && !no_primary,
+            PipeItem::MonitorsConfig => last(&mut monitors),
+            PipeItem::InvalAllPalettes => last(&mut palettes),
+            PipeItem::StreamDestroyAll => last(&mut streams),
+            PipeItem::Draw(_) => true,
+        });
+    }
+
+    /// Number of items.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items == 0
+    }
+
+    /// Number of drawing commands.
+    #[must_use]
+    pub fn draws(&self) -> usize {
+        self.draws
+    }
+
+    /// Since when the oldest item waits.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Instant> {
+        self.slots.iter().find(|s| s.item.is_some()).map(|s| s.since)
+    }
+}
+

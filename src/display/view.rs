@@ -1,0 +1,128 @@
+//! Which parts of a client's surfaces will not show the right pixels once its pipe is sent.
+
+use super::queued::{Queued, SelfRead, SurfaceKey};
+use crate::canvas::Region;
+use crate::geometry::Rect;
+use std::collections::BTreeMap;
+
+/// Rectangles of one stale region before it is rounded up to a grid: bounds its cost.
+const MAX_RECTS: usize = 64;
+/// Side of the grid's cells.
+const GRID: i32 = 64;
+
+/// What is wrong with one surface at a client.
+#[derive(Clone, Debug, Default)]
+pub struct Stale {
+    /// Pixels to be sent as images when the pipe is empty.
+    pub region: Region,
+    /// The content is not known at all: nothing is sent about the surface before its full image, which is in the pipe;
+    /// or ever, if the client cannot have such a surface.
+    pub whole: bool,
+}
+
+impl Stale {
+    fn touches(&self, area: &Rect) -> bool {
+        self.whole || self.region.intersects_rect(area)
+    }
+
+    /// Adds pixels, perhaps some more than asked.
+    pub fn add(&mut self, region: &Region) {
+        if region.is_empty() {
+            return;
+        }
+        self.region = self.region.union(region);
+        if self.region.rects().len() > MAX_RECTS {
+            self.region = on_grid(&self.region);
+        }
+    }
+}
+
+/// Rounds up to cells of a grid, then to the bounds.
+fn on_grid(region: &Region) -> Region {
+    let down = |v: i32| v - v.rem_euclid(GRID);
+    let up = |v: i32| v.saturating_add(GRID - 1) - v.saturating_add(GRID - 1).rem_euclid(GRID);
+    let bounds = region.bounds();
+    let cells: Vec<Rect> = region
+        .rects()
+        .iter()
+        .map(|r| Rect::new(down(r.left), down(r.top), up(r.right), up(r.bottom)).intersect(&bounds))
+        .collect();
+    let rounded = Region::from_rects(&cells);
+    if rounded.rects().len() > MAX_RECTS { Region::from(bounds) } else { rounded }
+}
+
+/// Stale parts by surface; surfaces that are missing are right everywhere.
+#[derive(Clone, Debug, Default)]
+pub struct View(BTreeMap<SurfaceKey, Stale>);
+
+impl View {
+    /// What is wrong with a surface.
+    #[must_use]
+    pub fn get(&self, key: SurfaceKey) -> Option<&Stale> {
+        self.0.get(&key)
+    }
+
+    /// The same, to be changed.
+    pub fn entry(&mut self, key: SurfaceKey) -> &mut Stale {
+        self.0.entry(key).or_default()
+    }
+
+    /// The surface is gone or right everywhere.
+    pub fn remove(&mut self, key: SurfaceKey) {
+        self.0.remove(&key);
+    }
+
+    /// All surfaces with something wrong.
+    pub fn iter(&self) -> impl Iterator<Item = (SurfaceKey, &Stale)> {
+        self.0.iter().map(|(k, s)| (*k, s))
+    }
+
+    /// Adds everything that is wrong in `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (key, stale) in &other.0 {
+            self.entry(*key).add(&stale.region);
+        }
+    }
+
+    /// A command comes behind everything else in the pipe. Says whether it is to be sent; what it would get wrong at the
+    /// client becomes stale.
+    ///
+    /// Pixels that a command makes from stale ones are stale. What overwrites stale pixels with right ones cures them.
+    /// Apart from copies all operations change each pixel by itself, so they may go over partly stale areas.
+    pub fn pass(&mut self, queued: &Queued, knows_composite: bool) -> bool {
+        let own = self.0.get(&queued.key);
+        if own.is_some_and(|s| s.whole) {
+            return false;
+        }
+        let reads_stale = |s: Option<&Stale>, area: &Rect| s.is_some_and(|s| s.touches(area));
+        let spoilt = if (queued.is_composite() && !knows_composite)
+            || queued.reads.iter().any(|r| reads_stale(self.0.get(&r.key), &r.area))
+        {
+            queued.region.clone()
+        } else {
+            match (queued.self_read, own) {
+                (SelfRead::Offset(dx, dy), Some(own)) => {
+                    let moved = own.region.translate(dx.saturating_neg(), dy.saturating_neg());
+                    moved.intersect(&queued.region)
+                }
+                (SelfRead::Area(area), own) if reads_stale(own, &area) => queued.region.clone(),
+                _ => Region::new(),
+            }
+        };
+        if own.is_none() && spoilt.is_empty() {
+            return true;
+        }
+        let send = spoilt != queued.region;
+        let stale = self.entry(queued.key);
+        let overwrites = queued.opaque || matches!(queued.self_read, SelfRead::Offset(..));
+        if send && overwrites {
+            stale.region = stale.region.subtract(&queued.region);
+        }
+        stale.add(&spoilt);
+        let lost = !overwrites && stale.region.contains(&queued.region);
+        if stale.region.is_empty() {
+            self.remove(queued.key);
+        }
+        send && !lost
+    }
+}
