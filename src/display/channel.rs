@@ -227,6 +227,22 @@ impl DisplayChannel {
         self.surfaces.dirty_rects(surface_id, max, clear)
     }
 
+    /// Lets go of every command for a surface, which itself stays (destroy_surface_wait): who waits for this is about to
+    /// end it and may take its memory away afterwards. `false`: no such surface.
+    pub fn clear_surface(&mut self, surface_id: u32, _now: Instant) -> bool {
+        if self.surfaces.get(surface_id).is_none() {
+            return false;
+        }
+        self.surfaces.render_surface(surface_id);
+        for client in &mut self.clients {
+            client.collapse();
+        }
+        true
+    }
+
+    /// The VM runs or not. Surfaces are read while it is stopped too, for clients that attach then.
+    pub fn set_running(&mut self, _running: bool) {}
+
     /// Renders every pending command of every surface (flush_surfaces).
     pub fn render_all(&mut self) {
         self.surfaces.render_all();
@@ -234,7 +250,7 @@ impl DisplayChannel {
 
     /// Renders everything and lets go of every command, in the clients' queues too: their content is sent as images
     /// later. For `stop`, after which the guest's memory may be saved.
-    pub fn release_all(&mut self) {
+    pub fn release_all(&mut self, _now: Instant) {
         self.surfaces.render_all();
         for client in &mut self.clients {
             client.collapse();
@@ -243,7 +259,7 @@ impl DisplayChannel {
 
     /// The guest is short of memory: renders and releases some of the oldest commands, also from slow clients' queues.
     /// Returns how many left the tree or a queue.
-    pub fn free_some(&mut self) -> usize {
+    pub fn free_some(&mut self, _now: Instant) -> usize {
         let mut freed = 0;
         for client in &mut self.clients {
             freed += client.queued_draws();
@@ -315,17 +331,11 @@ impl DisplayChannel {
         self.settings.streaming = streaming;
     }
 
-    pub fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>) {
+    pub fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, _now: Instant) {
         self.settings.video_codecs = codecs;
     }
 
     // GL (display.md 14).
-
-    /// Part of the scanout changed. The cookie comes out of [`Self::take_async_completions`] when all clients have
-    /// drawn, or after a bound.
-    pub fn gl_draw(&mut self, area: (u32, u32, u32, u32), cookie: u64, now: Instant) {
-        let _ = (area, cookie, now);
-    }
 
     /// Cookies of requests that are done since the last call, in order.
     pub fn take_async_completions(&mut self) -> Vec<u64> {
@@ -333,6 +343,12 @@ impl DisplayChannel {
     }
 
     // Clients.
+
+    /// Whether everything was given to the kernel for every client.
+    #[must_use]
+    pub fn pipes_empty(&self) -> bool {
+        self.clients.iter().all(DisplayClient::is_drained)
+    }
 
     /// Number of connections.
     #[must_use]
@@ -403,11 +419,7 @@ impl WorkerChannel for DisplayChannel {
     fn clients(&self) -> Vec<PollEntry> {
         self.clients
             .iter()
-            .map(|c| PollEntry {
-                key: c.key,
-                fd: c.connection.raw_fd(),
-                interest: c.connection.interest(),
-            })
+            .map(|c| PollEntry { key: c.key, fd: c.connection.raw_fd(), interest: c.connection.interest() })
             .collect()
     }
 
@@ -458,15 +470,5 @@ impl WorkerChannel for DisplayChannel {
 
     fn all_blocked(&self) -> bool {
         !self.clients.is_empty() && self.clients.iter().all(|c| c.connection.is_blocked())
-    }
-
-    fn pipes_empty(&self) -> bool {
-        self.clients.iter().all(DisplayClient::is_drained)
-    }
-
-    fn disconnect_undrained(&mut self, why: &str) {
-        self.for_clients(None, |client, _| {
-            if client.is_drained() { Ok(()) } else { Err(ChannelError::Refused(why.into())) }
-        });
     }
 }

@@ -213,7 +213,12 @@ impl DisplayClient {
         Ok(())
     }
 
-    fn message(&mut self, incoming: &Incoming, surfaces: &Surfaces, now: Instant) -> Result<(), ChannelError> {
+    fn message(
+        &mut self,
+        incoming: &Incoming,
+        surfaces: &Surfaces,
+        now: Instant,
+    ) -> Result<(), ChannelError> {
         match DisplayMessage::decode(incoming.msg_type, &incoming.body)? {
             DisplayMessage::Init(init) => self.init(&init, surfaces, now)?,
             DisplayMessage::PreferredCompression(value) => {
@@ -359,8 +364,7 @@ impl DisplayClient {
             return;
         }
         let serials = Serials::of(self.connection.stream());
-        let encoded =
-            self.encoder.drawable(shared.workspace, serials, &queued.drawable, None, &self.told);
+        let encoded = self.encoder.drawable(shared.workspace, serials, &queued.drawable, None, &self.told);
         match encoded {
             Some(encoded) => self.send_all(encoded),
             None => self.spoil(queued.key, &queued.region),

@@ -5,7 +5,7 @@
 //! ```text
 //! guest commands and requests -> draw(), surface_command(), update_area(), ...
 //! connections                 -> attach(), detach()
-//! poll loop                   -> sockets() before polling, on_ready() for each ready one, on_timer() at next_deadline()
+//! poll loop                   -> clients() before polling, on_ready() for each ready one, on_timer() at next_deadline()
 //! end of each turn            -> push(), then take_client_caps() and take_async_completions()
 //! ```
 //!
@@ -21,9 +21,16 @@
 //!   whenever it wants.
 
 mod channel;
+mod client;
 pub mod cursor;
 pub mod encode;
+mod pipe;
+mod queued;
 pub mod settings;
+mod snapshot;
+mod surfaces;
+mod tree;
+mod view;
 
-pub use channel::{ClientKey, DisplayChannel, Socket};
+pub use channel::DisplayChannel;
 pub use encode::ClientShared;

@@ -186,4 +186,3 @@ impl Pipe {
         self.slots.iter().find(|s| s.item.is_some()).map(|s| s.since)
     }
 }
-

@@ -14,6 +14,7 @@ pub struct SurfaceKey(pub u64);
 /// What lives as long as anything that mentions a surface (qxl.md A8): its commands, released in this order.
 #[derive(Debug, Default)]
 pub struct SurfaceLife {
+    #[expect(dead_code, reason = "held for its drop")]
     create: Option<ReleaseToken>,
     destroy: Mutex<Option<ReleaseToken>>,
 }
@@ -28,12 +29,6 @@ impl SurfaceLife {
     /// The command that ended the surface.
     pub fn ended(&self, destroy: ReleaseToken) {
         *self.destroy.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(destroy);
-    }
-}
-
-impl Drop for SurfaceLife {
-    fn drop(&mut self) {
-        self.create = None;
     }
 }
 
@@ -67,7 +62,8 @@ pub struct Queued {
     pub self_read: SelfRead,
     /// Every pixel of the region is overwritten without regard to what was there.
     pub opaque: bool,
-    /// The surfaces that the command mentions.
+    /// The surfaces that the command mentions, kept from being released.
+    #[expect(dead_code, reason = "held for its drop")]
     pub lives: Vec<Arc<SurfaceLife>>,
 }
 

@@ -10,12 +10,12 @@ use super::queued::{
 };
 use super::snapshot::{self, Snapshot};
 use super::tree::Tree;
-use crate::canvas::{Canvas, Region};
+use crate::canvas::{Canvas, ImageCache, Region};
 use crate::draw::{DrawOp, Drawable};
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::host::MappedSurface;
-use crate::image::{Image, SurfaceFormat};
+use crate::image::SurfaceFormat;
 use crate::limits::{MAX_DRAWABLES, MAX_SURFACES};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ pub struct Surfaces {
     last_seq: u64,
     last_key: u64,
     last_image: u32,
+    decoded: ImageCache,
 }
 
 impl Surfaces {
@@ -70,6 +71,7 @@ impl Surfaces {
             last_seq: 0,
             last_key: 0,
             last_image: 0,
+            decoded: ImageCache::default(),
         }
     }
 
@@ -149,7 +151,7 @@ impl Surfaces {
             return Err("box outside of the surface");
         }
         let region = region_of(&drawable, &bounds);
-        if region.is_empty() {
+        if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
             return Err("nothing to draw");
         }
         let mut lives = vec![target.life.clone()];
@@ -249,13 +251,18 @@ impl Surfaces {
     fn paint(&mut self, id: u32, queued: &Queued) {
         let Some(mut surface) = self.map.remove(&id) else { return };
         if surface.key == queued.key {
-            let drawn = surface.canvas.draw(&queued.drawable, &Others(&self.map));
+            let drawn = surface.canvas.draw(&queued.drawable, None, &Others(&self.map), &mut self.decoded);
             if let Err(error) = drawn {
                 crate::warning_limited!("a drawing command on surface {id} cannot be rendered: {error}");
             }
             surface.dirty.add(&queued.drawable.bbox.intersect(&surface.bounds()));
         }
         self.map.insert(id, surface);
+    }
+
+    /// Forgets decoded guest images.
+    pub fn reset_image_cache(&mut self) {
+        self.decoded.clear();
     }
 
     /// Renders what draws into the area, and everything older on that surface.

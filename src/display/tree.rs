@@ -80,10 +80,4 @@ impl Tree {
     pub fn clear(&mut self) -> Vec<Arc<Queued>> {
         self.0.drain(..).map(|item| item.queued).collect()
     }
-
-    /// Number of commands.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
 }

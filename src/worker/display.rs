@@ -1,13 +1,12 @@
 //! What the worker needs of the display channel, so that the loop can be tested with another one.
 
 use super::GlScanout;
-use crate::channel::client::{ClientKey, PollEntry, WorkerChannel};
-use crate::channel::connection::{ChannelConnection, ClientId};
+use crate::channel::client::WorkerChannel;
+use crate::display::DisplayChannel;
 use crate::display::settings::{ImageCompression, StreamingVideo, VideoCodec, WanCompression};
-use crate::display::{self, DisplayChannel};
 use crate::draw::Drawable;
 use crate::geometry::Rect;
-use crate::host::{MappedSurface, MonitorsConfig, Readiness, SurfaceCommand};
+use crate::host::{MappedSurface, MonitorsConfig, SurfaceCommand};
 use std::time::Instant;
 
 /// The display channel as the worker drives it; [`DisplayChannel`] documents the methods.
@@ -43,46 +42,6 @@ pub(super) trait Display: WorkerChannel {
     fn detach_all(&mut self);
 }
 
-impl WorkerChannel for DisplayChannel {
-    fn clients(&self) -> Vec<PollEntry> {
-        let entry =
-            |s: display::Socket| PollEntry { key: ClientKey(s.key.0), fd: s.fd, interest: s.interest };
-        self.sockets().into_iter().map(entry).collect()
-    }
-
-    fn attach(&mut self, connection: ChannelConnection, now: Instant) {
-        self.attach(connection, now);
-    }
-
-    fn detach(&mut self, client: ClientId) {
-        self.detach(client);
-    }
-
-    fn on_ready(&mut self, key: ClientKey, readiness: Readiness, now: Instant) {
-        self.on_ready(display::ClientKey(key.0), readiness, now);
-    }
-
-    fn push(&mut self, now: Instant) {
-        self.push(now);
-    }
-
-    fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        self.next_deadline(now)
-    }
-
-    fn on_timer(&mut self, now: Instant) {
-        self.on_timer(now);
-    }
-
-    fn is_congested(&self) -> bool {
-        self.is_congested()
-    }
-
-    fn all_blocked(&self) -> bool {
-        self.all_blocked()
-    }
-}
-
 impl Display for DisplayChannel {
     fn draw(&mut self, drawable: Box<Drawable>, now: Instant) {
         self.draw(drawable, now);
@@ -112,10 +71,8 @@ impl Display for DisplayChannel {
         self.primary_size()
     }
 
-    fn clear_surface(&mut self, surface_id: u32, _now: Instant) -> bool {
-        // Rendering where the original drops what is pending: the same for whoever overwrites or destroys the surface.
-        self.update_area(surface_id, &Rect::of_size(u32::MAX, u32::MAX), Some(0), false);
-        true
+    fn clear_surface(&mut self, surface_id: u32, now: Instant) -> bool {
+        self.clear_surface(surface_id, now)
     }
 
     fn destroy_all_surfaces(&mut self, now: Instant) {

@@ -84,6 +84,18 @@ impl LossyRegions {
         self.0.get(&surface_id).map(Area::bounds).unwrap_or_default()
     }
 
+    /// Whether nothing is lossy.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A lossy rectangle: surface and area.
+    #[must_use]
+    pub fn first(&self) -> Option<(u32, Rect)> {
+        self.0.iter().find_map(|(id, area)| Some((*id, *area.0.first()?)))
+    }
+
     /// Marks an area (migration data).
     pub fn add(&mut self, surface_id: u32, area: &Rect) {
         self.0.entry(surface_id).or_default().add(area);

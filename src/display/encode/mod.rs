@@ -181,6 +181,18 @@ impl ImageEncoder {
         self.lossy.needs(drawable)
     }
 
+    /// Whether something is lossy at the client.
+    #[must_use]
+    pub fn has_lossy(&self) -> bool {
+        !self.lossy.is_empty()
+    }
+
+    /// An area to send again lossless when there is nothing better to do: surface and rectangle.
+    #[must_use]
+    pub fn next_lossy(&self) -> Option<(u32, Rect)> {
+        self.lossy.first()
+    }
+
     /// To be called when SURFACE_CREATE or SURFACE_DESTROY is sent.
     pub fn surface_changed(&mut self, surface_id: u32) {
         self.lossy.forget(surface_id);
