@@ -5,6 +5,7 @@
 //! copied into or out of buffers of ours (qxl.md B9).
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A run of bytes that may live in guest memory, possibly in several chunks, seen as one.
@@ -153,16 +154,24 @@ pub struct ReleaseInfo {
 
 /// Commands that nobody holds any more, waiting for the worker to hand them to the host.
 #[derive(Debug, Default)]
-pub struct ReleaseQueue(Mutex<Vec<ReleaseInfo>>);
+pub struct ReleaseQueue {
+    released: Mutex<Vec<ReleaseInfo>>,
+    held: AtomicUsize,
+}
 
 impl ReleaseQueue {
     /// Takes everything queued so far, oldest first.
     pub fn take(&self) -> Vec<ReleaseInfo> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Bytes of this process that the commands not released yet occupy, as far as their tokens know.
+    pub fn held_bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     fn push(&self, info: ReleaseInfo) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(info);
+        self.released.lock().unwrap_or_else(PoisonError::into_inner).push(info);
     }
 }
 
@@ -171,13 +180,22 @@ impl ReleaseQueue {
 pub struct ReleaseToken {
     queue: Arc<ReleaseQueue>,
     info: ReleaseInfo,
+    cost: usize,
 }
 
 impl ReleaseToken {
     /// A token whose drop puts `info` on `queue`.
     #[must_use]
     pub fn new(queue: Arc<ReleaseQueue>, info: ReleaseInfo) -> Self {
-        Self { queue, info }
+        Self { queue, info, cost: 0 }
+    }
+
+    /// Accounts `bytes` of copied data to the command until it is released.
+    #[must_use]
+    pub fn with_cost(mut self, bytes: usize) -> Self {
+        self.queue.held.fetch_add(bytes, Ordering::Relaxed);
+        self.cost = self.cost.saturating_add(bytes);
+        self
     }
 
     /// What will be released.
@@ -189,6 +207,7 @@ impl ReleaseToken {
 
 impl Drop for ReleaseToken {
     fn drop(&mut self) {
+        self.queue.held.fetch_sub(self.cost, Ordering::Relaxed);
         self.queue.push(self.info);
     }
 }
@@ -208,7 +227,10 @@ mod tests {
     fn dropping_a_token_releases_once() {
         let queue = Arc::new(ReleaseQueue::default());
         let info = ReleaseInfo { address: 8, group_id: 1 };
-        drop(ReleaseToken::new(queue.clone(), info));
+        let token = ReleaseToken::new(queue.clone(), info).with_cost(7);
+        assert_eq!(queue.held_bytes(), 7);
+        drop(token);
+        assert_eq!(queue.held_bytes(), 0);
         assert_eq!(queue.take(), vec![info]);
         assert!(queue.take().is_empty());
     }

@@ -275,6 +275,11 @@ pub trait QxlDevice: Send {
     /// Hands every release queued by dropped tokens to the host. Called by the worker at the end of each turn
     /// while running, and before a synchronous request is acknowledged.
     fn release_pending(&mut self);
+    /// Bytes of this process that commands not released yet occupy. Beyond `limits::MAX_HELD_COPIES` further commands
+    /// with such data are dropped, so the worker renders the oldest drawables long before.
+    fn held_bytes(&self) -> usize {
+        0
+    }
     /// Number of resources that the host pushed to the guest.
     fn flush_resources(&mut self) -> i32;
     fn notify_update(&mut self, update_id: u32);

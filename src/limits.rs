@@ -39,6 +39,10 @@ pub const MAX_SURFACES: u32 = 1024;
 /// Drawables held per device before the oldest is rendered: bounds guest memory that waits for release.
 pub const MAX_DRAWABLES: usize = 1000;
 
+/// Bytes copied out of guest memory for commands of one device that are not released yet (QUIC streams, glyphs, paths,
+/// lists): chunk lists may overlap, so the guest's memory does not bound them.
+pub const MAX_HELD_COPIES: usize = 256 << 20;
+
 /// Pixels of a GLZ window (display.md 6.2): the reference decoder's limit.
 pub const MAX_GLZ_WINDOW_PIXELS: u32 = 1 << 25;
 

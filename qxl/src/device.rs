@@ -2,7 +2,7 @@
 //! guest memory.
 
 use crate::callbacks::QxlCallbacks;
-use crate::memory::{GuestMemory, GuestRange};
+use crate::memory::GuestMemory;
 use crate::parse::{self, Parser};
 use spice_server::geometry::Rect;
 use spice_server::guest::ReleaseQueue;
@@ -50,6 +50,8 @@ impl<C: QxlCallbacks> Device<C> {
 impl<C: QxlCallbacks> Drop for Device<C> {
     fn drop(&mut self) {
         self.release_pending();
+        // The guest's memory is promised for the life of the device only.
+        self.memory.reset();
     }
 }
 
@@ -88,6 +90,10 @@ impl<C: QxlCallbacks> QxlDevice for Device<C> {
         for info in self.releases.take() {
             self.callbacks.release_resource(info);
         }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.releases.held_bytes()
     }
 
     fn flush_resources(&mut self) -> i32 {

@@ -5,6 +5,8 @@
 pub mod callbacks;
 pub mod device;
 pub mod memory;
+#[cfg(any(test, feature = "mock"))]
+pub mod mock;
 pub mod parse;
 pub mod surface;
 

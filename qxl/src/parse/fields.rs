@@ -1,4 +1,3 @@
-#![allow(dead_code)]
 //! Decoding of fields from a private copy of a guest structure. All structures are packed and little-endian.
 
 use spice_server::geometry::{Point, Point16, Rect};

@@ -2,8 +2,15 @@
 //! every size is checked in 64 bits against `limits`; what a command says about surfaces is checked as far as it can
 //! be without knowing which exist.
 
+mod chunks;
 mod config;
+pub(crate) mod cursor;
+pub(crate) mod draw;
 mod fields;
+mod image;
+mod objects;
+#[cfg(test)]
+mod tests;
 
 pub use config::{map_surface, monitors_config};
 
@@ -15,6 +22,7 @@ use spice_server::host::{
 };
 use spice_server::limits;
 use spice_server::{debug, warning_limited};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// QXLCommandExt.type.
@@ -26,6 +34,12 @@ pub mod command_type {
     pub const SURFACE: u32 = 5;
 }
 
+/// QXLCommandExt.flags, set by the host.
+pub mod flags {
+    pub const COMPAT: u32 = 1;
+    pub const COMPAT_16BPP: u32 = 2;
+}
+
 /// Why a command is dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
@@ -33,9 +47,17 @@ pub enum ParseError {
     Memory(&'static str, MemoryError),
     #[error("{0} {1}: {2}")]
     Value(&'static str, i64, &'static str),
+    #[error("{0}: {1}")]
+    Within(&'static str, Box<ParseError>),
     /// Draws nothing; not worth a line.
     #[error("empty")]
     Empty,
+}
+
+impl ParseError {
+    fn within(self, field: &'static str) -> Self {
+        Self::Within(field, Box::new(self))
+    }
 }
 
 pub(crate) type Result<T> = std::result::Result<T, ParseError>;
@@ -54,12 +76,27 @@ pub struct Parser<'a> {
     pub surfaces: u32,
 }
 
+/// Parsing of one command.
+struct Context<'a> {
+    memory: &'a Arc<GuestMemory>,
+    surfaces: u32,
+    group: u32,
+    /// The command has the layout of very old guests.
+    compat: bool,
+    /// Its colours are 555.
+    compat_16bpp: bool,
+    /// Bytes copied so far, and how many may be.
+    cost: Cell<usize>,
+    budget: usize,
+}
+
 impl Parser<'_> {
     /// Parses a command of the display ring.
     pub fn display_command(&self, command: CommandExt) -> Fetched<DisplayCommand> {
+        let compat = command.flags & flags::COMPAT != 0;
         let (name, size) = match command.command_type {
-            command_type::DRAW if command.flags & 1 != 0 => ("compat draw", 128),
-            command_type::DRAW => ("draw", 191),
+            command_type::DRAW if compat => ("compat draw", draw::COMPAT_SIZE),
+            command_type::DRAW => ("draw", draw::NATIVE_SIZE),
             command_type::UPDATE => ("update", 32),
             command_type::MESSAGE => ("message", 8),
             command_type::SURFACE => ("surface", 41),
@@ -68,11 +105,15 @@ impl Parser<'_> {
                 return Fetched::Dropped;
             }
         };
-        self.owned(command, name, size, |header, release| match command.command_type {
-            command_type::UPDATE => self.update(header, release),
-            command_type::MESSAGE => self.message(header, release),
-            command_type::SURFACE => self.surface(header, command.group_id, release),
-            _ => self.draw(header, command, release),
+        self.owned(command, name, size, |context, header, release| match command.command_type {
+            command_type::UPDATE => context.update(header, release),
+            command_type::MESSAGE => context.message(header, release),
+            command_type::SURFACE => context.surface(header, release),
+            _ => {
+                let mut drawable = Box::new(context.drawable(header)?);
+                drawable.release = Some(context.charged(release));
+                Ok(DisplayCommand::Draw(drawable))
+            }
         })
     }
 
@@ -82,7 +123,7 @@ impl Parser<'_> {
             warning_limited!("cursor ring: unknown command type {}, ignored", command.command_type);
             return Fetched::Dropped;
         }
-        self.owned(command, "cursor", 150, |header, release| self.cursor(header, command.group_id, release))
+        self.owned(command, "cursor", 150, |context, header, release| context.cursor(header, release))
     }
 
     /// Translates the header of a command; from then on it is owned, so that dropping the token, which every failure
@@ -92,7 +133,7 @@ impl Parser<'_> {
         command: CommandExt,
         name: &str,
         size: u64,
-        parse: impl FnOnce(&GuestRange, ReleaseToken) -> Result<T>,
+        parse: impl FnOnce(&Context<'_>, &GuestRange, ReleaseToken) -> Result<T>,
     ) -> Fetched<T> {
         let header = match self.memory.resolve(command.group_id, command.address, size) {
             Ok(header) if header.host_address() != 0 => header,
@@ -106,7 +147,16 @@ impl Parser<'_> {
             }
         };
         let info = ReleaseInfo { address: header.host_address(), group_id: command.group_id };
-        match parse(&header, ReleaseToken::new(self.releases.clone(), info)) {
+        let context = Context {
+            memory: self.memory,
+            surfaces: self.surfaces,
+            group: command.group_id,
+            compat: command.flags & flags::COMPAT != 0,
+            compat_16bpp: command.flags & flags::COMPAT_16BPP != 0,
+            cost: Cell::new(0),
+            budget: limits::MAX_HELD_COPIES.saturating_sub(self.releases.held_bytes()),
+        };
+        match parse(&context, &header, ReleaseToken::new(self.releases.clone(), info)) {
             Ok(parsed) => Fetched::Command(parsed),
             Err(ParseError::Empty) => Fetched::Dropped,
             Err(error) => {
@@ -114,6 +164,28 @@ impl Parser<'_> {
                 Fetched::Dropped
             }
         }
+    }
+}
+
+impl Context<'_> {
+    /// Bytes at an address of the command's group.
+    fn range(&self, field: &'static str, address: u64, len: u64) -> Result<GuestRange> {
+        self.memory.resolve(self.group, address, len).map_err(|e| ParseError::Memory(field, e))
+    }
+
+    /// Accounts memory of ours before it is allocated.
+    fn charge(&self, field: &'static str, bytes: usize) -> Result<()> {
+        let cost = self.cost.get().saturating_add(bytes);
+        if cost > self.budget {
+            return bad(field, bytes, "bytes exceed what commands may occupy");
+        }
+        self.cost.set(cost);
+        Ok(())
+    }
+
+    /// The token with what the command costs.
+    fn charged(&self, release: ReleaseToken) -> ReleaseToken {
+        release.with_cost(self.cost.get())
     }
 
     fn surface_id(&self, field: &'static str, id: u32) -> Result<u32> {
@@ -153,7 +225,7 @@ impl Parser<'_> {
         bad("message text", available, "bytes without an end")
     }
 
-    fn surface(&self, header: &GuestRange, group_id: u32, release: ReleaseToken) -> Result<DisplayCommand> {
+    fn surface(&self, header: &GuestRange, release: ReleaseToken) -> Result<DisplayCommand> {
         let bytes = header.read_array::<41>(0);
         let f = Fields(&bytes);
         let surface_id = self.surface_id("surface_id", f.u32(8))?;
@@ -170,7 +242,7 @@ impl Parser<'_> {
                     stride: f.i32(29),
                     keep_data,
                     address: f.u64(33),
-                    group_id,
+                    group_id: self.group,
                 };
                 let surface = config::checked_surface(self.memory, &spec)?;
                 Ok(DisplayCommand::Surface(SurfaceCommand::Create {
@@ -183,18 +255,5 @@ impl Parser<'_> {
             1 => Ok(DisplayCommand::Surface(SurfaceCommand::Destroy { surface_id, release })),
             other => bad("surface command type", other, "unknown"),
         }
-    }
-
-    fn cursor(&self, _header: &GuestRange, _group_id: u32, _release: ReleaseToken) -> Result<CursorCommand> {
-        bad("cursor", 0, "not supported yet")
-    }
-
-    fn draw(
-        &self,
-        _header: &GuestRange,
-        _command: CommandExt,
-        _release: ReleaseToken,
-    ) -> Result<DisplayCommand> {
-        bad("draw", 0, "not supported yet")
     }
 }

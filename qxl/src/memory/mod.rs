@@ -5,6 +5,10 @@
 //! them. So a range may outlive its slot: it then reads as zero and ignores writes, and works again once the host
 //! promises the same memory anew.
 
+mod block;
+
+pub use block::Block;
+
 use spice_server::host::{DeviceError, MemSlot, QxlInitInfo};
 use std::fmt;
 use std::ptr;

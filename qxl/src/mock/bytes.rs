@@ -1,0 +1,77 @@
+//! Packed little-endian structures, built field by field.
+
+use spice_server::geometry::{Point, Point16, Rect};
+
+/// Bytes of a guest structure. Every method appends one field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Bytes {
+    /// No fields yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[must_use]
+    pub fn u8(self, value: u8) -> Self {
+        self.bytes(&[value])
+    }
+
+    #[must_use]
+    pub fn u16(self, value: u16) -> Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    #[must_use]
+    pub fn u32(self, value: u32) -> Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    #[must_use]
+    pub fn i32(self, value: i32) -> Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    #[must_use]
+    pub fn u64(self, value: u64) -> Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    #[must_use]
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    #[must_use]
+    pub fn zeros(mut self, count: usize) -> Self {
+        self.0.resize(self.0.len() + count, 0);
+        self
+    }
+
+    /// Zero bytes up to a total of `len`.
+    #[must_use]
+    pub fn pad_to(mut self, len: usize) -> Self {
+        if self.0.len() < len {
+            self.0.resize(len, 0);
+        }
+        self
+    }
+
+    /// In the order of guest memory: top, left, bottom, right.
+    #[must_use]
+    pub fn rect(self, r: Rect) -> Self {
+        self.i32(r.top).i32(r.left).i32(r.bottom).i32(r.right)
+    }
+
+    #[must_use]
+    pub fn point(self, p: Point) -> Self {
+        self.i32(p.x).i32(p.y)
+    }
+
+    #[must_use]
+    pub fn point16(self, p: Point16) -> Self {
+        self.bytes(&p.x.to_le_bytes()).bytes(&p.y.to_le_bytes())
+    }
+}
