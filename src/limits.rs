@@ -104,6 +104,7 @@ pub const HOST_CHANNEL_BACKLOG: usize = 64 << 10;
 /// Bytes queued for a client on a host-thread channel at which it is disconnected: it reads nothing, and what the guest or
 /// the host cause to be sent would pile up. Above the net test's 256,000.
 pub const MAX_HOST_CHANNEL_BACKLOG: usize = 1 << 20;
+
 /// Messages that wait for one client of a cursor channel before they are replaced by the pointer's state: a client that
 /// stops reading must not cost memory.
 pub const MAX_CURSOR_PIPE: usize = 50;

@@ -442,3 +442,7 @@ pub trait WorkerChannel {
     /// Whether there are clients and every one's socket is full.
     fn all_blocked(&self) -> bool;
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -2,3 +2,6 @@
 
 pub mod client;
 pub mod connection;
+
+#[cfg(test)]
+pub(crate) mod testing;

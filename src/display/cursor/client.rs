@@ -81,6 +81,11 @@ impl CursorClient {
         self.pipe.is_empty() && self.channel.is_drained()
     }
 
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.pipe.len()
+    }
+
     /// Queues INIT unless the client has it.
     pub(super) fn initialise(&mut self) {
         if !self.initialised {

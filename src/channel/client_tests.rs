@@ -1,0 +1,201 @@
+use super::*;
+use crate::channel::testing::Peer;
+use crate::protocol::ChannelType;
+use crate::protocol::Message;
+use crate::protocol::common::{client, server};
+
+fn limit(msg_type: u16) -> Option<usize> {
+    (msg_type <= 101).then_some(16)
+}
+
+fn make(pair: (ChannelConnection, Peer), now: Instant) -> (ChannelClient, Peer) {
+    let mut client = ChannelClient::new(pair.0, limit, PING_PERIOD, now);
+    client.open();
+    client.flush(false, now).unwrap();
+    (client, pair.1)
+}
+
+fn unix(now: Instant) -> (ChannelClient, Peer) {
+    make(Peer::unix(ChannelType::Display, ClientId(1)), now)
+}
+
+fn tcp(now: Instant) -> (ChannelClient, Peer) {
+    make(Peer::tcp(ChannelType::Display, ClientId(1)), now)
+}
+
+/// Receives until something was read.
+fn receive_until(client: &mut ChannelClient, now: Instant, done: impl Fn(&ChannelClient) -> bool) {
+    while !done(client) {
+        client.begin_reading();
+        assert_eq!(client.receive(now).unwrap(), None);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn nothing_may_be_sent_before_open() {
+    let now = Instant::now();
+    let (connection, mut peer) = Peer::unix(ChannelType::Display, ClientId(1));
+    let client = ChannelClient::new(connection, limit, PING_PERIOD, now);
+    assert!(!client.may_send());
+    assert!(peer.is_silent());
+}
+
+#[test]
+fn set_ack_comes_first_and_the_window_stops_the_rest() {
+    let now = Instant::now();
+    let (mut client, mut peer) = unix(now);
+    assert_eq!(peer.expect(), (server::SET_ACK, vec![1, 0, 0, 0, 20, 0, 0, 0]));
+    let mut sent = 0;
+    while client.may_send() {
+        client.send(Message::bare(102));
+        sent += 1;
+    }
+    assert_eq!(sent, 40);
+    client.flush(true, now).unwrap();
+    peer.send(client::ACK_SYNC, &[1, 0, 0, 0]);
+    peer.send(client::ACK, &[]);
+    receive_until(&mut client, now, ChannelClient::may_send);
+}
+
+#[test]
+fn stray_migration_messages_end_the_channel() {
+    for msg_type in [client::MIGRATE_FLUSH_MARK, client::MIGRATE_DATA] {
+        let now = Instant::now();
+        let (mut client, mut peer) = unix(now);
+        peer.send(msg_type, &[]);
+        assert!(client.receive(now).is_err());
+    }
+    let now = Instant::now();
+    let (mut client, mut peer) = unix(now);
+    client.expect_flush_mark();
+    peer.send(client::MIGRATE_FLUSH_MARK, &[]);
+    peer.send(client::MIGRATE_FLUSH_MARK, &[]);
+    assert_eq!(client.receive(now).unwrap(), Some(Received::FlushMark));
+    assert!(client.receive(now).is_err());
+}
+
+#[test]
+fn too_long_and_unknown_messages_end_the_channel() {
+    let now = Instant::now();
+    for (msg_type, size) in [(101, 17), (102, 0), (200, 0)] {
+        let (mut client, mut peer) = unix(now);
+        peer.send(msg_type, &vec![0; size]);
+        let error = client.receive(now).unwrap_err();
+        assert!(!error.is_close());
+    }
+    let (mut client, peer) = unix(now);
+    drop(peer);
+    assert!(client.receive(now).unwrap_err().is_close());
+}
+
+#[test]
+fn a_flood_of_messages_is_read_in_batches() {
+    let now = Instant::now();
+    let (mut client, mut peer) = unix(now);
+    for _ in 0..=MAX_MESSAGES_PER_READ {
+        peer.send(client::ACK, &[]);
+    }
+    client.begin_reading();
+    assert_eq!(client.receive(now).unwrap(), None);
+    assert!(client.wants_reading());
+    assert_eq!(client.next_deadline(now), Some(now));
+    client.begin_reading();
+    assert_eq!(client.receive(now).unwrap(), None);
+    assert!(!client.wants_reading());
+}
+
+#[test]
+fn latency_is_measured_by_two_pings_when_idle() {
+    let start = Instant::now();
+    let (mut client, mut peer) = tcp(start);
+    assert_eq!(peer.expect().0, server::SET_ACK);
+    assert_eq!(client.next_deadline(start), Some(start + PING_IDLE));
+    // The kernel holds what the peer has not acknowledged; then the test waits.
+    while client.stream().kernel_queue().is_some_and(|n| n > 0) {
+        std::thread::yield_now();
+    }
+    let sent = start + PING_IDLE;
+    client.on_timer(sent).unwrap();
+    let (first, second) = (peer.expect(), peer.expect());
+    assert_eq!((first.0, first.1.len()), (server::PING, 12));
+    assert_eq!(first, second);
+    peer.send(client::PONG, &[9; 12]);
+    peer.send(client::PONG, &first.1);
+    peer.send(client::PONG, &first.1);
+    let answered = sent + Duration::from_millis(7);
+    receive_until(&mut client, answered, |c| c.round_trip().is_some());
+    assert_eq!(client.round_trip(), Some(Duration::from_millis(7)));
+    assert_eq!(client.next_deadline(answered), Some(answered + PING_PERIOD));
+    // A second test may only improve it; a busy pipe puts it off.
+    client.flush(true, answered).unwrap();
+    assert_eq!(client.next_deadline(answered), None);
+    client.flush(false, answered).unwrap();
+    client.on_timer(answered + PING_PERIOD).unwrap();
+    let ping = peer.expect();
+    peer.send(client::PONG, &ping.1);
+    peer.send(client::PONG, &ping.1);
+    let late = answered + PING_PERIOD + Duration::from_millis(50);
+    receive_until(&mut client, late, |c| !c.ping.running());
+    assert_eq!(client.round_trip(), Some(Duration::from_millis(7)));
+}
+
+#[test]
+fn local_sockets_are_not_tested() {
+    let now = Instant::now();
+    let (client, _peer) = unix(now);
+    assert_eq!(client.next_deadline(now), None);
+}
+
+#[test]
+fn a_client_that_answers_no_ping_is_disconnected() {
+    let start = Instant::now();
+    let (mut client, mut peer) = tcp(start);
+    peer.expect();
+    while client.stream().kernel_queue().is_some_and(|n| n > 0) {
+        std::thread::yield_now();
+    }
+    let sent = start + PING_IDLE;
+    client.on_timer(sent).unwrap();
+    let end = client.next_deadline(sent).unwrap();
+    assert_eq!(end, sent + MAX_SILENCE);
+    client.on_timer(end - Duration::from_millis(1)).unwrap();
+    assert!(matches!(client.on_timer(end), Err(ChannelError::Silent(_))));
+}
+
+#[test]
+fn a_client_that_stops_reading_is_disconnected_and_one_that_reads_slowly_is_not() {
+    let start = Instant::now();
+    let (mut client, mut peer) = unix(start);
+    while !client.is_blocked() {
+        client.send(Message::new(103, vec![7; 60_000]));
+        client.flush(true, start).unwrap();
+    }
+    assert!(!client.may_send());
+    assert!(client.interest().write);
+    // Some bytes move in time.
+    let half = start + MAX_SILENCE / 2;
+    while client.owed.is_some_and(|(since, _)| since == start) {
+        peer.expect();
+        client.flush(true, half).unwrap();
+    }
+    while !client.is_blocked() {
+        client.send(Message::new(103, vec![7; 60_000]));
+        client.flush(true, half).unwrap();
+    }
+    client.on_timer(start + MAX_SILENCE).unwrap();
+    assert!(matches!(client.on_timer(half + MAX_SILENCE), Err(ChannelError::Silent(_))));
+}
+
+#[test]
+fn a_client_that_owes_only_an_ack_is_disconnected() {
+    let start = Instant::now();
+    let (mut client, _peer) = unix(start);
+    while client.may_send() {
+        client.send(Message::bare(102));
+    }
+    client.flush(false, start).unwrap();
+    assert_eq!(client.next_deadline(start), None, "nothing waits, so nothing is owed");
+    client.flush(true, start).unwrap();
+    assert!(client.on_timer(start + MAX_SILENCE).is_err());
+}
