@@ -5,7 +5,7 @@ use crate::canvas::blend::{over, over_row, scale};
 use crate::canvas::pixel;
 use crate::canvas::source::{Phase, Source, SourceSpec};
 use crate::canvas::target::{Canvas, index};
-use crate::canvas::{DrawError, Env};
+use crate::canvas::{DrawError, Env, Region};
 use crate::draw::{AlphaBlend, ScaleMode};
 use crate::geometry::Rect;
 use crate::image::{ImageData, SurfaceFormat};
@@ -31,8 +31,9 @@ impl Canvas {
             surface_has_alpha: is_surface && op.flags & AlphaBlend::SRC_SURFACE_HAS_ALPHA != 0,
         };
         let mut source = Source::open(image, self, bbox, &area.bounds(), &spec, env)?;
+        // The unused byte of xRGB is blended like alpha in any case; without the flag that does not count.
         let format = match self.format() {
-            SurfaceFormat::Xrgb32 if op.flags & AlphaBlend::DEST_HAS_ALPHA != 0 => SurfaceFormat::Argb32,
+            SurfaceFormat::Xrgb32 => SurfaceFormat::Argb32,
             format => format,
         };
         let area = area.intersect_rect(&source.valid());
@@ -51,6 +52,21 @@ impl Canvas {
             }
             pixel::row_from_argb(format, row);
         });
+        if self.format() == SurfaceFormat::Xrgb32 && op.flags & AlphaBlend::DEST_HAS_ALPHA == 0 {
+            self.clear_unused_bytes(&bbox.intersect(&self.bounds()));
+        }
         Ok(())
+    }
+
+    /// After a blend on xRGB the unused bytes of the whole rectangle become 0 if that of its first pixel is 0xff,
+    /// whatever the clip: later blends that read them as alpha (6.7) see it, so clients and server have to agree.
+    pub(in crate::canvas) fn clear_unused_bytes(&mut self, rect: &Rect) {
+        let mut first = [0];
+        self.read_row(rect.left, rect.top, &mut first);
+        if first[0] >> 24 == 0xff {
+            self.modify(&Area::from(Region::from(*rect)), |_, _, row| {
+                row.iter_mut().for_each(|p| *p &= 0x00ff_ffff);
+            });
+        }
     }
 }

@@ -1,0 +1,85 @@
+//! The canvas against the reference: plays the scripts of `tests/data/canvas` (language: canvas.md 15.2) and compares
+//! the pixels of every dump with the digests taken from the reference library.
+
+mod generate;
+mod play;
+mod script;
+
+use play::{Dump, Player};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/canvas").join(name)
+}
+
+/// One line of EXPECTED.sums.
+struct Expected {
+    surface: String,
+    must_raw: bool,
+    raw: String,
+    rgb: String,
+}
+
+fn expected() -> BTreeMap<String, Vec<Expected>> {
+    let mut all: BTreeMap<String, Vec<Expected>> = BTreeMap::new();
+    let text = std::fs::read_to_string(data("EXPECTED.sums")).unwrap();
+    for line in text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#')) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let value = |key: &str| words.iter().find_map(|w| w.strip_prefix(key)).unwrap().to_owned();
+        all.entry(words[0].to_owned()).or_default().push(Expected {
+            surface: words[2..5].join(" "),
+            must_raw: value("must=") == "raw",
+            raw: value("raw="),
+            rgb: value("rgb="),
+        });
+    }
+    all
+}
+
+/// What is wrong with the dumps of a script; empty if nothing is.
+fn differences(name: &str, dumps: &[Dump], expected: &[Expected]) -> String {
+    let mut wrong = String::new();
+    if dumps.len() != expected.len() {
+        writeln!(wrong, "{name}: {} dumps instead of {}", dumps.len(), expected.len()).unwrap();
+    }
+    for (i, (dump, want)) in dumps.iter().zip(expected).enumerate() {
+        let equal = if want.must_raw { dump.raw == want.raw } else { dump.rgb == want.rgb };
+        if !equal || dump.surface != want.surface {
+            let which = if dump.rgb == want.rgb { "unused bits" } else { "pixels" };
+            writeln!(wrong, "{name} dump {i} ({}, expected {}): {which} differ", dump.surface, want.surface)
+                .unwrap();
+        }
+    }
+    wrong
+}
+
+#[test]
+fn scripts_give_the_pixels_of_the_reference() {
+    // CANVAS_SCRIPT=NAME plays one script only; CANVAS_DUMPS=DIR keeps the raw pixels of every dump.
+    let only = std::env::var("CANVAS_SCRIPT").ok();
+    let dumps_to = std::env::var_os("CANVAS_DUMPS").map(PathBuf::from);
+    let (mut played, mut wrong) = (0, String::new());
+    for (name, expected) in expected() {
+        if only.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        let text = std::fs::read_to_string(data(&name)).unwrap();
+        let mut player = Player::new(data(""));
+        let dumps = player.play(&text);
+        if player.unsupported {
+            println!("{name}: needs operations that are not built yet");
+            continue;
+        }
+        if let Some(dir) = &dumps_to {
+            for (i, dump) in dumps.iter().enumerate() {
+                std::fs::write(dir.join(format!("{name}.{i}.{}.raw", dump.id)), &dump.pixels).unwrap();
+            }
+        }
+        wrong += &differences(&name, &dumps, &expected);
+        played += 1;
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    println!("{played} scripts");
+}
