@@ -7,6 +7,7 @@
 //! pixels raw instead. Rows are copied out of the guest through [`crate::image::ImageView`] one strip at a
 //! time, never the image as a whole.
 
+pub mod glz;
 pub mod graduality;
 pub mod jpeg;
 pub mod lz;

@@ -10,9 +10,10 @@ mod decode;
 mod encode;
 pub(super) mod units;
 
-pub(super) use decode::repeat;
+pub(super) use decode::{Input, check_geometry, repeat};
 pub use decode::{decode, parse_header};
 pub use encode::Encoder;
+pub(super) use encode::put_long_length;
 
 use crate::image::{BitmapFormat, ImageView};
 

@@ -1,8 +1,9 @@
 //! Execution of a client-independent coding, with fallback to raw (codecs.md 9.3).
 
 use super::memo::{Coded, Coding, Memo};
-use crate::codec::{EncodeError, jpeg, lz, lz4, quic};
+use crate::codec::{EncodeError, glz, jpeg, lz, lz4, quic};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageView};
+use crate::protocol::draw::WireImageData;
 use std::sync::Arc;
 
 /// Encoders and results that a worker keeps for all its clients.
@@ -12,6 +13,7 @@ pub struct Workspace {
     jpeg: jpeg::Encoder,
     lz: lz::Encoder,
     lz4: lz4::Encoder,
+    zlib: glz::Zlib,
     pub(super) memo: Memo,
 }
 
@@ -55,6 +57,24 @@ impl Workspace {
             Coding::Jpeg => jpeg_size = self.jpeg(&view, limit, &mut out)?,
         }
         Ok(Coded { coding, data: Arc::new(out), jpeg_size })
+    }
+
+    /// The bitmap coded with a client's dictionary, and its zlib form if that is wanted and shorter. `None`: use LZ. What
+    /// is returned must be sent.
+    pub(super) fn glz(
+        &mut self,
+        dictionary: &glz::Dictionary,
+        channel: u8,
+        bitmap: &Bitmap,
+        zlib: bool,
+    ) -> Option<WireImageData> {
+        let mut data = Vec::with_capacity(raw_size(bitmap) / 8 + 64);
+        dictionary.encode(channel, &bitmap.view(), &mut data).ok()?;
+        let shorter = if zlib { self.zlib.shorten(&data) } else { None };
+        Some(match (shorter, u32::try_from(data.len())) {
+            (Some(short), Ok(glz_size)) => WireImageData::ZlibGlzRgb { glz_size, data: short.into() },
+            _ => WireImageData::GlzRgb(data.into()),
+        })
     }
 
     /// JPEG, with the alpha plane behind it for images that have one: then the JPEG's size is returned.

@@ -406,7 +406,18 @@ impl ImageEncoder {
             ImageData::Bitmap(bitmap) => bitmap,
         };
         let checked = palette::check(bitmap);
-        let coding = self.coding(bitmap, of_drawable, lossy_allowed);
+        let coding = match self.coding(bitmap, of_drawable, lossy_allowed) {
+            Some(coding) => coding,
+            None => {
+                let glz = self.caches.as_ref().and_then(|caches| {
+                    workspace.glz(&caches.glz, self.channel_id, bitmap, self.settings.zlib_glz)
+                });
+                match glz {
+                    Some(data) => return Some((data, false)),
+                    None => Coding::Lz,
+                }
+            }
+        };
         let Coded { coding, data, jpeg_size } = if checked.is_snapshot() {
             workspace.code_alone(&checked.bitmap, coding)
         } else {
@@ -441,13 +452,14 @@ impl ImageEncoder {
         Some((data, coding == Coding::Jpeg))
     }
 
-    /// The coding for a bitmap, apart from GLZ.
-    fn coding(&self, bitmap: &Bitmap, of_drawable: bool, lossy_allowed: bool) -> Coding {
+    /// The coding for a bitmap; `None`: GLZ.
+    fn coding(&self, bitmap: &Bitmap, of_drawable: bool, lossy_allowed: bool) -> Option<Coding> {
         if of_drawable && self.settings.unix {
-            return Coding::Raw;
+            return Some(Coding::Raw);
         }
         let photo = || graduality::grade(&bitmap.view()) == Some(Graduality::High);
-        match choice::choose(self.settings.compression, bitmap, of_drawable, photo) {
+        Some(match choice::choose(self.settings.compression, bitmap, of_drawable, photo) {
+            Choice::Glz => return None,
             Choice::Raw => Coding::Raw,
             Choice::Quic
                 if lossy_allowed
@@ -458,8 +470,8 @@ impl ImageEncoder {
             }
             Choice::Quic => Coding::Quic,
             Choice::Lz4 if self.settings.lz4 => Coding::Lz4,
-            Choice::Lz | Choice::Lz4 | Choice::Glz => Coding::Lz,
-        }
+            Choice::Lz | Choice::Lz4 => Coding::Lz,
+        })
     }
 
     fn palette(
@@ -487,6 +499,7 @@ impl Drop for ImageEncoder {
     fn drop(&mut self) {
         if let Some(caches) = &self.caches {
             caches.pixmaps.channel_gone(self.channel_id);
+            caches.glz.channel_gone(self.channel_id);
         }
     }
 }

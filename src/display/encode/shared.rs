@@ -1,6 +1,7 @@
 //! What the displays of one client have in common (display.md 8.1, 8.4).
 
 use super::pixmap_cache::PixmapCache;
+use crate::codec::glz;
 use crate::limits::{MAX_CACHES_PER_CLIENT, MAX_GLZ_WINDOW_PIXELS};
 use crate::protocol::display::DisplayInit;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,14 +25,14 @@ pub struct ClientShared(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     pixmaps: Vec<(u8, Arc<PixmapCache>)>,
+    dictionaries: Vec<(u8, Arc<glz::Dictionary>)>,
 }
 
 /// The caches that one display takes part in.
 #[derive(Clone, Debug)]
 pub struct DisplayCaches {
     pub pixmaps: Arc<PixmapCache>,
-    /// Pixels; 0: no GLZ.
-    pub glz_window: u32,
+    pub glz: Arc<glz::Dictionary>,
 }
 
 impl ClientShared {
@@ -43,18 +44,31 @@ impl ClientShared {
             .filter(|&window| window <= MAX_GLZ_WINDOW_PIXELS)
             .ok_or(bad_window)?;
         let inner = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = inner.pixmaps.iter().find(|(id, _)| *id == init.pixmap_cache_id).map(|(_, c)| c.clone());
-        let pixmaps = match known {
-            Some(cache) => cache,
-            None if inner.pixmaps.len() >= MAX_CACHES_PER_CLIENT => return Err(InitError::TooManyCaches),
-            None => {
-                let cache = Arc::new(PixmapCache::new(init.pixmap_cache_size));
-                inner.pixmaps.push((init.pixmap_cache_id, cache.clone()));
-                cache
-            }
-        };
-        Ok(DisplayCaches { pixmaps, glz_window })
+        let pixmaps = find_or_make(&mut inner.pixmaps, init.pixmap_cache_id, || {
+            PixmapCache::new(init.pixmap_cache_size)
+        })?;
+        let glz = find_or_make(&mut inner.dictionaries, init.glz_dictionary_id, || {
+            glz::Dictionary::new(glz_window)
+        })?;
+        Ok(DisplayCaches { pixmaps, glz })
     }
+}
+
+/// What is known by this id, or a new one.
+fn find_or_make<T>(
+    known: &mut Vec<(u8, Arc<T>)>,
+    id: u8,
+    make: impl FnOnce() -> T,
+) -> Result<Arc<T>, InitError> {
+    if let Some((_, found)) = known.iter().find(|(known, _)| *known == id) {
+        return Ok(found.clone());
+    }
+    if known.len() >= MAX_CACHES_PER_CLIENT {
+        return Err(InitError::TooManyCaches);
+    }
+    let made = Arc::new(make());
+    known.push((id, made.clone()));
+    Ok(made)
 }
 
 #[cfg(test)]
@@ -78,6 +92,7 @@ mod tests {
         let c = shared.join(&init(2, 100)).unwrap();
         assert!(Arc::ptr_eq(&a.pixmaps, &b.pixmaps));
         assert!(!Arc::ptr_eq(&a.pixmaps, &c.pixmaps));
+        assert!(Arc::ptr_eq(&a.glz, &c.glz));
     }
 
     #[test]

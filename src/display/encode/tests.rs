@@ -253,3 +253,106 @@ fn jpeg_takes_the_place_of_quic_only_where_loss_is_allowed() {
     assert_eq!(body[57 + 8..57 + 10], [1, IMAGE_CACHE_REPLACE_ME]);
     assert_eq!(c.copy(&src), (106, 0));
 }
+
+/// Image type and data of a DRAW_COPY.
+fn coded(c: &mut Client, src: &Arc<Image>) -> (u8, Vec<u8>) {
+    let body = c.send(&copy(src.clone()))[0].message.body.to_vec();
+    (body[57 + 8], body[57 + 18..].to_vec())
+}
+
+fn with(compression: ImageCompression) -> EncodeSettings {
+    EncodeSettings { compression, lz4: true, ..EncodeSettings::default() }
+}
+
+#[test]
+fn every_codec_is_used_and_decodes() {
+    let src = image(7 << 32, false, bitmap(BitmapFormat::ThirtyTwoBit, 64));
+    let ImageData::Bitmap(b) = &src.data else { unreachable!() };
+    let mut pixels = vec![0; 64 * 64 * 4];
+    b.pixels.read_at(0, &mut pixels);
+    let mut seen = pixels.clone();
+    seen.as_chunks_mut::<4>().0.iter_mut().for_each(|p| p[3] = 0);
+    let send = |compression| coded(&mut Client::new(&ClientShared::default(), 0, 0, with(compression)), &src);
+    let mut out = Vec::new();
+    let (kind, data) = send(ImageCompression::Lz);
+    assert_eq!(kind, 101);
+    crate::codec::lz::decode(&data[4..], 64, 64, &mut out).unwrap();
+    assert!(out == seen);
+    let (kind, data) = send(ImageCompression::Lz4);
+    assert_eq!(kind, 109);
+    crate::codec::lz4::decode(&data[4..], 64, 64, &mut out).unwrap();
+    assert!(out == pixels);
+    let (kind, data) = send(ImageCompression::Glz);
+    assert_eq!(kind, 102);
+    assert!(crate::codec::glz::Decoder::default().decode(&data[4..]).unwrap().pixels == seen);
+    // Its neighbours differ little, as in a photo.
+    assert_eq!(send(ImageCompression::AutoGlz).0, 1);
+    let mut drawn = b.clone();
+    drawn.pixels = Arc::new(pixels.iter().map(|v| v * 127).collect::<Vec<u8>>());
+    let drawn = image(8 << 32, false, drawn);
+    for (compression, kind) in [(ImageCompression::AutoGlz, 102), (ImageCompression::AutoLz, 101)] {
+        let mut c = Client::new(&ClientShared::default(), 0, 0, with(compression));
+        assert_eq!(coded(&mut c, &drawn).0, kind);
+    }
+    assert_eq!(send(ImageCompression::Quic).0, 1);
+    assert_eq!(send(ImageCompression::Off).0, 0);
+}
+
+#[test]
+fn displays_of_a_client_continue_each_others_dictionary() {
+    let shared = ClientShared::default();
+    let mut one = Client::new(&shared, 0, 0, with(ImageCompression::Glz));
+    let mut two = Client::new(&shared, 1, 0, with(ImageCompression::Glz));
+    let src = image(7 << 32, false, bitmap(BitmapFormat::Rgba, 64));
+    let mut decoder = crate::codec::glz::Decoder::default();
+    for c in [&mut one, &mut two] {
+        let (kind, data) = coded(c, &src);
+        assert_eq!(kind, 102);
+        decoder.decode(&data[4..]).unwrap();
+    }
+}
+
+#[test]
+fn zlib_goes_around_glz_where_it_is_on() {
+    let settings = EncodeSettings { zlib_glz: true, ..with(ImageCompression::Glz) };
+    let mut c = Client::new(&ClientShared::default(), 0, 0, settings);
+    let mut b = bitmap(BitmapFormat::ThirtyTwoBit, 64);
+    b.pixels = Arc::new((0..64 * 64 * 4u32).map(|i| (i * i / 7 % 5) as u8).collect::<Vec<u8>>());
+    let (kind, data) = coded(&mut c, &image(1, false, b));
+    assert_eq!(kind, 107);
+    let size = u32::from_le_bytes(*data.first_chunk().unwrap()) as usize;
+    let glz = crate::codec::glz::inflate(&data[8..], size).unwrap();
+    crate::codec::glz::Decoder::default().decode(&glz).unwrap();
+}
+
+#[test]
+fn what_glz_or_lz4_cannot_carry_goes_lz() {
+    let mut c = Client::new(&ClientShared::default(), 0, 0, with(ImageCompression::Glz));
+    let small = image(1, false, bitmap(BitmapFormat::EightBit, 64));
+    assert_eq!(coded(&mut c, &small).0, 100);
+    // As large as the window.
+    let large = image(2, false, bitmap(BitmapFormat::SixteenBit, 1024));
+    assert_eq!(coded(&mut c, &large).0, 101);
+    let mut c = Client::new(&ClientShared::default(), 0, 0, with(ImageCompression::Lz4));
+    assert_eq!(coded(&mut c, &small).0, 100);
+    c.encoder.settings.lz4 = false;
+    assert_eq!(coded(&mut c, &image(3, false, bitmap(BitmapFormat::ThirtyTwoBit, 64))).0, 101);
+}
+
+#[test]
+fn jpeg_of_images_with_alpha_carries_it_lossless() {
+    let settings = EncodeSettings { jpeg: true, ..with(ImageCompression::Quic) };
+    let mut c = Client::new(&ClientShared::default(), 0, 0, settings);
+    let src = image(7 << 32, false, bitmap(BitmapFormat::Rgba, 64));
+    let (kind, data) = coded(&mut c, &src);
+    assert_eq!((kind, data[0]), (108, 1));
+    let size = |at: usize| u32::from_le_bytes(*data[at..].first_chunk().unwrap()) as usize;
+    assert_eq!(size(5), data.len() - 9);
+    let mut alpha = Vec::new();
+    let header = crate::codec::lz::decode(&data[9 + size(1)..], 64, 64, &mut alpha).unwrap();
+    assert!(header.top_down);
+    let ImageData::Bitmap(b) = &src.data else { unreachable!() };
+    let mut pixels = vec![0; 64 * 64 * 4];
+    b.pixels.read_at(0, &mut pixels);
+    assert!(alpha.iter().eq(pixels.iter().skip(3).step_by(4)));
+}

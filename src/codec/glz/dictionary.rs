@@ -1,0 +1,207 @@
+//! The dictionary of one client: ids, the window, the pixels (codecs.md 4.3 to 4.6).
+
+use super::matcher::{Reference, Tables, encode_pass};
+use super::{Alpha, Colour, HEADER_BYTES, Short, carries};
+use crate::codec::lz::{self, LzType};
+use crate::image::ImageView;
+use crate::limits::MAX_GLZ_WINDOW_PIXELS;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes of pixels that are read at a time.
+const STRIP: usize = 12 << 10;
+
+/// The image cannot go GLZ: nothing has changed, use LZ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the image does not fit the dictionary")]
+pub struct Refused;
+
+/// What migration hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Pixels.
+    pub window: u32,
+    /// Id of the next image.
+    pub next_id: u64,
+}
+
+/// See [`super`].
+#[derive(Debug)]
+pub struct Dictionary(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    window: u32,
+    next_id: u64,
+    frozen: bool,
+    /// Oldest first; ids are consecutive.
+    images: VecDeque<Stored>,
+    /// Units of all of them.
+    units: usize,
+    /// Where the next image starts, counting all units ever.
+    start: u64,
+    tables: Tables,
+    /// Memory of an image that has left.
+    spare: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+/// An image that the client has.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub kind: LzType,
+    pub id: u64,
+    pub start: u64,
+    pub pixels: Vec<u32>,
+    /// The display that it was sent on.
+    channel: u8,
+    /// Whether it may be referred to.
+    pub alive: bool,
+}
+
+impl Dictionary {
+    /// An empty dictionary for a client's window of this many pixels; larger ones than the format allows are cut.
+    #[must_use]
+    pub fn new(window: u32) -> Self {
+        Self::restore(State { window, next_id: 0 })
+    }
+
+    /// The dictionary that a migrated client has: its images are not known here.
+    #[must_use]
+    pub fn restore(state: State) -> Self {
+        Self(Mutex::new(Inner {
+            window: state.window.min(MAX_GLZ_WINDOW_PIXELS),
+            next_id: state.next_id,
+            frozen: false,
+            images: VecDeque::new(),
+            units: 0,
+            start: 0,
+            tables: Tables::default(),
+            spare: Vec::new(),
+            bytes: Vec::new(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses all images from now on and gives what the migration target needs.
+    pub fn freeze(&self) -> State {
+        let inner = &mut *self.lock();
+        inner.frozen = true;
+        inner.images.clear();
+        inner.units = 0;
+        State { window: inner.window, next_id: inner.next_id }
+    }
+
+    /// A display is gone, and what it had not sent yet with it: its images are not referred to any more.
+    pub fn channel_gone(&self, channel: u8) {
+        for image in &mut self.lock().images {
+            image.alive &= image.channel != channel;
+        }
+    }
+
+    /// Appends the stream of `image` to `out`, for the display `channel`. What was appended must be sent, whatever its
+    /// size: the client waits for its id.
+    ///
+    /// # Errors
+    /// The image has padding or a format that GLZ does not carry, is as large as the window, or the dictionary is
+    /// frozen. `out` is then unchanged.
+    pub fn encode(&self, channel: u8, image: &ImageView<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        let kind = LzType::of_format(image.format);
+        let units = u64::from(image.width) * u64::from(image.height);
+        if !carries(kind) || !lz::can_carry(image) {
+            return Err(Refused);
+        }
+        let inner = &mut *self.lock();
+        if inner.frozen || units >= u64::from(inner.window) {
+            return Err(Refused);
+        }
+        inner.encode(channel, kind, image, units as usize, out);
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.lock().images.iter().map(|i| i.pixels.capacity()).sum()
+    }
+}
+
+impl Inner {
+    fn encode(&mut self, channel: u8, kind: LzType, image: &ImageView<'_>, units: usize, out: &mut Vec<u8>) {
+        while self.units + units > self.window as usize {
+            let Some(oldest) = self.images.pop_front() else { break };
+            self.units -= oldest.pixels.len();
+            if oldest.pixels.capacity() > self.spare.capacity() {
+                self.spare = oldest.pixels;
+            }
+        }
+        let id = self.next_id;
+        let head = self.images.front().map_or(0, |oldest| id - oldest.id);
+        put_header(kind, image, id, head as u32, out);
+        let mut pixels = std::mem::take(&mut self.spare);
+        // Not twice what is needed: the window bounds memory, not only units.
+        if pixels.capacity() > 2 * units.max(1024) {
+            pixels = Vec::new();
+        }
+        load(kind, image, units, &mut self.bytes, &mut pixels);
+        let (start, tables) = (self.start, &mut self.tables);
+        let reference = Reference { images: &self.images, kind, id, start, pixels: &pixels };
+        match kind {
+            LzType::Rgb16 => encode_pass::<Short>(&reference, tables, out),
+            LzType::Rgba => {
+                encode_pass::<Colour>(&reference, tables, out);
+                encode_pass::<Alpha>(&reference, tables, out);
+            }
+            _ => encode_pass::<Colour>(&reference, tables, out),
+        }
+        self.next_id = self.next_id.wrapping_add(1);
+        self.start += units as u64;
+        self.units += units;
+        self.images.push_back(Stored { kind, id, start, pixels, channel, alive: true });
+    }
+}
+
+fn put_header(kind: LzType, image: &ImageView<'_>, id: u64, head: u32, out: &mut Vec<u8>) {
+    out.reserve(HEADER_BYTES);
+    out.extend_from_slice(&lz::MAGIC.to_be_bytes());
+    out.extend_from_slice(&lz::VERSION.to_be_bytes());
+    out.push(kind as u8 | u8::from(image.top_down) << 4);
+    for field in [image.width, image.height, image.stride] {
+        out.extend_from_slice(&field.to_be_bytes());
+    }
+    out.extend_from_slice(&id.to_be_bytes());
+    out.extend_from_slice(&head.to_be_bytes());
+}
+
+/// Copies the pixels into `pixels`, in memory order.
+fn load(kind: LzType, image: &ImageView<'_>, units: usize, bytes: &mut Vec<u8>, pixels: &mut Vec<u32>) {
+    pixels.clear();
+    pixels.reserve_exact(units);
+    bytes.resize(STRIP, 0);
+    let size = match kind {
+        LzType::Rgb16 => 2,
+        LzType::Rgb24 => 3,
+        _ => 4,
+    };
+    let mut at = 0;
+    while at < units * size {
+        let strip = &mut bytes[..STRIP.min(units * size - at)];
+        image.source.read_at(at, strip);
+        at += strip.len();
+        match kind {
+            LzType::Rgb16 => {
+                pixels.extend(strip.as_chunks().0.iter().map(|b| u32::from(u16::from_le_bytes(*b))));
+            }
+            LzType::Rgb24 => {
+                pixels
+                    .extend(strip.as_chunks().0.iter().map(|[b, g, r]| u32::from_le_bytes([*b, *g, *r, 0])));
+            }
+            LzType::Rgb32 => {
+                pixels.extend(strip.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b) & 0xff_ffff));
+            }
+            _ => pixels.extend(strip.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b))),
+        }
+    }
+}

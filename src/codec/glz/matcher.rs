@@ -1,0 +1,345 @@
+//! Finds matches in the image that is coded and in older ones, and writes them (codecs.md 4.2, 13.4).
+//!
+//! Two tables of positions are kept. *Near* has every position that became a literal and the ends of matches, by the
+//! three units there: it finds what recurs at small scale. *Far* has a position every few units, inside matches too, by
+//! the eight units there: it finds moved and repeated areas, however much was coded since. A match in an older
+//! image is tried again with the same displacement where it ended.
+
+use super::Channel;
+use super::dictionary::Stored;
+use crate::codec::lz::{LzType, MAX_LITERALS, put_long_length};
+use std::collections::VecDeque;
+
+/// log2 of the entries of the tables.
+const NEAR_BITS: u32 = 17;
+const FAR_BITS: u32 = 17;
+/// Bits of an entry that hold more of the hash, to reject others without looking at pixels.
+const TAG_BITS: u32 = 6;
+/// Positions are taken modulo this: more than a window.
+const POSITIONS: u64 = 1 << (32 - TAG_BITS);
+/// Units between the positions that are entered as far.
+const GRID: usize = 32;
+/// Units that a far position is known by.
+const FAR_UNITS: usize = 8;
+/// A far match must have so many units, else a near one is looked for.
+const FAR_MATCH: usize = 16;
+/// From this length on a match in another image is expected to go on behind a difference.
+const DISPLACED: usize = 32;
+/// Pixel distances or positions from here on do not fit the format.
+const MAX_PIXELS: u64 = 1 << 25;
+/// Image distances from here on do not fit every form.
+const MAX_IMAGES: u64 = 1 << 24;
+
+/// Where units were seen last, over all images of a dictionary: position and tag.
+#[derive(Debug)]
+pub(super) struct Tables {
+    near: Box<[u32; 1 << NEAR_BITS]>,
+    far: Box<[u32; 1 << FAR_BITS]>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        let zeros = |bits: u32| vec![0; 1 << bits].into_boxed_slice();
+        let near = zeros(NEAR_BITS).try_into().unwrap_or_else(|_| Box::new([0; 1 << NEAR_BITS]));
+        let far = zeros(FAR_BITS).try_into().unwrap_or_else(|_| Box::new([0; 1 << FAR_BITS]));
+        Self { near, far }
+    }
+}
+
+/// What a pass may refer to.
+#[derive(Debug)]
+pub(super) struct Reference<'a> {
+    /// Oldest first, ids and positions without gaps.
+    pub images: &'a VecDeque<Stored>,
+    /// Of the image that is coded.
+    pub kind: LzType,
+    pub id: u64,
+    pub start: u64,
+    pub pixels: &'a [u32],
+}
+
+/// A place that units may be copied from.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    pixels: &'a [u32],
+    offset: usize,
+    /// 0: the image that is coded.
+    image_distance: u64,
+}
+
+/// A match.
+#[derive(Clone, Copy, Debug)]
+struct Match<'a> {
+    place: Place<'a>,
+    count: usize,
+}
+
+impl<'a> Reference<'a> {
+    /// The place that an entry seen at `at` stands for.
+    #[inline(always)]
+    fn place(&self, entry: u32, at: usize) -> Option<Place<'a>> {
+        let here = self.start + at as u64;
+        let back = here.wrapping_sub(u64::from(entry >> TAG_BITS)) % POSITIONS;
+        if back == 0 {
+            return None;
+        }
+        if back <= at as u64 {
+            return Some(Place { pixels: self.pixels, offset: at - back as usize, image_distance: 0 });
+        }
+        self.older(here.checked_sub(back)?)
+    }
+
+    fn older(&self, position: u64) -> Option<Place<'a>> {
+        let after = self.images.partition_point(|image| image.start <= position);
+        let image = self.images.get(after.checked_sub(1)?)?;
+        let image_distance = self.id.wrapping_sub(image.id);
+        if image.kind != self.kind || !image.alive || image_distance >= MAX_IMAGES {
+            return None;
+        }
+        let offset = usize::try_from(position - image.start).ok()?;
+        Some(Place { pixels: &image.pixels, offset, image_distance })
+    }
+}
+
+/// The entries' places in the tables and their tags for the units from `at` on.
+#[inline(always)]
+fn near_hash<C: Channel>(units: &[u32; 3]) -> (usize, u32) {
+    let [a, b, c] = units.map(|u| u64::from(u & C::MASK));
+    let mixed = (a | b << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ c.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    split(mixed ^ mixed >> 29, NEAR_BITS)
+}
+
+#[inline(always)]
+fn far_hash<C: Channel>(units: &[u32; FAR_UNITS]) -> (usize, u32) {
+    let mut mixed = 0u64;
+    for pair in units.as_chunks::<2>().0 {
+        let [a, b] = pair.map(|u| u64::from(u & C::MASK));
+        mixed = (mixed ^ (a | b << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^= mixed >> 32;
+    }
+    split(mixed.wrapping_mul(0xc2b2_ae3d_27d4_eb4f), FAR_BITS)
+}
+
+#[inline(always)]
+fn split(hash: u64, bits: u32) -> (usize, u32) {
+    let slot = (hash >> (64 - bits)) as usize;
+    (slot, (hash >> (64 - bits - TAG_BITS)) as u32 & ((1 << TAG_BITS) - 1))
+}
+
+/// How many units at the start of both are the same.
+#[inline(always)]
+fn common<C: Channel>(a: &[u32], b: &[u32]) -> usize {
+    let len = a.len().min(b.len());
+    let (a, b) = (&a[..len], &b[..len]);
+    let mut at = 0;
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        let differ = a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b));
+        if differ & C::MASK != 0 {
+            break;
+        }
+        at += 8;
+    }
+    while at < len && (a[at] ^ b[at]) & C::MASK == 0 {
+        at += 1;
+    }
+    at
+}
+
+/// Codes one pass over the image.
+pub(super) fn encode_pass<C: Channel>(reference: &Reference<'_>, tables: &mut Tables, out: &mut Vec<u8>) {
+    let units = reference.pixels;
+    let mut literals = 0;
+    let mut at = 0;
+    // Next position to be entered as far.
+    let mut grid = 0;
+    let mut displaced: Option<Place<'_>> = None;
+    let mut after_match = true;
+    while let Some(three) = units.get(at..).and_then(|rest| rest.first_chunk::<3>()) {
+        if at >= grid {
+            grid = enter_far::<C>(reference, tables, grid, at);
+        }
+        let found = find::<C>(reference, tables, at, three, displaced, after_match);
+        let Some(mut found) = found else {
+            at += 1;
+            after_match = false;
+            continue;
+        };
+        // What was passed over may belong to it.
+        let mut from = at;
+        while from > literals
+            && found.place.offset > 0
+            && (units[from - 1] ^ found.place.pixels[found.place.offset - 1]) & C::MASK == 0
+        {
+            from -= 1;
+            found.place.offset -= 1;
+            found.count += 1;
+        }
+        put_literals::<C>(&units[literals..from], out);
+        put_match::<C>(&found, from, out);
+        let end = from + found.count;
+        for p in (at + 1).max(end - 2)..end {
+            if let Some(three) = units.get(p..).and_then(|rest| rest.first_chunk()) {
+                let (slot, tag) = near_hash::<C>(three);
+                tables.near[slot] = entry(reference, p, tag);
+            }
+        }
+        if found.place.image_distance > 0 && found.count >= DISPLACED {
+            let offset = found.place.offset + found.count;
+            displaced = Some(Place { offset: offset.wrapping_sub(end), ..found.place });
+        }
+        at = end;
+        literals = at;
+        after_match = true;
+    }
+    put_literals::<C>(&units[literals..], out);
+}
+
+#[inline(always)]
+fn entry(reference: &Reference<'_>, at: usize, tag: u32) -> u32 {
+    ((reference.start + at as u64) as u32) << TAG_BITS | tag
+}
+
+/// Enters the positions of the grid up to `at`; gives the next one.
+#[inline(never)]
+fn enter_far<C: Channel>(reference: &Reference<'_>, tables: &mut Tables, from: usize, at: usize) -> usize {
+    let mut grid = from;
+    while grid <= at {
+        if let Some(eight) = reference.pixels.get(grid..).and_then(|rest| rest.first_chunk::<FAR_UNITS>()) {
+            // Areas of one colour are found as runs.
+            if eight[1..].iter().any(|u| (u ^ eight[0]) & C::MASK != 0) {
+                let (slot, tag) = far_hash::<C>(eight);
+                tables.far[slot] = entry(reference, grid, tag);
+            }
+        }
+        grid += GRID;
+    }
+    grid
+}
+
+/// The match to use at a position, if there is one that pays.
+#[inline(always)]
+fn find<'a, C: Channel>(
+    reference: &Reference<'a>,
+    tables: &mut Tables,
+    at: usize,
+    three: &[u32; 3],
+    displaced: Option<Place<'a>>,
+    after_match: bool,
+) -> Option<Match<'a>> {
+    let units = reference.pixels;
+    if let Some(place) = displaced {
+        let offset = place.offset.wrapping_add(at);
+        if let Some(theirs) = place.pixels.get(offset..) {
+            let count = common::<C>(&units[at..], theirs);
+            if count >= FAR_MATCH {
+                return Some(Match { place: Place { offset, ..place }, count });
+            }
+        }
+    }
+    let same = |a: u32, b: u32| (a ^ b) & C::MASK == 0;
+    if at > 0 && same(units[at - 1], three[0]) && same(three[0], three[1]) && same(three[1], three[2]) {
+        let count = common::<C>(&units[at..], &units[at - 1..]);
+        return Some(Match { place: Place { pixels: units, offset: at - 1, image_distance: 0 }, count });
+    }
+    // Where little matches, a stretch of the grid's width now and then is enough to find what has moved.
+    if after_match || at & (GRID * 7) == 0 {
+        let far = far_match::<C>(reference, tables, at);
+        if far.is_some() {
+            return far;
+        }
+    }
+    let (slot, tag) = near_hash::<C>(three);
+    let seen = std::mem::replace(&mut tables.near[slot], entry(reference, at, tag));
+    if (seen ^ tag) & ((1 << TAG_BITS) - 1) != 0 {
+        return None;
+    }
+    near_match::<C>(reference, seen, at)
+}
+
+#[inline]
+fn far_match<'a, C: Channel>(reference: &Reference<'a>, tables: &Tables, at: usize) -> Option<Match<'a>> {
+    let eight = reference.pixels.get(at..)?.first_chunk::<FAR_UNITS>()?;
+    let (slot, tag) = far_hash::<C>(eight);
+    let seen = tables.far[slot];
+    if (seen ^ tag) & ((1 << TAG_BITS) - 1) != 0 {
+        return None;
+    }
+    let place = reference.place(seen, at)?;
+    let count = common::<C>(&reference.pixels[at..], place.pixels.get(place.offset..)?);
+    (count >= FAR_MATCH).then_some(Match { place, count })
+}
+
+#[inline]
+fn near_match<'a, C: Channel>(reference: &Reference<'a>, seen: u32, at: usize) -> Option<Match<'a>> {
+    let place = reference.place(seen, at)?;
+    let count = common::<C>(&reference.pixels[at..], place.pixels.get(place.offset..)?);
+    if count < C::NEED {
+        return None;
+    }
+    let pays = count > C::PAYS || count > match_bytes(&place, at) / C::LITERAL;
+    (pays && count > C::BIAS).then_some(Match { place, count })
+}
+
+/// P and I of the format.
+#[inline(always)]
+fn distances(place: &Place<'_>, at: usize) -> (u32, u32) {
+    let p = if place.image_distance == 0 { at - 1 - place.offset } else { place.offset };
+    (p as u32, place.image_distance as u32)
+}
+
+/// Bytes of a match without those of a long length.
+#[inline(always)]
+fn match_bytes(place: &Place<'_>, at: usize) -> usize {
+    let (p, i) = distances(place, at);
+    let more = |shift: u32| usize::from(i >> shift > 0);
+    if p < 1 << 12 {
+        3 + more(6) + more(14) + more(22)
+    } else {
+        3 + more(0) + more(8) + more(16) + usize::from(p >= 1 << 17)
+    }
+}
+
+/// Appends a match of the unit `at`.
+#[inline(always)]
+fn put_match<C: Channel>(found: &Match<'_>, at: usize, out: &mut Vec<u8>) {
+    let (p, i) = distances(&found.place, at);
+    debug_assert!(u64::from(p) < MAX_PIXELS);
+    let length = found.count - C::BIAS;
+    let wide = p >= 1 << 12;
+    out.push((length.min(7) as u8) << 5 | u8::from(wide) << 4 | (p & 15) as u8);
+    if length >= 7 {
+        put_long_length(length - 7, out);
+    }
+    out.push((p >> 4) as u8);
+    let bytes = i.to_le_bytes();
+    if wide {
+        let extra = (32 - i.leading_zeros()).div_ceil(8) as usize;
+        out.push((extra as u8) << 6 | u8::from(p >= 1 << 17) << 5 | (p >> 12 & 31) as u8);
+        out.extend_from_slice(bytes.get(..extra).unwrap_or_default());
+        if p >= 1 << 17 {
+            out.push((p >> 17) as u8);
+        }
+    } else {
+        let high = (i >> 6).to_le_bytes();
+        let extra = (32 - (i >> 6).leading_zeros()).div_ceil(8) as usize;
+        out.push((extra as u8) << 6 | (i & 63) as u8);
+        out.extend_from_slice(high.get(..extra).unwrap_or_default());
+    }
+}
+
+/// Appends literals in groups of up to 32.
+#[inline]
+fn put_literals<C: Channel>(units: &[u32], out: &mut Vec<u8>) {
+    for group in units.chunks(MAX_LITERALS) {
+        // Each literal is written with the bytes behind it, which the next one overwrites.
+        let mut bytes = [0; 1 + 3 * MAX_LITERALS + 4];
+        bytes[0] = (group.len() - 1) as u8;
+        for (i, unit) in group.iter().enumerate() {
+            let at = 1 + i * C::LITERAL;
+            if let Some(place) = bytes.get_mut(at..at + 4) {
+                place.copy_from_slice(&C::literal(*unit).to_le_bytes());
+            }
+        }
+        out.extend_from_slice(bytes.get(..1 + group.len() * C::LITERAL).unwrap_or_default());
+    }
+}
