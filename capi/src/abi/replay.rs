@@ -1,0 +1,1 @@
+//! `spice-replay.h` has functions only.

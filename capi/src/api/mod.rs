@@ -1,0 +1,21 @@
+//! The exported functions, one module per public header; cbindgen reads these files.
+//!
+//! `symver_*.rs` (written by build.rs from symbols.txt) gives each its version node. It must stand in the module of
+//! the functions: the assembler accepts `.symver` only beside the definition.
+
+pub mod audio;
+pub mod char;
+pub mod input;
+pub mod migration;
+pub mod qxl;
+pub mod replay;
+pub mod server;
+
+/// Logs once per process that a subsystem does not exist in this build.
+macro_rules! not_built_once {
+    ($what:literal) => {{
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| spice_server_core::warning!(concat!($what, " not supported by this build")));
+    }};
+}
+pub(crate) use not_built_once;

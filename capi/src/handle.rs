@@ -1,0 +1,225 @@
+//! From the pointers that C holds to our objects, by lookup: no object is ever reached by trusting a pointer, so NULL,
+//! a destroyed server or a removed instance is an error value and not undefined behaviour.
+//!
+//! Ownership: a server lives in the table from `spice_server_new` to `spice_server_destroy`; the `SpiceServer *` is the
+//! address of a byte inside its entry. An instance belongs to the host; its entry lives from add to remove.
+
+use crate::abi::{QXLState, SpiceBaseInstance, SpiceServer};
+use crate::adapter::{HostPointer, locked};
+use spice_server_core::reds::{QxlInstance, Server, TabletId};
+use spice_server_core::{warning, warning_limited};
+use std::collections::HashMap;
+use std::ffi::c_char;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// A server of the host.
+#[derive(Debug)]
+pub struct ServerEntry {
+    server: Server,
+    /// Strings handed out by `spice_server_get_video_codecs`, by address.
+    strings: Mutex<HashMap<usize, HostPointer<c_char>>>,
+}
+
+impl Deref for ServerEntry {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl ServerEntry {
+    /// Remembers a string that the host will give back.
+    pub fn lend(&self, string: std::ffi::CString) -> *const c_char {
+        let pointer = string.into_raw();
+        locked(&self.strings).insert(pointer.addr(), HostPointer(pointer));
+        pointer
+    }
+
+    /// Frees a string of [`Self::lend`]; any other pointer is ignored.
+    pub fn take_back(&self, pointer: *const c_char) {
+        let known = locked(&self.strings).remove(&pointer.addr());
+        if let Some(pointer) = known {
+            // SAFETY: came from `CString::into_raw` and was on the list until now.
+            drop(unsafe { std::ffi::CString::from_raw(pointer.0) });
+        } else if !pointer.is_null() {
+            warning!("spice_server_free_video_codecs: not a string of this server");
+        }
+    }
+}
+
+impl Drop for ServerEntry {
+    fn drop(&mut self) {
+        for (_, pointer) in locked(&self.strings).drain() {
+            // SAFETY: came from `CString::into_raw`; the server that lent it is gone.
+            drop(unsafe { std::ffi::CString::from_raw(pointer.0) });
+        }
+    }
+}
+
+/// What an instance of the host is to us.
+#[derive(Debug)]
+pub enum Kind {
+    Keyboard,
+    Mouse,
+    Tablet(TabletId),
+    Qxl(Arc<QxlInstance>),
+    Playback,
+    Record,
+    Migration(crate::adapter::migration::Migration),
+}
+
+/// An attached instance.
+#[derive(Debug)]
+pub struct Instance {
+    pub server: Arc<ServerEntry>,
+    pub kind: Kind,
+    /// Where the host sees whether it is attached.
+    st: HostPointer<*mut QXLState>,
+}
+
+#[derive(Default)]
+struct Tables {
+    servers: HashMap<usize, Arc<ServerEntry>>,
+    instances: HashMap<usize, Arc<Instance>>,
+}
+
+static TABLES: RwLock<Option<Tables>> = RwLock::new(None);
+
+fn with_tables<T>(body: impl FnOnce(&mut Tables) -> T) -> T {
+    body(TABLES.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+}
+
+/// Makes a server known and returns its C name.
+pub fn add_server(server: Server) -> *mut SpiceServer {
+    let entry = Arc::new(ServerEntry { server, strings: Mutex::default() });
+    let pointer = Arc::as_ptr(&entry).cast::<SpiceServer>().cast_mut();
+    with_tables(|tables| tables.servers.insert(pointer.addr(), entry));
+    pointer
+}
+
+/// The server of this pointer; `None` (and a warning) if there is none.
+pub fn server(function: &'static str, pointer: *mut SpiceServer) -> Option<Arc<ServerEntry>> {
+    let found = TABLES
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .as_ref()
+        .and_then(|tables| tables.servers.get(&pointer.addr()).cloned());
+    if found.is_none() {
+        warning_limited!("{function}: NULL or no server");
+    }
+    found
+}
+
+/// Takes a server and its instances off the tables. The instances' `st` is cleared later, by [`detach`].
+pub fn remove_server(pointer: *mut SpiceServer) -> Option<(Arc<ServerEntry>, Vec<Arc<Instance>>)> {
+    with_tables(|tables| {
+        let entry = tables.servers.remove(&pointer.addr())?;
+        let mut gone = Vec::new();
+        tables.instances.retain(|_, instance| {
+            let ours = Arc::ptr_eq(&instance.server, &entry);
+            if ours {
+                gone.push(Arc::clone(instance));
+            }
+            !ours
+        });
+        Some((entry, gone))
+    })
+}
+
+/// Makes an instance known and its `st` non-NULL.
+///
+/// # Safety
+/// `instance` is valid until [`take_instance`] or the destruction of its server, and `st` is its field of that name.
+pub unsafe fn attach<T>(
+    instance: *mut SpiceBaseInstance,
+    st: *mut *mut T,
+    server: &Arc<ServerEntry>,
+    kind: Kind,
+) {
+    let st: HostPointer<*mut QXLState> = HostPointer(st.cast());
+    let entry = Arc::new(Instance { server: Arc::clone(server), kind, st });
+    // SAFETY: a field of the host's instance. The value is opaque to hosts and never read by us.
+    unsafe { st.0.write(Arc::as_ptr(&entry).cast::<QXLState>().cast_mut()) };
+    with_tables(|tables| tables.instances.insert(instance.addr(), entry));
+}
+
+/// The attached instance at this address, without a warning if there is none.
+pub fn find_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>> {
+    TABLES
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .as_ref()
+        .and_then(|tables| tables.instances.get(&instance.addr()).cloned())
+}
+
+/// The attached instance at this address; warns if there is none.
+pub fn instance<T>(function: &'static str, instance: *const T) -> Option<Arc<Instance>> {
+    let found = find_instance(instance.cast());
+    if found.is_none() {
+        warning_limited!("{function}: NULL or not attached");
+    }
+    found
+}
+
+/// The QXL device at this address; warns if there is none.
+pub fn qxl(function: &'static str, pointer: *const crate::abi::QXLInstance) -> Option<Arc<QxlInstance>> {
+    match &instance(function, pointer)?.kind {
+        Kind::Qxl(device) => Some(Arc::clone(device)),
+        _ => {
+            warning_limited!("{function}: not a QXL device");
+            None
+        }
+    }
+}
+
+/// Takes an instance off the table.
+pub fn take_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>> {
+    with_tables(|tables| tables.instances.remove(&instance.addr()))
+}
+
+/// Tells the host that the instance is no longer attached.
+///
+/// # Safety
+/// The host's instance is still valid: it is being removed, or its server destroyed, right now.
+pub unsafe fn detach(instance: &Instance) {
+    // SAFETY: by contract.
+    unsafe { instance.st.0.write(std::ptr::null_mut()) };
+}
+
+/// Whether an instance of this kind is attached to the server.
+pub fn any(server: &Arc<ServerEntry>, matches: impl Fn(&Kind) -> bool) -> Option<Arc<Instance>> {
+    TABLES.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|tables| {
+        tables
+            .instances
+            .values()
+            .find(|instance| Arc::ptr_eq(&instance.server, server) && matches(&instance.kind))
+            .cloned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_living_servers_are_found() {
+        assert!(server("test", std::ptr::null_mut()).is_none());
+        let pointer = add_server(Server::new());
+        assert!(server("test", pointer).is_some());
+        assert!(remove_server(pointer).is_some());
+        assert!(server("test", pointer).is_none());
+        assert!(remove_server(pointer).is_none());
+    }
+
+    #[test]
+    fn strings_come_back_once() {
+        let pointer = add_server(Server::new());
+        let (entry, _) = remove_server(pointer).unwrap();
+        let string = entry.lend(c"a".into());
+        entry.take_back(string);
+        entry.take_back(string);
+        entry.take_back(std::ptr::null());
+    }
+}
