@@ -131,17 +131,12 @@ unsafe fn add_tablet(
     }
 }
 
-unsafe fn add_qxl(
-    server: &Arc<ServerEntry>,
-    interface: &SpiceBaseInterface,
-    sin: *mut QXLInstance,
-) -> c_int {
+unsafe fn add_qxl(server: &Arc<ServerEntry>, interface: &SpiceBaseInterface, sin: *mut QXLInstance) -> c_int {
     if !version_fits(interface, "qxl", SPICE_INTERFACE_QXL_MAJOR, SPICE_INTERFACE_QXL_MINOR) {
         return -1;
     }
     // SAFETY: a QXL instance, by the contract of `add`.
-    let (id, control, callbacks) =
-        unsafe { ((*sin).id, Control::new(sin, server), Callbacks::new(sin)) };
+    let (id, control, callbacks) = unsafe { ((*sin).id, Control::new(sin, server), Callbacks::new(sin)) };
     // SAFETY: the host answers for the memslots that it adds: memory in them is mapped until it removes them.
     let make = Box::new(move |info: &_| unsafe {
         Device::new(callbacks, info).map(|device| Box::new(device) as Box<dyn QxlDevice>)
@@ -217,12 +212,8 @@ unsafe fn add_migration(
     if handle::any(server, |kind| matches!(kind, Kind::Migration(_))).is_some() {
         return refused("migration", &ServerError::Duplicate("migration"));
     }
-    if !version_fits(
-        interface,
-        "migration",
-        SPICE_INTERFACE_MIGRATION_MAJOR,
-        SPICE_INTERFACE_MIGRATION_MINOR,
-    ) {
+    if !version_fits(interface, "migration", SPICE_INTERFACE_MIGRATION_MAJOR, SPICE_INTERFACE_MIGRATION_MINOR)
+    {
         return -1;
     }
     // SAFETY: a migration instance, by the contract of `add`.

@@ -128,8 +128,7 @@ impl CoreLoop {
             if (*core).base.major_version != crate::abi::SPICE_INTERFACE_CORE_MAJOR {
                 return Err(BadCore::Version((*core).base.major_version));
             }
-            let channel_event =
-                if (*core).base.minor_version >= 3 { (*core).channel_event } else { None };
+            let channel_event = if (*core).base.minor_version >= 3 { (*core).channel_event } else { None };
             (|| {
                 Some(Functions {
                     timer_add: (*core).timer_add?,

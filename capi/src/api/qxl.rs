@@ -57,7 +57,6 @@ fn surface_spec(surface: &QXLDevSurfaceCreate) -> SurfaceSpec {
     }
 }
 
-
 /// The rings have commands.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_wakeup(instance: *mut QXLInstance) {
@@ -99,10 +98,17 @@ pub unsafe extern "C" fn spice_qxl_stop(instance: *mut QXLInstance) {
 /// Renders everything drawn in area into the surface's memory and waits for it. dirty_rects gets all changed areas of the
 /// surface (the last one covers what does not fit, unused ones are zeros); clear_dirty_region forgets them.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_update_area(instance: *mut QXLInstance, surface_id: u32, area: *mut QXLRect, dirty_rects: *mut QXLRect, num_dirty_rects: u32, clear_dirty_region: u32) {
+pub unsafe extern "C" fn spice_qxl_update_area(
+    instance: *mut QXLInstance,
+    surface_id: u32,
+    area: *mut QXLRect,
+    dirty_rects: *mut QXLRect,
+    num_dirty_rects: u32,
+    clear_dirty_region: u32,
+) {
     guard("spice_qxl_update_area", || {
         let Some(worker) = worker("spice_qxl_update_area", instance) else { return };
-        
+
         // SAFETY: the caller passes NULL or a rectangle.
         let Some(area) = (unsafe { convert::value(area) }) else {
             warning!("spice_qxl_update_area: NULL area");
@@ -121,7 +127,7 @@ pub unsafe extern "C" fn spice_qxl_update_area(instance: *mut QXLInstance, surfa
 pub unsafe extern "C" fn spice_qxl_add_memslot(instance: *mut QXLInstance, slot: *mut QXLDevMemSlot) {
     guard("spice_qxl_add_memslot", || {
         let Some(worker) = worker("spice_qxl_add_memslot", instance) else { return };
-        
+
         // SAFETY: the caller passes NULL or a slot.
         match unsafe { convert::value(slot) } {
             Some(slot) => {
@@ -170,7 +176,11 @@ pub unsafe extern "C" fn spice_qxl_destroy_primary_surface(instance: *mut QXLIns
 
 /// Makes the primary surface, the screen, and waits for it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_create_primary_surface(instance: *mut QXLInstance, surface_id: u32, surface: *mut QXLDevSurfaceCreate) {
+pub unsafe extern "C" fn spice_qxl_create_primary_surface(
+    instance: *mut QXLInstance,
+    surface_id: u32,
+    surface: *mut QXLDevSurfaceCreate,
+) {
     guard("spice_qxl_create_primary_surface", || {
         let Some(device) = handle::qxl("spice_qxl_create_primary_surface", instance) else { return };
         // SAFETY: the caller passes NULL or a surface.
@@ -210,10 +220,14 @@ pub unsafe extern "C" fn spice_qxl_destroy_surface_wait(instance: *mut QXLInstan
 
 /// Processes surface and cursor commands that were alive when the machine's state was saved.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_loadvm_commands(instance: *mut QXLInstance, ext: *mut QXLCommandExt, count: u32) {
+pub unsafe extern "C" fn spice_qxl_loadvm_commands(
+    instance: *mut QXLInstance,
+    ext: *mut QXLCommandExt,
+    count: u32,
+) {
     guard("spice_qxl_loadvm_commands", || {
         let Some(worker) = worker("spice_qxl_loadvm_commands", instance) else { return };
-        
+
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         // SAFETY: the caller's array has `count` commands.
         match unsafe { convert::array(ext, count) } {
@@ -225,10 +239,16 @@ pub unsafe extern "C" fn spice_qxl_loadvm_commands(instance: *mut QXLInstance, e
 
 /// Like spice_qxl_update_area(); the changed areas go to update_area_complete, then comes async_complete.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_update_area_async(instance: *mut QXLInstance, surface_id: u32, qxl_area: *mut QXLRect, clear_dirty_region: u32, cookie: u64) {
+pub unsafe extern "C" fn spice_qxl_update_area_async(
+    instance: *mut QXLInstance,
+    surface_id: u32,
+    qxl_area: *mut QXLRect,
+    clear_dirty_region: u32,
+    cookie: u64,
+) {
     guard("spice_qxl_update_area_async", || {
         let Some(worker) = worker("spice_qxl_update_area_async", instance) else { return };
-        
+
         // SAFETY: the caller passes NULL or a rectangle. An empty one changes nothing and completes.
         let area = unsafe { convert::value(qxl_area) }.unwrap_or_default();
         worker.update_area_async(surface_id, rect(&area), clear_dirty_region != 0, cookie);
@@ -237,15 +257,17 @@ pub unsafe extern "C" fn spice_qxl_update_area_async(instance: *mut QXLInstance,
 
 /// Like spice_qxl_add_memslot(), reported by async_complete.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_add_memslot_async(instance: *mut QXLInstance, slot: *mut QXLDevMemSlot, cookie: u64) {
+pub unsafe extern "C" fn spice_qxl_add_memslot_async(
+    instance: *mut QXLInstance,
+    slot: *mut QXLDevMemSlot,
+    cookie: u64,
+) {
     guard("spice_qxl_add_memslot_async", || {
         let Some(worker) = worker("spice_qxl_add_memslot_async", instance) else { return };
-        
+
         // SAFETY: the caller passes NULL or a slot. A slot of no group is refused and completes.
-        let slot = unsafe { convert::value(slot) }.unwrap_or(QXLDevMemSlot {
-            slot_group_id: u32::MAX,
-            ..QXLDevMemSlot::default()
-        });
+        let slot = unsafe { convert::value(slot) }
+            .unwrap_or(QXLDevMemSlot { slot_group_id: u32::MAX, ..QXLDevMemSlot::default() });
         worker.add_memslot_async(memslot(&slot), cookie);
     });
 }
@@ -261,7 +283,11 @@ pub unsafe extern "C" fn spice_qxl_destroy_surfaces_async(instance: *mut QXLInst
 
 /// Like spice_qxl_destroy_primary_surface(), reported by async_complete.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_destroy_primary_surface_async(instance: *mut QXLInstance, surface_id: u32, cookie: u64) {
+pub unsafe extern "C" fn spice_qxl_destroy_primary_surface_async(
+    instance: *mut QXLInstance,
+    surface_id: u32,
+    cookie: u64,
+) {
     guard("spice_qxl_destroy_primary_surface_async", || {
         let Some(device) = handle::qxl("spice_qxl_destroy_primary_surface_async", instance) else { return };
         device.destroy_primary_async(surface_id, cookie);
@@ -270,7 +296,12 @@ pub unsafe extern "C" fn spice_qxl_destroy_primary_surface_async(instance: *mut 
 
 /// Like spice_qxl_create_primary_surface(), reported by async_complete.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_create_primary_surface_async(instance: *mut QXLInstance, surface_id: u32, surface: *mut QXLDevSurfaceCreate, cookie: u64) {
+pub unsafe extern "C" fn spice_qxl_create_primary_surface_async(
+    instance: *mut QXLInstance,
+    surface_id: u32,
+    surface: *mut QXLDevSurfaceCreate,
+    cookie: u64,
+) {
     guard("spice_qxl_create_primary_surface_async", || {
         let Some(device) = handle::qxl("spice_qxl_create_primary_surface_async", instance) else { return };
         // SAFETY: the caller passes NULL or a surface. One of no size is refused and completes.
@@ -281,7 +312,11 @@ pub unsafe extern "C" fn spice_qxl_create_primary_surface_async(instance: *mut Q
 
 /// Like spice_qxl_destroy_surface_wait() for any surface, reported by async_complete.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_destroy_surface_async(instance: *mut QXLInstance, surface_id: u32, cookie: u64) {
+pub unsafe extern "C" fn spice_qxl_destroy_surface_async(
+    instance: *mut QXLInstance,
+    surface_id: u32,
+    cookie: u64,
+) {
     guard("spice_qxl_destroy_surface_async", || {
         let Some(worker) = worker("spice_qxl_destroy_surface_async", instance) else { return };
         worker.destroy_surface_async(surface_id, cookie);
@@ -299,7 +334,12 @@ pub unsafe extern "C" fn spice_qxl_flush_surfaces_async(instance: *mut QXLInstan
 
 /// The guest's monitors, at an address of the guest; reported by async_complete.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_monitors_config_async(instance: *mut QXLInstance, monitors_config: QXLPHYSICAL, group_id: c_int, cookie: u64) {
+pub unsafe extern "C" fn spice_qxl_monitors_config_async(
+    instance: *mut QXLInstance,
+    monitors_config: QXLPHYSICAL,
+    group_id: c_int,
+    cookie: u64,
+) {
     guard("spice_qxl_monitors_config_async", || {
         let Some(worker) = worker("spice_qxl_monitors_config_async", instance) else { return };
         worker.monitors_config_async(monitors_config, group_id.cast_unsigned(), cookie);
@@ -327,23 +367,42 @@ pub unsafe extern "C" fn spice_qxl_set_max_monitors(instance: *mut QXLInstance, 
 
 /// The screen is in a dmabuf, which then belongs to the library; fd -1: it is not.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_gl_scanout(qxl: *mut QXLInstance, fd: c_int, width: u32, height: u32, stride: u32, format: u32, y_0_top: c_int) {
+pub unsafe extern "C" fn spice_qxl_gl_scanout(
+    qxl: *mut QXLInstance,
+    fd: c_int,
+    width: u32,
+    height: u32,
+    stride: u32,
+    format: u32,
+    y_0_top: c_int,
+) {
     guard("spice_qxl_gl_scanout", || {
         let plane = owned(fd).map(|fd| GlPlane { fd, offset: 0, stride });
-        scanout("spice_qxl_gl_scanout", qxl, GlScanout {
-            planes: plane.into_iter().collect(),
-            width,
-            height,
-            drm_fourcc: format,
-            modifier: DRM_FORMAT_MOD_INVALID,
-            y0_top: y_0_top != 0,
-        });
+        scanout(
+            "spice_qxl_gl_scanout",
+            qxl,
+            GlScanout {
+                planes: plane.into_iter().collect(),
+                width,
+                height,
+                drm_fourcc: format,
+                modifier: DRM_FORMAT_MOD_INVALID,
+                y0_top: y_0_top != 0,
+            },
+        );
     });
 }
 
 /// An area of the scanout changed; async_complete comes when all clients have shown it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_gl_draw_async(qxl: *mut QXLInstance, x: u32, y: u32, w: u32, h: u32, cookie: u64) {
+pub unsafe extern "C" fn spice_qxl_gl_draw_async(
+    qxl: *mut QXLInstance,
+    x: u32,
+    y: u32,
+    w: u32,
+    h: u32,
+    cookie: u64,
+) {
     guard("spice_qxl_gl_draw_async", || {
         let Some(worker) = worker("spice_qxl_gl_draw_async", qxl) else { return };
         let edge = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
@@ -361,7 +420,12 @@ pub unsafe extern "C" fn spice_qxl_gl_draw_async(qxl: *mut QXLInstance, x: u32, 
 /// them); and which displays of the device the monitors of this interface are: monitor i is display
 /// device_display_id_start + i, of device_display_id_count. Since 0.14.2.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_set_device_info(instance: *mut QXLInstance, device_address: *const c_char, device_display_id_start: u32, device_display_id_count: u32) {
+pub unsafe extern "C" fn spice_qxl_set_device_info(
+    instance: *mut QXLInstance,
+    device_address: *const c_char,
+    device_display_id_start: u32,
+    device_display_id_count: u32,
+) {
     guard("spice_qxl_set_device_info", || {
         let Some(device) = handle::qxl("spice_qxl_set_device_info", instance) else { return };
         // SAFETY: the caller passes NULL or a string.
@@ -374,7 +438,9 @@ pub unsafe extern "C" fn spice_qxl_set_device_info(instance: *mut QXLInstance, d
             return;
         }
         if device_display_id_count > MAX_DEVICE_DISPLAYS {
-            warning!("spice_qxl_set_device_info: {device_display_id_count} displays, at most {MAX_DEVICE_DISPLAYS}");
+            warning!(
+                "spice_qxl_set_device_info: {device_display_id_count} displays, at most {MAX_DEVICE_DISPLAYS}"
+            );
             return;
         }
         device.set_device_info(&address, device_display_id_start, device_display_id_count);
@@ -384,7 +450,18 @@ pub unsafe extern "C" fn spice_qxl_set_device_info(instance: *mut QXLInstance, d
 /// The screen is in num_planes dmabufs, which then belong to the library: fd, offset and stride have num_planes values
 /// each. num_planes 0: the screen is in no dmabuf, the arrays may be NULL. Since 0.15.3.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_qxl_gl_scanout2(qxl: *mut QXLInstance, fd: *const c_int, width: u32, height: u32, offset: *const u32, stride: *const u32, num_planes: u32, format: u32, modifier: u64, y_0_top: c_int) {
+pub unsafe extern "C" fn spice_qxl_gl_scanout2(
+    qxl: *mut QXLInstance,
+    fd: *const c_int,
+    width: u32,
+    height: u32,
+    offset: *const u32,
+    stride: *const u32,
+    num_planes: u32,
+    format: u32,
+    modifier: u64,
+    y_0_top: c_int,
+) {
     guard("spice_qxl_gl_scanout2", || {
         if num_planes > MAX_PLANES {
             warning!("spice_qxl_gl_scanout2: {num_planes} planes, at most {MAX_PLANES}");
@@ -407,14 +484,11 @@ pub unsafe extern "C" fn spice_qxl_gl_scanout2(qxl: *mut QXLInstance, fd: *const
                 planes.extend(fd.map(|fd| GlPlane { fd, offset, stride }));
             }
         }
-        scanout("spice_qxl_gl_scanout2", qxl, GlScanout {
-            planes,
-            width,
-            height,
-            drm_fourcc: format,
-            modifier,
-            y0_top: y_0_top != 0,
-        });
+        scanout(
+            "spice_qxl_gl_scanout2",
+            qxl,
+            GlScanout { planes, width, height, drm_fourcc: format, modifier, y0_top: y_0_top != 0 },
+        );
     });
 }
 

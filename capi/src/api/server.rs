@@ -30,13 +30,10 @@ fn status(function: &'static str, result: Result<(), ServerError>) -> c_int {
     }
 }
 
-
 /// The version of spice_server_set_compat_version() that this library implements.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_get_current_compat_version() -> spice_compat_version_t {
-    guard("spice_get_current_compat_version", || {
-        CURRENT_COMPAT
-    })
+    guard("spice_get_current_compat_version", || CURRENT_COMPAT)
 }
 
 /// Makes a server that listens nowhere and lets nobody in. Never NULL but out of memory.
@@ -84,7 +81,10 @@ pub unsafe extern "C" fn spice_server_destroy(s: *mut SpiceServer) {
 
 /// Restricts the server to features of an old version. Returns 0 for the current version, else -1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_set_compat_version(s: *mut SpiceServer, version: spice_compat_version_t) -> c_int {
+pub unsafe extern "C" fn spice_server_set_compat_version(
+    s: *mut SpiceServer,
+    version: spice_compat_version_t,
+) -> c_int {
     guard("spice_server_set_compat_version", || {
         let Some(server) = handle::server("spice_server_set_compat_version", s) else { return -1 };
         let _ = server;
@@ -179,7 +179,13 @@ pub unsafe extern "C" fn spice_server_set_sasl_appname(s: *mut SpiceServer, appn
 /// fail_if_connected: change nothing while a client is connected. disconnect_if_connected: disconnect clients first.
 /// Returns 0, -1 if refused.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_set_ticket(s: *mut SpiceServer, passwd: *const c_char, lifetime: c_int, fail_if_connected: c_int, disconnect_if_connected: c_int) -> c_int {
+pub unsafe extern "C" fn spice_server_set_ticket(
+    s: *mut SpiceServer,
+    passwd: *const c_char,
+    lifetime: c_int,
+    fail_if_connected: c_int,
+    disconnect_if_connected: c_int,
+) -> c_int {
     guard("spice_server_set_ticket", || {
         let Some(server) = handle::server("spice_server_set_ticket", s) else { return -1 };
         // SAFETY: the caller passes NULL or a string.
@@ -197,7 +203,16 @@ pub unsafe extern "C" fn spice_server_set_ticket(s: *mut SpiceServer, passwd: *c
 /// Port and files (PEM) of the TLS listener; key_passwd, dh_key_file and ciphersuite may be NULL. The files are read by
 /// spice_server_init(). Returns 0, -1 on a bad port or a missing file name.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_set_tls(s: *mut SpiceServer, port: c_int, ca_cert_file: *const c_char, certs_file: *const c_char, private_key_file: *const c_char, key_passwd: *const c_char, dh_key_file: *const c_char, ciphersuite: *const c_char) -> c_int {
+pub unsafe extern "C" fn spice_server_set_tls(
+    s: *mut SpiceServer,
+    port: c_int,
+    ca_cert_file: *const c_char,
+    certs_file: *const c_char,
+    private_key_file: *const c_char,
+    key_passwd: *const c_char,
+    dh_key_file: *const c_char,
+    ciphersuite: *const c_char,
+) -> c_int {
     guard("spice_server_set_tls", || {
         let Some(server) = handle::server("spice_server_set_tls", s) else { return -1 };
         // SAFETY: the caller passes NULL or strings.
@@ -231,7 +246,11 @@ pub unsafe extern "C" fn spice_server_set_tls(s: *mut SpiceServer, port: c_int, 
 /// Serves a client on a connected socket, without checking its password if skip_auth is not 0. Returns 0 and the socket
 /// belongs to the library, or -1 and it stays the caller's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_add_client(s: *mut SpiceServer, socket: c_int, skip_auth: c_int) -> c_int {
+pub unsafe extern "C" fn spice_server_add_client(
+    s: *mut SpiceServer,
+    socket: c_int,
+    skip_auth: c_int,
+) -> c_int {
     guard("spice_server_add_client", || {
         let Some(server) = handle::server("spice_server_add_client", s) else { return -1 };
         if socket < 0 {
@@ -253,7 +272,11 @@ pub unsafe extern "C" fn spice_server_add_client(s: *mut SpiceServer, socket: c_
 
 /// Like spice_server_add_client(), with a TLS handshake first; needs spice_server_set_tls().
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_add_ssl_client(s: *mut SpiceServer, socket: c_int, skip_auth: c_int) -> c_int {
+pub unsafe extern "C" fn spice_server_add_ssl_client(
+    s: *mut SpiceServer,
+    socket: c_int,
+    skip_auth: c_int,
+) -> c_int {
     guard("spice_server_add_ssl_client", || {
         let Some(server) = handle::server("spice_server_add_ssl_client", s) else { return -1 };
         if socket < 0 {
@@ -276,7 +299,10 @@ pub unsafe extern "C" fn spice_server_add_ssl_client(s: *mut SpiceServer, socket
 /// Attaches an instance whose interface is one of SPICE_INTERFACE_*. Returns 0, -1 if it was refused. The instance stays
 /// the host's and must live until it is removed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_add_interface(s: *mut SpiceServer, sin: *mut SpiceBaseInstance) -> c_int {
+pub unsafe extern "C" fn spice_server_add_interface(
+    s: *mut SpiceServer,
+    sin: *mut SpiceBaseInstance,
+) -> c_int {
     guard("spice_server_add_interface", || {
         let Some(server) = handle::server("spice_server_add_interface", s) else { return -1 };
         // SAFETY: the caller passes NULL or an instance of the type that its interface names.
@@ -296,7 +322,10 @@ pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstan
 
 /// Default compression of images. A bad value changes nothing. Returns 0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_set_image_compression(s: *mut SpiceServer, comp: SpiceImageCompression) -> c_int {
+pub unsafe extern "C" fn spice_server_set_image_compression(
+    s: *mut SpiceServer,
+    comp: SpiceImageCompression,
+) -> c_int {
     guard("spice_server_set_image_compression", || {
         let Some(server) = handle::server("spice_server_set_image_compression", s) else { return -1 };
         server.set_image_compression(comp);
@@ -315,7 +344,10 @@ pub unsafe extern "C" fn spice_server_get_image_compression(s: *mut SpiceServer)
 
 /// When images may be compressed with loss. Returns 0, -1 on a bad value.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_set_jpeg_compression(s: *mut SpiceServer, comp: spice_wan_compression_t) -> c_int {
+pub unsafe extern "C" fn spice_server_set_jpeg_compression(
+    s: *mut SpiceServer,
+    comp: spice_wan_compression_t,
+) -> c_int {
     guard("spice_server_set_jpeg_compression", || {
         let Some(server) = handle::server("spice_server_set_jpeg_compression", s) else { return -1 };
         status("spice_server_set_jpeg_compression", server.set_jpeg_compression(comp))
@@ -324,7 +356,10 @@ pub unsafe extern "C" fn spice_server_set_jpeg_compression(s: *mut SpiceServer, 
 
 /// When GLZ images are compressed once more. Returns 0, -1 on a bad value.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(s: *mut SpiceServer, comp: spice_wan_compression_t) -> c_int {
+pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
+    s: *mut SpiceServer,
+    comp: spice_wan_compression_t,
+) -> c_int {
     guard("spice_server_set_zlib_glz_compression", || {
         let Some(server) = handle::server("spice_server_set_zlib_glz_compression", s) else { return -1 };
         status("spice_server_set_zlib_glz_compression", server.set_zlib_glz_compression(comp))
@@ -334,7 +369,11 @@ pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(s: *mut SpiceServ
 /// SPICE_CHANNEL_SECURITY_* bits of a channel type by name ("main", "display", ...), or of all others if channel is NULL.
 /// Returns 0, -1 on an unknown name.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_set_channel_security(s: *mut SpiceServer, channel: *const c_char, security: c_int) -> c_int {
+pub unsafe extern "C" fn spice_server_set_channel_security(
+    s: *mut SpiceServer,
+    channel: *const c_char,
+    security: c_int,
+) -> c_int {
     guard("spice_server_set_channel_security", || {
         let Some(server) = handle::server("spice_server_set_channel_security", s) else { return -1 };
         // SAFETY: the caller passes NULL or a string.
@@ -368,7 +407,10 @@ pub unsafe extern "C" fn spice_server_set_streaming_video(s: *mut SpiceServer, v
 /// Video encoders and codecs in order of preference, "encoder:codec;encoder:codec", or "auto". Returns 0, -1 if none
 /// of them is known.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_set_video_codecs(s: *mut SpiceServer, video_codecs: *const c_char) -> c_int {
+pub unsafe extern "C" fn spice_server_set_video_codecs(
+    s: *mut SpiceServer,
+    video_codecs: *const c_char,
+) -> c_int {
     guard("spice_server_set_video_codecs", || {
         let Some(server) = handle::server("spice_server_set_video_codecs", s) else { return -1 };
         // SAFETY: the caller passes NULL or a string.
@@ -381,7 +423,9 @@ pub unsafe extern "C" fn spice_server_set_video_codecs(s: *mut SpiceServer, vide
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_get_video_codecs(s: *mut SpiceServer) -> *const c_char {
     guard("spice_server_get_video_codecs", || {
-        let Some(server) = handle::server("spice_server_get_video_codecs", s) else { return std::ptr::null() };
+        let Some(server) = handle::server("spice_server_get_video_codecs", s) else {
+            return std::ptr::null();
+        };
         match CString::new(server.video_codecs()) {
             Ok(string) => server.lend(string),
             Err(_) => std::ptr::null(),
@@ -441,7 +485,11 @@ pub unsafe extern "C" fn spice_server_set_agent_file_xfer(s: *mut SpiceServer, e
 /// Always -1.
 #[deprecated]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_get_sock_info(s: *mut SpiceServer, sa: *mut sockaddr, salen: *mut socklen_t) -> c_int {
+pub unsafe extern "C" fn spice_server_get_sock_info(
+    s: *mut SpiceServer,
+    sa: *mut sockaddr,
+    salen: *mut socklen_t,
+) -> c_int {
     guard("spice_server_get_sock_info", || {
         let Some(server) = handle::server("spice_server_get_sock_info", s) else { return -1 };
         let _ = (server, sa, salen);
@@ -452,7 +500,11 @@ pub unsafe extern "C" fn spice_server_get_sock_info(s: *mut SpiceServer, sa: *mu
 /// Always -1.
 #[deprecated]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_get_peer_info(s: *mut SpiceServer, sa: *mut sockaddr, salen: *mut socklen_t) -> c_int {
+pub unsafe extern "C" fn spice_server_get_peer_info(
+    s: *mut SpiceServer,
+    sa: *mut sockaddr,
+    salen: *mut socklen_t,
+) -> c_int {
     guard("spice_server_get_peer_info", || {
         let Some(server) = handle::server("spice_server_get_peer_info", s) else { return -1 };
         let _ = (server, sa, salen);
