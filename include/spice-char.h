@@ -26,63 +26,39 @@ typedef enum {
 
 #define SPICE_INTERFACE_CHAR_DEVICE_MINOR 3
 
-/*
- Filled by the host but for st, which the library sets while the instance is attached.
- */
+/* Filled by the host but for st, which the library sets while the instance is attached. */
 struct SpiceCharDeviceInstance {
   SpiceBaseInstance base;
-  /*
-   One of spice_server_char_device_recognized_subtypes(), or "port".
-   */
+  /* One of spice_server_char_device_recognized_subtypes(), or "port". */
   const char *subtype;
   SpiceCharDeviceState *st;
-  /*
-   Name of a port, for subtype "port".
-   */
+  /* Name of a port, for subtype "port". */
   const char *portname;
 };
 
-/*
- A byte stream of the guest. No callback may block. A callback may call back into the library, also for the same
- instance.
- */
+/* A byte stream of the guest. No callback may block. A callback may call back into the library, also for the same
+ * instance. */
 struct SpiceCharDeviceInterface {
   SpiceBaseInterface base;
-  /*
-   1: the library uses the device; 0: it stopped doing so, for instance after bad data from the guest.
-   */
+  /* 1: the library uses the device; 0: it stopped doing so, for instance after bad data from the guest. */
   void (*state)(struct SpiceCharDeviceInstance *sin, int connected);
-  /*
-   Takes up to len bytes for the guest; returns how many it took, which may be 0. Negative means 0.
-   */
+  /* Takes up to len bytes for the guest; returns how many it took, which may be 0. Negative means 0. */
   int (*write)(struct SpiceCharDeviceInstance *sin, const uint8_t *buf, int len);
-  /*
-   Gives up to len bytes of the guest; returns how many, 0 when there are none. Negative means 0.
-   */
+  /* Gives up to len bytes of the guest; returns how many, 0 when there are none. Negative means 0. */
   int (*read)(struct SpiceCharDeviceInstance *sin, uint8_t *buf, int len);
-  /*
-   Event of a port channel's client (SPICE_PORT_EVENT_*); used with minor version 2 or more.
-   */
+  /* Event of a port channel's client (SPICE_PORT_EVENT_*); used with minor version 2 or more. */
   void (*event)(struct SpiceCharDeviceInstance *sin, uint8_t event);
-  /*
-   SPICE_CHAR_DEVICE_* bits; read with minor version 3 or more.
-   */
+  /* SPICE_CHAR_DEVICE_* bits; read with minor version 3 or more. */
   spice_char_device_flags flags;
 };
 
-/*
- The device has data to read or can take some again.
- */
+/* The device has data to read or can take some again. */
 void spice_server_char_device_wakeup(struct SpiceCharDeviceInstance *sin);
 
-/*
- An event (SPICE_PORT_EVENT_*) of the guest for the client of a port.
- */
+/* An event (SPICE_PORT_EVENT_*) of the guest for the client of a port. */
 void spice_server_port_event(struct SpiceCharDeviceInstance *sin, uint8_t event);
 
-/*
- The subtypes of character devices, NULL-terminated; never freed. Ports (subtype "port") are not in the list.
- */
+/* The subtypes of character devices, NULL-terminated; never freed. Ports (subtype "port") are not in the list. */
 const char **spice_server_char_device_recognized_subtypes(void);
 
 SPICE_END_DECLS

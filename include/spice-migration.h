@@ -22,32 +22,22 @@ typedef struct SpiceMigrateState SpiceMigrateState;
 
 #define SPICE_INTERFACE_MIGRATION_MINOR 1
 
-/*
- Filled by the host but for st, which the library sets while the instance is attached.
- */
+/* Filled by the host but for st, which the library sets while the instance is attached. */
 struct SpiceMigrateInstance {
   SpiceBaseInstance base;
   SpiceMigrateState *st;
 };
 
-/*
- Completion of the two slow steps of a migration.
- */
+/* Completion of the two slow steps of a migration. */
 struct SpiceMigrateInterface {
   SpiceBaseInterface base;
-  /*
-   Once per spice_server_migrate_connect(): the clients are connected to the target, or will not be.
-   */
+  /* Once per spice_server_migrate_connect(): the clients are connected to the target, or will not be. */
   void (*migrate_connect_complete)(struct SpiceMigrateInstance *sin);
-  /*
-   After spice_server_migrate_end() with completed set: the clients have left, the host may exit.
-   */
+  /* After spice_server_migrate_end() with completed set: the clients have left, the host may exit. */
   void (*migrate_end_complete)(struct SpiceMigrateInstance *sin);
 };
 
-/*
- Sets the host that spice_server_migrate_switch() sends the clients to. Returns 0, -1 on bad arguments.
- */
+/* Sets the host that spice_server_migrate_switch() sends the clients to. Returns 0, -1 on bad arguments. */
 SPICE_GNUC_DEPRECATED
 int spice_server_migrate_info(SpiceServer *s,
                               const char *dest,
@@ -55,36 +45,26 @@ int spice_server_migrate_info(SpiceServer *s,
                               int secure_port,
                               const char *cert_subject);
 
-/*
- Tells the clients to go to the host set by spice_server_migrate_info(). Returns 0.
- */
+/* Tells the clients to go to the host set by spice_server_migrate_info(). Returns 0. */
 SPICE_GNUC_DEPRECATED int spice_server_migrate_switch(SpiceServer *s);
 
-/*
- Asks the clients to connect to the target as well. Ports are -1 for none. Returns 0, or -1 when nothing was started;
- migrate_connect_complete is called exactly once either way.
- */
+/* Asks the clients to connect to the target as well. Ports are -1 for none. Returns 0, or -1 when nothing was started;
+ * migrate_connect_complete is called exactly once either way. */
 int spice_server_migrate_connect(SpiceServer *s,
                                  const char *dest,
                                  int port,
                                  int secure_port,
                                  const char *cert_subject);
 
-/*
- The virtual machine starts to move. Returns 0, -1 if no target is set.
- */
+/* The virtual machine starts to move. Returns 0, -1 if no target is set. */
 int spice_server_migrate_start(SpiceServer *s);
 
-/*
- The virtual machine has moved (completed not 0) or stays here. migrate_end_complete is called when the clients of a
- machine that moved have left. Returns 0, -1 if clients had to be left behind.
- */
+/* The virtual machine has moved (completed not 0) or stays here. migrate_end_complete is called when the clients of a
+ * machine that moved have left. Returns 0, -1 if clients had to be left behind. */
 int spice_server_migrate_end(SpiceServer *s,
                              int completed);
 
-/*
- Whether clients may move without reconnecting. Only with one client at a time.
- */
+/* Whether clients may move without reconnecting. Only with one client at a time. */
 void spice_server_set_seamless_migration(SpiceServer *s, int enable);
 
 SPICE_END_DECLS

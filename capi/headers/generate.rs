@@ -27,7 +27,10 @@ const REPLACE: [(&str, &str); 6] = [
     ("  struct sockaddr paddr;", "  struct sockaddr paddr SPICE_GNUC_DEPRECATED;"),
     ("  socklen_t llen;", "  socklen_t llen SPICE_GNUC_DEPRECATED;"),
     ("  socklen_t plen;", "  socklen_t plen SPICE_GNUC_DEPRECATED;"),
-    ("(*set_mm_time)(struct QXLInstance *qin, uint32_t mm_time);", "(*set_mm_time)(struct QXLInstance *qin, uint32_t mm_time) SPICE_GNUC_DEPRECATED;"),
+    (
+        "(*set_mm_time)(struct QXLInstance *qin, uint32_t mm_time);",
+        "(*set_mm_time)(struct QXLInstance *qin, uint32_t mm_time) SPICE_GNUC_DEPRECATED;",
+    ),
 ];
 
 /// Types of other headers and of C, which cbindgen would name without their keyword.
@@ -65,7 +68,10 @@ fn body(sources: &[&str]) -> Result<String, Box<dyn Error>> {
     for source in sources {
         let text = fs::read_to_string(format!("src/{source}"))?;
         let names = text.lines().filter_map(|line| line.strip_prefix("pub struct "));
-        config.export.include.extend(names.filter_map(|name| Some(name.split([' ', '<']).next()?.to_owned())));
+        config
+            .export
+            .include
+            .extend(names.filter_map(|name| Some(name.split([' ', '<']).next()?.to_owned())));
     }
     for (from, to) in RENAME {
         config.export.rename.insert(from.to_owned(), to.to_owned());
