@@ -1,0 +1,99 @@
+//! COMPOSITE: `dest = (source IN mask) OP dest` on rows of pixels (canvas.md 11). Knows no surface: the canvas supplies
+//! pictures and a copy of the box.
+
+mod narrow;
+mod operator;
+mod sample;
+#[cfg(test)]
+mod tests;
+mod wide;
+
+pub use narrow::mul;
+pub use operator::Operator;
+pub use sample::{Extent, Filter, Placement, Repeat, Sampler, Texture};
+
+use super::pixel;
+use crate::image::SurfaceFormat;
+
+/// Everything that decides the result besides the destination's pixels.
+#[derive(Debug)]
+pub struct Request {
+    pub op: Operator,
+    pub source: Sampler,
+    pub mask: Option<Sampler>,
+    /// The mask's colour channels count one by one instead of its alpha.
+    pub component_alpha: bool,
+    /// Format of the surface.
+    pub dest: SurfaceFormat,
+}
+
+impl Request {
+    /// The operator that is computed in the end.
+    fn effective_op(&self) -> Operator {
+        let mask_opaque = self.mask.as_ref().is_none_or(|m| m.is_opaque() && !self.component_alpha);
+        if self.source.is_opaque() && mask_opaque { self.op.for_opaque_source() } else { self.op }
+    }
+}
+
+/// Computes the rows of one box.
+#[derive(Debug)]
+pub struct Composer {
+    request: Request,
+    op: Operator,
+    narrow: Buffers<u32>,
+    wide: Buffers<wide::Pixel>,
+    wide_dest: Vec<wide::Pixel>,
+}
+
+/// One row of source and mask.
+#[derive(Debug, Default)]
+struct Buffers<T> {
+    source: Vec<T>,
+    mask: Option<Vec<T>>,
+}
+
+impl Composer {
+    #[must_use]
+    pub fn new(request: Request) -> Self {
+        let op = request.effective_op();
+        Self { request, op, narrow: Buffers::default(), wide: Buffers::default(), wide_dest: Vec::new() }
+    }
+
+    /// Combines row `row` of the box into `dest`, native values of the surface. To be called for each row from the
+    /// top, always with the same width.
+    pub fn row(&mut self, row: u32, dest: &mut [u32]) {
+        let row = i64::from(row);
+        if self.op.is_wide() { self.wide_row(row, dest) } else { self.narrow_row(row, dest) }
+    }
+
+    fn narrow_row(&mut self, row: i64, dest: &mut [u32]) {
+        let Self { request, narrow: Buffers { source, mask }, .. } = self;
+        source.resize(dest.len(), 0);
+        request.source.row(row, source);
+        if let Some(sampler) = &request.mask {
+            let mask = mask.get_or_insert_default();
+            mask.resize(dest.len(), 0);
+            sampler.row(row, mask);
+        }
+        pixel::row_to_argb(request.dest, dest);
+        narrow::combine(self.op, source, mask.as_deref(), request.component_alpha, dest);
+        pixel::row_from_argb(request.dest, dest);
+    }
+
+    fn wide_row(&mut self, row: i64, dest: &mut [u32]) {
+        let Self { request, wide: Buffers { source, mask }, wide_dest, .. } = self;
+        source.resize(dest.len(), [0.0; 4]);
+        if let Some(sampler) = &request.mask {
+            let mask = mask.get_or_insert_default();
+            mask.resize(dest.len(), [0.0; 4]);
+            sampler.wide_row(row, None, mask);
+        }
+        request.source.wide_row(row, mask.as_deref(), source);
+        wide_dest.clear();
+        wide_dest.extend(dest.iter().map(|&v| wide::from_native(request.dest, v)));
+        wide::combine(self.op, source, mask.as_deref(), request.component_alpha, wide_dest);
+        for (d, w) in dest.iter_mut().zip(wide_dest) {
+            *d = wide::to_native(request.dest, *w);
+        }
+    }
+}

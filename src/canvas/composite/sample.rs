@@ -1,0 +1,313 @@
+//! Reading a source or mask through transform, filter and repeat (canvas.md 7.1 and 11).
+
+use super::wide;
+use crate::canvas::pixel;
+use crate::draw::Transform;
+use crate::geometry::{Point16, Rect};
+use crate::image::SurfaceFormat;
+
+/// How pixels between samples are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    Nearest,
+    Bilinear,
+}
+
+impl Filter {
+    /// The filter with this number; `None` for those that need parameters.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 | 3 => Some(Self::Nearest),
+            1 | 2 | 4 => Some(Self::Bilinear),
+            _ => None,
+        }
+    }
+}
+
+/// What lies outside an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Transparent black.
+    None,
+    Tile,
+    Edge,
+    Mirror,
+}
+
+impl Repeat {
+    /// The repeat mode in the lower two bits.
+    #[must_use]
+    pub fn from_number(number: u32) -> Self {
+        match number & 3 {
+            0 => Self::None,
+            1 => Self::Tile,
+            2 => Self::Edge,
+            _ => Self::Mirror,
+        }
+    }
+}
+
+/// How an image is laid over the box.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement {
+    pub filter: Filter,
+    pub repeat: Repeat,
+    /// Box to image; `None` is the identity.
+    pub transform: Option<Transform>,
+    pub origin: Point16,
+}
+
+const ONE: i64 = 1 << 16;
+const HALF: i64 = 1 << 15;
+const IDENTITY: Transform = Transform([1 << 16, 0, 0, 0, 1 << 16, 0]);
+
+impl Placement {
+    fn matrix(&self) -> [i64; 6] {
+        self.transform.unwrap_or(IDENTITY).0.map(i64::from)
+    }
+
+    /// Whether the image is only moved by whole pixels from the box.
+    fn is_plain(&self) -> bool {
+        self.transform.is_none_or(|t| t == IDENTITY)
+    }
+
+    /// The place in the image, 16.16, of the centre of a box pixel.
+    fn locate(&self, column: i64, row: i64) -> (i64, i64) {
+        let t = self.matrix();
+        let x = (i64::from(self.origin.x) + column) * ONE + HALF;
+        let y = (i64::from(self.origin.y) + row) * ONE + HALF;
+        let line = |a: i64, b: i64, c: i64| {
+            let sum = i128::from(a) * i128::from(x) + i128::from(b) * i128::from(y) + i128::from(HALF);
+            // Both factors fit 48 bits, so the sum shifted by 16 fits 64.
+            i64::try_from(sum >> 16).unwrap_or(i64::MAX / 2) + c
+        };
+        (line(t[0], t[1], t[2]), line(t[3], t[4], t[5]))
+    }
+
+    /// Columns and rows of the image around the samples of a box of this size, before repeating; `None` if they leave
+    /// what can be computed, so that nothing is drawn.
+    #[must_use]
+    pub fn extent(&self, image: (u32, u32), size: (u32, u32)) -> Option<Extent> {
+        let (w, h) = (i64::from(size.0), i64::from(size.1));
+        let origin = (i64::from(self.origin.x), i64::from(self.origin.y));
+        let fits16 = |v: i64| i16::try_from(v).is_ok();
+        let fits32 = |v: i64| i32::try_from(v).is_ok();
+        if ![origin.0 - 1, origin.1 - 1, origin.0 + w + 1, origin.1 + h + 1].iter().all(|&v| fits16(v))
+            || image.0 >= 0x7fff
+            || image.1 >= 0x7fff
+        {
+            return None;
+        }
+        let (offset, width) = match self.filter {
+            Filter::Nearest => (-1, 0),
+            Filter::Bilinear => (-HALF, ONE),
+        };
+        let corners = |grow: i64| {
+            let at = |c: i64, r: i64| self.locate(c, r);
+            let points = [
+                at(-grow, -grow),
+                at(w - 1 + grow, -grow),
+                at(-grow, h - 1 + grow),
+                at(w - 1 + grow, h - 1 + grow),
+            ];
+            points.iter().all(|p| fits32(p.0) && fits32(p.1)).then(|| {
+                points.iter().fold((i64::MAX, i64::MAX, i64::MIN, i64::MIN), |e, p| {
+                    (e.0.min(p.0), e.1.min(p.1), e.2.max(p.0), e.3.max(p.1))
+                })
+            })
+        };
+        let plain = self.is_plain();
+        let near = corners(0)?;
+        let margin = 8;
+        if !plain {
+            let far = corners(1)?;
+            let low = offset - margin;
+            let high = offset + margin + width;
+            if ![far.0 + low, far.1 + low, far.2 + high, far.3 + high].iter().all(|&v| fits32(v)) {
+                return None;
+            }
+        }
+        let floor = |v: i64| v >> 16;
+        let area = if plain {
+            (origin.0, origin.1, origin.0 + w, origin.1 + h)
+        } else {
+            (
+                floor(near.0 + offset - margin),
+                floor(near.1 + offset - margin),
+                floor(near.2 + offset + width + margin) + 1,
+                floor(near.3 + offset + width + margin) + 1,
+            )
+        };
+        let covered = area.0 >= 0 && area.1 >= 0 && area.2 <= image.0.into() && area.3 <= image.1.into();
+        let edge = |v: i64| i32::try_from(v).unwrap_or(0);
+        Some(Extent { area: Rect::new(edge(area.0), edge(area.1), edge(area.2), edge(area.3)), covered })
+    }
+
+    /// The part of the image that can be sampled.
+    #[must_use]
+    pub fn needed(&self, image: (u32, u32), extent: &Extent) -> Rect {
+        let whole = Rect::of_size(image.0, image.1);
+        match self.repeat {
+            Repeat::None => extent.area.intersect(&whole),
+            _ if extent.covered => extent.area,
+            _ => whole,
+        }
+    }
+}
+
+/// What of an image, thought of as unbounded, a box covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub area: Rect,
+    /// Whether every sample comes from inside the image.
+    pub covered: bool,
+}
+
+/// Part of an image.
+#[derive(Clone, Debug)]
+pub struct Texture {
+    /// Size of the whole image, neither 0.
+    pub size: (u32, u32),
+    pub format: SurfaceFormat,
+    /// The part of it that `pixels` holds.
+    pub window: Rect,
+    /// Native values, row by row.
+    pub pixels: Vec<u32>,
+}
+
+impl Texture {
+    /// Whether the format has colours, not alpha alone.
+    #[must_use]
+    pub fn has_colour(&self) -> bool {
+        !matches!(self.format, SurfaceFormat::A1 | SurfaceFormat::A8)
+    }
+
+    fn is_opaque(&self) -> bool {
+        self.has_colour() && self.format != SurfaceFormat::Argb32
+    }
+
+    /// A native value of the window.
+    fn get(&self, x: i64, y: i64) -> Option<u32> {
+        let (x, y) = (x - i64::from(self.window.left), y - i64::from(self.window.top));
+        let width = i64::from(self.window.width());
+        if x < 0 || x >= width {
+            return None;
+        }
+        usize::try_from(y * width + x).ok().and_then(|at| self.pixels.get(at)).copied()
+    }
+
+    fn repeated(&self, repeat: Repeat, x: i64, y: i64) -> Option<u32> {
+        let (w, h) = (i64::from(self.size.0), i64::from(self.size.1));
+        self.get(wrap(repeat, x, w)?, wrap(repeat, y, h)?)
+    }
+}
+
+fn wrap(repeat: Repeat, v: i64, size: i64) -> Option<i64> {
+    match repeat {
+        Repeat::None => (0 <= v && v < size).then_some(v),
+        Repeat::Tile => Some(v.rem_euclid(size)),
+        Repeat::Edge => Some(v.clamp(0, size - 1)),
+        Repeat::Mirror => {
+            let v = v.rem_euclid(2 * size);
+            Some(if v < size { v } else { 2 * size - 1 - v })
+        }
+    }
+}
+
+/// A texture laid over a box.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    pub texture: Texture,
+    pub placement: Placement,
+    /// Whether every sample is inside the image.
+    pub covered: bool,
+}
+
+impl Sampler {
+    /// Whether all samples have full alpha by format.
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        self.texture.is_opaque() && (self.covered || self.placement.repeat != Repeat::None)
+    }
+
+    /// Row `row` of the box as a8r8g8b8.
+    pub fn row(&self, row: i64, out: &mut [u32]) {
+        let Placement { filter, repeat, .. } = self.placement;
+        let argb = |v: Option<u32>| v.map_or(0, |v| pixel::to_argb(self.texture.format, v));
+        match filter {
+            Filter::Nearest => {
+                self.walk(row, out, |x, y| argb(self.texture.repeated(repeat, (x - 1) >> 16, (y - 1) >> 16)))
+            }
+            Filter::Bilinear => self.walk(row, out, |x, y| {
+                let (x, y) = (x - HALF, y - HALF);
+                bilinear(self.corners(x, y).map(argb), weight(x), weight(y))
+            }),
+        }
+    }
+
+    /// Row `row` of the box in floating point. Where `mask` is nothing, `out` keeps what it held: the row above, or
+    /// zeros in the first one. The HSL operators show it, in clients too.
+    pub fn wide_row(&self, row: i64, mask: Option<&[wide::Pixel]>, out: &mut [wide::Pixel]) {
+        let Placement { filter, repeat, .. } = self.placement;
+        let wide = |v: Option<u32>| v.map_or([0.0; 4], |v| wide::from_native(self.texture.format, v));
+        let simple = self.placement.is_plain() && matches!(repeat, Repeat::None | Repeat::Tile);
+        let mask = if simple { None } else { mask };
+        let shown = |i: usize| mask.and_then(|m| m.get(i)).is_none_or(|m| *m != [0.0; 4]);
+        let (mut x, mut y) = self.placement.locate(0, row);
+        let t = self.placement.matrix();
+        for (i, p) in out.iter_mut().enumerate() {
+            if shown(i) {
+                *p = match filter {
+                    Filter::Nearest => wide(self.texture.repeated(repeat, (x - 1) >> 16, (y - 1) >> 16)),
+                    Filter::Bilinear => {
+                        let (x, y) = (x - HALF, y - HALF);
+                        wide_bilinear(self.corners(x, y).map(wide), fraction(x), fraction(y))
+                    }
+                };
+            }
+            x += t[0];
+            y += t[3];
+        }
+    }
+
+    fn walk(&self, row: i64, out: &mut [u32], sample: impl Fn(i64, i64) -> u32) {
+        let (mut x, mut y) = self.placement.locate(0, row);
+        let t = self.placement.matrix();
+        for p in out {
+            *p = sample(x, y);
+            x += t[0];
+            y += t[3];
+        }
+    }
+
+    /// Top left, top right, bottom left, bottom right around a place.
+    fn corners(&self, x: i64, y: i64) -> [Option<u32>; 4] {
+        let (x, y) = (x >> 16, y >> 16);
+        let at = |dx: i64, dy: i64| self.texture.repeated(self.placement.repeat, x + dx, y + dy);
+        [at(0, 0), at(1, 0), at(0, 1), at(1, 1)]
+    }
+}
+
+/// The weight of the right or lower neighbour, in 256ths, of which 7 bits count.
+fn weight(v: i64) -> u32 {
+    u32::try_from((v >> 9) & 127).unwrap_or(0) * 2
+}
+
+fn bilinear(c: [u32; 4], x: u32, y: u32) -> u32 {
+    let weights = [(256 - x) * (256 - y), x * (256 - y), (256 - x) * y, x * y];
+    [0, 8, 16, 24].iter().fold(0, |out, shift| {
+        let sum: u32 = c.iter().zip(weights).map(|(p, w)| ((p >> shift) & 0xff) * w).sum();
+        out | (sum >> 16) << shift
+    })
+}
+
+fn fraction(v: i64) -> f32 {
+    f32::from(u16::try_from(v & 0xffff).unwrap_or(0)) / 65_536.0
+}
+
+fn wide_bilinear(c: [wide::Pixel; 4], x: f32, y: f32) -> wide::Pixel {
+    let weights = [(1.0 - x) * (1.0 - y), x * (1.0 - y), (1.0 - x) * y, x * y];
+    [0, 1, 2, 3]
+        .map(|i| c[0][i] * weights[0] + c[1][i] * weights[1] + c[2][i] * weights[2] + c[3][i] * weights[3])
+}
