@@ -12,6 +12,7 @@
 pub mod area;
 pub mod blend;
 pub mod brush;
+mod composite;
 mod ops;
 pub mod picture;
 pub mod pixel;
@@ -20,6 +21,7 @@ pub mod rop;
 mod source;
 pub mod stroke;
 pub mod target;
+mod text;
 
 pub use area::{Area, Span};
 pub use ops::AreaPixels;
@@ -313,7 +315,9 @@ impl Canvas {
             DrawOp::Rop3(op) => self.draw_rop3(&area, &bbox, op, &mut env),
             DrawOp::Transparent(op) => self.draw_transparent(&area, &bbox, op, &mut env),
             DrawOp::AlphaBlend(op) => self.draw_alpha_blend(&area, &bbox, op, &mut env),
-            DrawOp::Stroke(_) | DrawOp::Text(_) | DrawOp::Composite(_) => Err(DrawError::Unsupported),
+            DrawOp::Stroke(op) => self.draw_stroke(&area, op, &mut env),
+            DrawOp::Text(op) => self.draw_text(&area, op, &mut env),
+            DrawOp::Composite(op) => self.draw_composite(&area, &bbox, op, &mut env),
         }
     }
 }

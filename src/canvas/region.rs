@@ -61,6 +61,15 @@ impl Region {
         }
     }
 
+    /// The rectangles that row `y` crosses, by column.
+    #[must_use]
+    pub fn row(&self, y: i32) -> &[Rect] {
+        let rects = self.rects();
+        let first = rects.partition_point(|r| r.bottom <= y);
+        let band = &rects[first..];
+        &band[..band.partition_point(|r| r.top <= y)]
+    }
+
     /// The smallest rectangle around the region; (0, 0, 0, 0) for the empty set.
     #[must_use]
     pub fn bounds(&self) -> Rect {

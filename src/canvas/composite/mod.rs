@@ -1,6 +1,7 @@
 //! COMPOSITE: `dest = (source IN mask) OP dest` on rows of pixels (canvas.md 11). Knows no surface: the canvas supplies
 //! pictures and a copy of the box.
 
+mod draw;
 mod narrow;
 mod operator;
 mod sample;
@@ -8,9 +9,8 @@ mod sample;
 mod tests;
 mod wide;
 
-pub use narrow::mul;
-pub use operator::Operator;
-pub use sample::{Extent, Filter, Placement, Repeat, Sampler, Texture};
+use operator::Operator;
+use sample::Sampler;
 
 use super::pixel;
 use crate::image::SurfaceFormat;
@@ -59,36 +59,41 @@ impl Composer {
         Self { request, op, narrow: Buffers::default(), wide: Buffers::default(), wide_dest: Vec::new() }
     }
 
-    /// Combines row `row` of the box into `dest`, native values of the surface. To be called for each row from the
-    /// top, always with the same width.
-    pub fn row(&mut self, row: u32, dest: &mut [u32]) {
-        let row = i64::from(row);
-        if self.op.is_wide() { self.wide_row(row, dest) } else { self.narrow_row(row, dest) }
+    /// Combines columns from `first` on of row `row` of the box into `dest`, native values of the surface. To be called
+    /// for each row from the top, always for the same columns.
+    pub fn row(&mut self, first: u32, row: u32, dest: &mut [u32]) {
+        let start = (first.into(), row.into());
+        if self.op.is_wide() { self.wide_row(start, dest) } else { self.narrow_row(start, dest) }
     }
 
-    fn narrow_row(&mut self, row: i64, dest: &mut [u32]) {
+    /// Whether a row can depend on the one above.
+    pub fn needs_all_rows(&self) -> bool {
+        self.op.is_wide()
+    }
+
+    fn narrow_row(&mut self, start: (i64, i64), dest: &mut [u32]) {
         let Self { request, narrow: Buffers { source, mask }, .. } = self;
         source.resize(dest.len(), 0);
-        request.source.row(row, source);
+        request.source.row(start, source);
         if let Some(sampler) = &request.mask {
             let mask = mask.get_or_insert_default();
             mask.resize(dest.len(), 0);
-            sampler.row(row, mask);
+            sampler.row(start, mask);
         }
         pixel::row_to_argb(request.dest, dest);
         narrow::combine(self.op, source, mask.as_deref(), request.component_alpha, dest);
         pixel::row_from_argb(request.dest, dest);
     }
 
-    fn wide_row(&mut self, row: i64, dest: &mut [u32]) {
+    fn wide_row(&mut self, start: (i64, i64), dest: &mut [u32]) {
         let Self { request, wide: Buffers { source, mask }, wide_dest, .. } = self;
         source.resize(dest.len(), [0.0; 4]);
         if let Some(sampler) = &request.mask {
             let mask = mask.get_or_insert_default();
             mask.resize(dest.len(), [0.0; 4]);
-            sampler.wide_row(row, None, mask);
+            sampler.wide_row(start, None, mask);
         }
-        request.source.wide_row(row, mask.as_deref(), source);
+        request.source.wide_row(start, mask.as_deref(), source);
         wide_dest.clear();
         wide_dest.extend(dest.iter().map(|&v| wide::from_native(request.dest, v)));
         wide::combine(self.op, source, mask.as_deref(), request.component_alpha, wide_dest);

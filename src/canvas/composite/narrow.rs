@@ -1,17 +1,11 @@
 //! Operators computed with 8 bits per channel (canvas.md 8 and 11).
 
 use super::operator::{Operator, PorterDuff, Separable};
+use crate::canvas::blend::mul;
 
 /// One channel of an operator: source, source alpha (per channel with component alpha), destination and
 /// destination alpha, each 0 to 255; gives the new destination.
 type Channel = fn(u32, u32, u32, u32) -> u32;
-
-/// The product of two numbers in 0..=255 that stand for 0..=1, rounded.
-#[must_use]
-pub const fn mul(a: u32, b: u32) -> u32 {
-    let t = a * b + 128;
-    (t + (t >> 8)) >> 8
-}
 
 const fn add(a: u32, b: u32) -> u32 {
     let sum = a + b;

@@ -231,31 +231,31 @@ impl Sampler {
         self.texture.is_opaque() && (self.covered || self.placement.repeat != Repeat::None)
     }
 
-    /// Row `row` of the box as a8r8g8b8.
-    pub fn row(&self, row: i64, out: &mut [u32]) {
+    /// Box pixels from (column, row) `start` on as a8r8g8b8.
+    pub fn row(&self, start: (i64, i64), out: &mut [u32]) {
         let Placement { filter, repeat, .. } = self.placement;
         let argb = |v: Option<u32>| v.map_or(0, |v| pixel::to_argb(self.texture.format, v));
         match filter {
-            Filter::Nearest => {
-                self.walk(row, out, |x, y| argb(self.texture.repeated(repeat, (x - 1) >> 16, (y - 1) >> 16)))
-            }
-            Filter::Bilinear => self.walk(row, out, |x, y| {
+            Filter::Nearest => self
+                .walk(start, out, |x, y| argb(self.texture.repeated(repeat, (x - 1) >> 16, (y - 1) >> 16))),
+            Filter::Bilinear => self.walk(start, out, |x, y| {
                 let (x, y) = (x - HALF, y - HALF);
                 bilinear(self.corners(x, y).map(argb), weight(x), weight(y))
             }),
         }
     }
 
-    /// Row `row` of the box in floating point. Where `mask` is nothing, `out` keeps what it held: the row above, or
+    /// Box pixels from (column, row) `start` on in floating point. Where `mask` is nothing, `out` keeps what it held: the row above, or
     /// zeros in the first one. The HSL operators show it, in clients too.
-    pub fn wide_row(&self, row: i64, mask: Option<&[wide::Pixel]>, out: &mut [wide::Pixel]) {
+    pub fn wide_row(&self, start: (i64, i64), mask: Option<&[wide::Pixel]>, out: &mut [wide::Pixel]) {
         let Placement { filter, repeat, .. } = self.placement;
         let wide = |v: Option<u32>| v.map_or([0.0; 4], |v| wide::from_native(self.texture.format, v));
         let simple = self.placement.is_plain() && matches!(repeat, Repeat::None | Repeat::Tile);
         let mask = if simple { None } else { mask };
         let shown = |i: usize| mask.and_then(|m| m.get(i)).is_none_or(|m| *m != [0.0; 4]);
-        let (mut x, mut y) = self.placement.locate(0, row);
+        let (mut x, mut y) = self.placement.locate(0, start.1);
         let t = self.placement.matrix();
+        (x, y) = (x + start.0 * t[0], y + start.0 * t[3]);
         for (i, p) in out.iter_mut().enumerate() {
             if shown(i) {
                 *p = match filter {
@@ -271,9 +271,10 @@ impl Sampler {
         }
     }
 
-    fn walk(&self, row: i64, out: &mut [u32], sample: impl Fn(i64, i64) -> u32) {
-        let (mut x, mut y) = self.placement.locate(0, row);
+    fn walk(&self, start: (i64, i64), out: &mut [u32], sample: impl Fn(i64, i64) -> u32) {
+        let (mut x, mut y) = self.placement.locate(0, start.1);
         let t = self.placement.matrix();
+        (x, y) = (x + start.0 * t[0], y + start.0 * t[3]);
         for p in out {
             *p = sample(x, y);
             x += t[0];

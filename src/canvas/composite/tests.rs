@@ -1,5 +1,6 @@
 //! Against libpixman: every line of a case file holds the numbers of one composite operation and its result.
 
+use super::sample::{Filter, Placement, Repeat, Texture};
 use super::*;
 use crate::draw::Transform;
 use crate::geometry::{Point16, Rect};
@@ -97,7 +98,7 @@ fn check(line: &str) -> Result<(), (String, String)> {
         let mut composer =
             Composer::new(Request { op, source, mask: mask_sampler, component_alpha, dest: dest_format });
         for (y, row) in dest.chunks_mut(w as usize).enumerate() {
-            composer.row(u32::try_from(y).unwrap(), row);
+            composer.row(0, u32::try_from(y).unwrap(), row);
         }
     }
     let digits = dest_format.bits_per_pixel().div_ceil(4) as usize;

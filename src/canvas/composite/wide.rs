@@ -120,13 +120,7 @@ fn ratio(numerator: f32, denominator: f32, otherwise: f32) -> f32 {
 }
 
 fn cut(v: f32) -> f32 {
-    if v < 0.0 {
-        0.0
-    } else if v > 1.0 {
-        1.0
-    } else {
-        v
-    }
+    v.clamp(0.0, 1.0)
 }
 
 /// The part of `of` that the area left free by `by` can hold.

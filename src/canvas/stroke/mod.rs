@@ -2,24 +2,19 @@
 //! raster operation.
 
 mod dash;
+mod draw;
 mod path;
 mod polygon;
 mod solid;
 
 pub use path::{PathError, check};
 
+use super::Span;
+use super::rop::RasterOp;
 use crate::draw::{PathSegment, Rop, Stroke};
 use crate::geometry::Rect;
 use crate::limits::MAX_STROKE_SPANS;
 use dash::DashPattern;
-
-/// Pixels of one row: `left <= x < right`, never empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
-    pub y: i32,
-    pub left: i32,
-    pub right: i32,
-}
 
 /// Calls `emit` for every span of the stroke inside `bounds`, in drawing order.
 ///
@@ -68,34 +63,11 @@ fn dashed(stroke: &Stroke, bounds: &Rect, emit: &mut dyn FnMut(Span)) -> Result<
 
 /// Whether combining a pixel twice with the same brush is the same as once.
 fn is_idempotent(rop: Rop) -> bool {
-    [(false, false), (false, true), (true, false), (true, true)].iter().all(|&(s, d)| {
-        let once = apply(rop, s, d);
-        apply(rop, s, once) == once
-    })
-}
-
-/// The raster operation on single bits (canvas.md 4.1).
-fn apply(rop: Rop, source: bool, dest: bool) -> bool {
-    let s = source ^ rop.contains(Rop::INVERS_BRUSH);
-    let d = dest ^ rop.contains(Rop::INVERS_DEST);
-    let inverse = rop.contains(Rop::INVERS_RES);
-    if rop.contains(Rop::PUT) {
-        s ^ inverse
-    } else if rop.contains(Rop::OR) {
-        (s | d) ^ inverse
-    } else if rop.contains(Rop::AND) {
-        (s & d) ^ inverse
-    } else if rop.contains(Rop::XOR) {
-        s ^ d ^ inverse
-    } else if rop.contains(Rop::BLACKNESS) {
-        false
-    } else if rop.contains(Rop::WHITENESS) {
-        true
-    } else if rop.contains(Rop::INVERS) {
-        !dest
-    } else {
-        source
-    }
+    let op = RasterOp::of_brush(rop);
+    // All four combinations of bits at once.
+    let (s, d) = (0b1100, 0b1010);
+    let once = op.pixel(s, d);
+    op.pixel(s, once) & 15 == once & 15
 }
 
 /// Spans of one polyline, each pixel once.
@@ -116,7 +88,7 @@ impl SpanSet {
     }
 
     fn merge(&mut self) {
-        self.spans.sort_unstable();
+        self.spans.sort_unstable_by_key(|s| (s.y, s.left));
         self.spans.dedup_by(|next, kept| {
             let touches = next.y == kept.y && next.left <= kept.right;
             if touches {
