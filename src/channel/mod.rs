@@ -5,3 +5,6 @@ pub mod connection;
 
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod inputs;
+pub mod main;
+pub mod pings;

@@ -1,0 +1,242 @@
+//! Pings of the channels on the host thread: the net test of the main channel (server.md 6.2), latency tests
+//! (server.md 6.3) and whether the client still moves bytes. No I/O; time comes in as parameters.
+
+use crate::protocol::Message;
+use crate::protocol::common::ping;
+use std::time::{Duration, Instant};
+
+/// From the end of the net test, or the connection, to the first latency test.
+const FIRST_TEST: Duration = Duration::from_millis(100);
+/// Zero bytes behind the third ping of the net test.
+const NET_TEST_BYTES: u32 = 256_000;
+/// Bits per second below which a client counts as low bandwidth.
+const LOW_BANDWIDTH: u64 = 10 * 1024 * 1024;
+/// Ids of the net test.
+const NET_TEST_IDS: [u32; 3] = [1, 2, 3];
+
+fn timestamp(epoch: Instant, now: Instant) -> Duration {
+    now.saturating_duration_since(epoch)
+}
+
+fn micros(d: Duration) -> u64 {
+    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What the net test of a client found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkQuality {
+    /// 0: unknown.
+    pub round_trip_ms: u32,
+    /// Bits per second; `None`: unknown, counts as high.
+    pub bitrate: Option<u64>,
+}
+
+impl LinkQuality {
+    /// Whether display and cursor use large windows and lossy compression.
+    #[must_use]
+    pub fn is_low_bandwidth(&self) -> bool {
+        self.bitrate.is_some_and(|rate| rate < LOW_BANDWIDTH)
+    }
+}
+
+/// The net test: warm-up, round trip, rate.
+#[derive(Debug)]
+pub struct NetTest {
+    sent: Instant,
+    stage: usize,
+    round_trips: [Duration; 3],
+}
+
+impl NetTest {
+    /// Begins: the three pings to be sent.
+    #[must_use]
+    pub fn begin(epoch: Instant, now: Instant) -> (Self, [Message; 3]) {
+        let stamp = micros(timestamp(epoch, now));
+        let sizes = [0, 0, NET_TEST_BYTES as usize];
+        let mut i = 0;
+        let messages = NET_TEST_IDS.map(|id| {
+            let size = sizes.get(i).copied().unwrap_or(0);
+            i += 1;
+            ping(id, stamp, size)
+        });
+        (Self { sent: now, stage: 0, round_trips: [Duration::ZERO; 3] }, messages)
+    }
+
+    /// Whether this id belongs to the test; `Some(Some(_))` when the test is over with it. Pongs out of turn are ignored.
+    pub fn pong(&mut self, id: u32, now: Instant) -> Option<Option<LinkQuality>> {
+        let position = NET_TEST_IDS.iter().position(|&i| i == id)?;
+        if position != self.stage {
+            return Some(None);
+        }
+        if let Some(slot) = self.round_trips.get_mut(position) {
+            *slot = now.saturating_duration_since(self.sent);
+        }
+        self.stage += 1;
+        if self.stage < NET_TEST_IDS.len() {
+            return Some(None);
+        }
+        let [first, second, rate] = self.round_trips.map(micros);
+        let latency = first.min(second);
+        let quality = match rate.checked_sub(latency) {
+            Some(time) if time > 0 => LinkQuality {
+                round_trip_ms: u32::try_from(latency / 1000).unwrap_or(u32::MAX),
+                bitrate: Some(u64::from(NET_TEST_BYTES) * 8 * 1_000_000 / time),
+            },
+            _ => LinkQuality { round_trip_ms: 0, bitrate: None },
+        };
+        Some(Some(quality))
+    }
+}
+
+/// Latency tests of one channel: two pings with one id.
+#[derive(Debug)]
+pub struct LatencyTest {
+    epoch: Instant,
+    period: Duration,
+    next: Option<Instant>,
+    id: u32,
+    /// Pongs to come and when the pings went out.
+    running: Option<(u32, Instant)>,
+    best: Option<Duration>,
+}
+
+impl LatencyTest {
+    /// Not running yet. `first_id` is random, above the net test's.
+    #[must_use]
+    pub fn new(period: Duration, first_id: u32, epoch: Instant) -> Self {
+        Self { epoch, period, next: None, id: first_id.max(16), running: None, best: None }
+    }
+
+    /// The first test may begin soon.
+    pub fn start(&mut self, now: Instant) {
+        self.next = Some(now + FIRST_TEST);
+    }
+
+    /// When [`Self::begin`] may be called.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.next.filter(|_| self.running.is_none())
+    }
+
+    /// Begins a test: the ping to be sent twice. `idle`: nothing is queued for the client; otherwise the test waits.
+    pub fn begin(&mut self, idle: bool, now: Instant) -> Option<[Message; 2]> {
+        self.due().filter(|due| *due <= now)?;
+        if !idle {
+            self.next = Some(now + FIRST_TEST);
+            return None;
+        }
+        self.id = self.id.wrapping_add(1).max(16);
+        self.running = Some((2, now));
+        let stamp = u64::try_from(timestamp(self.epoch, now).as_nanos()).unwrap_or(u64::MAX);
+        Some([ping(self.id, stamp, 0), ping(self.id, stamp, 0)])
+    }
+
+    /// A pong; a foreign id is ignored.
+    pub fn pong(&mut self, id: u32, now: Instant) {
+        let Some((to_come, sent)) = self.running.filter(|_| id == self.id) else { return };
+        if to_come > 1 {
+            self.running = Some((to_come - 1, sent));
+            return;
+        }
+        self.running = None;
+        self.next = Some(now + self.period);
+        let round_trip = now.saturating_duration_since(sent);
+        self.best = Some(self.best.map_or(round_trip, |best| best.min(round_trip)));
+    }
+
+    /// Whether a pong is awaited.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// The least round trip seen.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.best
+    }
+}
+
+/// Since when a client owes reading or an answer without a byte having moved.
+#[derive(Debug, Default)]
+pub struct Silence(Option<(Instant, u64)>);
+
+impl Silence {
+    /// Tells whether the client owes us anything, and the bytes that moved in both directions so far.
+    pub fn update(&mut self, owes: bool, bytes: u64, now: Instant) {
+        self.0 = match self.0 {
+            _ if !owes => None,
+            Some((since, then)) if then == bytes => Some((since, then)),
+            _ => Some((now, bytes)),
+        };
+    }
+
+    /// When the client is to be given up.
+    #[must_use]
+    pub fn limit(&self) -> Option<Instant> {
+        self.0.map(|(since, _)| since + crate::limits::MAX_SILENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn net_test_measures_latency_and_rate() {
+        let t = Instant::now();
+        let (mut test, pings) = NetTest::begin(t, t);
+        assert_eq!(pings.map(|p| p.body.len()), [12, 12, 256_012]);
+        let ms = Duration::from_millis;
+        assert_eq!(test.pong(77, t), None);
+        assert_eq!(test.pong(2, t), Some(None), "out of turn");
+        assert_eq!(test.pong(1, t + ms(30)), Some(None));
+        assert_eq!(test.pong(2, t + ms(20)), Some(None));
+        let quality = test.pong(3, t + ms(1044)).unwrap().unwrap();
+        assert_eq!(quality, LinkQuality { round_trip_ms: 20, bitrate: Some(2_000_000) });
+        assert!(quality.is_low_bandwidth());
+    }
+
+    #[test]
+    fn impossible_rate_counts_as_high() {
+        let t = Instant::now();
+        let (mut test, _) = NetTest::begin(t, t);
+        let later = t + Duration::from_millis(10);
+        test.pong(1, later);
+        test.pong(2, later);
+        let quality = test.pong(3, later).unwrap().unwrap();
+        assert_eq!(quality, LinkQuality { round_trip_ms: 0, bitrate: None });
+        assert!(!quality.is_low_bandwidth());
+    }
+
+    #[test]
+    fn latency_test_repeats_after_its_period() {
+        let t = Instant::now();
+        let mut test = LatencyTest::new(Duration::from_secs(15), 5, t);
+        assert!(test.begin(true, t).is_none());
+        test.start(t);
+        let at = test.due().unwrap();
+        assert_eq!(at - t, FIRST_TEST);
+        assert!(test.begin(false, at).is_none());
+        let at = test.due().unwrap();
+        assert!(test.begin(true, at).is_some() && test.is_running() && test.due().is_none());
+        test.pong(3, at);
+        test.pong(17, at + Duration::from_millis(3));
+        test.pong(17, at + Duration::from_millis(4));
+        assert_eq!(test.round_trip(), Some(Duration::from_millis(4)));
+        assert_eq!(test.due().unwrap() - at, Duration::from_millis(15_004));
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_byte() {
+        let t = Instant::now();
+        let mut silence = Silence::default();
+        silence.update(true, 5, t);
+        silence.update(true, 5, t + Duration::from_secs(9));
+        assert_eq!(silence.limit(), Some(t + crate::limits::MAX_SILENCE));
+        silence.update(true, 6, t + Duration::from_secs(10));
+        assert_eq!(silence.limit(), Some(t + Duration::from_secs(10) + crate::limits::MAX_SILENCE));
+        silence.update(false, 6, t);
+        assert_eq!(silence.limit(), None);
+    }
+}
