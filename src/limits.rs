@@ -98,11 +98,12 @@ pub const TICKET_KEY_LINKS: u32 = 64;
 /// Age at which a ticket key is replaced.
 pub const TICKET_KEY_LIFETIME: Duration = Duration::from_secs(600);
 
-/// Bytes queued for a client on a host-thread channel at which its messages are no longer read.
-pub const HOST_CHANNEL_BACKLOG: usize = 64 << 10;
+/// Bytes queued for a client on a host-thread channel at which its messages are no longer read; above the
+/// net test's 256,000.
+pub const HOST_CHANNEL_BACKLOG: usize = 320 << 10;
 
 /// Bytes queued for a client on a host-thread channel at which it is disconnected: it reads nothing, and what the guest or
-/// the host cause to be sent would pile up. Above the net test's 256,000.
+/// the host cause to be sent would pile up.
 pub const MAX_HOST_CHANNEL_BACKLOG: usize = 1 << 20;
 
 /// Messages that wait for one client of a cursor channel before they are replaced by the pointer's state: a client that

@@ -18,12 +18,24 @@ pub struct SocketTransport {
 impl SocketTransport {
     /// Takes over a connected socket and makes it non-blocking.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Self::try_new(fd).map_err(|(_, error)| error)
+    }
+
+    /// The same; on failure the socket is given back.
+    pub fn try_new(fd: OwnedFd) -> Result<Self, (OwnedFd, io::Error)> {
+        match Self::set_nonblocking(&fd) {
+            Ok(unix) => Ok(Self { fd, unix }),
+            Err(error) => Err((fd, error.into())),
+        }
+    }
+
+    fn set_nonblocking(fd: &OwnedFd) -> nix::Result<bool> {
         let unix = getpeername::<SockaddrStorage>(fd.as_raw_fd())
             .is_ok_and(|peer| peer.family() == Some(AddressFamily::Unix));
         let flags =
-            nix::fcntl::OFlag::from_bits_retain(nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFL)?);
-        nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;
-        Ok(Self { fd, unix })
+            nix::fcntl::OFlag::from_bits_retain(nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL)?);
+        nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;
+        Ok(unix)
     }
 }
 

@@ -4,18 +4,28 @@
 //! changes state and queues *effects*, which run in order after the lock is released; a re-entrant call from inside an
 //! effect first drains what is queued, so that order is kept.
 
+mod channels;
+mod clients;
 pub mod config;
+mod core;
 pub mod error;
+mod lifecycle;
+mod links;
+mod pointer;
 pub mod qxl;
+mod state;
+mod ticketing;
 
 pub use config::TlsConfig;
 pub use error::ServerError;
 pub use qxl::QxlInstance;
 
+use self::core::Core;
 use crate::host::{DeviceError, EventLoop, Keyboard, Mouse, QxlControl, QxlDevice, QxlInitInfo, Tablet};
 use config::Config;
+use state::State;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// An attached tablet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,53 +38,68 @@ pub type Result<T = ()> = std::result::Result<T, ServerError>;
 pub type MakeDevice = Box<dyn FnOnce(&QxlInitInfo) -> std::result::Result<Box<dyn QxlDevice>, DeviceError>>;
 
 /// See the module. Calls come from host threads under the host's own lock, and from inside callbacks of the library.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Server {
-    config: Mutex<Config>,
+    core: Arc<Core>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.core.destroy();
+    }
 }
 
 impl Server {
     /// A server that listens nowhere and lets nobody in (ticketing on, no password).
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { core: Core::new() }
     }
 
-    fn config(&self) -> MutexGuard<'_, Config> {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    fn config<R>(&self, change: impl FnOnce(&mut Config) -> R) -> R {
+        self.core.with(|s| change(&mut s.config))
     }
 
     /// Opens the sockets, creates main and inputs channel. The calling thread counts as the main loop's.
     pub fn init(&self, event_loop: Arc<dyn EventLoop>) -> Result {
-        let _ = event_loop;
-        Err(ServerError::NotBuilt("init"))
+        self.core.init(event_loop)
     }
 
     /// Disconnects all clients, joins the workers, removes watches and timers (server.md 3.6). Also without `init`.
-    pub fn destroy(&self) {}
+    pub fn destroy(&self) {
+        self.core.destroy();
+    }
 
     /// TCP port of the plain listener, 0..65535; no effect after `init`.
     pub fn set_port(&self, port: i32) -> Result {
-        self.config().set_port(port)
+        self.config(|c| c.set_port(port))
     }
 
     /// Address to bind, and its family: flags 1 IPv4, 2 IPv6, 4 unix, 0 as before.
     pub fn set_addr(&self, address: &[u8], flags: i32) {
-        self.config().set_addr(address, flags);
+        self.config(|c| c.set_addr(address, flags));
     }
 
     /// A listening socket of the host instead of the plain listener: a duplicate, so that the host's stays open.
     pub fn set_listen_socket(&self, socket: Option<OwnedFd>) {
-        self.config().listen_socket = socket;
+        self.config(|c| c.listen_socket = socket);
     }
 
     /// Whether the loss of a main channel ends the process.
     pub fn set_exit_on_disconnect(&self, exit: bool) {
-        self.config().exit_on_disconnect = exit;
+        self.config(|c| c.exit_on_disconnect = exit);
     }
 
     /// Lets clients in without a password.
-    pub fn set_noauth(&self) {}
+    pub fn set_noauth(&self) {
+        self.core.with(|s| s.ticketing.disable());
+    }
 
     /// SASL instead of the ticket.
     pub fn set_sasl(&self, on: bool) -> Result {
@@ -96,13 +121,22 @@ impl Server {
         fail_if_connected: bool,
         disconnect_if_connected: bool,
     ) -> Result {
-        let _ = (password, lifetime, fail_if_connected, disconnect_if_connected);
-        Ok(())
+        let seconds = self.core.clock.seconds();
+        self.core.with(|s| {
+            let connected = !s.clients.is_empty();
+            if connected && fail_if_connected {
+                return Err(ServerError::ClientConnected);
+            }
+            if connected && (disconnect_if_connected || !s.ticketing.is_enabled()) {
+                s.drop_all_clients("the password changed");
+            }
+            s.ticketing.set(password, lifetime, seconds)
+        })
     }
 
     /// TLS listener; the files are read at `init`.
     pub fn set_tls(&self, tls: TlsConfig) -> Result {
-        self.config().set_tls(tls)
+        self.config(|c| c.set_tls(tls))
     }
 
     /// Starts a link on a connected socket. On failure the socket goes back to the caller.
@@ -111,8 +145,7 @@ impl Server {
         socket: OwnedFd,
         skip_auth: bool,
     ) -> std::result::Result<(), (OwnedFd, ServerError)> {
-        let _ = skip_auth;
-        Err((socket, ServerError::NotInitialized))
+        self.core.with(|s| s.add_link(socket, skip_auth, false))
     }
 
     /// The same with a TLS handshake first; needs a TLS listener's configuration.
@@ -121,137 +154,201 @@ impl Server {
         socket: OwnedFd,
         skip_auth: bool,
     ) -> std::result::Result<(), (OwnedFd, ServerError)> {
-        let _ = skip_auth;
-        Err((socket, ServerError::NotInitialized))
+        self.core.with(|s| s.add_link(socket, skip_auth, true))
     }
 
     /// Default image compression, a SpiceImageCompression; a bad value is logged and ignored.
     pub fn set_image_compression(&self, compression: u32) {
-        self.config().set_image_compression(compression);
+        let value = self.config(|c| {
+            c.set_image_compression(compression);
+            c.display.image_compression
+        });
+        for worker in self.core.workers() {
+            worker.set_image_compression(value);
+        }
+        self.core.tell_compression_level();
     }
 
     /// The value of [`Self::set_image_compression`].
     #[must_use]
     pub fn image_compression(&self) -> u32 {
-        self.config().display.image_compression as u32
+        self.core.read(|s| s.config.display.image_compression as u32)
     }
 
     /// 1 auto, 2 always, 3 never.
     pub fn set_jpeg_compression(&self, compression: u32) -> Result {
-        self.config().set_jpeg(compression)
+        let value = self.config(|c| c.set_jpeg(compression).map(|()| c.display.jpeg))?;
+        for worker in self.core.workers() {
+            worker.set_jpeg(value);
+        }
+        Ok(())
     }
 
     /// 1 auto, 2 always, 3 never.
     pub fn set_zlib_glz_compression(&self, compression: u32) -> Result {
-        self.config().set_zlib_glz(compression)
+        let value = self.config(|c| c.set_zlib_glz(compression).map(|()| c.display.zlib_glz))?;
+        for worker in self.core.workers() {
+            worker.set_zlib_glz(value);
+        }
+        Ok(())
     }
 
     /// Security bits (1 plain, 2 TLS) of a channel type by name, or of all others.
     pub fn set_channel_security(&self, channel: Option<&str>, security: u32) -> Result {
-        self.config().set_channel_security(channel, security)
+        self.config(|c| c.set_channel_security(channel, security))
     }
 
     /// Only "sw", at most twice; without effect.
     pub fn add_renderer(&self, name: &str) -> Result {
-        self.config().add_renderer(name)
+        self.config(|c| c.add_renderer(name))
     }
 
     /// 1 off, 2 all, 3 filter.
     pub fn set_streaming_video(&self, mode: u32) -> Result {
-        self.config().set_streaming_video(mode)
+        let value = self.config(|c| c.set_streaming_video(mode).map(|()| c.display.streaming))?;
+        for worker in self.core.workers() {
+            worker.set_streaming(value);
+        }
+        self.core.tell_compression_level();
+        Ok(())
     }
 
     /// `encoder:codec;...` or `auto`.
     pub fn set_video_codecs(&self, codecs: &str) -> Result {
-        self.config().set_video_codecs(codecs)
+        let value =
+            self.config(|c| c.set_video_codecs(codecs).map(|()| c.display.video_codecs.clone()))?;
+        for worker in self.core.workers() {
+            worker.set_video_codecs(value.clone());
+        }
+        Ok(())
     }
 
     /// The list in the same syntax; empty before `init` if never set.
     #[must_use]
     pub fn video_codecs(&self) -> String {
-        self.config().video_codecs()
+        self.core.read(|s| s.config.video_codecs())
     }
 
     /// Whether playback is compressed.
     pub fn set_playback_compression(&self, on: bool) {
-        self.config().playback_compression = on;
+        self.config(|c| c.playback_compression = on);
     }
 
     /// Whether the guest agent's mouse is used.
     pub fn set_agent_mouse(&self, on: bool) {
-        self.config().agent_mouse = on;
+        self.config(|c| c.agent_mouse = on);
     }
 
     /// Whether clipboard messages pass between client and guest agent.
     pub fn set_agent_copypaste(&self, on: bool) {
-        self.config().agent_copypaste = on;
+        self.config(|c| c.agent_copypaste = on);
     }
 
     /// Whether file transfers pass between client and guest agent.
     pub fn set_agent_file_xfer(&self, on: bool) {
-        self.config().agent_file_xfer = on;
+        self.config(|c| c.agent_file_xfer = on);
     }
 
     /// Whether the mouse mode is SERVER; false before `init`.
     #[must_use]
     pub fn is_server_mouse(&self) -> bool {
-        false
+        self.core.read(|s| s.initialized && !s.pointer.is_client_mode())
     }
 
     /// Name of the virtual machine for clients that connect later.
     pub fn set_name(&self, name: Option<&str>) {
-        self.config().name = name.map(Into::into);
+        self.config(|c| c.name = name.map(Into::into));
     }
 
     /// UUID of the virtual machine for clients that connect later.
     pub fn set_uuid(&self, uuid: [u8; 16]) {
-        self.config().uuid = Some(uuid);
+        self.config(|c| c.uuid = Some(uuid));
     }
 
     /// Number of main channels.
     #[must_use]
     pub fn num_clients(&self) -> u32 {
-        0
+        self.core.read(|s| u32::try_from(s.clients.len()).unwrap_or(u32::MAX))
     }
 
     /// The virtual machine runs. May come repeatedly.
-    pub fn vm_start(&self) {}
+    pub fn vm_start(&self) {
+        self.core.with(|s| s.vm_running = true);
+        for worker in self.core.workers() {
+            worker.start();
+        }
+    }
 
     /// The virtual machine stopped: on return no worker touches guest memory.
-    pub fn vm_stop(&self) {}
+    pub fn vm_stop(&self) {
+        self.core.with(|s| s.vm_running = false);
+        for worker in self.core.workers() {
+            worker.stop();
+        }
+        self.core.take_posts_if_on_loop();
+    }
 
     /// Whether seamless migration is offered.
     pub fn set_seamless_migration(&self, on: bool) {
-        self.config().seamless_migration = on;
+        self.config(|c| c.seamless_migration = on && !c.multi_client);
     }
 
     /// Attaches the one keyboard.
     pub fn add_keyboard(&self, keyboard: Arc<dyn Keyboard>) -> Result {
-        let _ = keyboard;
-        Err(ServerError::NotInitialized)
+        self.core.with(|s| {
+            s.attachable()?;
+            if s.keyboard.is_some() {
+                return Err(ServerError::Duplicate("keyboard"));
+            }
+            s.keyboard = Some(keyboard);
+            Ok(())
+        })
     }
 
     /// The guest's LEDs changed: bits 1 scroll, 2 num, 4 caps.
     pub fn kbd_leds(&self, leds: u8) {
-        let _ = leds;
+        self.core.with(|s| {
+            s.key_state.set_leds(leds.into());
+            s.push_leds();
+        });
     }
 
     /// Attaches the one relative pointer.
     pub fn add_mouse(&self, mouse: Arc<dyn Mouse>) -> Result {
-        let _ = mouse;
-        Err(ServerError::NotInitialized)
+        self.core.with(|s| {
+            s.attachable()?;
+            if s.mouse.is_some() {
+                return Err(ServerError::Duplicate("mouse"));
+            }
+            s.mouse = Some(mouse);
+            Ok(())
+        })
     }
 
     /// Attaches an absolute pointer; one at a time.
     pub fn add_tablet(&self, tablet: Arc<dyn Tablet>) -> Result<TabletId> {
-        let _ = tablet;
-        Err(ServerError::NotInitialized)
+        self.core.with(|s| {
+            s.attachable()?;
+            if s.tablet.is_some() {
+                return Err(ServerError::Duplicate("tablet"));
+            }
+            let id = TabletId(s.fresh_key());
+            s.tablet = Some((id, tablet));
+            s.update_mouse_mode();
+            s.tell_tablet_size();
+            Ok(id)
+        })
     }
 
     /// Detaches a tablet; mouse mode may fall back to SERVER.
     pub fn remove_tablet(&self, tablet: TabletId) -> Result {
-        let _ = tablet;
-        Err(ServerError::NotAttached("tablet"))
+        self.core.with(|s| {
+            if s.tablet.take_if(|(id, _)| *id == tablet).is_none() {
+                return Err(ServerError::NotAttached("tablet"));
+            }
+            s.update_mouse_mode();
+            Ok(())
+        })
     }
 
     /// Attaches a QXL device and starts its worker. `id` must be free and not negative. Asks `control` for
@@ -262,13 +359,11 @@ impl Server {
         control: Arc<dyn QxlControl>,
         make_device: MakeDevice,
     ) -> Result<Arc<QxlInstance>> {
-        let _ = (id, control, make_device);
-        Err(ServerError::NotInitialized)
+        self.core.add_qxl(id, control, make_device)
     }
 
     /// Joins the worker: no callback of the device runs after return.
     pub fn remove_qxl(&self, instance: &Arc<QxlInstance>) -> Result {
-        let _ = instance;
-        Err(ServerError::NotAttached("qxl"))
+        self.core.remove_qxl(instance)
     }
 }

@@ -1,0 +1,293 @@
+//! The engine under [`super::Server`]: the state behind its lock, effects, and what other threads post.
+
+use super::state::State;
+use crate::channel::connection::ClientId;
+use crate::host::{ChannelEvent, EventLoop, Readiness, WatchId};
+use crate::net::keys::KeyEvent;
+use crate::worker::WorkerEvents;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::fmt;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+/// Something to be done without the lock, most often a call of the host.
+pub(crate) type Effect = Box<dyn FnOnce(&Arc<Core>) + Send>;
+
+/// How deep calls of the host from inside our calls of the host run effects themselves. Deeper ones leave them to the outer
+/// call: a host that re-enters from every callback must not use up the stack.
+const MAX_NESTING: u32 = 8;
+
+/// What another thread wants done on the host's main loop.
+pub(crate) enum Post {
+    /// A connection's socket was closed.
+    Gone(u64),
+    Key(KeyEvent),
+    /// A channel event that arose on another thread.
+    Event(u64, ChannelEvent),
+    DisconnectClient(ClientId),
+    PlaybackLatency(ClientId, u32),
+    /// An asynchronous request changed the primary surface of a QXL device.
+    PrimaryChanged { qxl: u8, primary: Option<(u32, u32)> },
+}
+
+/// The queue of posts and what wakes the main loop for it.
+#[derive(Default)]
+struct Mailbox {
+    posts: Mutex<Vec<Post>>,
+    wake: OnceLock<EventFd>,
+}
+
+/// The monotonic clock of a server. Tests move it.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    pub epoch: Instant,
+    offset: Mutex<Duration>,
+}
+
+impl Clock {
+    pub fn now(&self) -> Instant {
+        Instant::now() + *lock(&self.offset)
+    }
+
+    /// Whole seconds since the server was made.
+    pub fn seconds(&self) -> u64 {
+        self.now().saturating_duration_since(self.epoch).as_secs()
+    }
+
+    #[cfg(test)]
+    pub fn advance(&self, by: Duration) {
+        *lock(&self.offset) += by;
+    }
+}
+
+pub(crate) struct Core {
+    state: Mutex<State>,
+    mailbox: Mailbox,
+    /// The thread of the host's main loop: channel events and the end of clients happen nowhere else.
+    loop_thread: Mutex<Option<ThreadId>>,
+    pub clock: Clock,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Core")
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    pub fn new() -> Arc<Self> {
+        let clock = Clock { epoch: Instant::now(), offset: Mutex::default() };
+        Arc::new_cyclic(|weak| Self {
+            state: Mutex::new(State::new(weak.clone())),
+            mailbox: Mailbox::default(),
+            loop_thread: Mutex::default(),
+            clock,
+        })
+    }
+
+    /// Changes state, then runs the effects that this queued.
+    pub fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> R {
+        let result = {
+            let state = &mut *lock(&self.state);
+            state.now = self.clock.now();
+            let result = change(state);
+            state.settle();
+            result
+        };
+        self.run_effects();
+        result
+    }
+
+    /// Looks at state without changing it.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&lock(&self.state))
+    }
+
+    /// Changes state without effects.
+    pub fn change_quietly<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        change(&mut lock(&self.state))
+    }
+
+    fn run_effects(self: &Arc<Self>) {
+        struct Nesting<'a>(&'a Core);
+        impl Drop for Nesting<'_> {
+            fn drop(&mut self) {
+                lock(&self.0.state).nesting -= 1;
+            }
+        }
+        {
+            let state = &mut *lock(&self.state);
+            if state.nesting >= MAX_NESTING || state.effects.is_empty() {
+                return;
+            }
+            state.nesting += 1;
+        }
+        // Also when an effect panics.
+        let _nesting = Nesting(self);
+        loop {
+            let effect = lock(&self.state).effects.pop_front();
+            let Some(effect) = effect else { break };
+            effect(self);
+        }
+    }
+
+    pub fn event_loop(&self) -> Option<Arc<dyn EventLoop>> {
+        self.read(|s| s.event_loop.clone())
+    }
+
+    /// The calling thread is the main loop's.
+    pub fn adopt_loop_thread(&self) {
+        *lock(&self.loop_thread) = Some(std::thread::current().id());
+    }
+
+    pub fn on_loop_thread(&self) -> bool {
+        *lock(&self.loop_thread) == Some(std::thread::current().id())
+    }
+
+    /// Makes the descriptor that wakes the main loop.
+    pub fn open_mailbox(&self) -> std::io::Result<i32> {
+        if self.mailbox.wake.get().is_none() {
+            let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+            let _ = self.mailbox.wake.set(EventFd::from_value_and_flags(0, flags)?);
+        }
+        Ok(self.mailbox.wake.get().map_or(-1, AsRawFd::as_raw_fd))
+    }
+
+    /// From any thread, never waits for one.
+    pub fn post(&self, post: Post) {
+        lock(&self.mailbox.posts).push(post);
+        if let Some(wake) = self.mailbox.wake.get() {
+            let _ = wake.write(1);
+        }
+    }
+
+    /// The main loop saw the mailbox's descriptor readable.
+    pub fn on_mailbox(self: &Arc<Self>) {
+        self.adopt_loop_thread();
+        if let Some(wake) = self.mailbox.wake.get() {
+            let _ = wake.read();
+        }
+        self.take_posts();
+    }
+
+    /// Does what was posted so far, if this is the main loop's thread; otherwise that does it soon.
+    pub fn take_posts_if_on_loop(self: &Arc<Self>) {
+        if self.on_loop_thread() {
+            self.take_posts();
+        }
+    }
+
+    pub fn take_posts(self: &Arc<Self>) {
+        loop {
+            let posts = std::mem::take(&mut *lock(&self.mailbox.posts));
+            if posts.is_empty() {
+                return;
+            }
+            for post in posts {
+                self.take_post(post);
+            }
+        }
+    }
+
+    fn take_post(self: &Arc<Self>, post: Post) {
+        match post {
+            Post::Gone(key) => {
+                self.with(|s| s.on_gone(key));
+                self.tell(key, ChannelEvent::Disconnected);
+            }
+            Post::Event(key, event) => self.tell(key, event),
+            Post::Key(KeyEvent::Ready) => self.with(State::on_key_ready),
+            Post::Key(KeyEvent::Opened { link, password }) => {
+                let seconds = self.clock.seconds();
+                self.with(|s| s.on_ticket_opened(link, password.as_deref(), seconds));
+            }
+            Post::DisconnectClient(client) => {
+                self.with(|s| s.drop_client(client, "its display is stuck or broke the protocol"));
+            }
+            Post::PlaybackLatency(client, ms) => self.with(|s| s.raise_latency(client, ms)),
+            Post::PrimaryChanged { qxl, primary } => self.with(|s| s.on_primary_changed(qxl, primary)),
+        }
+    }
+
+    fn tell(&self, key: u64, event: ChannelEvent) {
+        if let Some(event_loop) = self.event_loop() {
+            event_loop.channel_event(key, event);
+        }
+    }
+
+    /// Reports a channel event, in order with those of other threads; only ever from the main loop's thread.
+    pub fn channel_event(self: &Arc<Self>, key: u64, event: ChannelEvent) {
+        if self.on_loop_thread() {
+            self.take_posts();
+            self.tell(key, event);
+        } else {
+            self.post(Post::Event(key, event));
+        }
+    }
+
+    /// Adds a watch for a connection.
+    pub fn watch_connection(self: &Arc<Self>, key: u64, fd: i32, interest: Readiness) {
+        let Some(event_loop) = self.event_loop() else { return };
+        let weak = Arc::downgrade(self);
+        let callback = Arc::new(move |ready: Readiness| {
+            if let Some(core) = weak.upgrade() {
+                core.adopt_loop_thread();
+                core.with(|s| s.on_connection_ready(key, ready));
+            }
+        });
+        let watch = event_loop.watch_add(fd, interest, callback);
+        let unused = self.with(|s| s.set_watch(key, watch));
+        if let Some(watch) = unused {
+            event_loop.watch_remove(watch);
+        }
+    }
+
+    /// The service timer fired.
+    pub fn on_timer(self: &Arc<Self>) {
+        self.adopt_loop_thread();
+        self.with(State::on_timer);
+    }
+
+    /// Removes a watch, closes the socket, and reports it gone.
+    pub fn close(self: &Arc<Self>, watch: Option<WatchId>, connection: impl Send) {
+        if let (Some(watch), Some(event_loop)) = (watch, self.event_loop()) {
+            event_loop.watch_remove(watch);
+        }
+        drop(connection);
+        self.take_posts_if_on_loop();
+    }
+}
+
+/// Posts what a worker tells.
+pub(crate) struct WorkerPosts {
+    pub core: Weak<Core>,
+    pub qxl: u8,
+}
+
+impl WorkerPosts {
+    fn post(&self, post: Post) {
+        if let Some(core) = self.core.upgrade() {
+            core.post(post);
+        }
+    }
+}
+
+impl WorkerEvents for WorkerPosts {
+    fn playback_latency(&self, client: ClientId, milliseconds: u32) {
+        self.post(Post::PlaybackLatency(client, milliseconds));
+    }
+
+    fn disconnect_client(&self, client: ClientId) {
+        self.post(Post::DisconnectClient(client));
+    }
+
+    fn primary_changed(&self, primary: Option<(u32, u32)>) {
+        self.post(Post::PrimaryChanged { qxl: self.qxl, primary });
+    }
+}

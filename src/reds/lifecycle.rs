@@ -1,0 +1,310 @@
+//! Beginning and end of a server (server.md 3.1, 3.6), and the QXL devices' coming and going.
+
+use super::core::{Core, Post, WorkerPosts};
+use super::error::ServerError;
+use super::qxl::QxlInstance;
+use super::state::{Listening, State};
+use super::{MakeDevice, Result};
+use crate::host::{EventLoop, QxlControl, Readiness};
+use crate::net::keys::Keys;
+use crate::net::listener::Listener;
+use crate::protocol::ChannelType;
+use crate::worker::WorkerHandle;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+const READ: Readiness = Readiness { read: true, write: false };
+
+impl Core {
+    pub fn init(self: &Arc<Self>, event_loop: Arc<dyn EventLoop>) -> Result {
+        if self.read(|s| s.initialized || s.destroyed) {
+            return Err(ServerError::AlreadyInitialized);
+        }
+        self.adopt_loop_thread();
+        let listeners = self.with(State::open_listeners)?;
+        let mailbox = self.open_mailbox().map_err(ServerError::io("eventfd"))?;
+        let weak = Arc::downgrade(self);
+        let keys = Keys::start(move |event| {
+            if let Some(core) = weak.upgrade() {
+                core.post(Post::Key(event));
+            }
+        })
+        .map_err(ServerError::io("thread of the ticket keys"))?;
+        self.with(|s| {
+            s.event_loop = Some(event_loop.clone());
+            s.keys = Some(Arc::new(keys));
+            if s.config.display.video_codecs.is_empty() {
+                let _ = s.config.set_video_codecs("auto");
+            }
+            s.config.multi_client = std::env::var_os("SPICE_DEBUG_ALLOW_MC").is_some();
+            s.config.seamless_migration &= !s.config.multi_client;
+        });
+        let watched = self.add_watches(&*event_loop, mailbox, listeners);
+        if let Err(error) = watched {
+            self.remove_watches(&*event_loop);
+            self.with(|s| {
+                s.event_loop = None;
+                s.keys = None;
+            });
+            return Err(error);
+        }
+        self.with(|s| {
+            s.initialized = true;
+            s.register(ChannelType::Inputs, 0);
+        });
+        Ok(())
+    }
+
+    /// In the order of the reference.
+    fn add_watches(
+        self: &Arc<Self>,
+        event_loop: &dyn EventLoop,
+        mailbox: i32,
+        listeners: Vec<(Listener, bool)>,
+    ) -> Result {
+        let weak = Arc::downgrade(self);
+        let on_mailbox = Arc::new(move |_| {
+            if let Some(core) = weak.upgrade() {
+                core.on_mailbox();
+            }
+        });
+        let watch = event_loop.watch_add(mailbox, READ, on_mailbox);
+        self.with(|s| s.mailbox_watch = watch);
+        watch.ok_or(ServerError::HostRefused("watch"))?;
+        // Client migration comes to nothing yet: the timer only keeps the host's expectations.
+        let timer = event_loop.timer_add(Arc::new(|| {}));
+        self.with(|s| s.migration_timer = timer);
+        timer.ok_or(ServerError::HostRefused("timer"))?;
+        for (index, (listener, tls)) in listeners.into_iter().enumerate() {
+            let fd = listener.as_fd().as_raw_fd();
+            let listening = Listening { listener: Arc::new(listener), watch: None, tls, paused_until: None };
+            self.with(|s| s.listening.push(listening));
+            let weak = Arc::downgrade(self);
+            let on_connect = Arc::new(move |_| {
+                if let Some(core) = weak.upgrade() {
+                    core.adopt_loop_thread();
+                    core.with(|s| s.accept_links(index));
+                }
+            });
+            let watch = event_loop.watch_add(fd, READ, on_connect).ok_or(ServerError::HostRefused("watch"))?;
+            self.with(|s| {
+                if let Some(listening) = s.listening.get_mut(index) {
+                    listening.watch = Some(watch);
+                }
+            });
+        }
+        let weak = Arc::downgrade(self);
+        let on_modifiers = Arc::new(move || {
+            if let Some(core) = weak.upgrade() {
+                core.with(State::push_leds);
+            }
+        });
+        let timer = event_loop.timer_add(on_modifiers);
+        self.with(|s| s.modifiers_timer = timer);
+        timer.ok_or(ServerError::HostRefused("timer"))?;
+        Ok(())
+    }
+
+    fn remove_watches(&self, event_loop: &dyn EventLoop) {
+        // Locked only to take them out.
+        let (listening, mailbox, timers) = self.take_watches();
+        for l in listening {
+            if let Some(watch) = l.watch {
+                event_loop.watch_remove(watch);
+            }
+        }
+        if let Some(migration) = timers[0] {
+            event_loop.timer_remove(migration);
+        }
+        if let Some(watch) = mailbox {
+            event_loop.watch_remove(watch);
+        }
+        for timer in timers[1..].iter().flatten() {
+            event_loop.timer_remove(*timer);
+        }
+    }
+
+    /// (Re)arms the one timer of links, pings and pauses; made when first needed.
+    pub fn start_service_timer(self: &Arc<Self>, ms: u32) {
+        let Some(event_loop) = self.event_loop() else { return };
+        let timer = match self.read(|s| s.service_timer) {
+            Some(timer) => timer,
+            None => {
+                let weak = Arc::downgrade(self);
+                let made = event_loop.timer_add(Arc::new(move || {
+                    if let Some(core) = weak.upgrade() {
+                        core.on_timer();
+                    }
+                }));
+                let Some(timer) = made else {
+                    crate::warning_limited!("the host refused a timer: no time limits");
+                    return;
+                };
+                self.with(|s| s.service_timer = Some(timer));
+                timer
+            }
+        };
+        event_loop.timer_start(timer, ms);
+    }
+
+    pub fn destroy(self: &Arc<Self>) {
+        if self.read(|s| s.destroyed) {
+            return;
+        }
+        let Some(event_loop) = self.event_loop() else {
+            self.with(|s| s.destroyed = true);
+            return;
+        };
+        // Listeners first: nobody comes in any more.
+        let listening = self.with(|s| {
+            s.destroyed = true;
+            std::mem::take(&mut s.listening)
+        });
+        for l in listening {
+            if let Some(watch) = l.watch {
+                event_loop.watch_remove(watch);
+            }
+        }
+        let was_loop = self.on_loop_thread();
+        // Whoever destroys is the last to run: what is posted is done here and now.
+        self.adopt_loop_thread();
+        self.with(|s| {
+            s.config.exit_on_disconnect = false;
+            s.drop_all_clients("the server is destroyed");
+            let links: Vec<u64> = s.links.keys().copied().collect();
+            for key in links {
+                if let Some(link) = s.links.remove(&key) {
+                    s.close_quietly(link);
+                }
+            }
+        });
+        for instance in self.with(|s| std::mem::take(&mut s.qxls)) {
+            if let Some(worker) = instance.retire() {
+                worker.shutdown();
+            }
+        }
+        let keys = self.with(|s| s.keys.take());
+        drop(keys);
+        self.take_posts();
+        self.remove_watches(&*event_loop);
+        self.with(|s| {
+            s.event_loop = None;
+            s.registry.clear();
+            (s.keyboard, s.mouse, s.tablet) = (None, None, None);
+        });
+        if !was_loop {
+            crate::debug!("destroyed from another thread than the main loop's");
+        }
+    }
+
+    pub fn add_qxl(
+        self: &Arc<Self>,
+        id: i32,
+        control: Arc<dyn QxlControl>,
+        make_device: MakeDevice,
+    ) -> Result<Arc<QxlInstance>> {
+        if !self.read(|s| s.initialized && !s.destroyed) {
+            return Err(ServerError::NotInitialized);
+        }
+        let channel_id = u8::try_from(id).map_err(|_| ServerError::Value { what: "QXL id", value: id.into() })?;
+        if self.read(|s| s.is_registered(ChannelType::Display.number(), channel_id)) {
+            return Err(ServerError::Duplicate("QXL device with this id"));
+        }
+        let info = control.init_info();
+        let device = make_device(&info)
+            .map_err(|error| ServerError::Unknown { what: "QXL device", text: error.to_string() })?;
+        let settings = self.read(|s| s.config.display.clone());
+        let events = Arc::new(WorkerPosts { core: Arc::downgrade(self), qxl: channel_id });
+        let worker = WorkerHandle::spawn(channel_id, device, info, settings, events)
+            .map_err(ServerError::io("worker thread"))?;
+        let instance = Arc::new(QxlInstance::new(
+            channel_id,
+            info.qxl_ram_size,
+            control.clone(),
+            worker,
+            Arc::downgrade(self),
+        ));
+        self.with(|s| {
+            s.qxls.push(instance.clone());
+            s.register(ChannelType::Cursor, channel_id);
+            s.register(ChannelType::Display, channel_id);
+            s.refresh_displays();
+        });
+        control.attached_worker(&instance);
+        control.set_compression_level(self.read(|s| s.config.compression_level()));
+        if self.read(|s| s.vm_running)
+            && let Some(worker) = instance.worker()
+        {
+            worker.start();
+        }
+        Ok(instance)
+    }
+
+    pub fn remove_qxl(self: &Arc<Self>, instance: &Arc<QxlInstance>) -> Result {
+        let known = self.with(|s| {
+            let before = s.qxls.len();
+            s.qxls.retain(|q| !Arc::ptr_eq(q, instance));
+            s.unregister(ChannelType::Display, instance.id());
+            s.unregister(ChannelType::Cursor, instance.id());
+            before != s.qxls.len()
+        });
+        if !known {
+            return Err(ServerError::NotAttached("QXL device"));
+        }
+        if let Some(worker) = instance.retire() {
+            worker.shutdown();
+        }
+        self.take_posts_if_on_loop();
+        self.with(State::refresh_displays);
+        Ok(())
+    }
+
+    /// Every device's `set_compression_level`, after settings changed.
+    pub fn tell_compression_level(self: &Arc<Self>) {
+        let (level, controls) = self.read(|s| {
+            let controls: Vec<_> = s.qxls.iter().map(|q| q.control()).collect();
+            (s.config.compression_level(), controls)
+        });
+        for control in controls {
+            control.set_compression_level(level);
+        }
+    }
+
+    pub fn workers(&self) -> Vec<Arc<WorkerHandle>> {
+        self.read(|s| s.qxls.iter().filter_map(|q| q.worker()).collect())
+    }
+}
+
+type Watches =
+    (Vec<Listening>, Option<crate::host::WatchId>, [Option<crate::host::TimerId>; 3]);
+
+impl Core {
+    fn take_watches(&self) -> Watches {
+        self.change_quietly(|s| {
+            let timers = [s.migration_timer.take(), s.modifiers_timer.take(), s.service_timer.take()];
+            (std::mem::take(&mut s.listening), s.mailbox_watch.take(), timers)
+        })
+    }
+}
+
+impl State {
+    fn open_listeners(&mut self) -> Result<Vec<(Listener, bool)>> {
+        let config = &mut self.config;
+        let mut listeners = Vec::new();
+        if config.tls.is_some() {
+            return Err(ServerError::NotBuilt("TLS"));
+        }
+        if let Some(socket) = config.listen_socket.take() {
+            listeners.push((Listener::from_host(socket).map_err(ServerError::io("host's socket"))?, false));
+        } else if config.port >= 0 || config.family == super::config::Family::Unix {
+            let port = u16::try_from(config.port).unwrap_or(0);
+            let listener = Listener::bind(&config.address, config.family, port).map_err(|error| {
+                let address = String::from_utf8_lossy(&config.address);
+                crate::warning!("cannot listen on {address:?} port {port}: {error}");
+                ServerError::Io { what: "listening socket", error }
+            })?;
+            listeners.push((listener, false));
+        }
+        Ok(listeners)
+    }
+}

@@ -1,0 +1,124 @@
+//! Who may log in (server.md 5.2). Every channel's link is checked, not only main's.
+
+use super::error::ServerError;
+
+/// Longest password (bytes).
+const MAX_PASSWORD: usize = 60;
+/// Both sides are padded to this for the comparison; no plaintext of a ticket is longer.
+const PADDED: usize = 128;
+
+/// Password and its end, in whole seconds of the server's monotonic clock.
+#[derive(Clone)]
+pub struct Ticketing {
+    enabled: bool,
+    password: Vec<u8>,
+    /// `None`: never.
+    expires: Option<u64>,
+}
+
+impl std::fmt::Debug for Ticketing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticketing").field("enabled", &self.enabled).finish_non_exhaustive()
+    }
+}
+
+impl Default for Ticketing {
+    fn default() -> Self {
+        Self { enabled: true, password: Vec::new(), expires: None }
+    }
+}
+
+fn padded(bytes: &[u8]) -> [u8; PADDED] {
+    let mut out = [0; PADDED];
+    for (to, from) in out.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    out
+}
+
+impl Ticketing {
+    /// Lets everybody in.
+    pub fn disable(&mut self) {
+        *self = Self { enabled: false, ..Self::default() };
+    }
+
+    /// Whether a password is asked for.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Turns ticketing on with a password that ends `lifetime` seconds after `now`, 0: never. No password: nobody gets
+    /// in. A password that is too long is an error after expiry was set, as in the reference.
+    pub fn set(&mut self, password: Option<&[u8]>, lifetime: i32, now: u64) -> Result<(), ServerError> {
+        self.enabled = true;
+        self.expires = match lifetime {
+            0 => None,
+            seconds => Some(now.saturating_add_signed(seconds.into())),
+        };
+        match password {
+            Some(text) if text.len() > MAX_PASSWORD => {
+                Err(ServerError::Value { what: "length of the password", value: i64::from(u8::MAX) })
+            }
+            Some(text) => {
+                self.password = text.to_vec();
+                Ok(())
+            }
+            None => {
+                self.password.clear();
+                self.expires = Some(0);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a link may go on. `sent` is what its ticket held; `None`: it could not be opened, which never passes.
+    #[must_use]
+    pub fn admits(&self, sent: Option<&[u8]>, skip_auth: bool, now: u64) -> bool {
+        let Some(sent) = sent else { return false };
+        if skip_auth || !self.enabled {
+            return true;
+        }
+        let alive = !self.password.is_empty() && self.expires.is_none_or(|end| now <= end);
+        let equal = openssl::memcmp::eq(&padded(sent), &padded(&self.password)) && sent.len() <= MAX_PASSWORD;
+        alive && equal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_gets_in_by_default() {
+        let t = Ticketing::default();
+        assert!(!t.admits(Some(b""), false, 0) && !t.admits(Some(b"x"), false, 0));
+        assert!(t.admits(Some(b""), true, 0));
+        assert!(!t.admits(None, true, 0));
+    }
+
+    #[test]
+    fn password_of_sixty_bytes_works_and_more_is_refused() {
+        let mut t = Ticketing::default();
+        t.set(Some(&[b'p'; 60]), 0, 5).unwrap();
+        assert!(t.admits(Some(&[b'p'; 60]), false, 1 << 40));
+        assert!(!t.admits(Some(&[b'p'; 59]), false, 5) && !t.admits(Some(&[b'p'; 61]), false, 5));
+        assert!(t.set(Some(&[b'p'; 61]), 0, 5).is_err());
+        assert!(t.admits(Some(&[b'p'; 60]), false, 5));
+    }
+
+    #[test]
+    fn the_last_second_counts_and_long_lifetimes_do_not_wrap() {
+        let mut t = Ticketing::default();
+        t.set(Some(b"x"), 10, 100).unwrap();
+        assert!(t.admits(Some(b"x"), false, 110) && !t.admits(Some(b"x"), false, 111));
+        t.set(Some(b"x"), i32::MAX, u64::from(u32::MAX)).unwrap();
+        assert!(t.admits(Some(b"x"), false, u64::from(u32::MAX) + 5));
+        t.set(Some(b"x"), -5, 100).unwrap();
+        assert!(!t.admits(Some(b"x"), false, 100));
+        t.set(None, 1, 100).unwrap();
+        assert!(!t.admits(Some(b"x"), false, 100) && !t.admits(Some(b""), false, 0));
+        t.disable();
+        assert!(t.admits(Some(b"whatever"), false, 100));
+    }
+}
