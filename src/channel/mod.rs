@@ -2,9 +2,8 @@
 
 pub mod client;
 pub mod connection;
-
-#[cfg(test)]
-pub(crate) mod testing;
 pub mod inputs;
 pub mod main;
 pub mod pings;
+#[cfg(test)]
+pub(crate) mod testing;

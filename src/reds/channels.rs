@@ -302,7 +302,9 @@ impl State {
                     channel.latency.pong(*id, now);
                 }
             }
-            CommonMessage::MigrateFlushMark => self.end_channel(key, false, "MIGRATE_FLUSH_MARK was not asked for"),
+            CommonMessage::MigrateFlushMark => {
+                self.end_channel(key, false, "MIGRATE_FLUSH_MARK was not asked for")
+            }
             CommonMessage::MigrateData(_) => self.end_channel(key, false, "MIGRATE_DATA was not asked for"),
             CommonMessage::AckSync { .. } | CommonMessage::Ack | CommonMessage::Disconnecting => {}
         }
@@ -325,8 +327,12 @@ impl State {
 
     /// KEY_MODIFIERS to all clients.
     pub fn push_leds(&mut self) {
-        let keys: Vec<u64> =
-            self.channels.iter().filter(|(_, c)| matches!(c.kind, Kind::Inputs(_))).map(|(&k, _)| k).collect();
+        let keys: Vec<u64> = self
+            .channels
+            .iter()
+            .filter(|(_, c)| matches!(c.kind, Kind::Inputs(_)))
+            .map(|(&k, _)| k)
+            .collect();
         for key in keys {
             if let Some(channel) = self.channels.get_mut(&key) {
                 channel.leds_due = true;

@@ -75,7 +75,10 @@ impl State {
     /// While several clients are connected they share no devices.
     fn is_offered(&self, channel: Registered) -> bool {
         self.clients.len() < 2
-            || matches!(channel.channel_type, ChannelType::Display | ChannelType::Cursor | ChannelType::Inputs)
+            || matches!(
+                channel.channel_type,
+                ChannelType::Display | ChannelType::Cursor | ChannelType::Inputs
+            )
     }
 
     /// ATTACH_CHANNELS.
@@ -232,12 +235,7 @@ impl State {
         }
     }
 
-    fn open_inputs(
-        &mut self,
-        key: u64,
-        connection: ChannelConnection,
-        watch: (Option<WatchId>, Readiness),
-    ) {
+    fn open_inputs(&mut self, key: u64, connection: ChannelConnection, watch: (Option<WatchId>, Readiness)) {
         let channel = HostChannel::new(key, connection, watch, Kind::Inputs(InputsChannel::default()), self);
         self.channels.insert(key, channel);
         let keyboard = self.keyboard.clone();

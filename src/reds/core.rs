@@ -29,7 +29,10 @@ pub(crate) enum Post {
     DisconnectClient(ClientId),
     PlaybackLatency(ClientId, u32),
     /// An asynchronous request changed the primary surface of a QXL device.
-    PrimaryChanged { qxl: u8, primary: Option<(u32, u32)> },
+    PrimaryChanged {
+        qxl: u8,
+        primary: Option<(u32, u32)>,
+    },
 }
 
 /// The queue of posts and what wakes the main loop for it.

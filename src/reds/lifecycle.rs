@@ -86,7 +86,8 @@ impl Core {
                     core.with(|s| s.accept_links(index));
                 }
             });
-            let watch = event_loop.watch_add(fd, READ, on_connect).ok_or(ServerError::HostRefused("watch"))?;
+            let watch =
+                event_loop.watch_add(fd, READ, on_connect).ok_or(ServerError::HostRefused("watch"))?;
             self.with(|s| {
                 if let Some(listening) = s.listening.get_mut(index) {
                     listening.watch = Some(watch);
@@ -206,7 +207,8 @@ impl Core {
         if !self.read(|s| s.initialized && !s.destroyed) {
             return Err(ServerError::NotInitialized);
         }
-        let channel_id = u8::try_from(id).map_err(|_| ServerError::Value { what: "QXL id", value: id.into() })?;
+        let channel_id =
+            u8::try_from(id).map_err(|_| ServerError::Value { what: "QXL id", value: id.into() })?;
         if self.read(|s| s.is_registered(ChannelType::Display.number(), channel_id)) {
             return Err(ServerError::Duplicate("QXL device with this id"));
         }
@@ -275,8 +277,7 @@ impl Core {
     }
 }
 
-type Watches =
-    (Vec<Listening>, Option<crate::host::WatchId>, [Option<crate::host::TimerId>; 3]);
+type Watches = (Vec<Listening>, Option<crate::host::WatchId>, [Option<crate::host::TimerId>; 3]);
 
 impl Core {
     fn take_watches(&self) -> Watches {

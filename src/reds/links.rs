@@ -107,7 +107,12 @@ impl State {
     }
 
     /// Starts the link stage of a connected socket. On failure the socket is given back.
-    pub fn add_link(&mut self, fd: OwnedFd, skip_auth: bool, tls: bool) -> Result<(), (OwnedFd, ServerError)> {
+    pub fn add_link(
+        &mut self,
+        fd: OwnedFd,
+        skip_auth: bool,
+        tls: bool,
+    ) -> Result<(), (OwnedFd, ServerError)> {
         if !self.initialized || self.destroyed {
             return Err((fd, ServerError::NotInitialized));
         }

@@ -215,8 +215,7 @@ impl Server {
 
     /// `encoder:codec;...` or `auto`.
     pub fn set_video_codecs(&self, codecs: &str) -> Result {
-        let value =
-            self.config(|c| c.set_video_codecs(codecs).map(|()| c.display.video_codecs.clone()))?;
+        let value = self.config(|c| c.set_video_codecs(codecs).map(|()| c.display.video_codecs.clone()))?;
         for worker in self.core.workers() {
             worker.set_video_codecs(value.clone());
         }
