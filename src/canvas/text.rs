@@ -37,10 +37,18 @@ impl Canvas {
             return Ok(());
         }
         let mask = Coverage::of(&op.string, depth, visible);
-        let format = self.format();
+        // The unused byte of xRGB is blended like alpha.
+        let format = match self.format() {
+            SurfaceFormat::Xrgb32 => SurfaceFormat::Argb32,
+            format => format,
+        };
         let mut colours = vec![0; index(visible.width())];
         self.modify(&area.intersect_rect(&visible), |x, y, row| {
             let coverage = mask.row(x, y, row.len());
+            if format == SurfaceFormat::Rgb555 {
+                // The unused bit is lost in the whole box.
+                row.iter_mut().for_each(|p| *p &= 0x7fff);
+            }
             if coverage.iter().all(|c| *c == 0) {
                 return;
             }
@@ -53,6 +61,9 @@ impl Canvas {
                 }
             }
         });
+        if self.format() == SurfaceFormat::Xrgb32 {
+            self.clear_unused_bytes(&text_box.visible(&self.bounds()));
+        }
         Ok(())
     }
 }
@@ -89,14 +100,18 @@ impl Depth {
         (usize::from(width) * bits).div_ceil(8)
     }
 
-    /// Coverage of column `x` in a row of data, 0 to 255.
-    fn get(self, row: &[u8], x: usize) -> u8 {
+    /// The coverage of a pixel that was `before`, once column `x` of a row of data is on it too.
+    fn combine(self, before: u8, row: &[u8], x: usize) -> u8 {
         let byte = |at: usize| row.get(at).copied().unwrap_or(0);
         match self {
-            Self::A1 => 0u8.wrapping_sub(byte(x / 8) >> (7 - x % 8) & 1),
+            Self::A1 => before | 0u8.wrapping_sub(byte(x / 8) >> (7 - x % 8) & 1),
             // Never quite opaque: the nibble is not repeated.
-            Self::A4 => (byte(x / 2) << (x % 2 * 4)) & 0xf0,
-            Self::A8 => byte(x),
+            Self::A4 if x.is_multiple_of(2) => before.max(byte(x / 2) & 0xf0),
+            // Clients compare the whole byte, not the nibble, so that the right pixel of a pair replaces what was there
+            // unless the left one is 0.
+            Self::A4 if byte(x / 2) > 0x0f => byte(x / 2) << 4,
+            Self::A4 => before.max(byte(x / 2) << 4),
+            Self::A8 => before.max(byte(x)),
         }
     }
 }
@@ -228,7 +243,7 @@ impl Coverage {
                 let start = index_i32(y - bounds.top) * width + index_i32(part.left - bounds.left);
                 let first = inside(part.left, glyph_box.left);
                 for (i, c) in values[start..start + index(part.width())].iter_mut().enumerate() {
-                    *c = (*c).max(depth.get(data, first + i));
+                    *c = depth.combine(*c, data, first + i);
                 }
             }
         }
@@ -267,6 +282,15 @@ mod tests {
         let s = string(GlyphString::A4, &[glyph(0, 0, 2, 1, &[0x3f]), glyph(1, 0, 2, 1, &[0x5a])]);
         let c = Coverage::of(&s, Depth::A4, Rect::new(0, 0, 3, 1));
         assert_eq!(c.values, [0x30, 0xf0, 0xa0]);
+    }
+
+    #[test]
+    fn odd_columns_of_four_bits_replace_unless_their_neighbour_is_0() {
+        let under = glyph(0, 0, 2, 1, &[0x99]);
+        for (over, want) in [(0x14, 0x40), (0x04, 0x90)] {
+            let s = string(GlyphString::A4, &[under.clone(), glyph(0, 0, 2, 1, &[over])]);
+            assert_eq!(Coverage::of(&s, Depth::A4, Rect::new(0, 0, 2, 1)).values, [0x90, want]);
+        }
     }
 
     #[test]

@@ -80,9 +80,16 @@ impl Composer {
             mask.resize(dest.len(), 0);
             sampler.row(start, mask);
         }
-        pixel::row_to_argb(request.dest, dest);
+        // The unused byte of xRGB takes part where the operator does not ask for the destination's alpha.
+        let unused = request.dest == SurfaceFormat::Xrgb32;
+        let format =
+            if unused && self.op.ignores_dest_alpha() { SurfaceFormat::Argb32 } else { request.dest };
+        pixel::row_to_argb(format, dest);
         narrow::combine(self.op, source, mask.as_deref(), request.component_alpha, dest);
-        pixel::row_from_argb(request.dest, dest);
+        pixel::row_from_argb(format, dest);
+        if format == SurfaceFormat::Xrgb32 {
+            dest.iter_mut().for_each(|p| *p &= 0x00ff_ffff);
+        }
     }
 
     fn wide_row(&mut self, start: (i64, i64), dest: &mut [u32]) {

@@ -96,6 +96,13 @@ impl Operator {
         }
     }
 
+    /// Whether no channel of the result depends on the destination's alpha, apart from alpha itself.
+    #[must_use]
+    pub fn ignores_dest_alpha(self) -> bool {
+        use PorterDuff::{Clear, Dst, Over, Src};
+        matches!(self, Self::Add | Self::PorterDuff(Clear | Src | Dst | Over))
+    }
+
     /// Whether the operator divides, and so is computed in floating point.
     #[must_use]
     pub fn is_wide(self) -> bool {
