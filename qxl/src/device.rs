@@ -4,8 +4,9 @@
 use crate::callbacks::QxlCallbacks;
 use crate::memory::GuestMemory;
 use crate::parse::{self, Parser};
+use crate::record::Recorder;
 use spice_server::geometry::Rect;
-use spice_server::guest::ReleaseQueue;
+use spice_server::guest::{ByteSource, ReleaseQueue};
 use spice_server::host::{
     CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, MappedSurface, MemSlot, MonitorsConfig,
     QxlDevice, QxlInitInfo, SurfaceSpec,
@@ -22,6 +23,7 @@ pub struct Device<C: QxlCallbacks> {
     memory: Arc<GuestMemory>,
     releases: Arc<ReleaseQueue>,
     surfaces: u32,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl<C: QxlCallbacks> Device<C> {
@@ -39,7 +41,22 @@ impl<C: QxlCallbacks> Device<C> {
             memory: unsafe { GuestMemory::new(init) }?,
             releases: Arc::default(),
             surfaces: init.n_surfaces.min(limits::MAX_SURFACES),
+            recorder: None,
         })
+    }
+
+    /// Records this device, unless another one is recorded already.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Option<Arc<Recorder>>) -> Self {
+        self.recorder = recorder.filter(|recorder| recorder.claim());
+        self
+    }
+
+    fn idle<T>(&self) -> Fetched<T> {
+        if let Some(recorder) = &self.recorder {
+            recorder.flush();
+        }
+        Fetched::Empty
     }
 
     fn parser(&self) -> Parser<'_> {
@@ -58,15 +75,27 @@ impl<C: QxlCallbacks> Drop for Device<C> {
 impl<C: QxlCallbacks> QxlDevice for Device<C> {
     fn next_display_command(&mut self) -> Fetched<DisplayCommand> {
         match self.callbacks.get_command() {
-            None => Fetched::Empty,
-            Some(command) => self.parse_display_command(command),
+            None => self.idle(),
+            Some(command) => {
+                let fetched = self.parse_display_command(command);
+                if let (Some(recorder), Fetched::Command(command)) = (&self.recorder, &fetched) {
+                    recorder.display_command(command);
+                }
+                fetched
+            }
         }
     }
 
     fn next_cursor_command(&mut self) -> Fetched<CursorCommand> {
         match self.callbacks.get_cursor_command() {
-            None => Fetched::Empty,
-            Some(command) => self.parse_cursor_command(command),
+            None => self.idle(),
+            Some(command) => {
+                let fetched = self.parse_cursor_command(command);
+                if let (Some(recorder), Fetched::Command(command)) = (&self.recorder, &fetched) {
+                    recorder.cursor_command(command);
+                }
+                fetched
+            }
         }
     }
 
@@ -143,5 +172,15 @@ impl<C: QxlCallbacks> QxlDevice for Device<C> {
         max_monitors: u32,
     ) -> Result<MonitorsConfig, DeviceError> {
         parse::monitors_config(&self.memory, address, group_id, max_monitors)
+    }
+
+    fn is_recording(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    fn record_request(&mut self, request: u32, primary: Option<(&SurfaceSpec, &dyn ByteSource)>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.request(request, primary);
+        }
     }
 }

@@ -2,13 +2,18 @@
 //! release tokens, recordings. The only place besides `capi` that holds `unsafe` code, and all of it
 //! sits in [`memory`].
 
+mod bytes;
 pub mod callbacks;
 pub mod device;
 pub mod memory;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;
 pub mod parse;
+pub mod record;
+pub mod replay;
 pub mod surface;
 
 pub use callbacks::QxlCallbacks;
 pub use device::Device;
+pub use record::Recorder;
+pub use replay::{Replay, ReplayHost};

@@ -3,11 +3,11 @@
 
 #![allow(clippy::expect_used)] // It runs in tests, fuzzers and benches only.
 
-mod bytes;
 mod callbacks;
+pub mod replay;
 pub mod structures;
 
-pub use bytes::Bytes;
+pub use crate::bytes::Bytes;
 pub use callbacks::{MockCallbacks, MockHost};
 
 use crate::device::Device;

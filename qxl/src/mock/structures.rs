@@ -104,7 +104,7 @@ pub mod brush {
 
     #[must_use]
     pub fn none() -> Bytes {
-        Bytes::new().zeros(20)
+        Bytes::new().pad_to(20)
     }
 
     #[must_use]
@@ -127,7 +127,7 @@ pub fn mask(flags: u8, origin: Point, image: u64) -> Bytes {
 /// No mask.
 #[must_use]
 pub fn no_mask() -> Bytes {
-    Bytes::new().zeros(17)
+    Bytes::new().pad_to(17)
 }
 
 /// Bodies of drawables.

@@ -44,12 +44,6 @@ impl Bytes {
         self
     }
 
-    #[must_use]
-    pub fn zeros(mut self, count: usize) -> Self {
-        self.0.resize(self.0.len() + count, 0);
-        self
-    }
-
     /// Zero bytes up to a total of `len`.
     #[must_use]
     pub fn pad_to(mut self, len: usize) -> Self {

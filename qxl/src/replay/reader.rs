@@ -1,0 +1,278 @@
+//! The primitives of the recording format, read (qxl.md C2). The file is untrusted: words are short, sizes are bounded,
+//! and memory grows only as fast as bytes arrive.
+
+use crate::memory::Block;
+use flate2::read::ZlibDecoder;
+use spice_server::geometry::{Point, Point16, Rect};
+use spice_server::limits;
+use std::io::{self, BufRead, BufReader, Read};
+
+/// Longest word or number; names of the format have at most 25 characters.
+const MAX_WORD: usize = 64;
+
+/// Bytes that one compressed payload may inflate to: a few bytes can stand for very many.
+const MAX_INFLATED: u64 = 256 << 20;
+
+/// Why reading ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("not a recording of version 1")]
+    NotARecording,
+    #[error("the recording ends inside an event")]
+    Truncated,
+    #[error("{0} is missing, found {1:?}")]
+    Expected(&'static str, String),
+    #[error("{0} {1}: {2}")]
+    Value(&'static str, i128, &'static str),
+    #[error("cannot read the recording: {0}")]
+    Io(#[from] io::Error),
+}
+
+pub(super) type Result<T> = std::result::Result<T, ReplayError>;
+
+pub(super) fn bad<T>(field: &'static str, value: impl Into<i128>, why: &'static str) -> Result<T> {
+    Err(ReplayError::Value(field, value.into(), why))
+}
+
+/// Words, numbers and payloads of a recording.
+pub(super) struct Reader {
+    input: BufReader<Box<dyn Read + Send>>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub fn new(input: Box<dyn Read + Send>) -> Self {
+        Self { input: BufReader::with_capacity(256 << 10, input) }
+    }
+
+    fn peek(&mut self) -> Result<Option<u8>> {
+        loop {
+            match self.input.fill_buf() {
+                Ok(buffer) => return Ok(buffer.first().copied()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn skip_space(&mut self) -> Result<()> {
+        while self.peek()?.is_some_and(|byte| byte.is_ascii_whitespace()) {
+            self.input.consume(1);
+        }
+        Ok(())
+    }
+
+    /// Bytes until `end` says so; the ending byte stays.
+    fn until(&mut self, end: impl Fn(u8) -> bool) -> Result<String> {
+        let mut word = String::new();
+        loop {
+            let Some(byte) = self.peek()? else { return Ok(word) };
+            if end(byte) {
+                return Ok(word);
+            }
+            if word.len() >= MAX_WORD {
+                return Err(ReplayError::Expected("end of a word", word));
+            }
+            word.push(char::from(byte));
+            self.input.consume(1);
+        }
+    }
+
+    /// The next word; empty at the end of the file.
+    fn word(&mut self) -> Result<String> {
+        self.skip_space()?;
+        self.until(|byte| byte.is_ascii_whitespace())
+    }
+
+    /// Whether the file ends here.
+    pub fn at_end(&mut self) -> Result<bool> {
+        self.skip_space()?;
+        Ok(self.peek()?.is_none())
+    }
+
+    /// The first line.
+    pub fn header(&mut self) -> Result<()> {
+        let mut line = [0; crate::record::HEADER.len()];
+        match self.input.read_exact(&mut line) {
+            Ok(()) if line == crate::record::HEADER => Ok(()),
+            Ok(()) => Err(ReplayError::NotARecording),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ReplayError::NotARecording),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A given word.
+    pub fn keyword(&mut self, keyword: &'static str) -> Result<()> {
+        let found = self.word()?;
+        match found.as_str() {
+            found if found == keyword => Ok(()),
+            "" => Err(ReplayError::Truncated),
+            _ => Err(ReplayError::Expected(keyword, found)),
+        }
+    }
+
+    /// Whether the next character, after white space, is a letter (of a keyword) rather than a digit.
+    pub fn at_letter(&mut self) -> Result<bool> {
+        self.skip_space()?;
+        Ok(self.peek()?.is_some_and(|byte| byte.is_ascii_alphabetic()))
+    }
+
+    /// A number of up to 64 bits, signed or not.
+    pub fn number(&mut self, field: &'static str) -> Result<i128> {
+        let word = self.word()?;
+        match word.parse::<i128>() {
+            Ok(value) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value) => Ok(value),
+            _ if word.is_empty() => Err(ReplayError::Truncated),
+            _ => Err(ReplayError::Expected(field, word)),
+        }
+    }
+
+    /// A number where 32 bits are written signed or unsigned.
+    pub fn number32(&mut self, field: &'static str) -> Result<u32> {
+        let value = self.number(field)?;
+        match (u32::try_from(value), i32::try_from(value)) {
+            (Ok(value), _) => Ok(value),
+            (_, Ok(value)) => Ok(value.cast_unsigned()),
+            _ => bad(field, value, "does not fit in 32 bits"),
+        }
+    }
+
+    pub fn signed32(&mut self, field: &'static str) -> Result<i32> {
+        Ok(self.number32(field)?.cast_signed())
+    }
+
+    /// `name value`, 32 bits.
+    pub fn u32(&mut self, name: &'static str) -> Result<u32> {
+        self.keyword(name)?;
+        self.number32(name)
+    }
+
+    pub fn u16(&mut self, name: &'static str) -> Result<u16> {
+        let value = self.u32(name)?;
+        u16::try_from(value).or_else(|_| bad(name, value, "does not fit in 16 bits"))
+    }
+
+    pub fn u8(&mut self, name: &'static str) -> Result<u8> {
+        let value = self.u32(name)?;
+        u8::try_from(value).or_else(|_| bad(name, value, "does not fit in 8 bits"))
+    }
+
+    pub fn i32(&mut self, name: &'static str) -> Result<i32> {
+        Ok(self.u32(name)?.cast_signed())
+    }
+
+    /// `name value`, 64 bits.
+    pub fn u64(&mut self, name: &'static str) -> Result<u64> {
+        self.keyword(name)?;
+        let value = self.number(name)?;
+        match (u64::try_from(value), i64::try_from(value)) {
+            (Ok(value), _) => Ok(value),
+            (_, Ok(value)) => Ok(value.cast_unsigned()),
+            _ => bad(name, value, "does not fit in 64 bits"),
+        }
+    }
+
+    /// `name 0` or `name 1`.
+    pub fn flag(&mut self, name: &'static str) -> Result<bool> {
+        match self.u32(name)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => bad(name, other, "is neither 0 nor 1"),
+        }
+    }
+
+    pub fn rect(&mut self, name: &'static str) -> Result<Rect> {
+        self.keyword("rect")?;
+        self.keyword(name)?;
+        let (top, left) = (self.signed32(name)?, self.signed32(name)?);
+        Ok(Rect { top, left, bottom: self.signed32(name)?, right: self.signed32(name)? })
+    }
+
+    pub fn point(&mut self) -> Result<Point> {
+        self.keyword("point")?;
+        Ok(Point { x: self.signed32("point")?, y: self.signed32("point")? })
+    }
+
+    pub fn point16(&mut self, name: &'static str) -> Result<Point16> {
+        self.keyword(name)?;
+        let mut coordinate = || {
+            let value = self.signed32(name)?;
+            i16::try_from(value).or_else(|_| bad(name, value, "does not fit in 16 bits"))
+        };
+        Ok(Point16 { x: coordinate()?, y: coordinate()? })
+    }
+
+    /// A payload of at most `limit` bytes. Names are not compared: old recordings differ in some.
+    pub fn binary(&mut self, limit: u64) -> Result<Vec<u8>> {
+        self.keyword("binary")?;
+        let compressed = match self.number32("binary")? {
+            0 => false,
+            1 => true,
+            other => return bad("binary", other, "is an unknown compression"),
+        };
+        let _name = self.word()?;
+        let size = self.size("binary", limit)?;
+        if !compressed {
+            return self.bytes(size);
+        }
+        if size > MAX_INFLATED {
+            return bad("binary", size, "bytes inflated are too many");
+        }
+        let packed = self.size("binary", limits::MAX_GUEST_OBJECT)?;
+        let packed = self.bytes(packed)?;
+        let mut bytes = Vec::new();
+        let inflated = ZlibDecoder::new(packed.as_slice()).take(size).read_to_end(&mut bytes);
+        if inflated.is_err() || u64::try_from(bytes.len()).ok() != Some(size) {
+            return bad("binary", size, "bytes do not inflate");
+        }
+        Ok(bytes)
+    }
+
+    /// A decimal size and the colon after it.
+    fn size(&mut self, field: &'static str, limit: u64) -> Result<u64> {
+        self.skip_space()?;
+        let word = self.until(|byte| !byte.is_ascii_digit())?;
+        match self.peek()? {
+            Some(b':') => self.input.consume(1),
+            None => return Err(ReplayError::Truncated),
+            Some(_) => return Err(ReplayError::Expected("size and colon", word)),
+        }
+        let Ok(size) = word.parse::<u64>() else { return Err(ReplayError::Expected("size", word)) };
+        if size > limit { bad(field, size, "bytes are too many") } else { Ok(size) }
+    }
+
+    fn bytes(&mut self, size: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        // Reads as it arrives: a lie about the size costs no more memory than the file has bytes.
+        self.input.by_ref().take(size).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).ok() == Some(size) { Ok(bytes) } else { Err(ReplayError::Truncated) }
+    }
+
+    /// Chunks of at most `limit` bytes together, each handed to `chunk`.
+    pub fn chunks(&mut self, limit: u64, mut chunk: impl FnMut(Vec<u8>) -> Result<()>) -> Result<u64> {
+        self.keyword("data_chunks")?;
+        let more = self.number32("data_chunks")?;
+        let announced = self.number("data_chunks")?;
+        let mut total = 0u64;
+        for _ in 0..=more {
+            let bytes = self.binary(limit.saturating_sub(total))?;
+            total += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            chunk(bytes)?;
+        }
+        if i128::from(total) == announced {
+            Ok(total)
+        } else {
+            bad("data_chunks", announced, "is not the total")
+        }
+    }
+}
+
+/// A block with these bytes.
+pub(super) fn block(bytes: &[u8]) -> Result<Block> {
+    Block::try_copy(bytes).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory).into())
+}
