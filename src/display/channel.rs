@@ -472,3 +472,7 @@ impl WorkerChannel for DisplayChannel {
         !self.clients.is_empty() && self.clients.iter().all(|c| c.connection.is_blocked())
     }
 }
+
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;

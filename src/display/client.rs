@@ -181,7 +181,7 @@ impl DisplayClient {
             }
             false
         });
-        self.pipe.shorten();
+        self.pipe.shorten(self.told.0.contains_key(&0));
     }
 
     /// Number of commands in the pipe.
@@ -394,9 +394,7 @@ impl DisplayClient {
             self.view.remove(key);
             return self.next_update(surfaces);
         };
-        let rows = (MAX_UPDATE_PIXELS / u64::from(area.width()).max(1)).max(1);
-        let rows = i32::try_from(rows).unwrap_or(i32::MAX);
-        Some((id, key, Rect { bottom: area.bottom.min(area.top.saturating_add(rows)), ..area }))
+        Some((id, key, band(area)))
     }
 
     /// Sends the present content of an area.
@@ -441,20 +439,28 @@ impl DisplayClient {
         if self.connection.wants_reading() {
             self.read(shared.surfaces, now)?;
         }
-        if self.refine_at().is_some_and(|at| at <= now) {
-            if let Some((id, area)) = self.encoder.next_lossy() {
-                let rows = (MAX_UPDATE_PIXELS / u64::from(area.width()).max(1)).max(1);
-                let rows = i32::try_from(rows).unwrap_or(i32::MAX);
-                let area = Rect { bottom: area.bottom.min(area.top.saturating_add(rows)), ..area };
-                self.send_area(shared, id, area, false);
-                self.connection.flush(self.has_more(), now)?;
-            }
+        let refine = self.refine_at().is_some_and(|at| at <= now);
+        if let Some((id, area)) = self.encoder.next_lossy().filter(|_| refine) {
+            self.send_area(shared, id, band(area), false);
+            self.connection.flush(self.has_more(), now)?;
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub fn has_lossy(&self) -> bool {
+        self.encoder.has_lossy()
     }
 
     /// Whether everything is with the kernel.
     pub fn is_drained(&self) -> bool {
         !self.has_more() && self.connection.is_drained()
     }
+}
+
+/// The top of an area, as much as goes into one image.
+fn band(area: Rect) -> Rect {
+    let rows = (MAX_UPDATE_PIXELS / u64::from(area.width()).max(1)).max(1);
+    let rows = i32::try_from(rows).unwrap_or(i32::MAX);
+    Rect { bottom: area.bottom.min(area.top.saturating_add(rows)), ..area }
 }

@@ -24,6 +24,8 @@ mod channel;
 mod client;
 pub mod cursor;
 pub mod encode;
+#[cfg(test)]
+mod model;
 mod pipe;
 mod queued;
 pub mod settings;

@@ -111,8 +111,8 @@ impl Pipe {
     }
 
     /// Takes out the life of surfaces that begins and ends within the pipe, and repetitions of what says the same. For
-    /// pipes without commands, which could read these surfaces.
-    pub fn shorten(&mut self) {
+    /// pipes without commands, which could read these surfaces. `primary`: the client has a primary surface now.
+    pub fn shorten(&mut self, primary: bool) {
         let items = || self.slots.iter().filter_map(|s| s.item.as_ref());
         let created: BTreeSet<SurfaceKey> = items()
             .filter_map(|i| match i {
@@ -142,7 +142,7 @@ impl Pipe {
             *count == 0
         };
         // A MARK without a primary surface is an error at the client.
-        let mut no_primary = false;
+        let mut no_primary = !primary;
         self.retain(|item| match item {
             PipeItem::SurfaceCreate { key, id, .. } => {
                 let keep = !over.contains(key);

@@ -301,6 +301,11 @@ impl Surfaces {
         snapshot::take(&surface.canvas, &area, id == 0)
     }
 
+    #[cfg(test)]
+    pub fn pixels(&self, id: u32) -> Vec<u8> {
+        super::model::pixels(&self.map[&id].canvas)
+    }
+
     /// The dirty rectangles: at most `max`, the last one then around the rest.
     pub fn dirty_rects(&mut self, id: u32, max: Option<usize>, clear: bool) -> Vec<Rect> {
         let Some(surface) = self.map.get_mut(&id) else { return Vec::new() };
