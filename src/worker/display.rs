@@ -15,7 +15,8 @@ pub(super) trait Display: WorkerChannel {
     fn update(&mut self, surface_id: u32, area: &Rect);
     fn surface_command(&mut self, command: SurfaceCommand, now: Instant);
     fn loadvm_surface(&mut self, command: SurfaceCommand, now: Instant);
-    fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant);
+    /// `false`: refused.
+    fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant) -> bool;
     fn destroy_primary(&mut self, now: Instant);
     fn primary_size(&self) -> Option<(u32, u32)>;
     /// Lets go of what is pending on a surface, which itself stays. `false`: no such surface.
@@ -59,8 +60,8 @@ impl Display for DisplayChannel {
         self.loadvm_surface(command, now);
     }
 
-    fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant) {
-        self.create_primary(surface, keep_data, now);
+    fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant) -> bool {
+        self.create_primary(surface, keep_data, now)
     }
 
     fn destroy_primary(&mut self, now: Instant) {

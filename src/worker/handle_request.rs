@@ -6,7 +6,7 @@ use super::request::{Answer, Request};
 use crate::channel::client::WorkerChannel;
 use crate::geometry::Rect;
 use crate::guest::{ByteSource, SurfaceMemory};
-use crate::host::{CommandExt, DisplayCommand, Fetched, SurfaceSpec};
+use crate::host::{CommandExt, DisplayCommand, Fetched, Readiness, SurfaceSpec};
 use std::time::Instant;
 
 /// QXL command types that loadvm may submit.
@@ -114,7 +114,13 @@ impl<D: Display> RedWorker<D> {
             Request::SetStreaming(streaming) => self.display.set_streaming(streaming),
             Request::SetVideoCodecs(codecs) => self.display.set_video_codecs(codecs, now),
             Request::SetMouseMode { client } => self.cursor.set_mouse_mode(client),
-            Request::ConnectDisplay(connection) => self.display.attach(*connection, now),
+            Request::ConnectDisplay(connection) => {
+                self.display.attach(*connection, now);
+                // The transport may hold bytes that no poll reports.
+                if let Some(newest) = self.display.clients().last() {
+                    self.display.on_ready(newest.key, Readiness { read: true, write: false }, now);
+                }
+            }
             Request::ConnectCursor(connection) => self.cursor.attach(*connection, now),
             Request::DisconnectClient(client) => {
                 self.display.detach(client);
@@ -200,7 +206,9 @@ impl<D: Display> RedWorker<D> {
             let pixels = copy_of(&*surface.memory);
             self.device.record_request(number, Some((spec, &pixels as &dyn ByteSource)));
         }
-        self.display.create_primary(surface, spec.keep_data, now);
+        if !self.display.create_primary(surface, spec.keep_data, now) {
+            return false;
+        }
         self.cursor.primary_created();
         self.push();
         true

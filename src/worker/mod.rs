@@ -334,3 +334,6 @@ impl Drop for WorkerHandle {
         self.shutdown();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use super::{WorkerEvents, request::Request};
 use crate::channel::client::{PollEntry, WorkerChannel};
 use crate::display::cursor::CursorChannel;
 use crate::host::{DisplayCommand, Fetched, QxlDevice};
-use crate::limits::MAX_DRAIN;
+use crate::limits::{MAX_DRAIN, MAX_HELD_COPIES};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -257,6 +257,7 @@ impl<D: Display> RedWorker<D> {
             Some(Fetched::Command(command)) => {
                 self.display_ring.took();
                 guarded("display command", || self.display_command(command, now));
+                self.limit_copies(now);
                 Took::Command
             }
         }
@@ -276,6 +277,15 @@ impl<D: Display> RedWorker<D> {
             }
             DisplayCommand::Surface(command) => self.display.surface_command(command, now),
         }
+    }
+
+    /// Lets go of commands before their copies use up what the device may hold.
+    fn limit_copies(&mut self, now: Instant) {
+        guarded("release", || {
+            while self.device.held_bytes() > MAX_HELD_COPIES / 2 && self.display.free_some(now) > 0 {
+                self.device.release_pending();
+            }
+        });
     }
 
     /// Takes all commands of the cursor ring; what a request does comes after them.
@@ -331,12 +341,10 @@ impl<D: Display> RedWorker<D> {
     pub(super) fn execute(&mut self, request: Request) {
         let cookie = request.cookie();
         self.completed = None;
-        let done = guarded("request", || {
-            if let Some(number) = request.record_number() {
-                self.device.record_request(number, None);
-            }
-            self.dispatch(request);
-        });
+        if let Some(number) = request.record_number() {
+            guarded("recording", || self.device.record_request(number, None));
+        }
+        let done = guarded("request", || self.dispatch(request));
         if done.is_none()
             && let Some(cookie) = cookie
             && self.completed != Some(cookie)

@@ -1,0 +1,413 @@
+//! A device and a display that write down what the worker does with them.
+
+use crate::channel::client::{ClientKey, PollEntry, WorkerChannel};
+use crate::channel::connection::{ChannelConnection, ClientId};
+use crate::display::settings::{ImageCompression, StreamingVideo, VideoCodec, WanCompression};
+use crate::draw::{Clip, DrawOp, Drawable, Effect};
+use crate::geometry::Rect;
+use crate::guest::{ByteSource, PrivateSurface, ReleaseInfo, ReleaseQueue, ReleaseToken};
+use crate::host::{
+    CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, MappedSurface, MemSlot, MonitorsConfig,
+    QxlDevice, Readiness, SurfaceCommand, SurfaceSpec,
+};
+use crate::image::SurfaceFormat;
+use crate::worker::display::Display;
+use crate::worker::{GlScanout, WorkerEvents};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// The guest and the host as a test sees them.
+#[derive(Default)]
+pub(super) struct World {
+    state: Mutex<State>,
+    changed: Condvar,
+    pub(super) releases: Arc<ReleaseQueue>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) log: Vec<String>,
+    pub(super) display_ring: VecDeque<Fetched<DisplayCommand>>,
+    pub(super) cursor_ring: VecDeque<Fetched<CursorCommand>>,
+    /// Looks at the display ring.
+    pub(super) looks: usize,
+    /// Times that a notification is refused although the ring is empty.
+    pub(super) refusals: usize,
+    pub(super) flushed: i32,
+    pub(super) panic_in_device: bool,
+    /// The ring never ends.
+    pub(super) endless: bool,
+}
+
+impl World {
+    pub(super) fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        let result = f(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+        result
+    }
+
+    pub(super) fn log(&self, line: impl Into<String>) {
+        self.with(|s| s.log.push(line.into()));
+    }
+
+    /// Waits until `done`.
+    pub(super) fn wait(&self, mut done: impl FnMut(&mut State) -> bool) {
+        let state = self.state.lock().unwrap();
+        let (_state, timeout) =
+            self.changed.wait_timeout_while(state, Duration::from_secs(20), |s| !done(s)).unwrap();
+        assert!(!timeout.timed_out());
+    }
+
+    pub(super) fn wait_for(&self, line: &str) {
+        self.wait(|s| s.log.iter().any(|l| l == line));
+    }
+
+    /// Everything logged so far, which is forgotten.
+    pub(super) fn take_log(&self) -> Vec<String> {
+        self.with(|s| std::mem::take(&mut s.log))
+    }
+
+    pub(super) fn token(&self, address: u64) -> ReleaseToken {
+        ReleaseToken::new(self.releases.clone(), ReleaseInfo { address, group_id: 1 })
+    }
+
+    /// A drawing command that the fake display names by its number.
+    pub(super) fn drawable(&self, number: u32) -> DisplayCommand {
+        DisplayCommand::Draw(Box::new(Drawable {
+            surface_id: 0,
+            effect: Effect::Opaque,
+            bbox: Rect::of_size(1, 1),
+            clip: Clip::None,
+            mm_time: number,
+            self_bitmap: None,
+            deps: [None; 3],
+            op: DrawOp::Nop,
+            release: Some(self.token(number.into())),
+        }))
+    }
+
+    pub(super) fn submit(&self, command: DisplayCommand) {
+        self.with(|s| s.display_ring.push_back(Fetched::Command(command)));
+    }
+}
+
+pub(super) struct FakeDevice(pub(super) Arc<World>);
+
+impl QxlDevice for FakeDevice {
+    fn next_display_command(&mut self) -> Fetched<DisplayCommand> {
+        let (fault, endless) = self.0.with(|s| {
+            s.looks += 1;
+            (std::mem::take(&mut s.panic_in_device), s.endless)
+        });
+        assert!(!fault, "device fault");
+        if endless {
+            return Fetched::Dropped;
+        }
+        self.0.with(|s| s.display_ring.pop_front()).unwrap_or(Fetched::Empty)
+    }
+
+    fn next_cursor_command(&mut self) -> Fetched<CursorCommand> {
+        self.0.with(|s| s.cursor_ring.pop_front()).unwrap_or(Fetched::Empty)
+    }
+
+    fn parse_display_command(&mut self, command: CommandExt) -> Fetched<DisplayCommand> {
+        if command.address == 0 {
+            return Fetched::Dropped;
+        }
+        Fetched::Command(DisplayCommand::Surface(SurfaceCommand::Destroy {
+            surface_id: 7,
+            release: self.0.token(command.address),
+        }))
+    }
+
+    fn parse_cursor_command(&mut self, command: CommandExt) -> Fetched<CursorCommand> {
+        Fetched::Command(CursorCommand::Hide { release: self.0.token(command.address) })
+    }
+
+    fn request_display_notification(&mut self) -> bool {
+        self.0.with(|s| {
+            s.log.push("notify display".into());
+            let refused = s.refusals > 0;
+            s.refusals = s.refusals.saturating_sub(1);
+            !refused
+        })
+    }
+
+    fn request_cursor_notification(&mut self) -> bool {
+        self.0.log("notify cursor");
+        true
+    }
+
+    fn release_pending(&mut self) {
+        for info in self.0.releases.take() {
+            self.0.log(format!("release {}", info.address));
+        }
+    }
+
+    fn flush_resources(&mut self) -> i32 {
+        self.0.with(|s| {
+            s.log.push("flush_resources".into());
+            s.flushed
+        })
+    }
+
+    fn notify_update(&mut self, update_id: u32) {
+        self.0.log(format!("notify_update {update_id}"));
+    }
+
+    fn async_complete(&mut self, cookie: u64) {
+        self.0.log(format!("complete {cookie}"));
+    }
+
+    fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]) {
+        self.0.log(format!("update_area_complete {surface_id} {}", dirty.len()));
+    }
+
+    fn set_client_capabilities(&mut self, present: bool, _caps: &[u8; 58]) {
+        self.0.log(format!("caps {present}"));
+    }
+
+    fn add_memslot(&mut self, slot: &MemSlot) -> Result<(), DeviceError> {
+        self.0.log(format!("add_memslot {}", slot.slot_id));
+        if slot.slot_id < 8 { Ok(()) } else { Err(DeviceError("no such slot".into())) }
+    }
+
+    fn del_memslot(&mut self, group_id: u32, slot_id: u32) {
+        self.0.log(format!("del_memslot {group_id} {slot_id}"));
+    }
+
+    fn reset_memslots(&mut self) {
+        self.0.log("reset_memslots");
+    }
+
+    fn map_surface(&mut self, spec: &SurfaceSpec) -> Result<MappedSurface, DeviceError> {
+        assert_ne!(spec.address, 0xdead, "device fault");
+        if spec.width == 0 {
+            return Err(DeviceError("no width".into()));
+        }
+        let size = spec.width as usize * spec.height as usize * 4;
+        Ok(MappedSurface {
+            width: spec.width,
+            height: spec.height,
+            stride: spec.stride,
+            format: SurfaceFormat::Xrgb32,
+            memory: Box::new(PrivateSurface(vec![0; size])),
+        })
+    }
+
+    fn read_monitors_config(
+        &mut self,
+        address: u64,
+        _group_id: u32,
+        max_monitors: u32,
+    ) -> Result<MonitorsConfig, DeviceError> {
+        self.0.log(format!("monitors config, at most {max_monitors}"));
+        if address == 0 { Err(DeviceError("bad".into())) } else { Ok(MonitorsConfig::default()) }
+    }
+
+    fn is_recording(&self) -> bool {
+        true
+    }
+
+    fn record_request(&mut self, request: u32, primary: Option<(&SurfaceSpec, &dyn ByteSource)>) {
+        // Wakeups come when they like.
+        if request != 2 {
+            let size = primary.map(|(_, pixels)| pixels.len());
+            self.0
+                .log(format!("record {request}{}", size.map(|s| format!(" {s} bytes")).unwrap_or_default()));
+        }
+    }
+}
+
+/// Logs; holds what it is given to draw until rendered.
+pub(super) struct FakeDisplay {
+    pub(super) world: Arc<World>,
+    pub(super) pending: Vec<Box<Drawable>>,
+    pub(super) primary: Option<(u32, u32)>,
+    pub(super) client: bool,
+}
+
+impl FakeDisplay {
+    pub(super) fn new(world: Arc<World>) -> Self {
+        Self { world, pending: Vec::new(), primary: None, client: false }
+    }
+
+    fn log(&self, line: impl Into<String>) {
+        self.world.log(line);
+    }
+}
+
+impl WorkerChannel for FakeDisplay {
+    fn clients(&self) -> Vec<PollEntry> {
+        Vec::new()
+    }
+
+    fn attach(&mut self, connection: ChannelConnection, _now: Instant) {
+        self.log(format!("attach {}", connection.client.0));
+        self.client = true;
+    }
+
+    fn detach(&mut self, client: ClientId) {
+        self.log(format!("detach {}", client.0));
+        self.client = false;
+    }
+
+    fn on_ready(&mut self, _key: ClientKey, _readiness: Readiness, _now: Instant) {}
+    fn push(&mut self, _now: Instant) {}
+
+    fn next_deadline(&self, _now: Instant) -> Option<Instant> {
+        None
+    }
+
+    fn on_timer(&mut self, _now: Instant) {}
+
+    fn is_congested(&self) -> bool {
+        false
+    }
+
+    fn all_blocked(&self) -> bool {
+        false
+    }
+}
+
+impl Display for FakeDisplay {
+    fn draw(&mut self, drawable: Box<Drawable>, _now: Instant) {
+        self.log(format!("draw {}", drawable.mm_time));
+        assert_ne!(drawable.mm_time, 666, "display fault");
+        self.pending.push(drawable);
+    }
+
+    fn update(&mut self, surface_id: u32, _area: &Rect) {
+        self.log(format!("update {surface_id}"));
+        self.pending.clear();
+    }
+
+    fn surface_command(&mut self, command: SurfaceCommand, _now: Instant) {
+        self.log(format!("surface {command:?}"));
+    }
+
+    fn loadvm_surface(&mut self, command: SurfaceCommand, _now: Instant) {
+        let SurfaceCommand::Destroy { surface_id, .. } = command else { return };
+        self.log(format!("loadvm surface {surface_id}"));
+    }
+
+    fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, _now: Instant) -> bool {
+        self.log(format!("create primary, keep {keep_data}"));
+        self.primary = Some((surface.width, surface.height));
+        true
+    }
+
+    fn destroy_primary(&mut self, _now: Instant) {
+        self.log("destroy primary");
+        self.primary = None;
+        self.pending.clear();
+    }
+
+    fn primary_size(&self) -> Option<(u32, u32)> {
+        self.primary
+    }
+
+    fn clear_surface(&mut self, surface_id: u32, _now: Instant) -> bool {
+        self.log(format!("clear surface {surface_id}"));
+        true
+    }
+
+    fn destroy_all_surfaces(&mut self, _now: Instant) {
+        self.log("destroy all surfaces");
+        self.primary = None;
+        self.pending.clear();
+    }
+
+    fn update_area(&mut self, surface_id: u32, area: &Rect, _max: Option<usize>, _clear: bool) -> Vec<Rect> {
+        self.log(format!("update_area {surface_id}"));
+        assert_ne!(surface_id, 666, "display fault");
+        self.pending.clear();
+        vec![*area]
+    }
+
+    fn render_all(&mut self) {
+        self.log("render all");
+        self.pending.clear();
+    }
+
+    fn release_all(&mut self, _now: Instant) {
+        self.log("release all");
+        self.pending.clear();
+    }
+
+    fn set_running(&mut self, running: bool) {
+        self.log(format!("running {running}"));
+    }
+
+    fn free_some(&mut self, _now: Instant) -> usize {
+        self.log("free some");
+        let n = self.pending.len();
+        self.pending.clear();
+        n
+    }
+
+    fn set_monitors_config(&mut self, _config: MonitorsConfig, _now: Instant) {
+        self.log("set monitors config");
+    }
+
+    fn driver_unload(&mut self) {
+        self.log("driver unload");
+    }
+
+    fn reset_image_cache(&mut self) {
+        self.log("reset image cache");
+    }
+
+    fn set_image_compression(&mut self, compression: ImageCompression) {
+        self.log(format!("compression {compression:?}"));
+    }
+
+    fn set_jpeg(&mut self, when: WanCompression) {
+        self.log(format!("jpeg {when:?}"));
+    }
+
+    fn set_zlib_glz(&mut self, when: WanCompression) {
+        self.log(format!("zlib {when:?}"));
+    }
+
+    fn set_streaming(&mut self, streaming: StreamingVideo) {
+        self.log(format!("streaming {streaming:?}"));
+    }
+
+    fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, _now: Instant) {
+        self.log(format!("{} codecs", codecs.len()));
+    }
+
+    fn set_scanout(&mut self, scanout: GlScanout, _now: Instant) {
+        self.log(format!("scanout of {} planes", scanout.planes.len()));
+    }
+
+    fn gl_draw(&mut self, _area: Rect, _cookie: u64, _now: Instant) -> bool {
+        self.log("gl draw");
+        false
+    }
+
+    fn take_async_completions(&mut self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])> {
+        force.then_some((self.client, [0; 58]))
+    }
+
+    fn detach_all(&mut self) {
+        self.client = false;
+    }
+}
+
+pub(super) struct Events(pub(super) Arc<World>);
+
+impl WorkerEvents for Events {
+    fn playback_latency(&self, _client: ClientId, _milliseconds: u32) {}
+    fn disconnect_client(&self, _client: ClientId) {}
+
+    fn primary_changed(&self, primary: Option<(u32, u32)>) {
+        self.0.log(format!("primary {primary:?}"));
+    }
+}
