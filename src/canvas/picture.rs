@@ -71,7 +71,9 @@ impl<'a> Picture<'a> {
     ) -> Result<Self, DrawError> {
         match &image.data {
             ImageData::Bitmap(bitmap) => {
-                Self::of_bitmap(bitmap, dest, want).map(|p| p.with_high_bits(image.high_bits_set))
+                // Clients hold palette images that may be cached in the surface's format.
+                let own_format = want == Want::Natural || image.cache_me;
+                Self::of_bitmap(bitmap, dest, want, own_format).map(|p| p.with_high_bits(image.high_bits_set))
             }
             ImageData::Quic(stream) => {
                 let picture = Self::of_quic(image, stream, dest, want, cache)?;
@@ -81,8 +83,14 @@ impl<'a> Picture<'a> {
         }
     }
 
-    fn of_bitmap(bitmap: &'a Bitmap, dest: SurfaceFormat, want: Want) -> Result<Self, DrawError> {
-        let (natural, lut) = natural_format(bitmap, dest)?;
+    /// `palette_has_alpha`: on ARGB surfaces the top byte of a palette's colour is alpha.
+    fn of_bitmap(
+        bitmap: &'a Bitmap,
+        dest: SurfaceFormat,
+        want: Want,
+        palette_has_alpha: bool,
+    ) -> Result<Self, DrawError> {
+        let (natural, lut) = natural_format(bitmap, dest, palette_has_alpha)?;
         Ok(Self {
             width: size(bitmap.width)?,
             height: size(bitmap.height)?,
@@ -260,10 +268,15 @@ fn size(v: u32) -> Result<i32, DrawError> {
 }
 
 /// Format and colour table of a bitmap as decoded (canvas.md 2.1).
-fn natural_format(bitmap: &Bitmap, dest: SurfaceFormat) -> Result<(SurfaceFormat, Vec<u32>), DrawError> {
+fn natural_format(
+    bitmap: &Bitmap,
+    dest: SurfaceFormat,
+    palette_has_alpha: bool,
+) -> Result<(SurfaceFormat, Vec<u32>), DrawError> {
     let format = match bitmap.format {
         BitmapFormat::OneBitBe | BitmapFormat::FourBitBe | BitmapFormat::EightBit => {
             let natural = match dest {
+                SurfaceFormat::Argb32 if palette_has_alpha => SurfaceFormat::Argb32,
                 SurfaceFormat::Xrgb32 | SurfaceFormat::Argb32 => SurfaceFormat::Xrgb32,
                 SurfaceFormat::Rgb555 => SurfaceFormat::Rgb555,
                 _ => return Err(DrawError::PaletteOnSurface),
