@@ -405,10 +405,4 @@ impl State {
             Pointer::Nobody
         }
     }
-
-    /// Whether the client has this channel type anywhere on the host thread; for tests.
-    #[cfg(test)]
-    pub fn host_channels(&self, channel_type: crate::protocol::ChannelType) -> usize {
-        self.channels.values().filter(|c| c.connection.channel_type == channel_type).count()
-    }
 }

@@ -133,7 +133,7 @@ impl State {
         };
         self.effect(move |core: &Arc<Core>| {
             core.channel_event(key, event);
-            core.with(|s| s.open_main(key, client, link));
+            core.within(|s| s.open_main(key, client, link));
         });
     }
 
@@ -241,7 +241,7 @@ impl State {
         let keyboard = self.keyboard.clone();
         self.effect(move |core| {
             let leds = keyboard.map_or(0, |k| k.leds());
-            core.with(|s| {
+            core.within(|s| {
                 s.send(key, crate::protocol::inputs::init(leds.into()));
                 s.resume_reading(key);
             });

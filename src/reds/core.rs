@@ -94,16 +94,19 @@ impl Core {
         })
     }
 
-    /// Changes state, then runs the effects that this queued.
+    /// Changes state, then runs the effects that this queued: for calls and callbacks of the host.
     pub fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> R {
-        let result = {
-            let state = &mut *lock(&self.state);
-            state.now = self.clock.now();
-            let result = change(state);
-            state.settle();
-            result
-        };
+        let result = self.within(change);
         self.run_effects();
+        result
+    }
+
+    /// The same for the inside of effects: what it queues runs when the effect is over, in order.
+    pub fn within<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let state = &mut *lock(&self.state);
+        state.now = self.clock.now();
+        let result = change(state);
+        state.settle();
         result
     }
 
@@ -112,12 +115,7 @@ impl Core {
         look(&lock(&self.state))
     }
 
-    /// Changes state without effects.
-    pub fn change_quietly<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        change(&mut lock(&self.state))
-    }
-
-    fn run_effects(self: &Arc<Self>) {
+    pub fn run_effects(self: &Arc<Self>) {
         struct Nesting<'a>(&'a Core);
         impl Drop for Nesting<'_> {
             fn drop(&mut self) {
@@ -177,9 +175,10 @@ impl Core {
             let _ = wake.read();
         }
         self.take_posts();
+        self.run_effects();
     }
 
-    /// Does what was posted so far, if this is the main loop's thread; otherwise that does it soon.
+    /// Does what was posted so far, without its effects, if this is the main loop's thread; otherwise that does it soon.
     pub fn take_posts_if_on_loop(self: &Arc<Self>) {
         if self.on_loop_thread() {
             self.take_posts();
@@ -201,20 +200,20 @@ impl Core {
     fn take_post(self: &Arc<Self>, post: Post) {
         match post {
             Post::Gone(key) => {
-                self.with(|s| s.on_gone(key));
+                self.within(|s| s.on_gone(key));
                 self.tell(key, ChannelEvent::Disconnected);
             }
             Post::Event(key, event) => self.tell(key, event),
-            Post::Key(KeyEvent::Ready) => self.with(State::on_key_ready),
+            Post::Key(KeyEvent::Ready) => self.within(State::on_key_ready),
             Post::Key(KeyEvent::Opened { link, password }) => {
                 let seconds = self.clock.seconds();
-                self.with(|s| s.on_ticket_opened(link, password.as_deref(), seconds));
+                self.within(|s| s.on_ticket_opened(link, password.as_deref(), seconds));
             }
             Post::DisconnectClient(client) => {
-                self.with(|s| s.drop_client(client, "its display is stuck or broke the protocol"));
+                self.within(|s| s.drop_client(client, "its display is stuck or broke the protocol"));
             }
-            Post::PlaybackLatency(client, ms) => self.with(|s| s.raise_latency(client, ms)),
-            Post::PrimaryChanged { qxl, primary } => self.with(|s| s.on_primary_changed(qxl, primary)),
+            Post::PlaybackLatency(client, ms) => self.within(|s| s.raise_latency(client, ms)),
+            Post::PrimaryChanged { qxl, primary } => self.within(|s| s.on_primary_changed(qxl, primary)),
         }
     }
 
@@ -245,7 +244,7 @@ impl Core {
             }
         });
         let watch = event_loop.watch_add(fd, interest, callback);
-        let unused = self.with(|s| s.set_watch(key, watch));
+        let unused = self.within(|s| s.set_watch(key, watch));
         if let Some(watch) = unused {
             event_loop.watch_remove(watch);
         }

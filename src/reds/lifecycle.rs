@@ -141,7 +141,7 @@ impl Core {
                     crate::warning_limited!("the host refused a timer: no time limits");
                     return;
                 };
-                self.with(|s| s.service_timer = Some(timer));
+                self.within(|s| s.service_timer = Some(timer));
                 timer
             }
         };
@@ -187,6 +187,7 @@ impl Core {
         let keys = self.with(|s| s.keys.take());
         drop(keys);
         self.take_posts();
+        self.run_effects();
         self.remove_watches(&*event_loop);
         self.with(|s| {
             s.event_loop = None;
@@ -281,7 +282,7 @@ type Watches = (Vec<Listening>, Option<crate::host::WatchId>, [Option<crate::hos
 
 impl Core {
     fn take_watches(&self) -> Watches {
-        self.change_quietly(|s| {
+        self.within(|s| {
             let timers = [s.migration_timer.take(), s.modifiers_timer.take(), s.service_timer.take()];
             (std::mem::take(&mut s.listening), s.mailbox_watch.take(), timers)
         })

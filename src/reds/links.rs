@@ -285,7 +285,7 @@ impl State {
             self.drop_all_clients("replaced by a new client");
         }
         // After what the above causes: the old client is gone before the new one is told OK.
-        self.effect(move |core| core.with(|s| s.end_link(key, LinkError::Ok, "")));
+        self.effect(move |core| core.within(|s| s.end_link(key, LinkError::Ok, "")));
     }
 
     fn end_link(&mut self, key: u64, result: LinkError, why: &str) {
@@ -308,7 +308,7 @@ impl State {
         } else {
             self.effect(move |core: &Arc<Core>| {
                 core.channel_event(key, event);
-                core.with(|s| s.attach_channel(key, link));
+                core.within(|s| s.attach_channel(key, link));
             });
         }
     }

@@ -23,7 +23,6 @@ pub use qxl::QxlInstance;
 use self::core::Core;
 use crate::host::{DeviceError, EventLoop, Keyboard, Mouse, QxlControl, QxlDevice, QxlInitInfo, Tablet};
 use config::Config;
-use state::State;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -285,6 +284,7 @@ impl Server {
             worker.stop();
         }
         self.core.take_posts_if_on_loop();
+        self.core.run_effects();
     }
 
     /// Whether seamless migration is offered.
@@ -366,3 +366,6 @@ impl Server {
         self.core.remove_qxl(instance)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+use super::harness::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+fn host() -> (Host, Arc<Devices>) {
+    let host = Host::start(|_| {});
+    let devices = Arc::new(Devices::default());
+    let (keyboard, mouse) = (devices.clone(), devices.clone());
+    host.run(move |s| {
+        s.add_keyboard(keyboard.clone()).unwrap();
+        assert!(s.add_keyboard(keyboard).is_err());
+        s.add_mouse(mouse.clone()).unwrap();
+        assert!(s.add_mouse(mouse).is_err());
+    });
+    (host, devices)
+}
+
+#[test]
+fn init_carries_the_leds_and_main_is_warned() {
+    let (host, devices) = host();
+    devices.leds.store(5, Ordering::Relaxed);
+    let mut main = host.main();
+    let mut inputs = host.connect();
+    assert_eq!(inputs.link(3, 0, main.session, b""), 0);
+    assert_eq!(inputs.message(), (101, vec![5, 0]));
+    let notify = main.until(7);
+    assert!(notify.ends_with(b"keyboard channel is insecure\0"));
+}
+
+#[test]
+fn keys_reach_the_keyboard_and_are_released_at_the_end() {
+    let (host, devices) = host();
+    let main = host.main();
+    let mut inputs = host.inputs(&main);
+    inputs.send(101, &[0x1e, 0, 0, 0]);
+    inputs.send(101, &[0xe0, 0x48, 0, 0]);
+    inputs.send(104, &[0x10, 0x90]);
+    drop(inputs);
+    let expect = ["key 1e", "key e0", "key 48", "key 10", "key 90", "key 9e", "key e0", "key c8"];
+    host.wait("the releases", |_| devices.log.lock().unwrap().len() >= expect.len());
+    assert_eq!(devices.take(), expect);
+}
+
+#[test]
+fn every_fourth_motion_is_acknowledged() {
+    let (host, devices) = host();
+    let main = host.main();
+    let mut inputs = host.inputs(&main);
+    for _ in 0..2 {
+        inputs.send(111, &[1, 0, 0, 0, 2, 0, 0, 0, 1, 0]);
+        inputs.send(112, &[0; 11]);
+    }
+    assert_eq!(inputs.message(), (111, vec![]));
+    assert_eq!(devices.take(), ["motion 1 2 0 1", "motion 1 2 0 1"]);
+}
+
+#[test]
+fn led_changes_go_to_clients_at_once() {
+    let (host, _) = host();
+    let main = host.main();
+    let mut inputs = host.inputs(&main);
+    host.run(|s| s.kbd_leds(6));
+    assert_eq!(inputs.message(), (102, vec![6, 0]));
+}
+
+#[test]
+fn lock_keys_push_modifiers_after_their_delay() {
+    let (host, devices) = host();
+    let main = host.main();
+    let mut inputs = host.inputs(&main);
+    let start = std::time::Instant::now();
+    inputs.send(103, &[4, 0]);
+    assert_eq!(inputs.message(), (102, vec![4, 0]));
+    assert!(start.elapsed() >= Duration::from_millis(1990));
+    assert_eq!(devices.take(), ["key 3a", "key ba"]);
+}
+
+#[test]
+fn bad_messages_end_the_channel_but_not_the_client() {
+    let (host, _) = host();
+    let mut main = host.main();
+    for bytes in [
+        &[200, 0, 0, 0, 0, 0][..],
+        &[101, 0, 3, 0, 0, 0, 1, 2, 3],
+        &[104, 0, 1, 8, 0, 0],
+        &[4, 0, 0, 0, 0, 0],
+    ] {
+        let mut inputs = host.inputs(&main);
+        inputs.send_raw(bytes);
+        assert_eq!(inputs.rest(), []);
+    }
+    main.round_trip();
+}
+
+#[test]
+fn tablet_alone_does_not_allow_client_mode() {
+    let (host, devices) = host();
+    let mut main = host.main();
+    let tablet = devices.clone();
+    let id = host.run(move |s| s.add_tablet(tablet).unwrap());
+    let second = devices.clone();
+    assert!(host.run(move |s| s.add_tablet(second).is_err()));
+    main.send(105, &[2, 0]);
+    main.round_trip();
+    assert!(host.run(|s| s.is_server_mouse()));
+    host.run(move |s| {
+        s.remove_tablet(id).unwrap();
+        assert!(s.remove_tablet(id).is_err());
+    });
+}

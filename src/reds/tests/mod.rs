@@ -1,0 +1,7 @@
+//! The whole server in one process: a host with a poll loop on a thread of its own, and raw clients.
+
+mod harness;
+mod inputs;
+mod link;
+mod robustness;
+mod session;

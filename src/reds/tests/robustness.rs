@@ -1,0 +1,119 @@
+use super::harness::*;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn reconnects_leave_nothing_behind() {
+    let host = Host::start(|_| {});
+    let cycle = || {
+        let main = host.main();
+        let mut inputs = host.inputs(&main);
+        inputs.send(101, &[0x1e, 0, 0, 0]);
+        drop(main);
+        inputs.rest();
+    };
+    cycle();
+    for _ in 0..200 {
+        cycle();
+    }
+    host.wait("all ends", |h| h.event_kinds().iter().all(|k| k == "123"));
+    host.run(|s| {
+        s.core.read(|s| {
+            assert!(s.links.is_empty() && s.channels.is_empty() && s.clients.is_empty());
+            assert!(s.remotes.is_empty() && s.effects.is_empty());
+        });
+    });
+    // Mailbox, listener.
+    assert_eq!(host.event_loop.watches(), 2);
+}
+
+#[test]
+fn floods_of_connections_do_not_hurt_a_live_client() {
+    let host = Host::start(|_| {});
+    let mut main = host.main();
+    main.round_trip();
+    let port = host.port;
+    let flood = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        for i in 0..500usize {
+            let mut client = Client::new(TcpStream::connect(("127.0.0.1", port)).unwrap());
+            // Half of them stall, at any byte.
+            let bytes = link_bytes(1, 0, 0, 0x0b);
+            let _ = std::io::Write::write(&mut *client.socket, &bytes[..i % bytes.len()]);
+            all.push(client);
+        }
+        all
+    });
+    let mut worst = Duration::ZERO;
+    while !flood.is_finished() {
+        let start = Instant::now();
+        main.round_trip();
+        worst = worst.max(start.elapsed());
+    }
+    let all = flood.join().unwrap();
+    host.wait("the cap", |h| h.event_kinds().iter().filter(|k| *k == "13").count() >= 500 - 96);
+    let start = Instant::now();
+    main.round_trip();
+    worst = worst.max(start.elapsed());
+    assert!(worst < Duration::from_millis(500), "{worst:?}");
+    drop(all);
+    host.wait("all ends", |h| h.event_kinds().iter().filter(|k| *k == "13").count() == 500);
+    // And a good client still gets in.
+    host.main();
+}
+
+#[test]
+fn parallel_good_links_all_succeed() {
+    let host = Host::start(|_| {});
+    let mut main = host.main();
+    let session = main.session;
+    let port = host.port;
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            std::thread::spawn(move || {
+                for _ in 0..25 {
+                    let mut client = Client::new(TcpStream::connect(("127.0.0.1", port)).unwrap());
+                    assert_eq!(client.link(3, 0, session, b""), 0);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    main.round_trip();
+}
+
+#[test]
+fn client_that_reads_nothing_is_ended_by_its_backlog_or_silence() {
+    let host = Host::start(|_| {});
+    let mut main = host.connect();
+    assert_eq!(main.link(1, 0, 0, b""), 0);
+    // Never reads; asks for ever more.
+    let (ours, _) = (main.session, ());
+    assert_eq!(ours, 0);
+    let ask = [104, 0, 0, 0, 0, 0].repeat(1000);
+    let start = Instant::now();
+    while host.run(|s| s.num_clients()) == 1 && start.elapsed() < Duration::from_millis(300) {
+        let _ = std::io::Write::write(&mut *main.socket, &ask);
+    }
+    host.advance(Duration::from_secs(31));
+    host.advance(Duration::from_secs(31));
+    host.wait("its end", |h| h.run(|s| s.num_clients()) == 0);
+}
+
+#[test]
+fn descriptors_are_given_back() {
+    // Other tests run in this process, so only a rough bound can hold.
+    let host = Host::start(|_| {});
+    let before = descriptors();
+    for _ in 0..300 {
+        host.main();
+    }
+    host.wait("all ends", |h| h.event_kinds().iter().all(|k| k == "123"));
+    assert!(descriptors() < before + 200, "{before} before, {} now", descriptors());
+}
