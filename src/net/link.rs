@@ -229,7 +229,7 @@ pub fn fuzz_machine(data: &[u8], step: usize) {
             Some(LinkEvent::Message(_)) => {
                 machine.accept(&[0; PUBLIC_KEY_SIZE], &Caps::default(), &Caps::default());
             }
-            Some(LinkEvent::Upgrade(request)) => {
+            Some(LinkEvent::Upgrade(_)) => {
                 machine.restart();
             }
             Some(LinkEvent::Ticket(_)) => machine.finish(LinkError::Ok),
