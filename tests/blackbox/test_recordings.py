@@ -1,0 +1,105 @@
+"""Recordings replay to the end, give every command back, and leave the same picture as under the original."""
+import hashlib, json, os, subprocess
+from pathlib import Path
+
+import pytest
+from harness import HERE, LIB_DIR, PATIENCE, TOOLS, Client, Process, free_port, lib_env, read_ppm, wait_for
+
+DATA = HERE.parent / "data" / "recordings"
+EXTRA = HERE.parents[2] / "shared" / "recordings"  # the large ones, where they are at hand
+RECORDINGS = {p.name.split(".")[0]: p for d in (EXTRA, DATA) if d.is_dir() for p in sorted(d.glob("*.rec.zst"))}
+ORIGINAL = ""
+# Second of the recording at which pictures are compared: at the end the screen is empty again.
+BUSY = {"terminal": 6.5, "windows": 12, "browser": 15, "video": 5}
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench") / "replay_bench"
+    flags = subprocess.check_output(["pkg-config", "--cflags", "spice-server", "spice-protocol"], text=True).split()
+    subprocess.run(["cc", "-O2", "-w", "-o", out, TOOLS / "replay_bench.c", *flags, "-l:libspice-server.so.1", "-lpthread"], check=True)
+    return out
+
+
+@pytest.fixture(scope="session", params=sorted(RECORDINGS))
+def recording(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("rec") / (request.param + ".rec")
+    subprocess.run(["zstd", "-q", "-d", "--long=27", RECORDINGS[request.param], "-o", path], check=True)
+    yield path
+    path.unlink()
+
+
+def env_of(lib, **extra):
+    env = dict(os.environ, **extra)
+    env.pop("LD_LIBRARY_PATH", None)
+    if lib:
+        env["LD_LIBRARY_PATH"] = lib
+    return env
+
+
+def replay(bench, path, lib, *options, **env):
+    out = subprocess.run([bench, *options, path], env=env_of(lib, **env), capture_output=True, text=True, timeout=300)
+    assert out.returncode == 0, out.stderr[-2000:]
+    return json.loads(out.stdout.strip().splitlines()[-1])
+
+
+def final_picture(bench, path, lib, directory, name, until=1000):
+    """What a client sees that comes when all is drawn: the surface itself, lossless."""
+    port = free_port()
+    with Process([bench, "--port", port, "--clients", 0, "--render", "--until", until, "--drain-ms", 600_000, path], directory, name, env=env_of(lib)) as server:
+        wait_for(lambda: "replayed" in server.output() or not server.alive(), "replayed", 300)
+        assert server.alive(), server.output()
+        shot = directory / (name + ".ppm")
+        with Client(directory, port, name=name + "-client") as client:
+            client("display")
+            client("sleep:0.5")
+            client(f"shot:{shot}")
+        width, height, pixels = read_ppm(shot)
+        assert len(set(pixels[i:i + 3] for i in range(0, len(pixels), 3 * 101))) > 1, "an empty picture"
+        return width, height, hashlib.sha256(pixels).hexdigest()
+
+
+def test_without_a_client_every_command_comes_back(bench, recording):
+    counts = replay(bench, recording, LIB_DIR, "--render", "--finish")
+    assert counts["commands"] > 100 and counts["released"] == counts["commands"], counts
+
+
+def test_with_a_client_every_command_comes_back(bench, recording, tmp_path):
+    port = free_port()
+    with Process([bench, "--finish", "--port", port, recording], tmp_path, "server", env=lib_env()) as server:
+        wait_for(lambda: "listening" in server.output(), "listening")
+        with Client(tmp_path, port) as client:
+            client("display")
+            wait_for(lambda: not server.alive(), "replayed", 300)
+        counts = json.loads(server.output().strip().splitlines()[-1])
+        assert counts["commands"] > 100 and counts["released"] == counts["commands"], counts
+
+
+def test_same_picture_as_the_original(bench, recording, tmp_path):
+    until = BUSY[recording.stem]
+    assert final_picture(bench, recording, LIB_DIR, tmp_path, "tested", until) == final_picture(bench, recording, ORIGINAL, tmp_path, "original", until)
+
+
+def test_recordings_of_both_libraries_replay_in_both(bench, recording, tmp_path):
+    if recording.stat().st_size > 200 << 20:
+        pytest.skip("the smaller ones tell as much")
+    until = BUSY[recording.stem]
+    want = final_picture(bench, recording, ORIGINAL, tmp_path, "original", until)
+    for recorder, player in ((LIB_DIR, ORIGINAL), (ORIGINAL, LIB_DIR), (LIB_DIR, LIB_DIR)):
+        again = tmp_path / "again.rec"
+        replay(bench, recording, recorder, "--render", "--close", "--until", str(until), SPICE_WORKER_RECORD_FILENAME=str(again))
+        assert final_picture(bench, again, player, tmp_path, "again") == want
+        again.unlink()
+
+
+def test_broken_recordings_end_with_an_error_line(bench, recording, tmp_path):
+    if not LIB_DIR:
+        pytest.skip("the original crashes")
+    whole = recording.read_bytes()[:3 << 20]
+    for name, data in {"empty": b"", "truncated": whole[:len(whole) // 2], "garbled": whole[:1 << 20] + b"\xff" * 100 + whole[1 << 20:],
+                       "text": b"not a recording\n" * 100}.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        out = subprocess.run([bench, "--render", "--finish", path], env=env_of(LIB_DIR), capture_output=True, text=True, timeout=300)
+        assert out.returncode in (0, 1), (name, out)
+        assert out.stderr, name
