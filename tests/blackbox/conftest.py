@@ -1,4 +1,4 @@
-import sys
+import subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -15,3 +15,11 @@ def echo_image(tmp_path_factory):
 @pytest.fixture(scope="session")
 def busy_image(tmp_path_factory):
     return harness.boot_image("busy.S", tmp_path_factory.mktemp("boot"))
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench") / "replay_bench"
+    flags = subprocess.check_output(["pkg-config", "--cflags", "spice-server", "spice-protocol"], text=True).split()
+    subprocess.run(["cc", "-O2", "-w", "-o", out, harness.TOOLS / "replay_bench.c", *flags, "-l:libspice-server.so.1", "-lpthread"], check=True)
+    return out

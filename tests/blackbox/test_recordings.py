@@ -3,7 +3,7 @@ import hashlib, json, os, subprocess
 from pathlib import Path
 
 import pytest
-from harness import HERE, LIB_DIR, PATIENCE, TOOLS, Client, Process, free_port, lib_env, read_ppm, wait_for
+from harness import HERE, LIB_DIR, Client, Process, free_port, lib_env, read_ppm, wait_for
 
 DATA = HERE.parent / "data" / "recordings"
 EXTRA = HERE.parents[2] / "shared" / "recordings"  # the large ones, where they are at hand
@@ -11,14 +11,6 @@ RECORDINGS = {p.name.split(".")[0]: p for d in (EXTRA, DATA) if d.is_dir() for p
 ORIGINAL = ""
 # Second of the recording at which pictures are compared: at the end the screen is empty again.
 BUSY = {"terminal": 6.5, "windows": 12, "browser": 15, "video": 5}
-
-
-@pytest.fixture(scope="session")
-def bench(tmp_path_factory):
-    out = tmp_path_factory.mktemp("bench") / "replay_bench"
-    flags = subprocess.check_output(["pkg-config", "--cflags", "spice-server", "spice-protocol"], text=True).split()
-    subprocess.run(["cc", "-O2", "-w", "-o", out, TOOLS / "replay_bench.c", *flags, "-l:libspice-server.so.1", "-lpthread"], check=True)
-    return out
 
 
 @pytest.fixture(scope="session", params=sorted(RECORDINGS))
