@@ -100,7 +100,10 @@ struct QXLDevInitInfo {
 struct QXLInterface {
   SpiceBaseInterface base;
   /* The worker exists: spice_qxl_* may be called. From within spice_server_add_interface(). */
-  AttachedWorker attached_worker;
+  union {
+    void (*attached_worker)(QXLInstance *qin);
+    void (*attache_worker)(QXLInstance *qin, QXLWorker *qxl_worker) SPICE_GNUC_DEPRECATED;
+  };
   /* 1 when images are compressed with QUIC and there are no video streams, else 0. */
   void (*set_compression_level)(struct QXLInstance *qin, int level);
   /* Never called. */

@@ -20,7 +20,7 @@ const HEADERS: [(&str, &[&str]); 8] = [
 /// Text that cbindgen has no way to write: anonymous unions, deprecated fields.
 const REPLACE: [(&str, &str); 6] = [
     (
-        "  union AttachedWorker attached_worker;\n",
+        "  AttachedWorker attached_worker;\n",
         "  union {\n    void (*attached_worker)(QXLInstance *qin);\n    void (*attache_worker)(QXLInstance *qin, QXLWorker *qxl_worker) SPICE_GNUC_DEPRECATED;\n  };\n",
     ),
     ("  struct sockaddr laddr;", "  struct sockaddr laddr SPICE_GNUC_DEPRECATED;"),
