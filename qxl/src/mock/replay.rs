@@ -97,7 +97,7 @@ impl Replayer {
     }
 
     /// The next command, parsed; `None` at the end.
-    pub fn next(&mut self) -> Option<Next> {
+    pub fn next_command(&mut self) -> Option<Next> {
         let mut requests = Requests { device: &mut self.device, primary: &mut self.primary };
         let address = self.replay.next_command(&mut requests)?;
         let ext = self.replay.command_ext(address)?;

@@ -171,7 +171,7 @@ fn again(recording: Box<dyn Read + Send>) -> (Vec<u8>, Replayer) {
     let file = Shared::default();
     let recorder = Recorder::new(Box::new(file.clone())).unwrap();
     let mut replayer = Replayer::new(recording, Some(recorder)).unwrap();
-    while let Some(next) = replayer.next() {
+    while let Some(next) = replayer.next_command() {
         match next {
             Next::Display(Fetched::Command(_)) | Next::Cursor(Fetched::Command(_)) => {}
             other => panic!("not replayed: {other:?}"),

@@ -7,7 +7,7 @@ use std::io::Cursor;
 
 fn replay_all(bytes: Vec<u8>) -> usize {
     let Ok(mut replayer) = Replayer::new(Box::new(Cursor::new(bytes)), None) else { return 0 };
-    while replayer.next().is_some() {
+    while replayer.next_command().is_some() {
         replayer.free_released();
     }
     replayer.free_released();
