@@ -6,17 +6,20 @@
 
 use crate::abi::{QXLState, SpiceBaseInstance, SpiceServer};
 use crate::adapter::{HostPointer, locked};
+use spice_qxl::Recorder;
 use spice_server_core::reds::{QxlInstance, Server, TabletId};
 use spice_server_core::{warning, warning_limited};
 use std::collections::HashMap;
 use std::ffi::c_char;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// A server of the host.
 #[derive(Debug)]
 pub struct ServerEntry {
     server: Server,
+    /// The recording that the environment asked for at init.
+    recorder: OnceLock<Option<Arc<Recorder>>>,
     /// Strings handed out by `spice_server_get_video_codecs`, by address.
     strings: Mutex<HashMap<usize, HostPointer<c_char>>>,
 }
@@ -30,6 +33,16 @@ impl Deref for ServerEntry {
 }
 
 impl ServerEntry {
+    /// Opens the recording that the environment asks for; the first call counts.
+    pub fn start_recording(&self) {
+        self.recorder.get_or_init(Recorder::from_env);
+    }
+
+    /// The recording, if one is being made.
+    pub fn recorder(&self) -> Option<Arc<Recorder>> {
+        self.recorder.get().cloned().flatten()
+    }
+
     /// Remembers a string that the host will give back.
     pub fn lend(&self, string: std::ffi::CString) -> *const c_char {
         let pointer = string.into_raw();
@@ -93,7 +106,7 @@ fn with_tables<T>(body: impl FnOnce(&mut Tables) -> T) -> T {
 
 /// Makes a server known and returns its C name.
 pub fn add_server(server: Server) -> *mut SpiceServer {
-    let entry = Arc::new(ServerEntry { server, strings: Mutex::default() });
+    let entry = Arc::new(ServerEntry { server, recorder: OnceLock::new(), strings: Mutex::default() });
     let pointer = Arc::as_ptr(&entry).cast::<SpiceServer>().cast_mut();
     with_tables(|tables| tables.servers.insert(pointer.addr(), entry));
     pointer

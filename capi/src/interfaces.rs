@@ -137,9 +137,11 @@ unsafe fn add_qxl(server: &Arc<ServerEntry>, interface: &SpiceBaseInterface, sin
     }
     // SAFETY: a QXL instance, by the contract of `add`.
     let (id, control, callbacks) = unsafe { ((*sin).id, Control::new(sin, server), Callbacks::new(sin)) };
+    let recorder = server.recorder();
     // SAFETY: the host answers for the memslots that it adds: memory in them is mapped until it removes them.
     let make = Box::new(move |info: &_| unsafe {
-        Device::new(callbacks, info).map(|device| Box::new(device) as Box<dyn QxlDevice>)
+        Device::new(callbacks, info)
+            .map(|device| Box::new(device.with_recorder(recorder)) as Box<dyn QxlDevice>)
     });
     match server.add_qxl(id, Arc::new(control), make) {
         // `attached_worker` made the instance known already.

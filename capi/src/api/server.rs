@@ -59,6 +59,7 @@ pub unsafe extern "C" fn spice_server_init(s: *mut SpiceServer, core: *mut Spice
                 return -1;
             }
         };
+        server.start_recording();
         status("spice_server_init", server.init(Arc::new(core)))
     })
 }
