@@ -56,6 +56,22 @@ def read_ppm(path):
     return int(m[1]), int(m[2]), data[m.end():]
 
 
+def x_picture(display, path):
+    """Writes what an X server's root window shows as a PPM; None while it cannot be read."""
+    out = subprocess.run(["xwd", "-root", "-silent", "-display", display], capture_output=True)
+    if out.returncode:
+        return None
+    head = struct.unpack(">25I", out.stdout[:100])  # XWDFileHeader
+    size, width, height, stride, colors = head[0], head[4], head[5], head[12], head[19]
+    assert stride == width * 4, head  # xwd's own word for the bits of a pixel is wrong where windows differ in visual
+    raw = out.stdout[size + 12 * colors:]
+    rows = b"".join(raw[y * stride:y * stride + width * 4] for y in range(height))
+    rgb = bytearray(width * height * 3)
+    rgb[0::3], rgb[1::3], rgb[2::3] = rows[2::4], rows[1::4], rows[0::4]
+    Path(path).write_bytes(b"P6\n%d %d\n255\n" % (width, height) + rgb)
+    return path
+
+
 class Process:
     """A child that is killed at the end of its test, with its output in a file."""
 

@@ -3,7 +3,7 @@ import os, subprocess
 from pathlib import Path
 
 import pytest
-from harness import TOOLS, Client, Process, free_port, lib_env, wait_for
+from harness import TOOLS, Client, Process, free_port, lib_env, wait_for, x_picture
 
 COMMANDS = """
 # Xspice draws the pointer into the picture: let it have no pixels, and rest where no window is
@@ -39,10 +39,7 @@ class Xspice(Process):
 
     def picture(self, path):
         """The root window's pixels as a PPM."""
-        env = dict(os.environ, DISPLAY=f":{self.display}")
-        dump = subprocess.run(["xwd", "-root", "-silent"], env=env, capture_output=True, check=True).stdout
-        path.write_bytes(subprocess.run(["xwdtopnm", "-quiet"], input=dump, capture_output=True, check=True).stdout)
-        return path
+        return x_picture(f":{self.display}", path)
 
     def close(self):
         for pid in subprocess.run(["pgrep", "-f", f"Xorg .*:{self.display}$"], capture_output=True, text=True).stdout.split():
