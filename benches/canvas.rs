@@ -1,0 +1,334 @@
+//! The canvas against pixman, which the original draws with: whole 1080p surfaces, one operation at a time.
+//!
+//! `cargo bench --bench canvas`; needs libpixman-1 with its development files.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench may panic")]
+
+use divan::{Bencher, counter::BytesCount};
+use spice_server::canvas::{Canvas, ImageCache};
+use spice_server::draw::{
+    AlphaBlend, Brush, Clip, Copy, DrawOp, Drawable, Effect, Fill, Rop, ScaleMode, Transparent,
+};
+use spice_server::geometry::{Point, Rect};
+use spice_server::guest::PrivateSurface;
+use spice_server::host::MappedSurface;
+use spice_server::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
+use std::sync::Arc;
+
+const WIDTH: u32 = 1920;
+const HEIGHT: u32 = 1080;
+const STRIDE: usize = 4 * WIDTH as usize;
+const BYTES: usize = STRIDE * HEIGHT as usize;
+
+fn main() {
+    divan::main();
+}
+
+/// The little of pixman that is measured against.
+mod pixman {
+    use super::{HEIGHT, STRIDE, WIDTH};
+    use std::ffi::{c_int, c_void};
+
+    pub const OVER: c_int = 3;
+    pub const SRC: c_int = 1;
+    pub const A8R8G8B8: c_int = 0x2002_8888;
+    pub const X8R8G8B8: c_int = 0x2002_0888;
+
+    #[repr(C)]
+    pub struct Color(u16, u16, u16, u16);
+
+    #[link(name = "pixman-1")]
+    unsafe extern "C" {
+        fn pixman_fill(
+            bits: *mut u32,
+            stride: c_int,
+            bpp: c_int,
+            x: c_int,
+            y: c_int,
+            width: c_int,
+            height: c_int,
+            value: u32,
+        ) -> c_int;
+        fn pixman_blt(
+            src: *mut u32,
+            dst: *mut u32,
+            src_stride: c_int,
+            dst_stride: c_int,
+            src_bpp: c_int,
+            dst_bpp: c_int,
+            src_x: c_int,
+            src_y: c_int,
+            dst_x: c_int,
+            dst_y: c_int,
+            width: c_int,
+            height: c_int,
+        ) -> c_int;
+        fn pixman_image_create_bits(
+            format: c_int,
+            width: c_int,
+            height: c_int,
+            bits: *mut u32,
+            stride: c_int,
+        ) -> *mut c_void;
+        fn pixman_image_create_solid_fill(color: *const Color) -> *mut c_void;
+        fn pixman_image_unref(image: *mut c_void) -> c_int;
+        fn pixman_image_composite32(
+            op: c_int,
+            src: *mut c_void,
+            mask: *mut c_void,
+            dst: *mut c_void,
+            src_x: i32,
+            src_y: i32,
+            mask_x: i32,
+            mask_y: i32,
+            dst_x: i32,
+            dst_y: i32,
+            width: i32,
+            height: i32,
+        );
+    }
+
+    const W: c_int = WIDTH as c_int;
+    const H: c_int = HEIGHT as c_int;
+    const WORDS: c_int = W;
+    const ROW: c_int = STRIDE as c_int;
+
+    pub fn fill(pixels: &mut [u32], value: u32) {
+        assert_eq!(pixels.len() * 4, STRIDE * HEIGHT as usize);
+        // SAFETY: the buffer has exactly the size that is named.
+        assert_eq!(unsafe { pixman_fill(pixels.as_mut_ptr(), WORDS, 32, 0, 0, W, H, value) }, 1);
+    }
+
+    pub fn copy(src: &mut [u32], dst: &mut [u32]) {
+        assert!(src.len() * 4 == STRIDE * HEIGHT as usize && src.len() == dst.len());
+        let (src, dst) = (src.as_mut_ptr(), dst.as_mut_ptr());
+        // SAFETY: both buffers have exactly the size that is named.
+        assert_eq!(unsafe { pixman_blt(src, dst, WORDS, WORDS, 32, 32, 0, 0, 0, 0, W, H) }, 1);
+    }
+
+    /// Moves everything up by `rows`.
+    pub fn scroll(pixels: &mut [u32], rows: c_int) {
+        assert_eq!(pixels.len() * 4, STRIDE * HEIGHT as usize);
+        let p = pixels.as_mut_ptr();
+        // SAFETY: all rows lie in the buffer; rows are copied top down, so none is overwritten before it is read.
+        assert_eq!(unsafe { pixman_blt(p, p, WORDS, WORDS, 32, 32, 0, rows, 0, 0, W, H - rows) }, 1);
+    }
+
+    pub fn composite(op: c_int, format: c_int, src: &mut [u32], alpha: Option<u8>, dst: &mut [u32]) {
+        assert!(src.len() * 4 == STRIDE * HEIGHT as usize && src.len() == dst.len());
+        // SAFETY: both buffers have exactly the size that is named and outlive the images.
+        unsafe {
+            let src = pixman_image_create_bits(format, W, H, src.as_mut_ptr(), ROW);
+            let dst = pixman_image_create_bits(X8R8G8B8, W, H, dst.as_mut_ptr(), ROW);
+            let mask = alpha.map_or(std::ptr::null_mut(), |a| {
+                pixman_image_create_solid_fill(&Color(0, 0, 0, u16::from(a) * 0x101))
+            });
+            pixman_image_composite32(op, src, mask, dst, 0, 0, 0, 0, 0, 0, W, H);
+            pixman_image_unref(src);
+            pixman_image_unref(dst);
+            if !mask.is_null() {
+                pixman_image_unref(mask);
+            }
+        }
+    }
+}
+
+/// Pixels with a bit of everything in the alpha channel, premultiplied.
+fn picture() -> Vec<u32> {
+    (0..WIDTH * HEIGHT)
+        .map(|i| {
+            let a = (i / 7).wrapping_mul(0x9e37_79b9) >> 24;
+            let c = |v: u32| (v & 0xff) * a / 255;
+            a << 24 | c(i) << 16 | c(i >> 3) << 8 | c(i >> 6)
+        })
+        .collect()
+}
+
+fn bytes(pixels: &[u32]) -> Vec<u8> {
+    pixels.iter().flat_map(|p| p.to_le_bytes()).collect()
+}
+
+fn canvas() -> Canvas {
+    Canvas::new(MappedSurface {
+        width: WIDTH,
+        height: HEIGHT,
+        stride: i32::try_from(STRIDE).unwrap(),
+        format: SurfaceFormat::Xrgb32,
+        memory: Box::new(PrivateSurface(vec![0x55; BYTES])),
+    })
+    .unwrap()
+}
+
+fn image(format: BitmapFormat) -> Arc<Image> {
+    let bitmap = Bitmap {
+        format,
+        width: WIDTH,
+        height: HEIGHT,
+        stride: u32::try_from(STRIDE).unwrap(),
+        top_down: true,
+        unstable: false,
+        palette: None,
+        pixels: Arc::new(bytes(&picture())),
+    };
+    Arc::new(Image {
+        id: 1,
+        cache_me: false,
+        high_bits_set: false,
+        width: WIDTH,
+        height: HEIGHT,
+        data: ImageData::Bitmap(bitmap),
+    })
+}
+
+fn whole() -> Rect {
+    Rect::of_size(WIDTH, HEIGHT)
+}
+
+fn drawable(bbox: Rect, op: DrawOp) -> Drawable {
+    Drawable {
+        surface_id: 0,
+        effect: Effect::Opaque,
+        bbox,
+        clip: Clip::None,
+        mm_time: 0,
+        self_bitmap: None,
+        deps: [None; 3],
+        op,
+        release: None,
+    }
+}
+
+fn copy(rop: Rop) -> Drawable {
+    let src = image(BitmapFormat::ThirtyTwoBit);
+    let copy = Copy { src, src_area: whole(), rop, scale_mode: ScaleMode::Interpolate, mask: None };
+    drawable(whole(), DrawOp::Copy(copy))
+}
+
+fn blend(alpha: u8) -> Drawable {
+    let op = AlphaBlend {
+        flags: AlphaBlend::DEST_HAS_ALPHA,
+        alpha,
+        src: Some(image(BitmapFormat::Rgba)),
+        src_area: whole(),
+    };
+    drawable(whole(), DrawOp::AlphaBlend(op))
+}
+
+fn draw(bencher: Bencher<'_, '_>, drawable: &Drawable) {
+    let mut canvas = canvas();
+    let mut cache = ImageCache::default();
+    bencher
+        .counter(BytesCount::new(BYTES))
+        .bench_local(|| canvas.draw(drawable, None, &(), &mut cache).unwrap());
+}
+
+fn with_pixman(bencher: Bencher<'_, '_>, mut f: impl FnMut(&mut [u32], &mut [u32])) {
+    let (mut src, mut dst) = (picture(), picture());
+    bencher.counter(BytesCount::new(BYTES)).bench_local(|| f(&mut src, &mut dst));
+}
+
+#[divan::bench_group]
+mod fill {
+    use super::*;
+
+    #[divan::bench]
+    fn ours(bencher: Bencher<'_, '_>) {
+        let fill = Fill { brush: Brush::Solid(0x12_3456), rop: Rop::PUT, mask: None };
+        draw(bencher, &drawable(whole(), DrawOp::Fill(fill)));
+    }
+
+    #[divan::bench]
+    fn pixman(bencher: Bencher<'_, '_>) {
+        with_pixman(bencher, |_, dst| pixman::fill(dst, 0x12_3456));
+    }
+
+    #[divan::bench]
+    fn xor(bencher: Bencher<'_, '_>) {
+        let fill = Fill { brush: Brush::Solid(0x12_3456), rop: Rop::XOR, mask: None };
+        draw(bencher, &drawable(whole(), DrawOp::Fill(fill)));
+    }
+}
+
+#[divan::bench_group]
+mod copying {
+    use super::*;
+
+    #[divan::bench]
+    fn ours(bencher: Bencher<'_, '_>) {
+        draw(bencher, &copy(Rop::PUT));
+    }
+
+    #[divan::bench]
+    fn pixman(bencher: Bencher<'_, '_>) {
+        with_pixman(bencher, pixman::copy);
+    }
+
+    #[divan::bench]
+    fn pixman_composite(bencher: Bencher<'_, '_>) {
+        with_pixman(bencher, |src, dst| pixman::composite(pixman::SRC, pixman::X8R8G8B8, src, None, dst));
+    }
+
+    #[divan::bench]
+    fn or(bencher: Bencher<'_, '_>) {
+        draw(bencher, &copy(Rop::OR));
+    }
+
+    #[divan::bench]
+    fn transparent(bencher: Bencher<'_, '_>) {
+        let src = Some(image(BitmapFormat::ThirtyTwoBit));
+        let op = Transparent { src, src_area: whole(), src_color: 0, true_color: 0 };
+        draw(bencher, &drawable(whole(), DrawOp::Transparent(op)));
+    }
+}
+
+#[divan::bench_group]
+mod scroll {
+    use super::*;
+
+    const ROWS: i32 = 16;
+
+    #[divan::bench]
+    fn ours(bencher: Bencher<'_, '_>) {
+        let mut bbox = whole();
+        bbox.bottom -= ROWS;
+        draw(bencher, &drawable(bbox, DrawOp::CopyBits(Point { x: 0, y: ROWS })));
+    }
+
+    #[divan::bench]
+    fn ours_sideways(bencher: Bencher<'_, '_>) {
+        let mut bbox = whole();
+        bbox.left += ROWS;
+        draw(bencher, &drawable(bbox, DrawOp::CopyBits(Point { x: 0, y: 0 })));
+    }
+
+    #[divan::bench]
+    fn pixman(bencher: Bencher<'_, '_>) {
+        with_pixman(bencher, |_, dst| pixman::scroll(dst, ROWS));
+    }
+}
+
+#[divan::bench_group]
+mod alpha_blend {
+    use super::*;
+
+    #[divan::bench]
+    fn ours(bencher: Bencher<'_, '_>) {
+        draw(bencher, &blend(255));
+    }
+
+    #[divan::bench]
+    fn pixman(bencher: Bencher<'_, '_>) {
+        with_pixman(bencher, |src, dst| pixman::composite(pixman::OVER, pixman::A8R8G8B8, src, None, dst));
+    }
+
+    #[divan::bench]
+    fn ours_half(bencher: Bencher<'_, '_>) {
+        draw(bencher, &blend(128));
+    }
+
+    #[divan::bench]
+    fn pixman_half(bencher: Bencher<'_, '_>) {
+        with_pixman(bencher, |src, dst| {
+            pixman::composite(pixman::OVER, pixman::A8R8G8B8, src, Some(128), dst);
+        });
+    }
+}
