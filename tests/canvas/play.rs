@@ -47,8 +47,6 @@ pub struct Player {
     cache: ImageCache,
     counter: u64,
     dumps: Vec<Dump>,
-    /// A command was left out because its operation is not built yet.
-    pub unsupported: bool,
 }
 
 #[derive(Default)]
@@ -71,7 +69,6 @@ impl Player {
             cache: ImageCache::default(),
             counter: 0,
             dumps: Vec::new(),
-            unsupported: false,
         }
     }
 
@@ -285,7 +282,7 @@ impl Player {
         let Some(mut canvas) = self.surfaces.0.remove(&surface_id) else { return };
         let snapshot = self_bitmap.and_then(|area| canvas.snapshot(&area, surface_id == 0, 2));
         let result = canvas.draw(&drawable, snapshot.as_ref(), &self.surfaces, &mut self.cache);
-        self.unsupported |= result == Err(DrawError::Unsupported);
+        assert_ne!(result, Err(DrawError::Unsupported));
         self.surfaces.0.insert(surface_id, canvas);
     }
 
