@@ -111,8 +111,8 @@ impl State {
             agent_mouse: AgentMouse::default(),
             pointer: PointerState::default(),
             qxls: Vec::new(),
-            // Hosts that never call vm_start are served, too.
-            vm_running: true,
+            // Observed: devices added before the first vm_start do not start by themselves.
+            vm_running: false,
             latency_ms: DEFAULT_LATENCY_MS,
         }
     }
