@@ -35,7 +35,7 @@ fn receive_until(client: &mut ChannelClient, now: Instant, done: impl Fn(&Channe
 #[test]
 fn nothing_may_be_sent_before_open() {
     let now = Instant::now();
-    let (connection, mut peer) = Peer::unix(ChannelType::Display, ClientId(1));
+    let (connection, peer) = Peer::unix(ChannelType::Display, ClientId(1));
     let client = ChannelClient::new(connection, limit, PING_PERIOD, now);
     assert!(!client.may_send());
     assert!(peer.is_silent());

@@ -223,7 +223,7 @@ impl QxlDevice for FakeDevice {
 /// Logs; holds what it is given to draw until rendered.
 pub(super) struct FakeDisplay {
     pub(super) world: Arc<World>,
-    pub(super) pending: Vec<Box<Drawable>>,
+    pub(super) pending: Vec<Drawable>,
     pub(super) primary: Option<(u32, u32)>,
     pub(super) client: bool,
 }
@@ -275,7 +275,7 @@ impl Display for FakeDisplay {
     fn draw(&mut self, drawable: Box<Drawable>, _now: Instant) {
         self.log(format!("draw {}", drawable.mm_time));
         assert_ne!(drawable.mm_time, 666, "display fault");
-        self.pending.push(drawable);
+        self.pending.push(*drawable);
     }
 
     fn update(&mut self, surface_id: u32, _area: &Rect) {
