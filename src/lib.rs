@@ -6,6 +6,7 @@
 
 pub mod canvas;
 pub mod channel;
+pub mod clock;
 pub mod codec;
 pub mod display;
 pub mod draw;

@@ -4,6 +4,7 @@ use super::client::{DisplayClient, Shared};
 use super::encode::Workspace;
 use super::pipe::PipeItem;
 use super::queued::SurfaceKey;
+use super::stream::{StreamKey, Streams};
 use super::surfaces::{Covered, Surfaces};
 use crate::channel::client::{ChannelError, ClientKey, PollEntry, WorkerChannel};
 use crate::channel::connection::{ChannelConnection, ClientId};
@@ -15,6 +16,7 @@ use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::host::{MappedSurface, MonitorHead, MonitorsConfig, Readiness, SurfaceCommand};
 use crate::protocol::caps::display as cap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Commands that one [`DisplayChannel::free_some`] renders (display.md 2.6).
@@ -27,6 +29,7 @@ pub struct DisplayChannel {
     settings: DisplaySettings,
     surfaces: Surfaces,
     workspace: Workspace,
+    streams: Streams,
     clients: Vec<DisplayClient>,
     last_client: u64,
     monitors: Option<MonitorsConfig>,
@@ -45,6 +48,7 @@ impl DisplayChannel {
             settings,
             surfaces: Surfaces::new(n_surfaces),
             workspace: Workspace::default(),
+            streams: Streams::default(),
             clients: Vec::new(),
             last_client: 0,
             monitors: None,
@@ -56,15 +60,20 @@ impl DisplayChannel {
     // The guest's side.
 
     /// Takes a drawing command (display.md 4.1). Bad ones are dropped, and with them their release token.
-    pub fn draw(&mut self, drawable: Box<Drawable>, now: Instant) {
+    pub fn draw(&mut self, mut drawable: Box<Drawable>, now: Instant) {
         let surface_id = drawable.surface_id;
-        let queued = match self.surfaces.accept(drawable) {
+        drawable.mm_time = crate::clock::mm_time(now);
+        let mut queued = match self.surfaces.accept(drawable) {
             Ok(queued) => queued,
             Err(why) => {
                 crate::warning_limited!("drawing command on surface {surface_id} dropped: {why}");
                 return;
             }
         };
+        if !self.clients.is_empty() {
+            queued.stream = self.streams.look(&queued.drawable, &self.settings, now);
+        }
+        let queued = Arc::new(queued);
         // Clients first: a surface that one does not have yet is shown to it without this command.
         for client in &mut self.clients {
             client.draw(&queued, &self.surfaces, now);
@@ -140,8 +149,18 @@ impl DisplayChannel {
 
     fn end_surface(&mut self, id: u32, token: Option<ReleaseToken>, now: Instant) -> bool {
         let Some((key, dropped)) = self.surfaces.destroy(id, token) else { return false };
+        if id == 0 {
+            let ended = self.streams.clear();
+            self.end_streams(&ended, now);
+        }
         self.surface_ended(id, key, &dropped, now);
         true
+    }
+
+    fn end_streams(&mut self, ended: &[StreamKey], now: Instant) {
+        for client in &mut self.clients {
+            client.end_streams(ended, now);
+        }
     }
 
     fn surface_ended(&mut self, id: u32, key: SurfaceKey, dropped: &Covered, now: Instant) {
@@ -331,8 +350,10 @@ impl DisplayChannel {
         self.settings.streaming = streaming;
     }
 
-    pub fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, _now: Instant) {
+    pub fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, now: Instant) {
         self.settings.video_codecs = codecs;
+        let ended = self.streams.clear();
+        self.end_streams(&ended, now);
     }
 
     // GL (display.md 14).
@@ -453,10 +474,13 @@ impl WorkerChannel for DisplayChannel {
     }
 
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        self.clients.iter().filter_map(|c| c.next_deadline(now)).min()
+        let clients = self.clients.iter().filter_map(|c| c.next_deadline(now));
+        clients.chain(self.streams.next_deadline()).min()
     }
 
     fn on_timer(&mut self, now: Instant) {
+        let ended = self.streams.expire(now);
+        self.end_streams(&ended, now);
         self.for_clients(None, |client, shared| {
             client.on_timer(shared, now)?;
             client.push(shared, now)

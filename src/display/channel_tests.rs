@@ -29,6 +29,7 @@ struct Rig {
     released: u64,
     now: Instant,
     lossy: bool,
+    video: bool,
 }
 
 impl Rig {
@@ -43,6 +44,7 @@ impl Rig {
             released: 0,
             now: Instant::now(),
             lossy: false,
+            video: false,
         }
     }
 
@@ -384,7 +386,19 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
     let clip =
         if n[5] % 5 == 0 { Clip::Rects([rect(n[3], n[4]), rect(n[4], n[5])].into()) } else { Clip::None };
     let color = u32::from(n[3]) << 8 | u32::from(n[4]);
-    match op % 24 {
+    match op % if rig.video { 32 } else { 24 } {
+        24.. => {
+            let place = if n[0] % 4 == 0 { Rect::new(2, 3, 18, 15) } else { Rect::new(10, 8, 30, 28) };
+            for i in 0..n[1] % 8 {
+                let image = bitmap_image(0, false, place.width(), place.height(), (n[2] + i) as u8);
+                let area = Rect::of_size(place.width(), place.height());
+                rig.draw(0, Effect::Opaque, place, clip.clone(), copy(image, area));
+                rig.now += Duration::from_millis(30);
+                if n[3] % 3 == 0 {
+                    rig.turn();
+                }
+            }
+        }
         0..=2 => rig.draw(surface, Effect::Opaque, bbox, clip, fill(color, Rop::PUT)),
         3 | 4 => rig.draw(surface, Effect::Blend, bbox, clip, fill(color, Rop::XOR)),
         5 => rig.draw(surface, Effect::Blend, bbox, clip, DrawOp::Invers(None)),
@@ -481,12 +495,22 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
 fn run(settings: DisplaySettings, steps: Vec<(u8, [u16; 6])>, lossy: bool) {
     let mut rig = Rig::new(settings);
     rig.lossy = lossy;
+    rig.video = rig.channel.settings.streaming == StreamingVideo::All;
     rig.primary();
     rig.attach(100);
     for (op, n) in steps {
         step(&mut rig, op, n, lossy);
     }
     rig.drain();
+    if rig.video {
+        rig.now += Duration::from_secs(2);
+        rig.drain();
+        for (_, client) in &rig.clients {
+            let count = |t: u16| client.log.iter().filter(|&&l| l == t).count();
+            let all_gone = count(server::STREAM_DESTROY_ALL) > 0;
+            assert!(all_gone || count(server::STREAM_CREATE) == count(server::STREAM_DESTROY));
+        }
+    }
     // Time for the refinement of lossy areas.
     while lossy && rig.channel.clients.iter().any(|c| c.has_lossy()) {
         rig.now += Duration::from_secs(1);
@@ -524,4 +548,47 @@ proptest! {
         };
         run(settings, steps, true);
     }
+
+    /// The same with areas that become video streams: when they end, the true pixels are there.
+    #[test]
+    fn streams_leave_nothing_wrong_behind(steps in steps(300)) {
+        let settings = DisplaySettings {
+            image_compression: ImageCompression::Off,
+            streaming: StreamingVideo::All,
+            ..DisplaySettings::default()
+        };
+        run(settings, steps, false);
+    }
+}
+
+#[test]
+fn video_becomes_a_stream_and_ends_with_the_true_picture() {
+    let settings = DisplaySettings { streaming: StreamingVideo::All, ..DisplaySettings::default() };
+    let mut rig = Rig::new(DisplaySettings { image_compression: ImageCompression::Off, ..settings });
+    rig.primary();
+    rig.attach(1000);
+    rig.drain();
+    let place = Rect::new(4, 4, 24, 24);
+    for i in 0..40 {
+        let image = bitmap_image(0, false, 20, 20, i);
+        rig.draw(0, Effect::Opaque, place, Clip::None, copy(image, Rect::of_size(20, 20)));
+        rig.now += Duration::from_millis(50);
+        rig.drain();
+    }
+    let count = |rig: &Rig, t: u16| rig.clients[0].1.log.iter().filter(|&&l| l == t).count();
+    assert_eq!(count(&rig, server::STREAM_CREATE), 1);
+    assert_eq!(count(&rig, server::STREAM_DATA), 29);
+    assert_eq!(count(&rig, server::STREAM_DESTROY), 0);
+    // A late client sees the stream too.
+    rig.attach(1000);
+    // Something opaque over a part of it.
+    rig.draw(0, Effect::Opaque, Rect::new(0, 0, 8, 8), Clip::None, fill(5, Rop::PUT));
+    rig.drain();
+    assert_eq!(count(&rig, server::STREAM_CLIP), 1);
+    rig.now = rig.channel.next_deadline(rig.now).unwrap();
+    while count(&rig, server::STREAM_DESTROY) == 0 {
+        rig.drain();
+        rig.now += Duration::from_millis(100);
+    }
+    rig.check();
 }

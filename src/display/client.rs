@@ -5,6 +5,7 @@ use super::pipe::{Pipe, PipeItem};
 use super::queued::{Queued, SurfaceKey};
 use super::settings::DisplaySettings;
 use super::snapshot;
+use super::stream::{Agent, MAX_STREAMS, StreamKey, reads_own};
 use super::surfaces::{Surface, Surfaces};
 use super::view::View;
 use crate::canvas::Region;
@@ -22,9 +23,6 @@ use crate::protocol::display::{SURFACE_PRIMARY, surface_create, surface_destroy}
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Ids of streams are below this; a report about others is an error.
-const MAX_STREAM_ID: u32 = 50;
 
 /// How long nothing must have been sent before lossy areas are sent again without loss.
 const REFINE_IDLE: Duration = Duration::from_millis(300);
@@ -66,6 +64,11 @@ pub(super) struct DisplayClient {
     composite: bool,
     a8: bool,
     monitors: bool,
+    streams: BTreeMap<StreamKey, Agent>,
+    /// The client decodes MJPEG, and says how it gets on.
+    mjpeg: bool,
+    reports: bool,
+    last_unique: u32,
 }
 
 impl DisplayClient {
@@ -90,6 +93,10 @@ impl DisplayClient {
             composite: caps.has(cap::COMPOSITE),
             a8: caps.has(cap::A8_SURFACE),
             monitors: caps.has(cap::MONITORS_CONFIG),
+            streams: BTreeMap::new(),
+            mjpeg: !caps.has(cap::MULTI_CODEC) || caps.has(cap::CODEC_MJPEG),
+            reports: caps.has(cap::STREAM_REPORT),
+            last_unique: 0,
             encoder: ImageEncoder::new(channel_id, encode),
             connection: ChannelClient::new(connection, display::max_body, PING_PERIOD, now),
             pipe: Pipe::default(),
@@ -157,6 +164,7 @@ impl DisplayClient {
                 self.surface_created(id, surface, false, now);
             }
         }
+        self.watch_streams(queued, now);
         if self.view.pass(queued, self.composite) {
             self.pipe.push(PipeItem::Draw(queued.clone()), now);
         }
@@ -168,15 +176,84 @@ impl DisplayClient {
     /// Commands that became invisible.
     pub fn covered(&mut self, covered: &[Arc<Queued>]) {
         for queued in covered {
-            self.pipe.remove(queued);
+            let was_there = self.pipe.remove(queued);
+            let agent = queued.stream.and_then(|s| self.streams.get_mut(&s.key));
+            if let Some(agent) = agent.filter(|_| was_there) {
+                agent.overtaken();
+            }
+        }
+    }
+
+    /// Keeps the streams of the client in step with a command that is about to be queued (display.md 11.5, 11.6).
+    fn watch_streams(&mut self, queued: &Queued, now: Instant) {
+        let Some(&primary) = self.known.get(&0) else { return };
+        let blank = self.view.get(primary).is_some_and(|s| s.whole);
+        let mut own = None;
+        if let Some(stream) = queued.stream.filter(|_| self.mjpeg && !blank && queued.key == primary) {
+            own = Some(stream.key);
+            if !self.streams.contains_key(&stream.key) {
+                self.last_unique = self.last_unique.wrapping_add(0x9e37_79b9) | 1;
+                let low = self.connection.connection().low_bandwidth;
+                self.streams.insert(stream.key, Agent::new(stream, self.last_unique, low, now));
+                self.pipe.push(PipeItem::StreamCreate(stream.key), now);
+            }
+        }
+        let mut stale = Region::new();
+        for (&key, agent) in &mut self.streams {
+            if !agent.is_live() {
+                continue;
+            }
+            let clip = if own == Some(key) {
+                agent.frame_queued(&queued.region)
+            } else {
+                let reads =
+                    queued.reads.iter().any(|r| r.key == primary && agent.area.intersects_rect(&r.area));
+                let draws = queued.key == primary && queued.region.intersects(&agent.area);
+                let reads = reads
+                    || (queued.key == primary && reads_own(queued.self_read, &queued.region, &agent.area));
+                if reads || (draws && !queued.opaque) {
+                    let (area, clip) = agent.detach();
+                    stale = stale.union(&area);
+                    clip
+                } else if draws {
+                    agent.covered(&queued.region)
+                } else {
+                    false
+                }
+            };
+            if clip {
+                self.pipe.push(PipeItem::StreamClip(key), now);
+            }
+        }
+        if !stale.is_empty() {
+            self.view.entry(primary).add(&stale);
+        }
+    }
+
+    /// These streams are over: where they painted, true pixels follow.
+    pub fn end_streams(&mut self, ended: &[StreamKey], now: Instant) {
+        for key in ended {
+            let Some(agent) = self.streams.get_mut(key) else { continue };
+            let area = agent.end();
+            self.spoil_primary(&area);
+            self.pipe.push(PipeItem::StreamDestroy(*key), now);
+        }
+    }
+
+    /// Pixels of the primary surface are not right once the pipe is sent.
+    fn spoil_primary(&mut self, area: &Region) {
+        if let Some(primary) = self.known.get(&0).filter(|_| !area.is_empty()) {
+            self.view.entry(*primary).add(area);
         }
     }
 
     /// Forgets the commands in the pipe: what they draw is sent as images instead.
     pub fn collapse(&mut self) {
-        let (view, known) = (&mut self.view, &self.known);
+        let (view, known, streams) = (&mut self.view, &self.known, &self.streams);
         self.pipe.retain_draws(|queued| {
-            if known.get(&queued.drawable.surface_id) == Some(&queued.key) {
+            // What a stream paints is kept account of by the stream.
+            let frame = queued.stream.and_then(|s| streams.get(&s.key)).is_some_and(Agent::is_live);
+            if !frame && known.get(&queued.drawable.surface_id) == Some(&queued.key) {
                 view.entry(queued.key).add(&queued.region);
             }
             false
@@ -229,15 +306,22 @@ impl DisplayClient {
                     );
                 }
             }
-            DisplayMessage::StreamReport(report) if report.stream_id >= MAX_STREAM_ID => {
+            DisplayMessage::StreamReport(report) if report.stream_id >= MAX_STREAMS => {
                 return Err(ChannelError::Refused(format!("report on stream {}", report.stream_id)));
             }
             DisplayMessage::GlDrawDone => {
                 return Err(ChannelError::Refused("GL_DRAW_DONE without GL_DRAW".into()));
             }
-            DisplayMessage::StreamReport(_)
-            | DisplayMessage::PreferredVideoCodecType(_)
-            | DisplayMessage::Common(_) => {}
+            DisplayMessage::StreamReport(report) => {
+                let agent = self.streams.values_mut().find(|a| a.id() == report.stream_id && a.is_live());
+                let Some(agent) = agent else { return Ok(()) };
+                if !agent.report(&report, now) {
+                    // Frames go as images from now on.
+                    let area = agent.end();
+                    self.spoil_primary(&area);
+                }
+            }
+            DisplayMessage::PreferredVideoCodecType(_) | DisplayMessage::Common(_) => {}
         }
         Ok(())
     }
@@ -281,7 +365,7 @@ impl DisplayClient {
                     break;
                 }
                 let before = self.connection.stream().pending_bytes();
-                if !self.send_next(shared) {
+                if !self.send_next(shared, now) {
                     break;
                 }
                 sent += self.connection.stream().pending_bytes().saturating_sub(before);
@@ -296,10 +380,10 @@ impl DisplayClient {
     }
 
     /// Sends one item or image; `false`: there is nothing.
-    fn send_next(&mut self, shared: &mut Shared<'_>) -> bool {
+    fn send_next(&mut self, shared: &mut Shared<'_>, now: Instant) -> bool {
         match self.pipe.pop() {
             Some(item) => {
-                self.send_item(item, shared);
+                self.send_item(item, shared, now);
                 true
             }
             None => match self.next_update(shared.surfaces) {
@@ -317,9 +401,33 @@ impl DisplayClient {
         }
     }
 
-    fn send_item(&mut self, item: PipeItem, shared: &mut Shared<'_>) {
+    fn send_item(&mut self, item: PipeItem, shared: &mut Shared<'_>, now: Instant) {
         match item {
-            PipeItem::Draw(queued) => self.send_draw(&queued, shared),
+            PipeItem::Draw(queued) => {
+                let agent = queued.stream.and_then(|s| self.streams.get_mut(&s.key));
+                match agent.and_then(|a| a.frame(&queued.drawable, now)) {
+                    Some(message) => {
+                        self.connection.send(message);
+                    }
+                    None => self.send_draw(&queued, shared),
+                }
+            }
+            PipeItem::StreamCreate(key) => {
+                let messages = self.streams.get_mut(&key).map(|a| a.create(self.reports));
+                for message in messages.unwrap_or_default() {
+                    self.connection.send(message);
+                }
+            }
+            PipeItem::StreamClip(key) => {
+                if let Some(message) = self.streams.get_mut(&key).and_then(Agent::clip) {
+                    self.connection.send(message);
+                }
+            }
+            PipeItem::StreamDestroy(key) => {
+                if let Some(message) = self.streams.remove(&key).and_then(|a| a.destroy()) {
+                    self.connection.send(message);
+                }
+            }
             PipeItem::SurfaceCreate { id, width, height, format, .. } => {
                 let flags = if id == 0 { SURFACE_PRIMARY } else { 0 };
                 self.told.0.insert(id, (width, height));

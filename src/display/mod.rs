@@ -30,6 +30,7 @@ mod pipe;
 mod queued;
 pub mod settings;
 mod snapshot;
+mod stream;
 mod surfaces;
 mod tree;
 mod view;

@@ -67,6 +67,15 @@ pub struct ModelClient {
     window: u32,
     pub marked: bool,
     pub closed: bool,
+    streams: BTreeMap<u32, Playing>,
+}
+
+/// A video stream as it plays.
+struct Playing {
+    dest: Rect,
+    clip: Vec<Rect>,
+    /// A frame is shown now and, as if it had been late, again before the next message.
+    frame: Option<u8>,
 }
 
 impl ModelClient {
@@ -82,6 +91,7 @@ impl ModelClient {
             window: u32::MAX,
             marked: false,
             closed: false,
+            streams: BTreeMap::new(),
         }
     }
 
@@ -130,8 +140,33 @@ impl ModelClient {
 
     fn handle(&mut self, msg_type: u16, body: &[u8]) {
         self.log.push(msg_type);
+        self.play();
         let mut r = Cursor { body, at: 0 };
         match msg_type {
+            server::STREAM_CREATE => {
+                assert_eq!(r.u32(), 0);
+                let id = r.u32();
+                r.bytes(2 + 8 + 16);
+                let dest = r.rect();
+                let clip = r.clip_rects();
+                assert!(self.surfaces.contains_key(&0), "stream without primary");
+                assert!(self.streams.insert(id, Playing { dest, clip, frame: None }).is_none());
+            }
+            server::STREAM_ACTIVATE_REPORT => assert!(self.streams.contains_key(&r.u32())),
+            server::STREAM_CLIP => {
+                let stream = self.streams.get_mut(&r.u32()).expect("stream to clip exists");
+                stream.clip = r.clip_rects();
+                stream.frame = None;
+            }
+            server::STREAM_DATA => {
+                let stream = self.streams.get_mut(&r.u32()).expect("stream with data exists");
+                assert!(r.u32() > 0, "multimedia time");
+                stream.frame = Some(r.u32() as u8);
+                self.play();
+            }
+            server::STREAM_DESTROY => {
+                self.streams.remove(&r.u32()).expect("destroyed stream exists");
+            }
             base::SET_ACK => {
                 let generation = r.u32();
                 self.window = r.u32();
@@ -149,7 +184,8 @@ impl ModelClient {
                     self.images.remove(&id).expect("invalidated image is cached");
                 }
             }
-            server::INVAL_ALL_PALETTES | server::MONITORS_CONFIG | server::STREAM_DESTROY_ALL => {}
+            server::INVAL_ALL_PALETTES | server::MONITORS_CONFIG => {}
+            server::STREAM_DESTROY_ALL => self.streams.clear(),
             server::SURFACE_CREATE => {
                 let (id, width, height, format, flags) = (r.u32(), r.u32(), r.u32(), r.u32(), r.u32());
                 assert_eq!(flags, u32::from(id == 0));
@@ -158,6 +194,7 @@ impl ModelClient {
                 assert!(self.surfaces.insert(id, canvas).is_none(), "surface {id} exists");
             }
             server::SURFACE_DESTROY => {
+                assert!(body[0] != 0 || self.streams.is_empty(), "streams outlive the primary");
                 self.surfaces.remove(&r.u32()).expect("destroyed surface exists");
             }
             _ => self.draw(msg_type, r),
@@ -166,6 +203,21 @@ impl ModelClient {
         if self.since_ack >= self.window {
             self.since_ack = 0;
             self.send(2, &[]);
+        }
+    }
+
+    /// Paints what the streams show, which is wrong in every pixel.
+    fn play(&mut self) {
+        let Some(primary) = self.surfaces.get_mut(&0) else { return };
+        let bounds = primary.bounds();
+        for stream in self.streams.values() {
+            let Some(byte) = stream.frame else { continue };
+            for part in stream.clip.iter().map(|r| r.intersect(&stream.dest).intersect(&bounds)) {
+                for y in part.top..part.bottom {
+                    let row = vec![byte; part.width() as usize * 4];
+                    primary.write_bytes(part.left as usize * 4, y, &row);
+                }
+            }
         }
     }
 
@@ -307,6 +359,10 @@ impl Cursor<'_> {
     }
     fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.bytes(8).try_into().unwrap())
+    }
+    fn clip_rects(&mut self) -> Vec<Rect> {
+        assert_eq!(self.u8(), 1);
+        (0..self.u32()).map(|_| self.rect()).collect()
     }
     fn point(&mut self) -> Point {
         Point { x: self.u32() as i32, y: self.u32() as i32 }

@@ -1,6 +1,7 @@
 //! The queue of what one client has to be told, oldest first (display.md 3).
 
 use super::queued::{Queued, SurfaceKey};
+use super::stream::StreamKey;
 use crate::image::SurfaceFormat;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -31,6 +32,9 @@ pub enum PipeItem {
     MonitorsConfig,
     Mark,
     StreamDestroyAll,
+    StreamCreate(StreamKey),
+    StreamClip(StreamKey),
+    StreamDestroy(StreamKey),
 }
 
 #[derive(Debug)]
@@ -83,17 +87,19 @@ impl Pipe {
         }
     }
 
-    /// Takes a command back that has become invisible.
-    pub fn remove(&mut self, queued: &Queued) {
+    /// Takes a command back that has become invisible. Whether it was there.
+    pub fn remove(&mut self, queued: &Queued) -> bool {
         let at = self.slots.partition_point(|s| s.seq < queued.seq);
         let is_it = |s: &&mut Slot| matches!(&s.item, Some(PipeItem::Draw(q)) if q.seq == queued.seq);
         let slot = self.slots.iter_mut().skip(at).take_while(|s| s.seq == queued.seq).find(is_it);
-        if let Some(item) = slot.and_then(|s| s.item.take()) {
-            self.count_out(&item);
+        let item = slot.and_then(|s| s.item.take());
+        if let Some(item) = &item {
+            self.count_out(item);
         }
         while self.slots.front().is_some_and(|s| s.item.is_none()) {
             self.slots.pop_front();
         }
+        item.is_some()
     }
 
     /// Takes out every command for which `keep` says no, oldest first.
@@ -159,7 +165,10 @@ impl Pipe {
             PipeItem::MonitorsConfig => last(&mut monitors),
             PipeItem::InvalAllPalettes => last(&mut palettes),
             PipeItem::StreamDestroyAll => last(&mut streams),
-            PipeItem::Draw(_) => true,
+            PipeItem::Draw(_)
+            | PipeItem::StreamCreate(_)
+            | PipeItem::StreamClip(_)
+            | PipeItem::StreamDestroy(_) => true,
         });
     }
 

@@ -1,5 +1,6 @@
 //! A drawing command on its way: checked against the surfaces of its device, with what it covers and what it reads.
 
+use super::stream::Stream;
 use crate::canvas::Region;
 use crate::draw::{Brush, Clip, Composite, DrawOp, Drawable, Effect, Mask};
 use crate::geometry::Rect;
@@ -60,6 +61,8 @@ pub struct Queued {
     pub region: Region,
     pub reads: Vec<Read>,
     pub self_read: SelfRead,
+    /// The stream that the command is a frame of.
+    pub stream: Option<Stream>,
     /// Every pixel of the region is overwritten without regard to what was there.
     pub opaque: bool,
     /// The surfaces that the command mentions, kept from being released.

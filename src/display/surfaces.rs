@@ -143,7 +143,7 @@ impl Surfaces {
     ///
     /// # Errors
     /// Why it is dropped.
-    pub fn accept(&mut self, mut drawable: Box<Drawable>) -> Result<Arc<Queued>, &'static str> {
+    pub fn accept(&mut self, mut drawable: Box<Drawable>) -> Result<Queued, &'static str> {
         let id = drawable.surface_id;
         let target = self.map.get(&id).ok_or("no such surface")?;
         let (key, bounds) = (target.key, target.bounds());
@@ -190,7 +190,7 @@ impl Surfaces {
         let opaque = is_opaque(&drawable);
         let seq = self.last_seq;
         let drawable = *drawable;
-        Ok(Arc::new(Queued { seq, drawable, key, region, reads, self_read, opaque, lives }))
+        Ok(Queued { seq, drawable, key, region, reads, self_read, stream: None, opaque, lives })
     }
 
     /// Puts an accepted command into the tree (display.md 4.1, steps 2, 6 to 8).

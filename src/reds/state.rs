@@ -152,10 +152,7 @@ impl State {
 
     /// The multimedia clock in milliseconds.
     pub fn mm_time(&self) -> u32 {
-        let ms = self.now.saturating_duration_since(self.epoch).as_millis();
-        // The low 32 bits, as the clock wraps.
-        let wrapped = u32::try_from(ms & u128::from(u32::MAX)).unwrap_or(0);
-        wrapped.wrapping_sub(self.latency_ms)
+        crate::clock::mm_time(self.now).wrapping_sub(self.latency_ms)
     }
 
     /// Notes the watch of a connection; gives it back if the connection is gone meanwhile.

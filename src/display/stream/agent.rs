@@ -1,0 +1,178 @@
+//! One stream at one client.
+
+use super::rate::Rate;
+use super::{MJPEG, Stream, frame_of};
+use crate::canvas::Region;
+use crate::codec::jpeg;
+use crate::draw::{Clip, Drawable};
+use crate::protocol::Message;
+use crate::protocol::display::{
+    StreamCreate, StreamReport, stream_activate_report, stream_clip, stream_data, stream_destroy,
+};
+use std::time::Instant;
+
+/// Frames per report of the client, and the longest time between reports (milliseconds).
+const REPORT_FRAMES: u32 = 5;
+const REPORT_TIMEOUT: u32 = 1000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Agent {
+    stream: Stream,
+    /// Where the client's pixels come from the stream.
+    pub area: Region,
+    /// Where the client may paint frames, as it will be told.
+    clip: Region,
+    clip_told: Option<Region>,
+    /// A STREAM_CLIP waits in the pipe.
+    clip_queued: bool,
+    /// STREAM_CREATE was sent.
+    told: bool,
+    /// No frames follow: the stream is over, or the client cannot decode it.
+    ended: bool,
+    unique_id: u32,
+    rate: Rate,
+    encoder: jpeg::Encoder,
+}
+
+impl Agent {
+    #[must_use]
+    pub fn new(stream: Stream, unique_id: u32, low_bandwidth: bool, now: Instant) -> Self {
+        let rate = Rate::new(low_bandwidth, now);
+        let encoder = jpeg::Encoder::new(rate.quality());
+        Self {
+            stream,
+            area: Region::new(),
+            clip: Region::new(),
+            clip_told: None,
+            clip_queued: false,
+            told: false,
+            ended: false,
+            unique_id,
+            rate,
+            encoder,
+        }
+    }
+
+    /// The stream's id on the wire.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.stream.id
+    }
+
+    /// Whether frames are sent as such.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !self.ended
+    }
+
+    /// No frames any more. The area is the caller's to repair.
+    pub fn end(&mut self) -> Region {
+        self.ended = true;
+        self.clip = Region::new();
+        std::mem::take(&mut self.area)
+    }
+
+    /// A frame that covers `region` is queued. Whether a STREAM_CLIP is to be queued before it.
+    pub fn frame_queued(&mut self, region: &Region) -> bool {
+        self.area = self.area.union(region);
+        self.set_clip(region.clone())
+    }
+
+    /// Something else is drawn over the stream: frames must not cover it. As [`Self::frame_queued`].
+    pub fn covered(&mut self, region: &Region) -> bool {
+        self.area = self.area.subtract(region);
+        self.set_clip(self.clip.subtract(region))
+    }
+
+    /// True pixels are needed: takes the area, and keeps frames under way from being painted. As [`Self::frame_queued`].
+    pub fn detach(&mut self) -> (Region, bool) {
+        (std::mem::take(&mut self.area), self.set_clip(Region::new()))
+    }
+
+    fn set_clip(&mut self, clip: Region) -> bool {
+        self.clip = clip;
+        let differs = self.clip_told.as_ref() != Some(&self.clip);
+        let queue = differs && !self.clip_queued && !self.ended;
+        self.clip_queued |= queue;
+        queue
+    }
+
+    /// A queued frame was replaced by a later one.
+    pub fn overtaken(&mut self) {
+        self.rate.overtaken();
+    }
+
+    /// STREAM_CREATE and what belongs to it; nothing for a stream that is over by now.
+    pub fn create(&mut self, reports: bool) -> Vec<Message> {
+        if self.ended {
+            return Vec::new();
+        }
+        self.told = true;
+        self.clip_told = Some(self.clip.clone());
+        let Stream { id, shape, .. } = self.stream;
+        let create = StreamCreate {
+            surface_id: 0,
+            id,
+            // The encoder always begins with the top row.
+            top_down: true,
+            codec: MJPEG,
+            stream_width: shape.width,
+            stream_height: shape.height,
+            src_width: shape.width,
+            src_height: shape.height,
+            dest: shape.dest,
+            clip: clip_of(&self.clip),
+        };
+        let mut messages = vec![create.encode()];
+        if reports {
+            messages.push(stream_activate_report(id, self.unique_id, REPORT_FRAMES, REPORT_TIMEOUT));
+        }
+        messages
+    }
+
+    /// STREAM_CLIP, if it says something new.
+    pub fn clip(&mut self) -> Option<Message> {
+        self.clip_queued = false;
+        if !self.told || self.clip_told.as_ref() == Some(&self.clip) {
+            return None;
+        }
+        self.clip_told = Some(self.clip.clone());
+        Some(stream_clip(self.stream.id, &clip_of(&self.clip)))
+    }
+
+    /// STREAM_DATA; `None`: the frame is to be sent as an image.
+    pub fn frame(&mut self, drawable: &Drawable, now: Instant) -> Option<Message> {
+        if !self.told || self.ended {
+            return None;
+        }
+        let bitmap = frame_of(drawable)?;
+        self.encoder.set_quality(self.rate.quality());
+        let mut data = Vec::new();
+        self.encoder.encode(&bitmap.view(), usize::MAX / 2, &mut data).ok()?;
+        self.rate.sent(now);
+        Some(stream_data(self.stream.id, drawable.mm_time, data))
+    }
+
+    /// STREAM_DESTROY, if the client knows the stream.
+    #[must_use]
+    pub fn destroy(&self) -> Option<Message> {
+        self.told.then(|| stream_destroy(self.stream.id))
+    }
+
+    /// The client's report. `false`: it cannot decode the stream.
+    pub fn report(&mut self, report: &StreamReport, now: Instant) -> bool {
+        if report.unique_id != self.unique_id {
+            return true;
+        }
+        if report.num_frames == 0 && report.num_drops == u32::MAX {
+            return false;
+        }
+        self.rate.report(report, now);
+        true
+    }
+}
+
+fn clip_of(region: &Region) -> Clip {
+    Clip::Rects(region.rects().into())
+}
