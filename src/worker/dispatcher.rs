@@ -142,6 +142,6 @@ impl WakeSource {
     /// Empties the socket, before the queue is taken.
     pub(super) fn drain(&mut self) {
         let mut buffer = [0; 64];
-        while matches!((&self.0).read(&mut buffer), Ok(n) if n > 0) {}
+        while matches!((&self.0).read(&mut buffer), Ok(n) if n == buffer.len()) {}
     }
 }

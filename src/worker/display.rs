@@ -28,6 +28,7 @@ pub(super) trait Display: WorkerChannel {
     fn set_running(&mut self, running: bool);
     fn free_some(&mut self, now: Instant) -> usize;
     fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant);
+    fn driver_loaded(&mut self);
     fn driver_unload(&mut self);
     fn reset_image_cache(&mut self);
     fn set_image_compression(&mut self, compression: ImageCompression);
@@ -102,6 +103,10 @@ impl Display for DisplayChannel {
 
     fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant) {
         self.set_monitors_config(config, now);
+    }
+
+    fn driver_loaded(&mut self) {
+        self.driver_loaded();
     }
 
     fn driver_unload(&mut self) {

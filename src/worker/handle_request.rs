@@ -96,7 +96,10 @@ impl<D: Display> RedWorker<D> {
             Request::MonitorsConfig { address, group_id, cookie } => {
                 match self.device.read_monitors_config(address, group_id, self.max_monitors) {
                     Ok(config) => self.display.set_monitors_config(config, now),
-                    Err(error) => crate::warning_limited!("monitors configuration ignored: {error}"),
+                    Err(error) => {
+                        crate::warning_limited!("monitors configuration ignored: {error}");
+                        self.display.driver_loaded();
+                    }
                 }
                 self.finish::<()>(Answer::Async(cookie), ());
             }

@@ -351,6 +351,8 @@ impl Display for FakeDisplay {
         self.log("set monitors config");
     }
 
+    fn driver_loaded(&mut self) {}
+
     fn driver_unload(&mut self) {
         self.log("driver unload");
     }
