@@ -164,8 +164,11 @@ impl<'a> Picture<'a> {
 
     /// What the unused byte of xRGB holds is alpha.
     pub(super) fn treat_unused_as_alpha(&mut self) {
-        if (self.natural, self.format) == (SurfaceFormat::Xrgb32, SurfaceFormat::Xrgb32) {
-            (self.natural, self.format) = (SurfaceFormat::Argb32, SurfaceFormat::Argb32);
+        if self.format == SurfaceFormat::Xrgb32 {
+            self.format = SurfaceFormat::Argb32;
+            if self.natural == SurfaceFormat::Xrgb32 {
+                self.natural = SurfaceFormat::Argb32;
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct SourceSpec {
     pub(super) natural: bool,
     /// What the source's unused byte holds is alpha, if the source is a surface.
     pub(super) surface_has_alpha: bool,
+    /// When scaling, the unused byte of xRGB images is sampled too, as clients do; otherwise it becomes 0xff.
+    pub(super) samples_unused: bool,
 }
 
 /// An open source.
@@ -68,7 +70,7 @@ impl<'a> Source<'a> {
             (false, false) => Want::Converted,
         };
         let mut picture = env.open(image, canvas, want, &part)?;
-        if spec.surface_has_alpha {
+        if spec.surface_has_alpha || (scaled && spec.samples_unused) {
             picture.treat_unused_as_alpha();
         }
         let valid = if scaled { *bbox } else { moved(&picture.bounds(), dx, dy).unwrap_or_default() };
@@ -78,6 +80,13 @@ impl<'a> Source<'a> {
     /// Destination pixels that have a source pixel; others are to be left alone. All of the box when scaling.
     pub(super) fn valid(&self) -> Rect {
         self.valid
+    }
+
+    /// Whether the source has the destination's format, without alpha, and every pixel of `area` has its own of it.
+    pub(super) fn replaces(&self, area: &Rect) -> bool {
+        let opaque =
+            matches!(self.dest, SurfaceFormat::Xrgb32 | SurfaceFormat::Rgb555 | SurfaceFormat::Rgb565);
+        opaque && self.scaler.is_none() && self.picture.format() == self.dest && self.valid.contains(area)
     }
 
     /// Reads native values of the destination for row `y` from column `x` on.

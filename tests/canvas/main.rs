@@ -93,3 +93,33 @@ fn print_digests() {
         }
     }
 }
+
+/// Random scripts of tests/tools/canvas_random.py against the sums that tests/tools/qxl_oracle.c printed for them:
+/// CANVAS_RANDOM names a directory with scripts and SUMS.
+#[test]
+#[ignore = "needs scripts and sums made with a reference library"]
+fn random_scripts_give_the_pixels_of_the_reference() {
+    let dir = PathBuf::from(std::env::var_os("CANVAS_RANDOM").unwrap());
+    let sums = std::fs::read_to_string(dir.join("SUMS")).unwrap();
+    let mut expected: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+    for line in sums.lines().filter(|l| l.contains(" raw=")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        expected.entry(words[0]).or_default().push((&words[5][4..], &words[6][4..]));
+    }
+    let (mut wrong, mut unused, mut dumped) = (String::new(), 0, 0);
+    for (name, sums) in &expected {
+        let dumps = Player::new(dir.clone()).play(&std::fs::read_to_string(dir.join(name)).unwrap());
+        assert_eq!(dumps.len(), sums.len(), "{name}");
+        for (i, (dump, (raw, rgb))) in dumps.iter().zip(sums).enumerate() {
+            dumped += 1;
+            if dump.rgb != *rgb {
+                writeln!(wrong, "{name} dump {i} ({}): pixels differ", dump.surface).unwrap();
+            } else if dump.raw != *raw {
+                unused += 1;
+                println!("{name} dump {i} ({}): unused bits differ", dump.surface);
+            }
+        }
+    }
+    println!("{dumped} dumps, {unused} with other unused bits");
+    assert!(wrong.is_empty(), "\n{wrong}");
+}

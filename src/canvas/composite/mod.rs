@@ -9,7 +9,7 @@ mod sample;
 mod tests;
 mod wide;
 
-use operator::Operator;
+use operator::{Operator, PorterDuff};
 use sample::Sampler;
 
 use super::pixel;
@@ -35,11 +35,25 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Whether the source replaces the destination, unused bits included.
+    fn copies(&self, op: Operator) -> bool {
+        let replaces = match op {
+            Operator::PorterDuff(PorterDuff::Src) => true,
+            Operator::PorterDuff(PorterDuff::Over) => self.source.is_opaque(),
+            _ => false,
+        };
+        replaces && self.mask.is_none() && self.source.texture.format == self.dest && self.source.is_aligned()
+    }
+}
+
 /// Computes the rows of one box.
 #[derive(Debug)]
 pub struct Composer {
     request: Request,
     op: Operator,
+    /// The source's native values just replace the destination's.
+    copies: bool,
     narrow: Buffers<u32>,
     wide: Buffers<wide::Pixel>,
     wide_dest: Vec<wide::Pixel>,
@@ -56,14 +70,28 @@ impl Composer {
     #[must_use]
     pub fn new(request: Request) -> Self {
         let op = request.effective_op();
-        Self { request, op, narrow: Buffers::default(), wide: Buffers::default(), wide_dest: Vec::new() }
+        let copies = request.copies(op);
+        Self {
+            request,
+            op,
+            copies,
+            narrow: Buffers::default(),
+            wide: Buffers::default(),
+            wide_dest: Vec::new(),
+        }
     }
 
     /// Combines columns from `first` on of row `row` of the box into `dest`, native values of the surface. To be called
     /// for each row from the top, always for the same columns.
     pub fn row(&mut self, first: u32, row: u32, dest: &mut [u32]) {
         let start = (first.into(), row.into());
-        if self.op.is_wide() { self.wide_row(start, dest) } else { self.narrow_row(start, dest) }
+        if self.copies {
+            self.request.source.native_row(start, dest);
+        } else if self.op.is_wide() {
+            self.wide_row(start, dest);
+        } else {
+            self.narrow_row(start, dest);
+        }
     }
 
     /// Whether a row can depend on the one above.

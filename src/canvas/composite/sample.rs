@@ -231,6 +231,17 @@ impl Sampler {
         self.texture.is_opaque() && (self.covered || self.placement.repeat != Repeat::None)
     }
 
+    /// Whether box pixels have whole pixels of the image each.
+    pub fn is_aligned(&self) -> bool {
+        self.placement.is_plain() && (self.covered || self.placement.repeat == Repeat::Tile)
+    }
+
+    /// Box pixels from (column, row) `start` on as native values; for aligned images.
+    pub fn native_row(&self, start: (i64, i64), out: &mut [u32]) {
+        let repeat = self.placement.repeat;
+        self.walk(start, out, |x, y| self.texture.repeated(repeat, x >> 16, y >> 16).unwrap_or(0));
+    }
+
     /// Box pixels from (column, row) `start` on as a8r8g8b8.
     pub fn row(&self, start: (i64, i64), out: &mut [u32]) {
         let Placement { filter, repeat, .. } = self.placement;

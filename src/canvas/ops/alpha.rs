@@ -3,6 +3,7 @@
 use crate::canvas::area::Area;
 use crate::canvas::blend::{over, over_row, scale};
 use crate::canvas::pixel;
+use crate::canvas::rop::RasterOp;
 use crate::canvas::source::{Phase, Source, SourceSpec};
 use crate::canvas::target::{Canvas, index};
 use crate::canvas::{DrawError, Env, Region};
@@ -29,8 +30,17 @@ impl Canvas {
             phase: Phase::Exact,
             natural: true,
             surface_has_alpha: is_surface && op.flags & AlphaBlend::SRC_SURFACE_HAS_ALPHA != 0,
+            samples_unused: false,
         };
         let mut source = Source::open(image, self, bbox, &area.bounds(), &spec, env)?;
+        if op.alpha == 255 && source.replaces(&area.bounds()) {
+            // Nothing is blended, so unused bits are copied.
+            self.combine_source(area, &mut source, RasterOp::COPY);
+            if self.format() == SurfaceFormat::Xrgb32 && op.flags & AlphaBlend::DEST_HAS_ALPHA == 0 {
+                self.clear_unused_bytes(&bbox.intersect(&self.bounds()));
+            }
+            return Ok(());
+        }
         // The unused byte of xRGB is blended like alpha in any case; without the flag that does not count.
         let format = match self.format() {
             SurfaceFormat::Xrgb32 => SurfaceFormat::Argb32,

@@ -32,6 +32,7 @@ impl Canvas {
             phase: Phase::Exact,
             natural: false,
             surface_has_alpha: false,
+            samples_unused: self.format() == SurfaceFormat::Xrgb32 || rop != RasterOp::COPY,
         };
         let mut source = Source::open(&op.src, self, bbox, &area.bounds(), &spec, env)?;
         self.combine_source(&area.intersect_rect(&source.valid()), &mut source, rop);
@@ -52,6 +53,7 @@ impl Canvas {
             phase: Phase::Exact,
             natural: false,
             surface_has_alpha: false,
+            samples_unused: self.format() == SurfaceFormat::Xrgb32,
         };
         let mut source = Source::open(image, self, bbox, &area.bounds(), &spec, env)?;
         // A pattern that cannot be drawn has to be found out before anything is drawn.
@@ -60,7 +62,7 @@ impl Canvas {
         self.combine_brush(area, &op.brush, RasterOp::of_opaque(op.rop), env)
     }
 
-    fn combine_source(&mut self, area: &Area, source: &mut Source<'_>, op: RasterOp) {
+    pub(in crate::canvas) fn combine_source(&mut self, area: &Area, source: &mut Source<'_>, op: RasterOp) {
         if op == RasterOp::COPY {
             if let Some((raw, dx, dy)) = source.raw() {
                 self.copy_raw(area, raw, dx, dy);
@@ -112,6 +114,7 @@ impl Canvas {
             phase: Phase::Exact,
             natural: false,
             surface_has_alpha: false,
+            samples_unused: true,
         };
         let mut source = Source::open(image, self, bbox, &area.bounds(), &spec, env)?;
         let k = op.true_color;
@@ -163,6 +166,7 @@ impl Canvas {
             phase: Phase::Quantised,
             natural: false,
             surface_has_alpha: false,
+            samples_unused: true,
         };
         let mut source = Source::open(image, self, bbox, &area.bounds(), &spec, env)?;
         let mut brush = BrushRows::open(&op.brush, self, &area.bounds(), env)?;
