@@ -235,11 +235,8 @@ impl Core {
         });
         control.attached_worker(&instance);
         control.set_compression_level(self.read(|s| s.config.compression_level()));
-        if self.read(|s| s.vm_running)
-            && let Some(worker) = instance.worker()
-        {
-            worker.start();
-        }
+        // Not started, not even while the machine runs: the next vm_start does it, as with the original (QEMU's device
+        // is not ready for events before that).
         Ok(instance)
     }
 
