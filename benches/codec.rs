@@ -11,7 +11,7 @@ mod pictures;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use pictures::{HEIGHT, Picture, WIDTH};
-use spice_server::codec::{jpeg, quic};
+use spice_server::codec::{glz, graduality, jpeg, lz, lz4, quic};
 use spice_server::guest::SliceSource;
 use spice_server::image::{BitmapFormat, ImageView};
 
@@ -51,18 +51,35 @@ fn quic_encode<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) 
     });
 }
 
-#[divan::bench(args = PICTURES)]
-fn quic_decode(bencher: Bencher<'_, '_>, picture: Picture) {
+/// Runs `decode` on what `encode` made of the 32-bit picture.
+fn bench_decode(
+    bencher: Bencher<'_, '_>,
+    picture: Picture,
+    encode: impl FnOnce(&ImageView<'_>, &mut Vec<u8>),
+    mut decode: impl FnMut(&[u8], &mut Vec<u8>),
+) {
     let pixels = picture.pixels(BitmapFormat::ThirtyTwoBit);
     let source = SliceSource(&pixels);
-    let (width, height) = (WIDTH as u32, HEIGHT as u32);
     let format = BitmapFormat::ThirtyTwoBit;
-    let image = ImageView { format, width, height, stride: width * 4, top_down: true, source: &source };
+    let image = ImageView { format, width: W, height: H, stride: W * 4, top_down: true, source: &source };
     let (mut data, mut out) = (Vec::new(), Vec::new());
-    quic::Encoder::default().encode(&image, usize::MAX, &mut data).unwrap();
-    bencher.counter(BytesCount::new(pixels.len())).bench_local(|| {
-        quic::decode(black_box(&data), width, height, quic::PixelLayout::Bgra32, &mut out).unwrap();
-    });
+    encode(&image, &mut data);
+    bencher.counter(BytesCount::new(pixels.len())).bench_local(|| decode(black_box(&data), &mut out));
+}
+
+const W: u32 = WIDTH as u32;
+const H: u32 = HEIGHT as u32;
+
+#[divan::bench(args = PICTURES)]
+fn quic_decode(bencher: Bencher<'_, '_>, picture: Picture) {
+    bench_decode(
+        bencher,
+        picture,
+        |image, data| quic::Encoder::default().encode(image, usize::MAX, data).unwrap(),
+        |data, out| {
+            quic::decode(data, W, H, quic::PixelLayout::Bgra32, out).unwrap();
+        },
+    );
 }
 
 #[divan::bench(args = PICTURES, consts = [0, 1, 2])]
@@ -70,5 +87,71 @@ fn jpeg_encode<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) 
     let mut encoder = jpeg::Encoder::default();
     bench_encode(bencher, picture, FORMATS[FORMAT], |image, out| {
         encoder.encode(image, usize::MAX, out).unwrap();
+    });
+}
+
+#[divan::bench(args = PICTURES, consts = [0, 1, 2, 3])]
+fn lz_encode<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) {
+    let mut encoder = lz::Encoder::default();
+    bench_encode(bencher, picture, FORMATS[FORMAT], |image, out| {
+        encoder.encode(image, usize::MAX, out).unwrap();
+    });
+}
+
+#[divan::bench(args = PICTURES)]
+fn lz_decode(bencher: Bencher<'_, '_>, picture: Picture) {
+    bench_decode(
+        bencher,
+        picture,
+        |image, data| lz::Encoder::default().encode(image, usize::MAX, data).unwrap(),
+        |data, out| {
+            lz::decode(data, W, H, out).unwrap();
+        },
+    );
+}
+
+#[divan::bench(args = PICTURES, consts = [0, 1, 2, 3])]
+fn lz4_encode<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) {
+    let mut encoder = lz4::Encoder::default();
+    bench_encode(bencher, picture, FORMATS[FORMAT], |image, out| {
+        encoder.encode(image, usize::MAX, out).unwrap();
+    });
+}
+
+#[divan::bench(args = PICTURES)]
+fn lz4_decode(bencher: Bencher<'_, '_>, picture: Picture) {
+    bench_decode(
+        bencher,
+        picture,
+        |image, data| lz4::Encoder::default().encode(image, usize::MAX, data).unwrap(),
+        |data, out| {
+            lz4::decode(data, W, H, out).unwrap();
+        },
+    );
+}
+
+/// A picture that the dictionary does not know.
+#[divan::bench(args = PICTURES, consts = [0, 1, 2, 3])]
+fn glz_encode_new<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) {
+    // With room for one only, each leaves before the next is coded.
+    let dictionary = glz::Dictionary::new(W * H + 1);
+    bench_encode(bencher, picture, FORMATS[FORMAT], |image, out| {
+        dictionary.encode(0, image, out).unwrap();
+    });
+}
+
+/// A picture that the dictionary knows.
+#[divan::bench(args = PICTURES, consts = [0, 3])]
+fn glz_encode_again<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) {
+    let dictionary = glz::Dictionary::new(8 << 20);
+    bench_encode(bencher, picture, FORMATS[FORMAT], |image, out| {
+        dictionary.encode(0, image, out).unwrap();
+    });
+}
+
+#[divan::bench(args = PICTURES)]
+fn graduality(bencher: Bencher<'_, '_>, picture: Picture) {
+    bench_encode(bencher, picture, FORMATS[0], |image, _| {
+        black_box(graduality::grade(image));
     });
 }

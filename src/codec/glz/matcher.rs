@@ -155,7 +155,8 @@ pub(super) fn encode_pass<C: Channel>(reference: &Reference<'_>, tables: &mut Ta
     let mut displaced: Option<Place<'_>> = None;
     let mut after_match = true;
     while let Some(three) = units.get(at..).and_then(|rest| rest.first_chunk::<3>()) {
-        if at >= grid {
+        // Only what is behind: at its own position an older one is to be found.
+        if at > grid {
             grid = enter_far::<C>(reference, tables, grid, at);
         }
         let found = find::<C>(reference, tables, at, three, displaced, after_match);
@@ -199,11 +200,11 @@ fn entry(reference: &Reference<'_>, at: usize, tag: u32) -> u32 {
     ((reference.start + at as u64) as u32) << TAG_BITS | tag
 }
 
-/// Enters the positions of the grid up to `at`; gives the next one.
+/// Enters the positions of the grid before `at`; gives the next one.
 #[inline(never)]
 fn enter_far<C: Channel>(reference: &Reference<'_>, tables: &mut Tables, from: usize, at: usize) -> usize {
     let mut grid = from;
-    while grid <= at {
+    while grid < at {
         if let Some(eight) = reference.pixels.get(grid..).and_then(|rest| rest.first_chunk::<FAR_UNITS>()) {
             // Areas of one colour are found as runs.
             if eight[1..].iter().any(|u| (u ^ eight[0]) & C::MASK != 0) {
