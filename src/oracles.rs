@@ -5,6 +5,9 @@ pub use crate::protocol::agent::fuzz_agent;
 pub use crate::protocol::link::fuzz_link;
 pub use crate::protocol::migrate::fuzz_migrate;
 
+use crate::codec::{glz, graduality, jpeg, lz, lz4, quic};
+use crate::guest::SliceSource;
+use crate::image::{BitmapFormat, ImageView};
 use crate::net::stream::{ChannelStream, Transport};
 use crate::protocol::{cursor, display, inputs, main_channel, sound, spicevmc};
 use std::io::{self, Read, Write};
@@ -66,6 +69,104 @@ pub fn fuzz_stream(data: &[u8]) {
     }
 }
 
+/// Image streams: the header's own size is taken for the descriptor's, so that the pixels are reached. The first byte
+/// picks the codec where its header does not.
+pub fn fuzz_decoders(data: &[u8]) {
+    let Some((&pick, stream)) = data.split_first() else { return };
+    let mut out = Vec::new();
+    if let Ok(header) = quic::parse_header(stream) {
+        // Runs let a few bytes stand for many pixels: what is judged here is the stream, not the time that it takes.
+        if u64::from(header.width) * u64::from(header.height) <= 1 << 18 {
+            for layout in [quic::PixelLayout::Bgra32, quic::PixelLayout::Rgb555, quic::PixelLayout::Gray8] {
+                let _ = quic::decode(stream, header.width, header.height, layout, &mut out);
+            }
+        }
+    }
+    if let Ok(header) = lz::parse_header(stream) {
+        let _ = lz::decode(stream, header.width, header.height, &mut out);
+    }
+    let _ = lz4::decode(stream, u32::from(pick), 16, &mut out);
+    let _ = glz::Decoder::default().decode(stream);
+    let _ = glz::inflate(stream, usize::from(pick) * 16);
+}
+
+/// An image of the geometry in the first bytes through every encoder; what the lossless ones make of it must decode to
+/// the pixels that a client sees.
+pub fn fuzz_encoders(data: &[u8]) {
+    let Some((&[format, width, padding, flags, limit], pixels)) = data.split_first_chunk() else { return };
+    let Ok(format) = BitmapFormat::try_from(format % 10 + 1) else { return };
+    let width = u32::from(width);
+    let Ok(row) = u32::try_from(format.min_stride(width)) else { return };
+    let stride = row + u32::from(padding % 8);
+    let times = usize::from(flags >> 4) + 1;
+    let pixels = pixels.repeat(times);
+    let Ok(height) = u32::try_from(pixels.len() / (stride as usize).max(1)) else { return };
+    if height > crate::limits::MAX_DECODED_SIDE {
+        return;
+    }
+    let source = SliceSource(&pixels);
+    let image = ImageView { format, width, height, stride, top_down: flags & 1 != 0, source: &source };
+    let limit = if flags & 2 == 0 { usize::MAX } else { usize::from(limit) * 64 };
+    let (mut out, mut back) = (Vec::new(), Vec::new());
+    // Rows without padding, as clients see them.
+    let seen = |alpha: bool| {
+        let mut rows = Vec::new();
+        for y in 0..height {
+            let start = rows.len();
+            rows.resize(start + row as usize, 0);
+            image.read_memory_row(y, rows.get_mut(start..).unwrap_or_default());
+        }
+        match format {
+            BitmapFormat::SixteenBit => rows.as_chunks_mut::<2>().0.iter_mut().for_each(|p| p[1] &= 0x7f),
+            BitmapFormat::ThirtyTwoBit if !alpha => {
+                rows.as_chunks_mut::<4>().0.iter_mut().for_each(|p| p[3] = 0);
+            }
+            _ => {}
+        }
+        rows
+    };
+    let masked = |rows: &mut Vec<u8>| {
+        if format == BitmapFormat::SixteenBit {
+            rows.as_chunks_mut::<2>().0.iter_mut().for_each(|p| p[1] &= 0x7f);
+        }
+    };
+    let _ = graduality::grade(&image);
+    let _ = jpeg::Encoder::default().encode(&image, limit, &mut out);
+    out.clear();
+    if quic::Encoder::default().encode(&image, limit, &mut out).is_ok() {
+        let layout = match format {
+            BitmapFormat::SixteenBit => quic::PixelLayout::Rgb555,
+            _ => quic::PixelLayout::Bgra32,
+        };
+        assert!(out.len() <= limit && quic::decode(&out, width, height, layout, &mut back).is_ok());
+    }
+    out.clear();
+    if lz::Encoder::default().encode(&image, limit, &mut out).is_ok() {
+        assert!(out.len() <= limit && lz::decode(&out, width, height, &mut back).is_ok());
+        masked(&mut back);
+        assert!(back == seen(false));
+    }
+    out.clear();
+    if lz4::Encoder::default().encode(&image, limit, &mut out).is_ok() {
+        assert!(out.len() <= limit && lz4::decode(&out, width, height, &mut back).is_ok());
+        masked(&mut back);
+        assert!(back == seen(true));
+    }
+    let dictionary = glz::Dictionary::new(1 << 16);
+    let mut decoder = glz::Decoder::default();
+    for channel in 0..2 {
+        out.clear();
+        if dictionary.encode(channel, &image, &mut out).is_ok() {
+            let decoded = decoder.decode(&out);
+            assert!(decoded.is_ok());
+            if let Ok(mut decoded) = decoded {
+                masked(&mut decoded.pixels);
+                assert!(decoded.pixels == seen(false));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +183,31 @@ mod tests {
             fuzz_client_message(msg_type, &body);
             fuzz_link(&body);
             fuzz_agent(&body);
+        }
+
+        #[test]
+        fn images_of_any_geometry_come_back(
+            head: [u8; 5],
+            pixels in proptest::collection::vec(prop_oneof![0u8..3, any::<u8>()], 0..600),
+        ) {
+            fuzz_encoders(&[&head[..], &pixels].concat());
+        }
+
+        #[test]
+        fn random_image_streams_do_not_panic(
+            pick: u8, kind in 1u8..12, side in 1u8..40, body in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let side = u32::from(side);
+            let quic = [0x4349_5551, 0, u32::from(kind % 5) + 1, side, side].map(u32::to_le_bytes);
+            fuzz_decoders(&[&[pick], quic.as_flattened(), &body].concat());
+            if let Ok(kind) = lz::LzType::try_from(u32::from(kind)) {
+                let stride = kind.format().min_stride(side) as u32;
+                let lz = [0x2020_5a4c, 0x10001, kind as u32, side, side, stride, 1].map(u32::to_be_bytes);
+                fuzz_decoders(&[&[pick], lz.as_flattened(), &body].concat());
+                let glz = [&[kind as u8][..], [side, side, stride, 0, 0, 0].map(u32::to_be_bytes).as_flattened()].concat();
+                fuzz_decoders(&[&[pick], &lz.as_flattened()[..8], &glz, &body].concat());
+            }
+            fuzz_decoders(&[&[pick, 1, 8, 0, 0, 0, body.len() as u8], &body[..]].concat());
         }
 
         #[test]

@@ -165,9 +165,6 @@ impl Job<'_> {
             limit: self.limit,
             row,
             blocks: self.blocks,
-            hashes: [0; HASH_GROUP],
-            // No position is near that.
-            hashes_of: usize::MAX / 2,
             table: &mut table.0,
         };
         let mut start = 0;
@@ -203,9 +200,6 @@ struct Scan<'a, P: Pass> {
     /// Units of a row.
     row: usize,
     blocks: &'a [usize],
-    /// Hashes from the position `hashes_of` on.
-    hashes: [u16; HASH_GROUP],
-    hashes_of: usize,
     table: &'a mut [u32; HASH_SIZE],
 }
 
@@ -250,21 +244,23 @@ impl<P: Pass> Scan<'_, P> {
                 self.load(at.saturating_sub(HISTORY));
             }
             let stop = if self.loaded >= end { end.saturating_sub(6) } else { self.loaded - HASH_SPAN };
-            let found = self.search(start, end, at, stop);
-            let Ok(found) = found else {
+            let found = self.search(start, end, (&mut at, &mut literals), stop, out);
+            let Some(found) = found else {
                 at = at.max(stop);
                 if self.loaded >= end {
                     break;
                 }
                 continue;
             };
+            // It may go on in what is not loaded yet.
             put_literals(&self.units[literals - self.base..found.at - self.base], out);
             let count = self.extend(&found);
             put_match::<P::Unit>(count, found.distance, out);
             at = found.at + count;
             literals = at;
+            let mut hashes = Hashes::default();
             for p in (found.at + 1).max(at - 2)..at {
-                let hash = self.hash(p);
+                let hash = hashes.at(&self.units[..self.loaded - self.base], self.base, p);
                 self.table[hash] = p as u32;
             }
         }
@@ -279,78 +275,63 @@ impl<P: Pass> Scan<'_, P> {
         end
     }
 
-    /// The hash at a position.
-    #[inline(always)]
-    fn hash(&mut self, at: usize) -> usize {
-        let mut index = at.wrapping_sub(self.hashes_of);
-        if index >= HASH_GROUP {
-            let units = &self.units[at - self.base..self.loaded - self.base];
-            let Some(group) = units.first_chunk() else {
-                return units.first_chunk().map_or(0, P::Unit::hash);
+    /// Codes from `at` to `stop`, or up to a match that reaches the end of what is loaded: that one is returned, and the
+    /// literals before it are not written yet.
+    fn search(
+        &mut self,
+        start: usize,
+        end: usize,
+        (at, literals): (&mut usize, &mut usize),
+        stop: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<Found> {
+        let base = self.base;
+        let units = &self.units[..self.loaded - base];
+        let table = &mut *self.table;
+        let block_end = BlockEnds { row: self.row, blocks: self.blocks, total: self.total, start, end };
+        let mut hashes = Hashes::default();
+        // In the window.
+        let (mut i, mut first) = (*at - base, *literals - base);
+        let stop = stop.saturating_sub(base);
+        while i < stop {
+            let found = match units.get(i.wrapping_sub(1)..i + 3) {
+                Some([a, b, c, d]) if i + base > start && P::Unit::all_equal([*a, *b, *c, *d]) => {
+                    Found { at: i + base, distance: 1, known: 3, end: end - 3 }
+                }
+                _ => {
+                    let seen = &mut table[hashes.at(units, base, i + base) & (HASH_SIZE - 1)];
+                    let distance = i + base - std::mem::replace(seen, (i + base) as u32) as usize;
+                    match judge(units, base, &block_end, i, distance) {
+                        Some(found) => found,
+                        None => {
+                            i += 1;
+                            continue;
+                        }
+                    }
+                }
             };
-            P::Unit::hashes(group, &mut self.hashes);
-            self.hashes_of = at;
-            index = 0;
-        }
-        usize::from(self.hashes[index])
-    }
-
-    /// The first match in `at..stop`.
-    #[inline(always)]
-    fn search(&mut self, start: usize, end: usize, mut at: usize, stop: usize) -> Result<Found, ()> {
-        while at < stop {
-            let i = at - self.base;
-            if at > start
-                && let Some([a, b, c, d]) = self.units.get(i - 1..i + 3)
-                && b.same(*c)
-                && a.same(*b)
-                && c.same(*d)
-            {
-                return Ok(Found { at, distance: 1, known: 3, end: end - 3 });
+            let from = i + found.known;
+            let most = (found.end - base).min(units.len());
+            let n = most.saturating_sub(from);
+            let equal =
+                common(&units[from..from + n], &units[from - found.distance..from + n - found.distance]);
+            let to = from + equal;
+            if to >= most && most < found.end - base {
+                (*at, *literals) = (i + base, first + base);
+                return Some(found);
             }
-            let slot = self.hash(at) & (HASH_SIZE - 1);
-            let seen = self.table[slot] as usize;
-            self.table[slot] = at as u32;
-            let distance = at - seen;
-            if let Some(found) = self.judge(start, end, at, distance) {
-                return Ok(found);
+            let count = to.min(most) - i;
+            put_short_literals(units, first, i, out);
+            put_match::<P::Unit>(count, found.distance, out);
+            let next = i + count;
+            for p in (i + 1).max(next - 2)..next {
+                table[hashes.at(units, base, p + base) & (HASH_SIZE - 1)] = (p + base) as u32;
             }
-            at += 1;
+            i = next;
+            first = i;
         }
-        Err(())
-    }
-
-    /// The match over `distance`, if it is one.
-    #[inline(always)]
-    fn judge(&self, start: usize, end: usize, at: usize, distance: usize) -> Option<Found> {
-        if distance.wrapping_sub(1) >= MAX_DISTANCE - 1 {
-            return None;
-        }
-        let i = at - self.base;
-        let from = i.checked_sub(distance)?;
-        if !self.units.get(from)?.same(*self.units.get(i)?) {
-            return None;
-        }
-        let known = if distance >= FAR { P::Unit::NEED_FAR } else { P::Unit::NEED };
-        let (ours, theirs) = (self.units.get(i..i + known)?, self.units.get(from..from + known)?);
-        if !ours.iter().zip(theirs).all(|(a, b)| a.same(*b)) {
-            return None;
-        }
-        let seen = at - distance;
-        let seen_end = if seen >= start { end } else { self.block_end(seen) };
-        if known == 5 && seen + 3 >= seen_end - 1 {
-            return None;
-        }
-        let limit = (end - 3).min(seen_end - 1 + distance);
-        (limit > at + P::Unit::BIAS).then_some(Found { at, distance, known, end: limit })
-    }
-
-    /// End of the block that a position is in.
-    #[cold]
-    fn block_end(&self, position: usize) -> usize {
-        let row = position / self.row;
-        let block = self.blocks.partition_point(|end| *end <= row);
-        self.blocks.get(block).map_or(self.total, |end| end * self.row)
+        (*at, *literals) = (i + base, first + base);
+        None
     }
 
     /// How many units the match has in the end.
@@ -372,6 +353,111 @@ impl<P: Pass> Scan<'_, P> {
     }
 }
 
+/// Hashes of a group of positions.
+struct Hashes {
+    hashes: [u16; HASH_GROUP],
+    /// Position of the first.
+    of: usize,
+}
+
+impl Default for Hashes {
+    fn default() -> Self {
+        // No position is near that.
+        Self { hashes: [0; HASH_GROUP], of: usize::MAX / 2 }
+    }
+}
+
+impl Hashes {
+    /// The hash at a position; `units` begin at `base`.
+    #[inline(always)]
+    fn at<U: Unit>(&mut self, units: &[U], base: usize, at: usize) -> usize {
+        let mut index = at.wrapping_sub(self.of);
+        if index >= HASH_GROUP {
+            let units = &units[at - base..];
+            let Some(group) = units.first_chunk() else {
+                return units.first_chunk().map_or(0, U::hash);
+            };
+            U::hashes(group, &mut self.hashes);
+            self.of = at;
+            index = 0;
+        }
+        usize::from(self.hashes[index])
+    }
+}
+
+/// Where blocks end.
+struct BlockEnds<'a> {
+    row: usize,
+    blocks: &'a [usize],
+    total: usize,
+    /// Of the current block.
+    start: usize,
+    end: usize,
+}
+
+impl BlockEnds<'_> {
+    /// End of the block that a position is in.
+    #[inline(always)]
+    fn of(&self, position: usize) -> usize {
+        if position >= self.start { self.end } else { self.earlier(position) }
+    }
+
+    #[cold]
+    fn earlier(&self, position: usize) -> usize {
+        let row = position / self.row;
+        let block = self.blocks.partition_point(|end| *end <= row);
+        self.blocks.get(block).map_or(self.total, |end| end * self.row)
+    }
+}
+
+/// The match of `units[i]` over `distance`, if it is one.
+#[inline(always)]
+fn judge<U: Unit>(
+    units: &[U],
+    base: usize,
+    ends: &BlockEnds<'_>,
+    i: usize,
+    distance: usize,
+) -> Option<Found> {
+    if distance.wrapping_sub(1) >= MAX_DISTANCE - 1 {
+        return None;
+    }
+    let from = i.checked_sub(distance)?;
+    if !units.get(from)?.same(*units.get(i)?) {
+        return None;
+    }
+    let known = if distance >= FAR { U::NEED_FAR } else { U::NEED };
+    let (ours, theirs) = (units.get(i..i + known)?, units.get(from..from + known)?);
+    if !ours.iter().zip(theirs).all(|(a, b)| a.same(*b)) {
+        return None;
+    }
+    let (at, seen) = (i + base, from + base);
+    let seen_end = ends.of(seen);
+    if known == 5 && seen + 3 >= seen_end - 1 {
+        return None;
+    }
+    let limit = (ends.end - 3).min(seen_end - 1 + distance);
+    (limit > at + U::BIAS).then_some(Found { at, distance, known, end: limit })
+}
+
+/// Appends the literals `units[from..to]`, which are mostly few.
+#[inline(always)]
+fn put_short_literals<U: Unit>(units: &[U], from: usize, to: usize, out: &mut Vec<u8>) {
+    let n = to - from;
+    if n == 0 {
+        return;
+    }
+    match units.get(from..).and_then(|rest| rest.first_chunk::<4>()) {
+        Some(four) if n <= 4 => {
+            let end = out.len() + 1 + n * U::LITERAL;
+            out.push((n - 1) as u8);
+            out.extend_from_slice(&U::four(four));
+            out.truncate(end);
+        }
+        _ => put_literals(&units[from..to], out),
+    }
+}
+
 /// Appends literals in groups of up to 32.
 #[inline]
 pub(super) fn put_literals<U: Unit>(units: &[U], out: &mut Vec<u8>) {
@@ -382,13 +468,24 @@ pub(super) fn put_literals<U: Unit>(units: &[U], out: &mut Vec<u8>) {
 }
 
 /// Appends a match; `count` is above the bias.
-#[inline]
+#[inline(always)]
 fn put_match<U: Unit>(count: usize, distance: usize, out: &mut Vec<u8>) {
     let length = count - U::BIAS;
     let d = distance - 1;
+    let short = (length.min(7) as u8) << 5;
+    if d < FAR && length < 7 {
+        out.extend_from_slice(&[short | (d >> 8) as u8, d as u8]);
+    } else if d < FAR && length < 7 + 255 {
+        out.extend_from_slice(&[short | (d >> 8) as u8, (length - 7) as u8, d as u8]);
+    } else {
+        put_long_match(short, length, d, out);
+    }
+}
+
+#[inline(never)]
+fn put_long_match(short: u8, length: usize, d: usize, out: &mut Vec<u8>) {
     let far = d >= FAR;
-    let high = if far { 31 } else { (d >> 8) as u8 };
-    out.push((length.min(7) as u8) << 5 | high);
+    out.push(short | if far { 31 } else { (d >> 8) as u8 });
     if length >= 7 {
         put_long_length(length - 7, out);
     }

@@ -27,11 +27,23 @@ pub(in crate::codec) trait Unit: Copy + Default + Debug {
     /// The same for distances that take two more bytes.
     const NEED_FAR: usize;
 
+    /// Bytes of a literal.
+    const LITERAL: usize;
+
     /// Whether a client sees no difference.
     fn same(self, other: Self) -> bool;
 
     /// [`Unit::same`] for eight units.
     fn all_same(a: &[Self; 8], b: &[Self; 8]) -> bool;
+
+    /// [`Unit::same`] for four units that follow each other.
+    #[inline(always)]
+    fn all_equal([a, b, c, d]: [Self; 4]) -> bool {
+        b.same(c) & a.same(b) & c.same(d)
+    }
+
+    /// Four literals, the first ones at the start.
+    fn four(units: &[Self; 4]) -> [u8; 12];
 
     /// Appends literals.
     fn put(units: &[Self], out: &mut Vec<u8>);
@@ -55,6 +67,7 @@ impl Unit for u32 {
     const BIAS: usize = 0;
     const NEED: usize = 1;
     const NEED_FAR: usize = 2;
+    const LITERAL: usize = 3;
 
     #[inline(always)]
     fn same(self, other: Self) -> bool {
@@ -66,15 +79,20 @@ impl Unit for u32 {
         a == b
     }
 
+    #[inline(always)]
+    fn four([a, b, c, d]: &[Self; 4]) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        let words = [a | b << 24, b >> 8 | c << 16, c >> 16 | d << 8];
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_le_bytes();
+        }
+        bytes
+    }
+
     fn put(units: &[Self], out: &mut Vec<u8>) {
-        let (fours, rest) = units.as_chunks::<4>();
-        for [a, b, c, d] in fours {
-            let mut bytes = [0; 12];
-            let words = [a | b << 24, b >> 8 | c << 16, c >> 16 | d << 8];
-            for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
-                *bytes = word.to_le_bytes();
-            }
-            out.extend_from_slice(&bytes);
+        let (fours, rest) = units.as_chunks();
+        for four in fours {
+            out.extend_from_slice(&Self::four(four));
         }
         for unit in rest {
             let [b, g, r, _] = unit.to_le_bytes();
@@ -116,6 +134,7 @@ impl Unit for u16 {
     const BIAS: usize = 1;
     const NEED: usize = 2;
     const NEED_FAR: usize = 3;
+    const LITERAL: usize = 2;
 
     #[inline(always)]
     fn same(self, other: Self) -> bool {
@@ -125,6 +144,15 @@ impl Unit for u16 {
     #[inline(always)]
     fn all_same(a: &[Self; 8], b: &[Self; 8]) -> bool {
         a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b)) & 0x7fff == 0
+    }
+
+    #[inline(always)]
+    fn four(units: &[Self; 4]) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        for (bytes, unit) in bytes.as_chunks_mut().0.iter_mut().zip(units) {
+            *bytes = unit.to_be_bytes();
+        }
+        bytes
     }
 
     fn put(units: &[Self], out: &mut Vec<u8>) {
@@ -150,6 +178,7 @@ impl Unit for u8 {
     const BIAS: usize = 2;
     const NEED: usize = 3;
     const NEED_FAR: usize = 5;
+    const LITERAL: usize = 1;
 
     #[inline(always)]
     fn same(self, other: Self) -> bool {
@@ -159,6 +188,11 @@ impl Unit for u8 {
     #[inline(always)]
     fn all_same(a: &[Self; 8], b: &[Self; 8]) -> bool {
         a == b
+    }
+
+    #[inline(always)]
+    fn four([a, b, c, d]: &[Self; 4]) -> [u8; 12] {
+        [*a, *b, *c, *d, 0, 0, 0, 0, 0, 0, 0, 0]
     }
 
     fn put(units: &[Self], out: &mut Vec<u8>) {
@@ -179,6 +213,13 @@ impl Unit for u8 {
 pub(in crate::codec) fn common<U: Unit>(a: &[U], b: &[U]) -> usize {
     let len = a.len().min(b.len());
     let (a, b) = (&a[..len], &b[..len]);
+    // Most matches are short, and where they end is not to be predicted: count without branches.
+    if let (Some(x), Some(y)) = (a.first_chunk::<4>(), b.first_chunk::<4>()) {
+        let n = four_common(x, y);
+        if n < 4 {
+            return n;
+        }
+    }
     let mut at = 0;
     for (a, b) in a.as_chunks().0.iter().zip(b.as_chunks().0) {
         if !U::all_same(a, b) {
@@ -190,6 +231,15 @@ pub(in crate::codec) fn common<U: Unit>(a: &[U], b: &[U]) -> usize {
         at += 1;
     }
     at
+}
+
+#[inline(always)]
+fn four_common<U: Unit>(a: &[U; 4], b: &[U; 4]) -> usize {
+    let one = a[0].same(b[0]);
+    let two = one & a[1].same(b[1]);
+    let three = two & a[2].same(b[2]);
+    let four = three & a[3].same(b[3]);
+    usize::from(one) + usize::from(two) + usize::from(three) + usize::from(four)
 }
 
 /// What one pass over an image takes from its rows.

@@ -3,13 +3,16 @@
 use super::{HEADER_BYTES, HISTORY, MIN_MATCH, can_carry};
 use crate::codec::EncodeError;
 use crate::image::ImageView;
+use std::ops::Range;
 
 /// Bytes of a block, if the pixels have to be copied.
 const STRIP: usize = 256 << 10;
 /// log2 of the entries of the table.
-const TABLE_BITS: u32 = 12;
+const TABLE_BITS: u32 = 14;
 /// Added to positions, so that 0 is none.
 const ORIGIN: usize = HISTORY + 1;
+/// Pairs of pixels that tell what kind of picture it is.
+const SAMPLES: usize = 1024;
 /// The last bytes of a block are literals.
 const LAST_LITERALS: usize = 5;
 /// No match begins so close to the end of a block.
@@ -56,13 +59,14 @@ impl Encoder {
         }
         out.extend_from_slice(&[u8::from(image.top_down), image.format as u8]);
         self.table.fill(0);
+        let sharp = is_sharp(image);
         let limit = start.saturating_add(max_len);
         let result = match image.source.as_private().and_then(|bytes| bytes.get(..size)) {
             Some(bytes) => {
-                put_block(bytes, 0, 0, &mut self.table, limit, out);
+                put_block(sharp, bytes, 0, 0, &mut self.table, limit, out);
                 if out.len() > limit { Err(EncodeError::TooLarge) } else { Ok(()) }
             }
-            None => self.strips(image, size, limit, out),
+            None => self.strips(sharp, image, size, limit, out),
         };
         if result.is_err() {
             out.truncate(start);
@@ -73,6 +77,7 @@ impl Encoder {
     /// Codes the image in strips, each a block, with the end of the one before in front of it.
     fn strips(
         &mut self,
+        sharp: bool,
         image: &ImageView<'_>,
         size: usize,
         limit: usize,
@@ -84,7 +89,7 @@ impl Encoder {
             let n = STRIP.min(size - done);
             image.source.read_at(done, &mut self.bytes[history..history + n]);
             let bytes = &self.bytes[..history + n];
-            put_block(bytes, history, done - history, &mut self.table, limit, out);
+            put_block(sharp, bytes, history, done - history, &mut self.table, limit, out);
             if out.len() > limit {
                 return Err(EncodeError::TooLarge);
             }
@@ -97,8 +102,34 @@ impl Encoder {
     }
 }
 
+/// Whether pixels of 32 bits that differ from their right neighbour differ much, as in drawn text: then hardly anything
+/// is lost, and much time won, by looking for matches at whole pixels only.
+fn is_sharp(image: &ImageView<'_>) -> bool {
+    if image.format.bits_per_pixel() != 32 {
+        return false;
+    }
+    let bytes = image.stride as usize * image.height as usize;
+    let (mut near, mut far) = (0, 0);
+    // An odd number of pixels, so that the samples do not stay in a column.
+    let step = (bytes / 4 / SAMPLES | 1) * 4;
+    for at in (0..bytes.saturating_sub(7)).step_by(step) {
+        let mut pair = [0; 8];
+        image.source.read_at(at, &mut pair);
+        let [a, b, c, pad, x, y, z, other_pad] = pair;
+        match a.abs_diff(x).max(b.abs_diff(y)).max(c.abs_diff(z)) {
+            // Bytes that nobody sees must not differ either.
+            _ if pad != other_pad => near += 1,
+            0 => {}
+            1..32 => near += 1,
+            _ => far += 1,
+        }
+    }
+    near * 4 < far
+}
+
 /// Appends the length and the codes of the block `bytes[start..]`; `origin` is the position of `bytes[0]` in the image.
 fn put_block(
+    sharp: bool,
     bytes: &[u8],
     start: usize,
     origin: usize,
@@ -108,7 +139,11 @@ fn put_block(
 ) {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
-    let anchor = find_matches(bytes, start, origin, table, limit, out);
+    let anchor = if sharp {
+        find_matches::<4>(bytes, start, origin, table, limit, out)
+    } else {
+        find_matches::<1>(bytes, start, origin, table, limit, out)
+    };
     put_last(&bytes[anchor..], out);
     let len = out.len() - at - 4;
     if let (Some(place), Ok(len)) = (out[at..].first_chunk_mut(), u32::try_from(len)) {
@@ -116,25 +151,25 @@ fn put_block(
     }
 }
 
-/// Where the five bytes at `at` are entered.
+/// Where the units at the start of `eight` bytes are entered: two pixels of 32 bits, or five bytes of others.
 #[inline(always)]
-fn slot(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
-    let eight = u64::from_le_bytes(*bytes.get(at..at + 8)?.first_chunk()?);
-    Some((eight as u32, hash(eight)))
+fn hash<const STEP: usize>(eight: u64) -> usize {
+    let hashed = if STEP == 4 {
+        eight.wrapping_mul(0x9e37_79b1_85eb_ca87)
+    } else {
+        (eight << 24).wrapping_mul(889_523_592_379)
+    };
+    (hashed >> (64 - TABLE_BITS)) as usize & ((1 << TABLE_BITS) - 1)
 }
 
 #[inline(always)]
-fn hash(eight: u64) -> usize {
-    ((eight << 24).wrapping_mul(889_523_592_379) >> (64 - TABLE_BITS)) as usize & ((1 << TABLE_BITS) - 1)
+fn eight(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-#[inline(always)]
-fn four(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-/// Codes all matches; gives where the last literals begin.
-fn find_matches(
+/// Codes all matches; gives where the last literals begin. Matches are looked for every `STEP` bytes: at all (1), or at
+/// pixels of 32 bits.
+fn find_matches<const STEP: usize>(
     bytes: &[u8],
     start: usize,
     origin: usize,
@@ -150,34 +185,42 @@ fn find_matches(
     // What is in the table for the position 0 of `bytes`.
     let origin = origin + ORIGIN;
     let mut at = start;
-    let mut misses = 1u32 << SKIP_AFTER;
+    let mut misses = 1usize << SKIP_AFTER;
+    // What is hashed must be equal.
+    let mask = if STEP == 4 { u64::MAX } else { 0xffff_ffff };
     while at <= last_start {
-        let Some((here, hash)) = slot(bytes, at) else { break };
-        let seen = table[hash] as usize;
-        table[hash] = (at + origin) as u32;
+        let Some(here) = eight(bytes, at) else { break };
+        let slot = &mut table[hash::<STEP>(here)];
+        let seen = std::mem::replace(slot, (at + origin) as u32) as usize;
         // Wraps for what is before the buffer.
         let from = seen.wrapping_sub(origin);
-        if from >= at || at - from > HISTORY || four(bytes, from) != Some(here) {
-            at += (misses >> SKIP_AFTER) as usize;
+        let found =
+            from < at && at - from <= HISTORY && eight(bytes, from).is_some_and(|e| (e ^ here) & mask == 0);
+        if !found {
+            at += (misses >> SKIP_AFTER) * STEP;
             misses += 1;
             continue;
         }
         misses = 1 << SKIP_AFTER;
         let mut back = 0;
-        while at - back > anchor && from > back && bytes[at - back - 1] == bytes[from - back - 1] {
+        // Whole pixels were compared on the way here.
+        while STEP < 4 && at - back > anchor && from > back && bytes[at - back - 1] == bytes[from - back - 1]
+        {
             back += 1;
         }
-        let count = MIN_MATCH + common(&bytes[at + MIN_MATCH..match_end], &bytes[from + MIN_MATCH..]);
-        put_sequence(&bytes[anchor..at - back], at - from, count + back, out);
-        at += count;
-        anchor = at;
+        let known = if STEP == 4 { 8 } else { MIN_MATCH };
+        let count = known + common(&bytes[(at + known).min(match_end)..match_end], &bytes[from + known..]);
+        // Two pixels may reach into the last literals.
+        let count = count.min(match_end - at);
+        put_sequence(bytes, anchor..at - back, at - from, count + back, out);
+        anchor = at + count;
+        at += count.next_multiple_of(STEP);
         if out.len() > limit {
             return anchor;
         }
-        if at <= last_start
-            && let Some((_, hash)) = slot(bytes, at - 2)
-        {
-            table[hash] = (at - 2 + origin) as u32;
+        let before = at - if STEP == 4 { 4 } else { 2 };
+        if let Some(units) = eight(bytes, before) {
+            table[hash::<STEP>(units)] = (before + origin) as u32;
         }
     }
     anchor
@@ -215,15 +258,33 @@ fn common(a: &[u8], b: &[u8]) -> usize {
 
 /// Appends literals and a match.
 #[inline(always)]
-fn put_sequence(literals: &[u8], distance: usize, count: usize, out: &mut Vec<u8>) {
+fn put_sequence(bytes: &[u8], literals: Range<usize>, distance: usize, count: usize, out: &mut Vec<u8>) {
     let length = count - MIN_MATCH;
-    out.push((literals.len().min(15) << 4 | length.min(15)) as u8);
-    if literals.len() >= 15 {
-        put_length(literals.len() - 15, out);
+    let n = literals.len();
+    let token = (n.min(15) << 4 | length.min(15)) as u8;
+    match bytes.get(literals.start..).and_then(|rest| rest.first_chunk::<16>()) {
+        // Copies of a fixed size are fast; what is too much is taken back.
+        Some(sixteen) if n < 15 => {
+            out.push(token);
+            let end = out.len() + n;
+            out.extend_from_slice(sixteen);
+            out.truncate(end);
+        }
+        _ => {
+            out.push(token);
+            if n >= 15 {
+                put_length(n - 15, out);
+            }
+            out.extend_from_slice(&bytes[literals]);
+        }
     }
-    out.extend_from_slice(literals);
-    out.extend_from_slice(&(distance as u16).to_le_bytes());
-    if length >= 15 {
+    let [low, high] = (distance as u16).to_le_bytes();
+    if length < 15 {
+        out.extend_from_slice(&[low, high]);
+    } else if length < 15 + 255 {
+        out.extend_from_slice(&[low, high, (length - 15) as u8]);
+    } else {
+        out.extend_from_slice(&[low, high]);
         put_length(length - 15, out);
     }
 }
