@@ -8,6 +8,8 @@ pub mod device;
 pub mod memory;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;
+#[cfg(any(test, feature = "mock"))]
+pub mod oracles;
 pub mod parse;
 pub mod record;
 pub mod replay;

@@ -5,6 +5,7 @@
 
 mod callbacks;
 pub mod replay;
+pub mod samples;
 pub mod structures;
 
 pub use crate::bytes::Bytes;

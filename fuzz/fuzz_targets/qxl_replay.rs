@@ -1,0 +1,3 @@
+//! A recording after its header.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_qxl::oracles::fuzz_replay(data));
