@@ -1,10 +1,11 @@
-//! Ticket keys: made, and used, on a thread of their own, since both cost CPU time that the host thread does not have
+//! Ticket keys and TLS handshakes: made, and used, on a thread of their own, since both cost CPU time that the host thread does not have
 //! (server.md 5.1 timeouts, 13 trap 22).
 //!
 //! A key serves many links, so that a flood of connections costs no key each. That a recorded ticket could be sent again
 //! under the same key is stopped by remembering, per key, every ticket it has opened.
 
 use crate::limits::{TICKET_KEY_LIFETIME, TICKET_KEY_LINKS};
+use crate::net::tls::{Handshake, Step};
 use crate::protocol::link::{PUBLIC_KEY_SIZE, TICKET_SIZE};
 use nix::sys::signal::{SigSet, Signal};
 use openssl::pkey::Private;
@@ -69,9 +70,12 @@ pub enum KeyEvent {
     Ready,
     /// A ticket was tried. `password` is `None` if it cannot be opened.
     Opened { link: u64, password: Option<Vec<u8>> },
+    /// A TLS handshake went on as far as its socket let it.
+    Handshake { link: u64, handshake: Handshake, step: io::Result<Step> },
 }
 
 enum Job {
+    Handshake { link: u64, handshake: Handshake },
     Generate,
     Open { link: u64, key: Arc<TicketKey>, ticket: Box<[u8; TICKET_SIZE]> },
 }
@@ -133,6 +137,13 @@ impl Keys {
         store.current.as_ref().map(|(key, _)| key.clone())
     }
 
+    /// Moves a handshake on; it is posted back.
+    pub fn handshake(&self, link: u64, handshake: Handshake) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job::Handshake { link, handshake });
+        }
+    }
+
     /// Tries a ticket; the result is posted with the number of the link.
     pub fn open(&self, link: u64, key: Arc<TicketKey>, ticket: Box<[u8; TICKET_SIZE]>) {
         if let Some(jobs) = &self.jobs {
@@ -172,6 +183,10 @@ fn work(queue: &Receiver<Job>, store: &Mutex<Store>, post: &dyn Fn(KeyEvent)) {
                     Err(error) => crate::warning_limited!("no ticket key: {error}"),
                 }
                 post(KeyEvent::Ready);
+            }
+            Job::Handshake { link, mut handshake } => {
+                let step = handshake.step();
+                post(KeyEvent::Handshake { link, handshake, step });
             }
             Job::Open { link, key, ticket } => post(KeyEvent::Opened { link, password: key.open(&ticket) }),
         }

@@ -229,7 +229,8 @@ pub fn fuzz_machine(data: &[u8], step: usize) {
             Some(LinkEvent::Message(_)) => {
                 machine.accept(&[0; PUBLIC_KEY_SIZE], &Caps::default(), &Caps::default());
             }
-            Some(LinkEvent::Upgrade(_)) => {
+            Some(LinkEvent::Upgrade(request)) => {
+                let _ = crate::net::websocket::answer(&request);
                 machine.restart();
             }
             Some(LinkEvent::Ticket(_)) => machine.finish(LinkError::Ok),

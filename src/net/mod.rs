@@ -6,3 +6,5 @@ pub mod link;
 pub mod listener;
 pub mod socket;
 pub mod stream;
+pub mod tls;
+pub mod websocket;

@@ -129,6 +129,8 @@ impl State {
     pub fn resume_reading(&mut self, key: u64) {
         if let Some(channel) = self.channels.get_mut(&key) {
             channel.reading = true;
+            // Layers below may hold bytes that no watch reports.
+            channel.unread = true;
             self.dirty.push(key);
         }
     }

@@ -137,11 +137,11 @@ impl State {
         });
     }
 
-    fn connection(&self, client: ClientId, link: PendingLink) -> Option<ChannelConnection> {
+    fn connection(&self, client: ClientId, mut link: PendingLink) -> Option<ChannelConnection> {
         let c = self.clients.get(&client)?;
         let mini_header = link.message.common_caps.has(common::MINI_HEADER);
         Some(ChannelConnection {
-            stream: ChannelStream::new(link.transport, mini_header),
+            stream: ChannelStream::new(link.take_stream()?, mini_header),
             channel_type: ChannelType::try_from(link.message.channel_type).ok()?,
             channel_id: link.message.channel_id,
             client,

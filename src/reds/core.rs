@@ -209,6 +209,9 @@ impl Core {
                 let seconds = self.clock.seconds();
                 self.within(|s| s.on_ticket_opened(link, password.as_deref(), seconds));
             }
+            Post::Key(KeyEvent::Handshake { link, handshake, step }) => {
+                self.within(|s| s.on_handshake(link, handshake, step));
+            }
             Post::DisconnectClient(client) => {
                 self.within(|s| s.drop_client(client, "its display is stuck or broke the protocol"));
             }

@@ -1,5 +1,6 @@
 //! Beginning and end of a server (server.md 3.1, 3.6), and the QXL devices' coming and going.
 
+use super::config::Family;
 use super::core::{Core, Post, WorkerPosts};
 use super::error::ServerError;
 use super::qxl::QxlInstance;
@@ -8,6 +9,7 @@ use super::{MakeDevice, Result};
 use crate::host::{EventLoop, QxlControl, Readiness};
 use crate::net::keys::Keys;
 use crate::net::listener::Listener;
+use crate::net::tls;
 use crate::protocol::ChannelType;
 use crate::worker::WorkerHandle;
 use std::os::fd::{AsFd, AsRawFd};
@@ -290,12 +292,16 @@ impl State {
     fn open_listeners(&mut self) -> Result<Vec<(Listener, bool)>> {
         let config = &mut self.config;
         let mut listeners = Vec::new();
-        if config.tls.is_some() {
-            return Err(ServerError::NotBuilt("TLS"));
-        }
+        let context = match &config.tls {
+            None => None,
+            Some(tls) => Some(tls::context(tls).map_err(|error| {
+                crate::warning!("TLS: {error}");
+                ServerError::Io { what: "TLS", error }
+            })?),
+        };
         if let Some(socket) = config.listen_socket.take() {
             listeners.push((Listener::from_host(socket).map_err(ServerError::io("host's socket"))?, false));
-        } else if config.port >= 0 || config.family == super::config::Family::Unix {
+        } else if config.port >= 0 || config.family == Family::Unix {
             let port = u16::try_from(config.port).unwrap_or(0);
             let listener = Listener::bind(&config.address, config.family, port).map_err(|error| {
                 let address = String::from_utf8_lossy(&config.address);
@@ -304,6 +310,22 @@ impl State {
             })?;
             listeners.push((listener, false));
         }
+        if let Some(tls) = &config.tls {
+            if config.family == Family::Unix {
+                // Both would want the same path.
+                return Err(ServerError::Value {
+                    what: "TLS port beside a unix socket",
+                    value: tls.port.into(),
+                });
+            }
+            let port = u16::try_from(tls.port).unwrap_or(0);
+            let listener = Listener::bind(&config.address, config.family, port).map_err(|error| {
+                crate::warning!("cannot listen on TLS port {port}: {error}");
+                ServerError::Io { what: "TLS listening socket", error }
+            })?;
+            listeners.push((listener, true));
+        }
+        self.tls = context;
         Ok(listeners)
     }
 }

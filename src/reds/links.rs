@@ -12,6 +12,8 @@ use crate::net::link::{LinkEvent, LinkMachine};
 use crate::net::listener::{addresses, set_connection_options};
 use crate::net::socket::SocketTransport;
 use crate::net::stream::Transport;
+use crate::net::tls::{Handshake, Step};
+use crate::net::websocket::{self, WebSocketTransport};
 use crate::protocol::caps::{common, inputs, main};
 use crate::protocol::link::{LinkError, LinkMessage};
 use crate::protocol::{Caps, ChannelType};
@@ -35,9 +37,20 @@ enum End {
     Attach,
 }
 
+/// What a link reads from and writes to.
+enum Carrier {
+    /// TLS handshake, at rest until its socket is ready.
+    Handshake(Handshake),
+    /// The handshake is with the key thread, or nothing is left.
+    Away,
+    Stream(Box<dyn Transport>),
+}
+
 /// A connection in the link stage.
 pub(crate) struct PendingLink {
-    pub transport: Box<dyn Transport>,
+    carrier: Carrier,
+    /// The output answers an upgrade: after it frames begin.
+    upgrading: bool,
     machine: LinkMachine,
     output: Vec<u8>,
     pub watch: Option<WatchId>,
@@ -52,6 +65,16 @@ pub(crate) struct PendingLink {
     end: Option<End>,
     /// After the transport: tells that the socket is closed.
     pub guard: ConnectionGuard,
+}
+
+impl PendingLink {
+    /// The stream, for the message stage.
+    pub fn take_stream(&mut self) -> Option<Box<dyn Transport>> {
+        match std::mem::replace(&mut self.carrier, Carrier::Away) {
+            Carrier::Stream(stream) => Some(stream),
+            Carrier::Handshake(_) | Carrier::Away => None,
+        }
+    }
 }
 
 enum Progress {
@@ -116,9 +139,11 @@ impl State {
         if !self.initialized || self.destroyed {
             return Err((fd, ServerError::NotInitialized));
         }
-        if tls {
-            return Err((fd, ServerError::NotBuilt("TLS")));
-        }
+        let context = match (tls, &self.tls) {
+            (false, _) => None,
+            (true, Some(context)) => Some(context.clone()),
+            (true, None) => return Err((fd, ServerError::NotBuilt("TLS configuration"))),
+        };
         set_connection_options(&fd);
         let transport = SocketTransport::try_new(fd)
             .map_err(|(fd, error)| (fd, ServerError::Io { what: "client socket", error }))?;
@@ -126,8 +151,20 @@ impl State {
         let (sockets, peer) = addresses(raw);
         self.make_room_for_link();
         let key = self.fresh_key();
+        let carrier = match context {
+            None => Carrier::Stream(Box::new(transport)),
+            Some(context) => match Handshake::new(&context, transport) {
+                Ok(handshake) => Carrier::Handshake(handshake),
+                // The socket is closed by now, and the host must not close its number again.
+                Err(error) => {
+                    crate::warning!("TLS: {error}");
+                    return Ok(());
+                }
+            },
+        };
         let link = PendingLink {
-            transport: Box::new(transport),
+            carrier,
+            upgrading: false,
             machine: LinkMachine::default(),
             output: Vec::new(),
             watch: None,
@@ -178,16 +215,30 @@ impl State {
     }
 
     fn advance(&mut self, key: u64, link: &mut PendingLink) -> Progress {
+        if let Carrier::Handshake(_) = link.carrier
+            && let Carrier::Handshake(handshake) = std::mem::replace(&mut link.carrier, Carrier::Away)
+            && let Some(keys) = &self.keys
+        {
+            keys.handshake(key, handshake);
+        }
         loop {
+            let Carrier::Stream(stream) = &mut link.carrier else { return Progress::Wait(NOTHING) };
             link.output.extend(link.machine.output());
-            match write_out(&mut *link.transport, &mut link.output) {
+            match write_out(&mut **stream, &mut link.output) {
+                Ok(true) if link.upgrading => {
+                    link.upgrading = false;
+                    let Some(stream) = link.take_stream() else { return Progress::Wait(NOTHING) };
+                    link.carrier = Carrier::Stream(Box::new(WebSocketTransport::new(stream)));
+                    link.machine.restart();
+                    continue;
+                }
                 Ok(true) => {}
                 Ok(false) => return Progress::Wait(WRITE),
                 Err(error) => return Progress::Close(error.to_string()),
             }
             match link.end.take() {
                 Some(End::Close(why)) => {
-                    discard_input(&mut *link.transport);
+                    discard_input(&mut **stream);
                     return Progress::Close(why);
                 }
                 Some(End::Attach) => return Progress::Attach,
@@ -199,7 +250,7 @@ impl State {
             }
             let mut buffer = [0; 4096];
             let room = buffer.get_mut(..wanted.min(4096)).unwrap_or_default();
-            let event = match link.transport.read(room) {
+            let event = match stream.read(room) {
                 Ok(0) => return Progress::Close("closed by the client in the link stage".into()),
                 Ok(n) => link.machine.feed(buffer.get(..n).unwrap_or_default()),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Progress::Wait(READ),
@@ -208,10 +259,16 @@ impl State {
             };
             match event {
                 None => {}
-                Some(LinkEvent::Upgrade(_)) => {
-                    link.machine.refuse(LinkError::InvalidMagic);
-                    link.end = Some(End::Close("this build has no WebSocket".into()));
-                }
+                Some(LinkEvent::Upgrade(request)) => match websocket::answer(&request) {
+                    Some(reply) => {
+                        link.output.extend(reply);
+                        link.upgrading = true;
+                    }
+                    None => {
+                        link.machine.refuse(LinkError::InvalidMagic);
+                        link.end = Some(End::Close("a HTTP request that asks for no WebSocket".into()));
+                    }
+                },
                 Some(LinkEvent::Message(message)) => self.judge(link, message),
                 Some(LinkEvent::Ticket(ticket)) => match (&self.keys, link.key.take()) {
                     (Some(keys), Some(ticket_key)) => keys.open(key, ticket_key, ticket),
@@ -249,6 +306,33 @@ impl State {
         let ours = Caps::from_bits(&[common::AUTH_SELECTION, common::AUTH_SPICE, common::MINI_HEADER]);
         link.machine.accept(ticket_key.public(), &ours, &channel_caps(link.message.channel_type));
         link.key = Some(ticket_key);
+    }
+
+    /// A TLS handshake comes back from the key thread.
+    pub fn on_handshake(&mut self, key: u64, handshake: Handshake, step: io::Result<Step>) {
+        // Of a link that was given up meanwhile nothing is left but this.
+        let Some(mut link) = self.links.remove(&key) else { return };
+        let interest = match step {
+            Ok(Step::Done) => {
+                link.carrier = Carrier::Stream(Box::new(handshake.finish()));
+                self.links.insert(key, link);
+                self.drive_link(key);
+                return;
+            }
+            Ok(Step::Read) => READ,
+            Ok(Step::Write) => WRITE,
+            Err(error) => {
+                link.carrier = Carrier::Handshake(handshake);
+                self.close_link(link, &error.to_string());
+                return;
+            }
+        };
+        link.carrier = Carrier::Handshake(handshake);
+        link.interest = interest;
+        if let Some(watch) = link.watch {
+            self.host_effect(move |l| l.watch_update(watch, interest));
+        }
+        self.links.insert(key, link);
     }
 
     /// The first key is there, or another.

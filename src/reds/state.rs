@@ -15,6 +15,7 @@ use crate::host::{EventLoop, Keyboard, Mouse, Readiness, Tablet, TimerId, WatchI
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::net::keys::Keys;
 use crate::net::listener::Listener;
+use openssl::ssl::SslContext;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ pub(crate) struct State {
     pub initialized: bool,
     pub destroyed: bool,
     pub keys: Option<Arc<Keys>>,
+    pub tls: Option<SslContext>,
     pub mailbox_watch: Option<WatchId>,
     pub migration_timer: Option<TimerId>,
     pub modifiers_timer: Option<TimerId>,
@@ -90,6 +92,7 @@ impl State {
             initialized: false,
             destroyed: false,
             keys: None,
+            tls: None,
             mailbox_watch: None,
             migration_timer: None,
             modifiers_timer: None,

@@ -303,6 +303,11 @@ impl Client {
         Self { socket: Box::new(socket), session: 0, mini: true }
     }
 
+    /// Over whatever lies between.
+    pub fn over(socket: impl Socket + 'static) -> Self {
+        Self { socket: Box::new(socket), session: 0, mini: true }
+    }
+
     pub fn unix(socket: UnixStream) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket: Box::new(socket), session: 0, mini: true }

@@ -52,6 +52,7 @@ fn every_fourth_motion_is_acknowledged() {
         inputs.send(112, &[0; 11]);
     }
     assert_eq!(inputs.message(), (111, vec![]));
+    host.wait("both", |_| devices.log.lock().unwrap().len() == 2);
     assert_eq!(devices.take(), ["motion 1 2 0 1", "motion 1 2 0 1"]);
 }
 

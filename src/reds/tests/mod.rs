@@ -5,3 +5,4 @@ mod inputs;
 mod link;
 mod robustness;
 mod session;
+mod transports;
