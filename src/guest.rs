@@ -97,13 +97,35 @@ pub trait SurfaceMemory: Send + fmt::Debug {
 
     /// Copies bytes from a source straight into the block.
     fn write_from(&mut self, offset: usize, source: &dyn ByteSource, source_offset: usize, len: usize) {
-        let mut buffer = [0u8; 4096];
+        let end = source_offset.saturating_add(len);
+        if let Some(bytes) = source.as_private().and_then(|bytes| bytes.get(source_offset..end)) {
+            self.write_at(offset, bytes);
+            return;
+        }
+        // Small enough to stay in the nearest cache, and for `memcpy` not to turn to `rep movsb`.
+        let mut buffer = [0u8; 2048];
         let mut done = 0;
         while done < len {
             let n = (len - done).min(buffer.len());
             source.read_at(source_offset + done, &mut buffer[..n]);
             self.write_at(offset + done, &buffer[..n]);
             done += n;
+        }
+    }
+
+    /// Changes `len` bytes in place: `change(at, bytes)` gets consecutive parts of at least 1 KiB, but for the last one;
+    /// `at` counts from `offset`.
+    fn update(&mut self, offset: usize, len: usize, change: &mut dyn FnMut(usize, &mut [u8])) {
+        // Small, so that reading the next part overlaps with computing this one.
+        let mut buffer = [0u8; 1024];
+        let mut done = 0;
+        while done < len {
+            let part = (len - done).min(buffer.len());
+            let part = &mut buffer[..part];
+            self.read_at(offset + done, part);
+            change(done, part);
+            self.write_at(offset + done, part);
+            done += part.len();
         }
     }
 
@@ -136,6 +158,12 @@ impl SurfaceMemory for PrivateSurface {
         let fits = |start: usize| start.checked_add(len).is_some_and(|end| end <= self.0.len());
         if fits(from) && fits(to) {
             self.0.copy_within(from..from + len, to);
+        }
+    }
+
+    fn update(&mut self, offset: usize, len: usize, change: &mut dyn FnMut(usize, &mut [u8])) {
+        if let Some(bytes) = self.0.get_mut(offset..).and_then(|rest| rest.get_mut(..len)) {
+            change(0, bytes);
         }
     }
 

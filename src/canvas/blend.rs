@@ -30,8 +30,8 @@ pub const fn add(a: u32, b: u32) -> u32 {
     let low = (a & 0x00ff_00ff) + (b & 0x00ff_00ff);
     let high = (a >> 8 & 0x00ff_00ff) + (b >> 8 & 0x00ff_00ff);
     // A carry into bit 8 of a channel becomes 0xff in it.
-    let low = (low | (low >> 8 & 0x0001_0001) * 0xff) & 0x00ff_00ff;
-    let high = (high | (high >> 8 & 0x0001_0001) * 0xff) & 0x00ff_00ff;
+    let low = (low | ((low >> 8 & 0x0001_0001) * 0xff)) & 0x00ff_00ff;
+    let high = (high | ((high >> 8 & 0x0001_0001) * 0xff)) & 0x00ff_00ff;
     low | high << 8
 }
 
@@ -40,6 +40,91 @@ pub fn over_row(dst: &mut [u32], src: &[u32]) {
     for (d, s) in dst.iter_mut().zip(src) {
         *d = over(*s, *d);
     }
+}
+
+/// Bytes that are looked at together for being all opaque or all transparent.
+const GRANULE: usize = 512;
+
+/// Bytes that are blended at a time: few enough to stay in registers and the nearest cache.
+const BLOCK: usize = 64;
+
+/// `dst = (src in alpha) over dst` on pixels as they lie in memory (b, g, r, a), whole pixels only.
+pub fn over_bytes(dst: &mut [u8], src: &[u8], alpha: u8) {
+    for (d, s) in dst.chunks_mut(GRANULE).zip(src.chunks(GRANULE)) {
+        match *s {
+            _ if alpha != 255 => over_scaled(d, s, alpha.into()),
+            [0, 0, 0, 0, ..] if s.iter().all(|b| *b == 0) => {}
+            [_, _, _, 255, ..] if d.len() == s.len() && is_opaque(s) => d.copy_from_slice(s),
+            _ => over_unscaled(d, s),
+        }
+    }
+}
+
+fn is_opaque(pixels: &[u8]) -> bool {
+    pixels.as_chunks::<4>().0.iter().fold(255, |all, p| all & p[3]) == 255
+}
+
+// Both below are `over` and `scale` in the shape that compilers make vector code of: pairs of bytes as 16-bit lanes, each
+// step a loop of its own over a block. Inlined into something larger, they lose that shape.
+
+#[inline(never)]
+fn over_unscaled(dst: &mut [u8], src: &[u8]) {
+    let (blocks, rest) = dst.as_chunks_mut::<BLOCK>();
+    let (src_blocks, src_rest) = src.as_chunks::<BLOCK>();
+    let (mut remains, mut under) = ([0; BLOCK / 2], [0; BLOCK]);
+    for (d, s) in blocks.iter_mut().zip(src_blocks) {
+        over_block(d, s, &mut remains, &mut under);
+    }
+    for (d, s) in rest.as_chunks_mut::<4>().0.iter_mut().zip(src_rest.as_chunks::<4>().0) {
+        *d = over(u32::from_le_bytes(*s), u32::from_le_bytes(*d)).to_le_bytes();
+    }
+}
+
+#[inline(never)]
+fn over_scaled(dst: &mut [u8], src: &[u8], alpha: u16) {
+    let (blocks, rest) = dst.as_chunks_mut::<BLOCK>();
+    let (src_blocks, src_rest) = src.as_chunks::<BLOCK>();
+    let (mut scaled, mut remains, mut under) = ([0; BLOCK], [0; BLOCK / 2], [0; BLOCK]);
+    for (d, s) in blocks.iter_mut().zip(src_blocks) {
+        for (out, s) in scaled.as_chunks_mut::<2>().0.iter_mut().zip(s.as_chunks::<2>().0) {
+            *out = mul_lane(u16::from_le_bytes(*s), alpha).to_le_bytes();
+        }
+        over_block(d, &scaled, &mut remains, &mut under);
+    }
+    for (d, s) in rest.as_chunks_mut::<4>().0.iter_mut().zip(src_rest.as_chunks::<4>().0) {
+        let s = scale(u32::from_le_bytes(*s), alpha.into());
+        *d = over(s, u32::from_le_bytes(*d)).to_le_bytes();
+    }
+}
+
+/// One block; `remains` and `under` are scratch.
+#[inline(always)]
+fn over_block(
+    dst: &mut [u8; BLOCK],
+    src: &[u8; BLOCK],
+    remains: &mut [u16; BLOCK / 2],
+    under: &mut [u8; BLOCK],
+) {
+    // What remains of the destination, for both lanes of each pixel.
+    for (r, s) in remains.as_chunks_mut::<2>().0.iter_mut().zip(src.as_chunks::<4>().0) {
+        let s = !u32::from_le_bytes(*s);
+        let [b0, b1, b2, b3] = (s >> 24 | s >> 8 & 0x00ff_0000).to_le_bytes();
+        *r = [u16::from_le_bytes([b0, b1]), u16::from_le_bytes([b2, b3])];
+    }
+    let lanes = under.as_chunks_mut::<2>().0.iter_mut().zip(dst.as_chunks::<2>().0);
+    for ((under, d), r) in lanes.zip(&*remains) {
+        *under = mul_lane(u16::from_le_bytes(*d), *r).to_le_bytes();
+    }
+    for ((d, s), under) in dst.iter_mut().zip(src).zip(&*under) {
+        *d = s.saturating_add(*under);
+    }
+}
+
+/// [`mul`] on the two bytes of a lane.
+const fn mul_lane(v: u16, factor: u16) -> u16 {
+    let low = (v & 0xff).wrapping_mul(factor).wrapping_add(128);
+    let high = (v >> 8).wrapping_mul(factor).wrapping_add(128);
+    low.wrapping_add(low >> 8) >> 8 | high.wrapping_add(high >> 8) & 0xff00
 }
 
 #[cfg(test)]
@@ -58,6 +143,30 @@ mod tests {
             prop_assert_eq!(add(s, d), by_channel(|a, b| (a + b).min(255), s, d));
             let inverse = 255 - (s >> 24);
             prop_assert_eq!(over(s, d), by_channel(|a, b| (a + mul(b, inverse)).min(255), s, d));
+        }
+
+        #[test]
+        fn blocks_are_blended_as_pixels_are(
+            pixels in proptest::collection::vec((any::<u32>(), any::<u32>()), 0..70),
+            opaque in 0u32..4,
+            alpha: u8,
+        ) {
+            // Whole blocks that are opaque or transparent take short cuts.
+            let of = |s: u32| match opaque {
+                0 => s | 0xff00_0000,
+                1 => 0,
+                _ => s,
+            };
+            let bytes = |v: &[u32]| v.iter().flat_map(|p| p.to_le_bytes()).collect::<Vec<u8>>();
+            for alpha in [alpha, 255] {
+                let src: Vec<u32> = pixels.iter().map(|p| of(p.0)).collect();
+                let dst: Vec<u32> = pixels.iter().map(|p| p.1).collect();
+                let want: Vec<u32> =
+                    src.iter().zip(&dst).map(|(s, d)| over(scale(*s, alpha.into()), *d)).collect();
+                let mut got = bytes(&dst);
+                over_bytes(&mut got, &bytes(&src), alpha);
+                prop_assert_eq!(got, bytes(&want));
+            }
         }
     }
 }

@@ -61,6 +61,47 @@ pub(super) enum Raw<'a> {
     Surface(&'a Canvas),
 }
 
+/// One row of a [`Raw`].
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RawRow<'a> {
+    /// The row begins at this offset.
+    Bytes(&'a dyn ByteSource, usize),
+    Surface(&'a Canvas, i32),
+}
+
+impl<'a> Raw<'a> {
+    /// Row `y`, which exists.
+    pub(super) fn row(self, y: i32) -> RawRow<'a> {
+        match self {
+            Self::Bitmap(bitmap) => {
+                RawRow::Bytes(&*bitmap.pixels, memory_row(bitmap, y) * index(bitmap.stride))
+            }
+            Self::Surface(canvas) => RawRow::Surface(canvas, y),
+        }
+    }
+}
+
+impl<'a> RawRow<'a> {
+    /// `buffer.len()` bytes of the row, read into the buffer unless they are memory of ours.
+    pub(super) fn bytes<'b>(self, x_byte: usize, buffer: &'b mut [u8]) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Bytes(source, row) => {
+                let start = row + x_byte;
+                let end = start + buffer.len();
+                if let Some(bytes) = source.as_private().and_then(|bytes| bytes.get(start..end)) {
+                    return bytes;
+                }
+                source.read_at(start, buffer);
+            }
+            Self::Surface(canvas, y) => canvas.read_bytes(x_byte, y, buffer),
+        }
+        buffer
+    }
+}
+
 impl<'a> Picture<'a> {
     /// Opens a bitmap or QUIC image for a destination of format `dest`.
     pub(super) fn of_image(
@@ -321,16 +362,27 @@ fn surface_formats(canvas: &Canvas, dest: SurfaceFormat, want: Want) -> (Surface
     }
 }
 
+/// The row in memory of picture row `y`, which exists.
+fn memory_row(bitmap: &Bitmap, y: i32) -> usize {
+    if bitmap.top_down { index_i32(y) } else { index(bitmap.height) - 1 - index_i32(y) }
+}
+
 /// Reads native values of picture row `y`; (x, y) and the segment lie inside.
 fn read_bitmap(bitmap: &Bitmap, lut: &[u32], scratch: &mut Vec<u8>, x: i32, y: i32, out: &mut [u32]) {
     let x = index_i32(x);
     let bits = index(bitmap.format.bits_per_pixel());
     let first_byte = x * bits / 8;
     let bytes = ((x + out.len()) * bits).div_ceil(8) - first_byte;
-    scratch.resize(bytes, 0);
-    let view = bitmap.view();
-    let row = if bitmap.top_down { index_i32(y) } else { index(bitmap.height) - 1 - index_i32(y) };
-    view.source.read_at(row * index(bitmap.stride) + first_byte, scratch);
+    let start = memory_row(bitmap, y) * index(bitmap.stride) + first_byte;
+    let private = bitmap.pixels.as_private().and_then(|pixels| pixels.get(start..start + bytes));
+    let scratch = match private {
+        Some(pixels) => pixels,
+        None => {
+            scratch.resize(bytes, 0);
+            bitmap.pixels.read_at(start, scratch);
+            scratch
+        }
+    };
     let value = |i: u8| lut.get(usize::from(i)).copied().unwrap_or(0);
     match bitmap.format {
         BitmapFormat::OneBitBe => {
@@ -348,18 +400,18 @@ fn read_bitmap(bitmap: &Bitmap, lut: &[u32], scratch: &mut Vec<u8>, x: i32, y: i
         BitmapFormat::FourBitBe | BitmapFormat::FourBitLe => {
             for (i, p) in out.iter_mut().enumerate() {
                 let at = x % 2 + i;
-                let high = (at % 2 == 0) == (bitmap.format == BitmapFormat::FourBitBe);
+                let high = at.is_multiple_of(2) == (bitmap.format == BitmapFormat::FourBitBe);
                 let byte = scratch[at / 2];
                 *p = value(if high { byte >> 4 } else { byte & 15 });
             }
         }
         BitmapFormat::EightBit => {
-            for (p, b) in out.iter_mut().zip(&*scratch) {
+            for (p, b) in out.iter_mut().zip(scratch) {
                 *p = value(*b);
             }
         }
         BitmapFormat::EightBitA => {
-            for (p, b) in out.iter_mut().zip(&*scratch) {
+            for (p, b) in out.iter_mut().zip(scratch) {
                 *p = (*b).into();
             }
         }
@@ -419,11 +471,4 @@ impl<'a> MaskRows<'a> {
             MaskData::Surface(canvas) => canvas.read_row(x, y, out),
         }
     }
-}
-
-/// A bitmap's rows as offsets into its bytes.
-pub(super) fn bitmap_offset(bitmap: &Bitmap, x: i32, y: i32) -> (&dyn ByteSource, usize) {
-    let row = if bitmap.top_down { index_i32(y) } else { index(bitmap.height) - 1 - index_i32(y) };
-    let bytes = index(bitmap.format.bits_per_pixel() / 8);
-    (&*bitmap.pixels, row * index(bitmap.stride) + index_i32(x) * bytes)
 }

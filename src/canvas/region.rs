@@ -345,7 +345,8 @@ fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
 /// Combines the columns of two bands.
 fn merge(a: &[Rect], b: &[Rect], op: Op, out: &mut Vec<(i32, i32)>) {
     // Edges alternate between left and right, ascending; at equal columns both operands switch at once.
-    let edge = |band: &[Rect], i: usize| band.get(i / 2).map(|r| if i % 2 == 0 { r.left } else { r.right });
+    let edge =
+        |band: &[Rect], i: usize| band.get(i / 2).map(|r| if i.is_multiple_of(2) { r.left } else { r.right });
     let (mut i, mut j) = (0, 0);
     let mut start = None;
     loop {

@@ -113,6 +113,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// As [`Source::raw`], for pixels that are a8r8g8b8.
+    pub(super) fn raw_argb(&self) -> Option<(Raw<'a>, i64, i64)> {
+        if self.scaler.is_some() || self.picture.format() != SurfaceFormat::Argb32 {
+            return None;
+        }
+        self.picture.raw(SurfaceFormat::Argb32).map(|raw| (raw, -self.dx, -self.dy))
+    }
+
     /// The source as bytes to be copied as they are, with the position of destination pixel (0, 0) in it.
     pub(super) fn raw(&self) -> Option<(Raw<'a>, i64, i64)> {
         if self.scaler.is_some() {

@@ -8,11 +8,16 @@ use super::DrawError;
 use super::area::Area;
 use super::pixel;
 use crate::geometry::Rect;
+use crate::guest::ByteSource;
 use crate::host::MappedSurface;
 use crate::image::SurfaceFormat;
 
 /// Bytes of the buffer on the stack between surface memory and numbers.
 const CHUNK: usize = 512;
+
+/// Bytes of a row that are moved through a buffer at a time. Half a row of 1080p; from 4 KiB on `memcpy` turns to
+/// `rep movsb`, which takes three times as long where both sides lie alike within their pages.
+pub(super) const BOUNCE: usize = 3840;
 
 /// A surface that can be drawn on and read (canvas.md 1.1). Picture row 0 is the top row.
 #[derive(Debug)]
@@ -117,16 +122,50 @@ impl Canvas {
         }
     }
 
-    /// Copies bytes from a source straight into row `y`.
+    /// Copies bytes from a source straight into row `y`; as [`Canvas::write_bytes`].
     pub(super) fn write_from(
         &mut self,
-        to: (usize, i32),
-        source: &dyn crate::guest::ByteSource,
-        offset: usize,
+        x_byte: usize,
+        y: i32,
+        source: &dyn ByteSource,
+        start: usize,
         len: usize,
     ) {
-        if let Some(to) = self.offset(to.0, to.1, len) {
-            self.surface.memory.write_from(to, source, offset, len);
+        if let Some(offset) = self.offset(x_byte, y, len) {
+            self.surface.memory.write_from(offset, source, start, len);
+        }
+    }
+
+    /// Changes bytes of row `y` in place: `change(at, bytes)` gets consecutive parts, `at` counted from `x_byte`. Ignored
+    /// if they are not all inside the row.
+    pub(super) fn update_bytes(
+        &mut self,
+        x_byte: usize,
+        y: i32,
+        len: usize,
+        change: &mut dyn FnMut(usize, &mut [u8]),
+    ) {
+        if let Some(offset) = self.offset(x_byte, y, len) {
+            self.surface.memory.update(offset, len, change);
+        }
+    }
+
+    /// Whether rows follow each other in memory without padding.
+    pub(super) fn is_packed(&self) -> bool {
+        usize::try_from(self.surface.stride.unsigned_abs()) == Ok(self.row_bytes)
+    }
+
+    /// Copies `rows` whole rows of a packed surface, `from` and `to` being the topmost ones, as if through a buffer.
+    pub(super) fn copy_rows(&mut self, from: i32, to: i32, rows: usize) {
+        let Some(last) = i32::try_from(rows).ok().and_then(|n| n.checked_sub(1)) else { return };
+        // In memory the first of the rows is the last one of the picture if the stride is negative.
+        let ends = |y: i32| {
+            let (top, bottom) =
+                (self.offset(0, y, self.row_bytes)?, self.offset(0, y + last, self.row_bytes)?);
+            Some(top.min(bottom))
+        };
+        if let (true, Some(from), Some(to)) = (self.is_packed(), ends(from), ends(to)) {
+            self.surface.memory.copy_within(from, to, rows * self.row_bytes);
         }
     }
 
@@ -227,14 +266,38 @@ impl Canvas {
     }
 
     /// Replaces every pixel of `area`: `f(x, y, row)` gets the current native values of a segment that starts at
-    /// (x, y) and leaves the new ones. Each pixel is visited once.
+    /// (x, y) and leaves the new ones. Each pixel is visited once; spans may come in several segments.
     pub fn modify(&mut self, area: &Area, mut f: impl FnMut(i32, i32, &mut [u32])) {
+        if self.format().bits_per_pixel() == 32 {
+            return self.modify_32(area, f);
+        }
         let mut buffer = vec![0; index(area.bounds().width())];
         area.for_each_span(|span| {
             let row = &mut buffer[..span.len()];
             self.read_row(span.left, span.y, row);
             f(span.left, span.y, row);
             self.write_row(span.left, span.y, row);
+        });
+    }
+
+    fn modify_32(&mut self, area: &Area, mut f: impl FnMut(i32, i32, &mut [u32])) {
+        const PIXELS: usize = 512;
+        let mut buffer = [0; PIXELS];
+        area.for_each_span(|span| {
+            let mut x = span.left;
+            self.update_bytes(index_i32(span.left) * 4, span.y, span.len() * 4, &mut |_, bytes| {
+                for part in bytes.chunks_mut(4 * PIXELS) {
+                    let row = &mut buffer[..part.len() / 4];
+                    for (p, b) in row.iter_mut().zip(part.as_chunks::<4>().0) {
+                        *p = u32::from_le_bytes(*b);
+                    }
+                    f(x, span.y, row);
+                    for (p, b) in row.iter().zip(part.as_chunks_mut::<4>().0) {
+                        *b = p.to_le_bytes();
+                    }
+                    x += i32::try_from(row.len()).unwrap_or(0);
+                }
+            });
         });
     }
 
@@ -256,18 +319,17 @@ impl Canvas {
             self.overwrite(area, |_, _, row| row.fill(value));
             return;
         }
-        let width = index(area.bounds().width());
+        let width = index(area.bounds().width()).min(BOUNCE / bytes_per_pixel);
         let mut bytes = vec![0u8; width * bytes_per_pixel];
         let pattern = value.to_le_bytes();
         for pixel in bytes.chunks_exact_mut(bytes_per_pixel) {
             pixel.copy_from_slice(&pattern[..bytes_per_pixel]);
         }
         area.for_each_span(|span| {
-            self.write_bytes(
-                index_i32(span.left) * bytes_per_pixel,
-                span.y,
-                &bytes[..span.len() * bytes_per_pixel],
-            );
+            let (start, len) = (index_i32(span.left) * bytes_per_pixel, span.len() * bytes_per_pixel);
+            for at in (0..len).step_by(bytes.len()) {
+                self.write_bytes(start + at, span.y, &bytes[..bytes.len().min(len - at)]);
+            }
         });
     }
 }

@@ -1,12 +1,13 @@
 //! ALPHA_BLEND (canvas.md 6.7).
 
 use crate::canvas::area::Area;
-use crate::canvas::blend::{over, over_row, scale};
+use crate::canvas::blend::{over, over_bytes, over_row, scale};
+use crate::canvas::picture::Raw;
 use crate::canvas::pixel;
 use crate::canvas::rop::RasterOp;
 use crate::canvas::source::{Phase, Source, SourceSpec};
-use crate::canvas::target::{Canvas, index};
-use crate::canvas::{DrawError, Env, Region};
+use crate::canvas::target::{BOUNCE, Canvas, index, index_i32};
+use crate::canvas::{DrawError, Env, Region, source_coordinate};
 use crate::draw::{AlphaBlend, ScaleMode};
 use crate::geometry::Rect;
 use crate::image::{ImageData, SurfaceFormat};
@@ -47,9 +48,23 @@ impl Canvas {
             format => format,
         };
         let area = area.intersect_rect(&source.valid());
+        if format == SurfaceFormat::Argb32
+            && let Some((raw, dx, dy)) = source.raw_argb()
+        {
+            self.blend_raw(&area, raw, (dx, dy), op.alpha);
+        } else {
+            self.blend_rows(&area, &mut source, format, op.alpha.into());
+        }
+        if self.format() == SurfaceFormat::Xrgb32 && op.flags & AlphaBlend::DEST_HAS_ALPHA == 0 {
+            self.clear_unused_bytes(&bbox.intersect(&self.bounds()));
+        }
+        Ok(())
+    }
+
+    /// Blends pixels of any format.
+    fn blend_rows(&mut self, area: &Area, source: &mut Source<'_>, format: SurfaceFormat, alpha: u32) {
         let mut new = vec![0; index(area.bounds().width())];
-        let alpha = u32::from(op.alpha);
-        self.modify(&area, |x, y, row| {
+        self.modify(area, |x, y, row| {
             let new = &mut new[..row.len()];
             source.read_argb(x, y, new);
             pixel::row_to_argb(format, row);
@@ -62,10 +77,23 @@ impl Canvas {
             }
             pixel::row_from_argb(format, row);
         });
-        if self.format() == SurfaceFormat::Xrgb32 && op.flags & AlphaBlend::DEST_HAS_ALPHA == 0 {
-            self.clear_unused_bytes(&bbox.intersect(&self.bounds()));
-        }
-        Ok(())
+    }
+
+    /// Blends pixels that lie in memory as they do in the destination. Destination (x, y) takes source
+    /// (x + dx, y + dy), which exists.
+    fn blend_raw(&mut self, area: &Area, raw: Raw<'_>, (dx, dy): (i64, i64), alpha: u8) {
+        let mut buffer = [0; BOUNCE];
+        area.for_each_span(|span| {
+            let (x, y) = (source_coordinate(span.left, -dx), source_coordinate(span.y, -dy));
+            let from = index_i32(x) * 4;
+            let row = raw.row(y);
+            self.update_bytes(index_i32(span.left) * 4, span.y, span.len() * 4, &mut |at, bytes| {
+                for (i, part) in bytes.chunks_mut(BOUNCE).enumerate() {
+                    let n = part.len();
+                    over_bytes(part, row.bytes(from + at + i * BOUNCE, &mut buffer[..n]), alpha);
+                }
+            });
+        });
     }
 
     /// After a blend on xRGB the unused bytes of the whole rectangle become 0 if that of its first pixel is 0xff,

@@ -2,10 +2,10 @@
 
 use crate::canvas::area::Area;
 use crate::canvas::brush::BrushRows;
-use crate::canvas::picture::{Raw, bitmap_offset};
+use crate::canvas::picture::{Raw, RawRow};
 use crate::canvas::rop::{RasterOp, rop3_row};
 use crate::canvas::source::{Phase, Source, SourceSpec};
-use crate::canvas::target::{Canvas, index, index_i32};
+use crate::canvas::target::{BOUNCE, Canvas, index, index_i32};
 use crate::canvas::{DrawError, Env, Region, moved, source_coordinate};
 use crate::draw::{Copy, Opaque, Rop3, ScaleMode, Transparent};
 use crate::geometry::{Point, Rect};
@@ -82,19 +82,18 @@ impl Canvas {
     /// Copies bytes; destination (x, y) takes source (x + dx, y + dy), which exists.
     fn copy_raw(&mut self, area: &Area, raw: Raw<'_>, dx: i64, dy: i64) {
         let bytes = index(self.format().bits_per_pixel() / 8);
-        let mut buffer = vec![0; index(area.bounds().width()) * bytes];
+        let mut buffer = [0; BOUNCE];
         area.for_each_span(|span| {
             let (x, y) = (source_coordinate(span.left, -dx), source_coordinate(span.y, -dy));
-            let (to, len) = ((index_i32(span.left) * bytes, span.y), span.len() * bytes);
-            match raw {
-                Raw::Bitmap(bitmap) => {
-                    let (source, offset) = bitmap_offset(bitmap, x, y);
-                    self.write_from(to, source, offset, len);
-                }
-                Raw::Surface(canvas) => {
-                    let row = &mut buffer[..len];
-                    canvas.read_bytes(index_i32(x) * bytes, y, row);
-                    self.write_bytes(to.0, to.1, row);
+            let (from, to, len) = (index_i32(x) * bytes, index_i32(span.left) * bytes, span.len() * bytes);
+            match raw.row(y) {
+                RawRow::Bytes(source, start) => self.write_from(to, span.y, source, start + from, len),
+                RawRow::Surface(canvas, y) => {
+                    for at in (0..len).step_by(BOUNCE) {
+                        let part = &mut buffer[..BOUNCE.min(len - at)];
+                        canvas.read_bytes(from + at, y, part);
+                        self.write_bytes(to + at, span.y, part);
+                    }
                 }
             }
         });
@@ -191,6 +190,11 @@ impl Canvas {
         }
         let Some(reachable) = moved(&self.bounds(), dx, dy) else { return };
         let region = region.intersect_rect(&reachable);
+        if dx == 0 && region.is_rect() && region.bounds().width() == self.width() && self.is_packed() {
+            let rows = region.bounds();
+            self.copy_rows(source_coordinate(rows.top, dy), rows.top, index(rows.height()));
+            return;
+        }
         // No row may be overwritten before it was read: walk against the direction of the move, row by row and not
         // rectangle by rectangle, since a rectangle's source may lie under its neighbour in the band.
         let mut bands: Vec<&[Rect]> = region.rects().chunk_by(|a, b| a.top == b.top).collect();
