@@ -63,11 +63,12 @@ def x_picture(display, path):
         return None
     head = struct.unpack(">25I", out.stdout[:100])  # XWDFileHeader
     size, width, height, stride, colors = head[0], head[4], head[5], head[12], head[19]
-    assert stride == width * 4, head  # xwd's own word for the bits of a pixel is wrong where windows differ in visual
+    step = head[11] // 8  # xwd packs pixels to 3 bytes where windows differ in visual
+    assert step in (3, 4), head
     raw = out.stdout[size + 12 * colors:]
-    rows = b"".join(raw[y * stride:y * stride + width * 4] for y in range(height))
+    rows = b"".join(raw[y * stride:y * stride + width * step] for y in range(height))
     rgb = bytearray(width * height * 3)
-    rgb[0::3], rgb[1::3], rgb[2::3] = rows[2::4], rows[1::4], rows[0::4]
+    rgb[0::3], rgb[1::3], rgb[2::3] = rows[2::step], rows[1::step], rows[0::step]
     Path(path).write_bytes(b"P6\n%d %d\n255\n" % (width, height) + rgb)
     return path
 
