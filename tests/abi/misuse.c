@@ -1,9 +1,10 @@
 /* Misuse by the host: every function with NULL, with things that were never attached, before init, after remove and
  * after destroy, with wrong versions and with a host that refuses. All must return the documented error value. */
-#include <assert.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <spice.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,7 +179,7 @@ static void unattached_qxl(QXLInstance *qxl)
     int fd = pipes[0];
     uint32_t zero = 0;
     spice_qxl_gl_scanout2(qxl, &fd, 1, 1, &zero, &zero, 1, 0, 0, 0);
-    MUST(fcntl(pipes[0], F_GETFD) == -1);
+    MUST((qxl && qxl->st) || fcntl(pipes[0], F_GETFD) == -1);
     close(pipes[1]);
 #endif
 }
@@ -290,6 +291,99 @@ static void interfaces(void)
     MUST(watches == 0 && timers == 0);
 }
 
+static int entries(const char *directory)
+{
+    int count = 0;
+    DIR *dir = opendir(directory);
+    while (readdir(dir)) {
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+static int attached;
+static void init_info(QXLInstance *sin, QXLDevInitInfo *info)
+{
+    (void)sin;
+    *info = (QXLDevInitInfo){ .num_memslots_groups = 1, .num_memslots = 1, .memslot_id_bits = 1, .memslot_gen_bits = 1,
+                              .n_surfaces = 16 };
+}
+static void attached_worker(QXLInstance *sin)
+{
+    QXLDevMemSlot slot = { .virt_end = ~(uintptr_t)0 };
+    MUST(sin->st != NULL);
+    spice_qxl_add_memslot(sin, &slot);
+    attached++;
+}
+static int no_command(QXLInstance *sin, QXLCommandExt *ext)
+{
+    (void)sin, (void)ext;
+    return 0;
+}
+
+/* Servers and devices come and go, also without being stopped or removed first; nothing of them stays. */
+static void cycles(void)
+{
+    static uint32_t screen[64 * 64];
+    /* An old host: its struct ends before set_client_capabilities, and it leaves out what it may. */
+    struct { char bytes[offsetof(QXLInterface, set_client_capabilities)]; char canary[16]; } memory;
+    memset(&memory, 0, sizeof memory);
+    memset(memory.canary, 0xff, sizeof memory.canary);
+    QXLInterface *interface = (QXLInterface *)&memory;
+    interface->base.type = SPICE_INTERFACE_QXL;
+    interface->base.major_version = SPICE_INTERFACE_QXL_MAJOR;
+    interface->base.minor_version = 1;
+    interface->get_init_info = init_info;
+    interface->attached_worker = attached_worker;
+    interface->get_command = no_command;
+
+    int fds = 0, threads = 0;
+    for (int cycle = 0; cycle < 30; cycle++) {
+        SpiceServer *server = spice_server_new();
+        SpiceCoreInterface core = core_interface();
+        MUST(spice_server_init(server, &core) == 0);
+        QXLInstance first = { .base.sif = &interface->base, .id = 0 }, second = { .base.sif = &interface->base, .id = 1 };
+        MUST(spice_server_add_interface(server, &first.base) == 0);
+        MUST(spice_server_add_interface(server, &second.base) == 0);
+        QXLInstance same = { .base.sif = &interface->base, .id = 1 };
+        MUST(spice_server_add_interface(server, &same.base) == -1);
+        MUST(same.st == NULL);
+        QXLDevSurfaceCreate surface = { .width = 64, .height = 64, .stride = 256, .format = 32,
+                                        .mem = (uintptr_t)screen };
+        spice_qxl_create_primary_surface(&first, 0, &surface);
+        spice_qxl_create_primary_surface(&first, 0, &surface);
+        if (cycle % 2) {
+            spice_server_vm_start(server);
+            spice_server_vm_start(server);
+        }
+        QXLRect all = { 0, 0, 64, 64 }, dirty[3];
+        memset(dirty, 0x77, sizeof dirty);
+        spice_qxl_update_area(&first, 0, &all, dirty, 3, 1);
+        spice_qxl_update_area(&first, 7, &all, NULL, 3, 1);
+        spice_qxl_oom(&first);
+        spice_qxl_destroy_primary_surface(&first, 5);
+        spice_qxl_destroy_primary_surface(&first, 0);
+        spice_qxl_destroy_primary_surface(&first, 0);
+        unattached_qxl(&same);
+        unattached_qxl(&second); /* nonsense, but for a live device: must be survived as well */
+        MUST(spice_server_remove_interface(&second.base) == 0);
+        MUST(second.st == NULL);
+        MUST(spice_server_remove_interface(&second.base) == -1);
+        unattached_qxl(&second);
+        spice_server_destroy(server);
+        MUST(first.st == NULL);
+        MUST(watches == 0 && timers == 0);
+        if (cycle == 10) {
+            fds = entries("/proc/self/fd");
+            threads = entries("/proc/self/task");
+        }
+    }
+    MUST(attached == 60);
+    MUST(entries("/proc/self/fd") <= fds);
+    MUST(entries("/proc/self/task") <= threads);
+}
+
 int main(void)
 {
     null_everywhere();
@@ -299,6 +393,7 @@ int main(void)
     bad_cores();
     before_init();
     interfaces();
+    cycles();
     puts("misuse: ok");
     return 0;
 }
