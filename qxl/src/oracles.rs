@@ -399,6 +399,40 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_changes_while_it_is_read_does_no_harm() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let mut hostile = Hostile::new();
+        let (memory, used) = (hostile.guest.memory(), hostile.guest.used());
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // Also when an assertion fails.
+            let _stop = Stop(&done);
+            scope.spawn(|| {
+                let mut random = Random(0x0123_4567_89ab_cdef);
+                while !done.load(Ordering::Relaxed) {
+                    let at = offset(random.next().unwrap(), used);
+                    let mut old = [0; 8];
+                    memory.read(at, &mut old);
+                    memory.write(at, &random.next().unwrap().to_le_bytes());
+                    memory.write(at, &old);
+                }
+            });
+            let mut random = Random(0xfeed_beef_1234_5678);
+            for _ in 0..count() / 4 {
+                hostile.step(&mut random).unwrap();
+            }
+        });
+        let outcome = hostile.finish();
+        assert!(outcome.accepted > 0, "{outcome:?}");
+    }
+
+    #[test]
     fn good_commands_are_all_accepted() {
         let mut hostile = Hostile::new();
         for (at, (kind, _)) in hostile.samples.clone().into_iter().enumerate() {

@@ -92,6 +92,12 @@ impl MockGuest {
         device
     }
 
+    /// The memory itself, for another processor of the guest that changes it meanwhile.
+    #[must_use]
+    pub fn memory(&self) -> Arc<Block> {
+        self.memory.clone()
+    }
+
     /// The host's side: rings, and what the device told it.
     #[must_use]
     pub fn host(&self) -> &MockHost {
