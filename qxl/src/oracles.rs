@@ -25,7 +25,7 @@ const MEMORY: usize = 256 << 10;
 const HELD: usize = 8;
 
 /// Commands before the guest's memory is as it was.
-const EPOCH: u32 = 64;
+const EPOCH: u64 = 64;
 
 /// Where a fuzzer's choices come from. Runs out with `None`.
 pub trait Entropy {
@@ -137,7 +137,7 @@ impl Hostile {
 
     /// One command: some mutations, one fetch. `None` when there is no more entropy.
     fn step(&mut self, entropy: &mut impl Entropy) -> Option<()> {
-        if self.outcome.commands % u64::from(EPOCH) == 0 {
+        if self.outcome.commands.is_multiple_of(EPOCH) {
             self.held.clear();
             self.guest.write(MockGuest::address(0), &self.snapshot);
         }
