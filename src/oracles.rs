@@ -1,6 +1,9 @@
 //! Fuzz oracles of the core: each takes arbitrary bytes of a client and checks that they are judged without a panic.
 //! The fuzz targets are one call into here; the same calls run in unit tests on random input.
 
+pub use crate::channel::inputs::fuzz_inputs_channel;
+pub use crate::channel::main::fuzz_main_channel;
+pub use crate::net::link::fuzz_machine;
 pub use crate::protocol::agent::fuzz_agent;
 pub use crate::protocol::link::fuzz_link;
 pub use crate::protocol::migrate::fuzz_migrate;
@@ -28,6 +31,29 @@ pub fn fuzz_client_bytes(data: &[u8]) {
     if let Some((head, body)) = data.split_first_chunk() {
         fuzz_client_message(u16::from_le_bytes(*head), body);
     }
+}
+
+/// The link stage, in pieces of the size that the first byte says.
+pub fn fuzz_link_stage(data: &[u8]) {
+    if let Some((&step, rest)) = data.split_first() {
+        fuzz_machine(rest, usize::from(step));
+    }
+    fuzz_link(data);
+}
+
+/// The state machines of the host thread's channels.
+pub fn fuzz_host_channels(data: &[u8]) {
+    fuzz_main_channel(data);
+    fuzz_inputs_channel(data);
+}
+
+/// Frames of a WebSocket client, then its upgrade request.
+pub fn fuzz_websocket(data: &[u8]) {
+    let replay = Replay { input: io::Cursor::new(data.to_vec()), fd: io::stdin() };
+    let mut socket = crate::net::websocket::WebSocketTransport::new(Box::new(replay));
+    let mut buffer = [0; 64];
+    while matches!(socket.read(&mut buffer), Ok(n) if n > 0) {}
+    let _ = crate::net::websocket::answer(data);
 }
 
 /// A client whose whole input is there, and who then closes.
@@ -213,6 +239,9 @@ mod tests {
         #[test]
         fn random_streams_do_not_panic(data in proptest::collection::vec(prop_oneof![0u8..8, any::<u8>()], 0..200)) {
             fuzz_stream(&data);
+            fuzz_link_stage(&data);
+            fuzz_host_channels(&data);
+            fuzz_websocket(&data);
             fuzz_client_bytes(&data);
         }
     }
