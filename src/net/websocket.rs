@@ -43,6 +43,12 @@ pub fn answer(request: &[u8]) -> Option<Vec<u8>> {
     Some(reply.into_bytes())
 }
 
+impl std::fmt::Debug for WebSocketTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebSocketTransport").field("frame", &self.frame).finish_non_exhaustive()
+    }
+}
+
 fn violation(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("WebSocket: {what}"))
 }
