@@ -13,6 +13,10 @@ const TABLE_BITS: u32 = 14;
 const ORIGIN: usize = HISTORY + 1;
 /// Pairs of pixels that tell what kind of picture it is.
 const SAMPLES: usize = 1024;
+/// Bytes of sequences that are collected.
+const STAGE: usize = 2048;
+/// Bytes of a short sequence, and what is written behind it.
+const SEQUENCE: usize = 24;
 /// The last bytes of a block are literals.
 const LAST_LITERALS: usize = 5;
 /// No match begins so close to the end of a block.
@@ -186,6 +190,8 @@ fn find_matches<const STEP: usize>(
     let origin = origin + ORIGIN;
     let mut at = start;
     let mut misses = 1usize << SKIP_AFTER;
+    // Short sequences are collected here: all writes are of fixed sizes.
+    let (mut stage, mut staged) = ([0; STAGE], 0);
     // What is hashed must be equal.
     let mask = if STEP == 4 { u64::MAX } else { 0xffff_ffff };
     while at <= last_start {
@@ -212,17 +218,29 @@ fn find_matches<const STEP: usize>(
         let count = known + common(&bytes[(at + known).min(match_end)..match_end], &bytes[from + known..]);
         // Two pixels may reach into the last literals.
         let count = count.min(match_end - at);
-        put_sequence(bytes, anchor..at - back, at - from, count + back, out);
+        let literals = anchor..at - back;
+        let sequence = stage.get_mut(staged..).and_then(|rest| rest.first_chunk_mut());
+        let written = sequence
+            .and_then(|place| stage_sequence(place, bytes, literals.clone(), at - from, count + back));
+        match written {
+            Some(written) => staged += written,
+            None => {
+                out.extend_from_slice(&stage[..staged]);
+                staged = 0;
+                put_sequence(bytes, literals, at - from, count + back, out);
+                if out.len() > limit {
+                    return at + count;
+                }
+            }
+        }
         anchor = at + count;
         at += count.next_multiple_of(STEP);
-        if out.len() > limit {
-            return anchor;
-        }
         let before = at - if STEP == 4 { 4 } else { 2 };
         if let Some(units) = eight(bytes, before) {
             table[hash::<STEP>(units)] = (before + origin) as u32;
         }
     }
+    out.extend_from_slice(&stage[..staged]);
     anchor
 }
 
@@ -256,35 +274,40 @@ fn common(a: &[u8], b: &[u8]) -> usize {
     at + a[at..].iter().zip(&b[at..]).take_while(|(a, b)| a == b).count()
 }
 
-/// Appends literals and a match.
+/// Writes few literals and a match; gives the bytes of it, or `None` if that takes more.
 #[inline(always)]
+fn stage_sequence(
+    place: &mut [u8; SEQUENCE],
+    bytes: &[u8],
+    literals: Range<usize>,
+    distance: usize,
+    count: usize,
+) -> Option<usize> {
+    let (n, length) = (literals.len(), count - MIN_MATCH);
+    if n >= 15 || length >= 15 + 255 {
+        return None;
+    }
+    let sixteen = bytes.get(literals.start..)?.first_chunk::<16>()?;
+    place[0] = (n << 4 | length.min(15)) as u8;
+    place[1..17].copy_from_slice(sixteen);
+    let [low, high] = (distance as u16).to_le_bytes();
+    place[1 + n] = low;
+    place[2 + n] = high;
+    place[3 + n] = length.wrapping_sub(15) as u8;
+    Some(3 + n + usize::from(length >= 15))
+}
+
+/// Appends literals and a match.
 fn put_sequence(bytes: &[u8], literals: Range<usize>, distance: usize, count: usize, out: &mut Vec<u8>) {
     let length = count - MIN_MATCH;
     let n = literals.len();
-    let token = (n.min(15) << 4 | length.min(15)) as u8;
-    match bytes.get(literals.start..).and_then(|rest| rest.first_chunk::<16>()) {
-        // Copies of a fixed size are fast; what is too much is taken back.
-        Some(sixteen) if n < 15 => {
-            out.push(token);
-            let end = out.len() + n;
-            out.extend_from_slice(sixteen);
-            out.truncate(end);
-        }
-        _ => {
-            out.push(token);
-            if n >= 15 {
-                put_length(n - 15, out);
-            }
-            out.extend_from_slice(&bytes[literals]);
-        }
+    out.push((n.min(15) << 4 | length.min(15)) as u8);
+    if n >= 15 {
+        put_length(n - 15, out);
     }
-    let [low, high] = (distance as u16).to_le_bytes();
-    if length < 15 {
-        out.extend_from_slice(&[low, high]);
-    } else if length < 15 + 255 {
-        out.extend_from_slice(&[low, high, (length - 15) as u8]);
-    } else {
-        out.extend_from_slice(&[low, high]);
+    out.extend_from_slice(&bytes[literals]);
+    out.extend_from_slice(&(distance as u16).to_le_bytes());
+    if length >= 15 {
         put_length(length - 15, out);
     }
 }
