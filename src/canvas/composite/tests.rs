@@ -117,6 +117,16 @@ fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
 
+/// Results of pixman 0.42.2.
+#[test]
+fn operators_filters_and_repeats_are_those_of_pixman() {
+    let wrong: Vec<&str> = include_str!("../../../tests/data/canvas/pixman.cases")
+        .lines()
+        .filter(|line| check(line).is_err())
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 #[ignore = "reads the case file that PIXMAN_CASES names"]
 fn cases_of_a_file_match_pixman() {

@@ -69,7 +69,7 @@ impl Canvas {
             SurfaceFormat::Rgb565 => narrow_565(&mut pixels),
             SurfaceFormat::Xrgb32 if !is_primary => match unused_bytes(&pixels) {
                 Unused::Set => high_bits_set = true,
-                Unused::Mixed => format = BitmapFormat::Rgba,
+                Unused::Alpha => format = BitmapFormat::Rgba,
                 Unused::Zero => {}
             },
             _ => {}
@@ -91,20 +91,22 @@ impl Canvas {
 /// What the unused bytes of xRGB pixels hold.
 enum Unused {
     Zero,
+    /// 0xff, perhaps among zeros: clients then take it for 0xff everywhere.
     Set,
-    Mixed,
+    /// Anything else, which may be meant as alpha.
+    Alpha,
 }
 
 fn unused_bytes(pixels: &[u8]) -> Unused {
-    let (mut any, mut all) = (0, 0xff);
+    let (mut any, mut alpha) = (0, false);
     for [_, _, _, x] in pixels.as_chunks::<4>().0 {
         any |= x;
-        all &= x;
+        alpha |= !matches!(x, 0 | 0xff);
     }
-    match (any, all) {
+    match (any, alpha) {
         (0, _) => Unused::Zero,
-        (_, 0xff) => Unused::Set,
-        _ => Unused::Mixed,
+        (_, false) => Unused::Set,
+        _ => Unused::Alpha,
     }
 }
 
