@@ -129,5 +129,10 @@ pub const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pixels of one image that brings a client's stale area up to date: bounds what has to be sent before newer content can.
 pub const MAX_UPDATE_PIXELS: u64 = 1 << 18;
 
-/// Bytes encoded for one display client before the others and the guest get their turn.
-pub const MAX_SEND_PER_TURN: usize = 4 << 20;
+/// Least time from the end of one burst of drawing to a display client to the next: what guests redraw faster than any
+/// screen shows it would be encoded for nothing. A change after a pause is sent at once.
+pub const DISPLAY_PACE: Duration = Duration::from_millis(10);
+
+/// Bytes sent and pixels drawn, in any mixture, for one display client before the others and the guest get their turn.
+/// Between two big images the rings are read, since newer commands may make what still waits needless.
+pub const MAX_SEND_PER_TURN: u64 = 64 << 10;

@@ -457,6 +457,7 @@ impl WorkerChannel for DisplayChannel {
         self.clients_changed();
     }
 
+    /// Sending is left to [`Self::push`] at the end of the turn, when the rings have been read.
     fn on_ready(&mut self, key: ClientKey, readiness: Readiness, now: Instant) {
         self.for_clients(Some(key), |client, shared| {
             if readiness.write {
@@ -465,7 +466,7 @@ impl WorkerChannel for DisplayChannel {
             if readiness.read {
                 client.read(shared.surfaces, now)?;
             }
-            client.push(shared, now)
+            Ok(())
         });
     }
 
@@ -481,10 +482,7 @@ impl WorkerChannel for DisplayChannel {
     fn on_timer(&mut self, now: Instant) {
         let ended = self.streams.expire(now);
         self.end_streams(&ended, now);
-        self.for_clients(None, |client, shared| {
-            client.on_timer(shared, now)?;
-            client.push(shared, now)
-        });
+        self.for_clients(None, |client, shared| client.on_timer(shared, now));
     }
 
     /// Never: slow clients' pipes collapse.

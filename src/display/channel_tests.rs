@@ -135,6 +135,7 @@ impl Rig {
     /// Until nobody has anything to say.
     fn drain(&mut self) {
         for _ in 0..10_000 {
+            self.now += Duration::from_millis(5);
             self.turn();
             let read: usize = self.clients.iter_mut().map(|(_, c)| c.pump(usize::MAX)).sum();
             if read == 0 && self.channel.pipes_empty() {

@@ -15,7 +15,9 @@ use crate::draw::Clip;
 use crate::geometry::Rect;
 use crate::host::MonitorsConfig;
 use crate::image::SurfaceFormat;
-use crate::limits::{INIT_TIMEOUT, MAX_PIPE_AGE, MAX_PIPE_ITEMS, MAX_SEND_PER_TURN, MAX_UPDATE_PIXELS};
+use crate::limits::{
+    DISPLAY_PACE, INIT_TIMEOUT, MAX_PIPE_AGE, MAX_PIPE_ITEMS, MAX_SEND_PER_TURN, MAX_UPDATE_PIXELS,
+};
 use crate::net::stream::{Flush, Incoming, Outgoing};
 use crate::protocol::caps::display as cap;
 use crate::protocol::display::{self, DisplayInit, DisplayMessage};
@@ -60,6 +62,10 @@ pub(super) struct DisplayClient {
     init_until: Option<Instant>,
     /// The send budget of the turn was used up.
     unfinished: bool,
+    /// Commands wait until then (see [`DISPLAY_PACE`]).
+    paced_until: Instant,
+    /// What the present turn has cost: bytes and pixels.
+    turn_cost: u64,
     last_sent: Instant,
     composite: bool,
     a8: bool,
@@ -105,6 +111,8 @@ impl DisplayClient {
             told: Told::default(),
             init_until: Some(now + INIT_TIMEOUT),
             unfinished: false,
+            paced_until: now,
+            turn_cost: 0,
             last_sent: now,
         }
     }
@@ -357,10 +365,11 @@ impl DisplayClient {
         if self.pipe.draws() > 0 && self.pipe.oldest().is_some_and(|since| now >= since + MAX_PIPE_AGE) {
             self.collapse();
         }
-        let mut sent = 0;
+        self.turn_cost = 0;
+        let hold = self.is_paced(now);
         loop {
-            while self.connection.may_send() {
-                if sent >= MAX_SEND_PER_TURN {
+            while self.connection.may_send() && !hold {
+                if self.turn_cost >= MAX_SEND_PER_TURN {
                     self.unfinished = true;
                     break;
                 }
@@ -368,15 +377,24 @@ impl DisplayClient {
                 if !self.send_next(shared, now) {
                     break;
                 }
-                sent += self.connection.stream().pending_bytes().saturating_sub(before);
+                let bytes = self.connection.stream().pending_bytes().saturating_sub(before);
+                self.turn_cost += u64::try_from(bytes).unwrap_or(u64::MAX);
                 self.last_sent = now;
             }
             let more = self.has_more();
+            if !more && self.turn_cost > 0 {
+                self.paced_until = now + DISPLAY_PACE;
+            }
             let flush = self.connection.flush(more, now)?;
-            if self.unfinished || !more || flush == Flush::Blocked || !self.connection.may_send() {
+            if hold || self.unfinished || !more || flush == Flush::Blocked || !self.connection.may_send() {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether what waits is drawing that comes too soon after the last.
+    fn is_paced(&self, now: Instant) -> bool {
+        now < self.paced_until && self.pipe.len() == self.pipe.draws()
     }
 
     /// Sends one item or image; `false`: there is nothing.
@@ -404,6 +422,7 @@ impl DisplayClient {
     fn send_item(&mut self, item: PipeItem, shared: &mut Shared<'_>, now: Instant) {
         match item {
             PipeItem::Draw(queued) => {
+                self.turn_cost += queued.drawable.bbox.area();
                 let agent = queued.stream.and_then(|s| self.streams.get_mut(&s.key));
                 match agent.and_then(|a| a.frame(&queued.drawable, now)) {
                     Some(message) => {
@@ -507,6 +526,7 @@ impl DisplayClient {
 
     /// Sends the present content of an area.
     fn send_area(&mut self, shared: &mut Shared<'_>, id: u32, area: Rect, lossy_allowed: bool) {
+        self.turn_cost += area.area();
         let Some(snapshot) = shared.surfaces.read(id, &area) else { return };
         let dest = ServerImage { surface_id: id, bbox: area, clip: &Clip::None, lossy_allowed };
         let serials = Serials::of(self.connection.stream());
@@ -527,7 +547,8 @@ impl DisplayClient {
     /// When [`Self::on_timer`] or a push is due.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let more = (self.unfinished && self.connection.may_send()).then_some(now);
-        let deadlines = [self.connection.next_deadline(now), self.init_until, more, self.refine_at()];
+        let paced = (self.is_paced(now) && self.has_more()).then_some(self.paced_until);
+        let deadlines = [self.connection.next_deadline(now), self.init_until, more, paced, self.refine_at()];
         deadlines.into_iter().flatten().min()
     }
 

@@ -71,16 +71,6 @@ pub struct Queued {
 }
 
 impl Queued {
-    /// What must stay drawable below the command while `visible` is what can be seen of it.
-    #[must_use]
-    pub fn held_below(&self, visible: &Region) -> Region {
-        match self.self_read {
-            SelfRead::Nothing => Region::new(),
-            SelfRead::Offset(dx, dy) => visible.translate(dx, dy),
-            SelfRead::Area(area) => Region::from(area),
-        }
-    }
-
     /// Whether the command is a COMPOSITE, which old clients do not know.
     #[must_use]
     pub fn is_composite(&self) -> bool {

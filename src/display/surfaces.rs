@@ -255,7 +255,10 @@ impl Surfaces {
             if let Err(error) = drawn {
                 crate::warning_limited!("a drawing command on surface {id} cannot be rendered: {error}");
             }
-            surface.dirty.add(&queued.drawable.bbox.intersect(&surface.bounds()));
+            let changed = queued.drawable.bbox.intersect(&surface.bounds());
+            if !surface.dirty.contains_rect(&changed) {
+                surface.dirty.add(&changed);
+            }
         }
         self.map.insert(id, surface);
     }

@@ -1,6 +1,6 @@
 //! Drawing commands of one surface that are not rendered yet (display.md 4.2).
 
-use super::queued::Queued;
+use super::queued::{Queued, SelfRead};
 use crate::canvas::Region;
 use crate::geometry::Rect;
 use std::collections::VecDeque;
@@ -9,6 +9,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 struct Item {
     queued: Arc<Queued>,
+    /// Copied from the command, which is far away in memory.
+    self_read: SelfRead,
     /// What later commands have not covered; empty: the item is gone.
     visible: Region,
 }
@@ -24,21 +26,23 @@ impl Tree {
     pub fn insert(&mut self, queued: Arc<Queued>) -> Vec<Arc<Queued>> {
         let mut covered = Vec::new();
         if queued.opaque {
-            let mut cover = queued.region.subtract(&queued.held_below(&queued.region));
+            let mut cover = queued.region.clone();
+            hold(&mut cover, queued.self_read, &queued.region);
+            let mut bounds = cover.bounds();
             for item in self.0.iter_mut().rev() {
                 if cover.is_empty() {
                     break;
                 }
-                if item.visible.intersects(&cover) {
+                if bounds.intersects(&item.visible.bounds()) && item.visible.intersects(&cover) {
                     item.visible = item.visible.subtract(&cover);
                     if item.visible.is_empty() {
                         covered.push(item.queued.clone());
                         continue;
                     }
                 }
-                let held = item.queued.held_below(&item.visible);
-                if !held.is_empty() {
-                    cover = cover.subtract(&held);
+                if item.self_read != SelfRead::Nothing {
+                    hold(&mut cover, item.self_read, &item.visible);
+                    bounds = cover.bounds();
                 }
             }
             if !covered.is_empty() {
@@ -46,7 +50,8 @@ impl Tree {
             }
         }
         let visible = queued.region.clone();
-        self.0.push_back(Item { queued, visible });
+        let self_read = queued.self_read;
+        self.0.push_back(Item { queued, self_read, visible });
         covered
     }
 
@@ -80,4 +85,20 @@ impl Tree {
     pub fn clear(&mut self) -> Vec<Arc<Queued>> {
         self.0.drain(..).map(|item| item.queued).collect()
     }
+}
+
+/// Takes what a command on top still has to read out of `cover`, `visible` being what can be seen of the command.
+fn hold(cover: &mut Region, self_read: SelfRead, visible: &Region) {
+    let around = match self_read {
+        SelfRead::Nothing => return,
+        SelfRead::Offset(dx, dy) => visible.bounds().translate(dx, dy),
+        SelfRead::Area(area) => area,
+    };
+    if !cover.bounds().intersects(&around) {
+        return;
+    }
+    *cover = match self_read {
+        SelfRead::Offset(dx, dy) if !visible.is_rect() => cover.subtract(&visible.translate(dx, dy)),
+        _ => cover.subtract_rect(&around),
+    };
 }
