@@ -23,6 +23,9 @@ pub mod stroke;
 pub mod target;
 mod text;
 
+#[cfg(test)]
+mod hostile_tests;
+
 pub use area::{Area, Span};
 pub use ops::AreaPixels;
 pub use region::Region;

@@ -245,8 +245,13 @@ impl<'a> Picture<'a> {
     /// As [`Picture::read`], converted to a8r8g8b8 (alpha 0xff where the image has none); outside: 0.
     pub fn read_argb(&mut self, x: i32, y: i32, out: &mut [u32]) {
         self.read(x, y, out);
-        let inside = Rect::new(x, y, x.saturating_add(i32::try_from(out.len()).unwrap_or(i32::MAX)), y + 1)
-            .intersect(&self.bounds());
+        let inside = Rect::new(
+            x,
+            y,
+            x.saturating_add(i32::try_from(out.len()).unwrap_or(i32::MAX)),
+            y.saturating_add(1),
+        )
+        .intersect(&self.bounds());
         if !inside.is_empty() {
             let start = index_i32(inside.left.saturating_sub(x));
             pixel::row_to_argb(self.format, &mut out[start..start + index(inside.width())]);

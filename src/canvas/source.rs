@@ -149,7 +149,8 @@ pub(super) struct Scaler {
 /// The samples along one axis, in 16.16 fixed point.
 #[derive(Clone, Copy, Debug)]
 struct Axis {
-    /// Position of the sample of destination pixel 0.
+    /// First destination pixel of the box, and the position of its sample.
+    first: i64,
     start: i64,
     step: i64,
     interpolate: bool,
@@ -176,12 +177,13 @@ impl Axis {
         };
         let interpolate = spec.scale_mode == ScaleMode::Interpolate;
         let shift = if interpolate { 32768 } else { 1 };
-        Self { start: start - dest * step - shift, step, interpolate }
+        Self { first: dest, start: start - shift, step, interpolate }
     }
 
     /// Source pixel and weight of the next one for destination pixel `i`.
     fn sample(&self, i: i32) -> (i64, u32) {
-        let v = self.start + i64::from(i) * self.step;
+        // Counted from the box, so that the product is of the order of the source and cannot overflow.
+        let v = self.start + (i64::from(i) - self.first) * self.step;
         let weight = if self.interpolate { 2 * ((v >> 9) & 127) } else { 0 };
         (v >> 16, u32::try_from(weight).unwrap_or(0))
     }

@@ -39,8 +39,8 @@ impl Layout {
         match self {
             Self::Bit1Msb => bits(x / 8, 7 - x % 8, 1),
             Self::Bit1Lsb => bits(x / 8, x % 8, 1),
-            Self::Bit4Msb => bits(x / 2, if x % 2 == 0 { 4 } else { 0 }, 15),
-            Self::Bit4Lsb => bits(x / 2, if x % 2 == 0 { 0 } else { 4 }, 15),
+            Self::Bit4Msb => bits(x / 2, if x.is_multiple_of(2) { 4 } else { 0 }, 15),
+            Self::Bit4Lsb => bits(x / 2, if x.is_multiple_of(2) { 0 } else { 4 }, 15),
             _ => {
                 let n = self.bits() / 8;
                 row[x * n..(x + 1) * n].copy_from_slice(&bytes[..n]);

@@ -1,5 +1,6 @@
 //! The canvas against the reference: plays the scripts of `tests/data/canvas` (language: canvas.md 15.2) and compares
 //! the pixels of every dump with the digests taken from the reference library.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 mod generate;
 mod play;
