@@ -115,7 +115,7 @@ fn is_sharp(image: &ImageView<'_>) -> bool {
     let bytes = image.stride as usize * image.height as usize;
     let (mut near, mut far) = (0, 0);
     // An odd number of pixels, so that the samples do not stay in a column.
-    let step = (bytes / 4 / SAMPLES | 1) * 4;
+    let step = ((bytes / 4 / SAMPLES) | 1) * 4;
     for at in (0..bytes.saturating_sub(7)).step_by(step) {
         let mut pair = [0; 8];
         image.source.read_at(at, &mut pair);
