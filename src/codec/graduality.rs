@@ -255,6 +255,6 @@ mod tests {
             let thin = width == 1 || height == 1;
             assert_eq!(graded == Some(Graduality::Low), thin, "{width} {height}");
         }
-        assert_eq!(grade_of(|_, _| [0; 4]).is_some(), true);
+        assert!(grade_of(|_, _| [0; 4]).is_some());
     }
 }

@@ -384,18 +384,22 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
         Rect::new(x, y, (x + w).min(W as i32), (y + h).min(H as i32))
     };
     let bbox = rect(n[1], n[2]);
-    let clip =
-        if n[5] % 5 == 0 { Clip::Rects([rect(n[3], n[4]), rect(n[4], n[5])].into()) } else { Clip::None };
+    let clip = if n[5].is_multiple_of(5) {
+        Clip::Rects([rect(n[3], n[4]), rect(n[4], n[5])].into())
+    } else {
+        Clip::None
+    };
     let color = u32::from(n[3]) << 8 | u32::from(n[4]);
     match op % if rig.video { 32 } else { 24 } {
         24.. => {
-            let place = if n[0] % 4 == 0 { Rect::new(2, 3, 18, 15) } else { Rect::new(10, 8, 30, 28) };
+            let place =
+                if n[0].is_multiple_of(4) { Rect::new(2, 3, 18, 15) } else { Rect::new(10, 8, 30, 28) };
             for i in 0..n[1] % 8 {
                 let image = bitmap_image(0, false, place.width(), place.height(), (n[2] + i) as u8);
                 let area = Rect::of_size(place.width(), place.height());
                 rig.draw(0, Effect::Opaque, place, clip.clone(), copy(image, area));
                 rig.now += Duration::from_millis(30);
-                if n[3] % 3 == 0 {
+                if n[3].is_multiple_of(3) {
                     rig.turn();
                 }
             }
@@ -404,7 +408,7 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
         3 | 4 => rig.draw(surface, Effect::Blend, bbox, clip, fill(color, Rop::XOR)),
         5 => rig.draw(surface, Effect::Blend, bbox, clip, DrawOp::Invers(None)),
         6..=8 => {
-            let cached = n[4] % 2 == 0;
+            let cached = n[4].is_multiple_of(2);
             let kind = n[3] % 6;
             let id = if cached { u64::from(kind) + 1 } else { 0 };
             let (w, h, seed) = if cached {
@@ -426,7 +430,7 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
                 bbox.top + from.height() as i32,
             )
             .intersect(&Rect::of_size(W, H));
-            let effect = if n[5] % 2 == 0 { Effect::Opaque } else { Effect::Blend };
+            let effect = if n[5].is_multiple_of(2) { Effect::Opaque } else { Effect::Blend };
             let from = Point { x: from.left, y: from.top };
             rig.draw(surface, effect, bbox, clip, DrawOp::CopyBits(from));
         }
@@ -450,15 +454,15 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
                 rig.draw(surface, Effect::Opaque, bbox, clip, copy(surface_image(source), area));
             }
         }
-        15 if surface != 0 => rig.surface(surface, n[1] % 2 == 0),
-        16 if surface != 0 && n[1] % 3 == 0 => rig.no_surface(surface),
+        15 if surface != 0 => rig.surface(surface, n[1].is_multiple_of(2)),
+        16 if surface != 0 && n[1].is_multiple_of(3) => rig.no_surface(surface),
         17 => {
-            rig.channel.update_area(surface, &bbox, None, n[1] % 2 == 0);
+            rig.channel.update_area(surface, &bbox, None, n[1].is_multiple_of(2));
         }
         18 if rig.clients.len() < 3 => {
-            rig.attach(if n[1] % 2 == 0 { 100 } else { 100_000 });
+            rig.attach(if n[1].is_multiple_of(2) { 100 } else { 100_000 });
         }
-        19 if !rig.clients.is_empty() && n[2] % 4 == 0 => {
+        19 if !rig.clients.is_empty() && n[2].is_multiple_of(4) => {
             let (id, _) = rig.clients.remove(usize::from(n[1]) % rig.clients.len());
             rig.channel.detach(id);
         }

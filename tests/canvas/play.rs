@@ -226,7 +226,7 @@ impl Player {
         let mut row = vec![0; canvas.row_bytes()];
         for y in 0..i32::try_from(canvas.height()).unwrap() {
             canvas.read_bytes(0, y, &mut row);
-            if canvas.format() == SurfaceFormat::A1 && canvas.width() % 8 != 0 {
+            if canvas.format() == SurfaceFormat::A1 && !canvas.width().is_multiple_of(8) {
                 *row.last_mut().unwrap() &= (1 << (canvas.width() % 8)) - 1;
             }
             pixels.extend_from_slice(&row);
