@@ -395,7 +395,7 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
             let place =
                 if n[0].is_multiple_of(4) { Rect::new(2, 3, 18, 15) } else { Rect::new(10, 8, 30, 28) };
             for i in 0..n[1] % 8 {
-                let image = bitmap_image(0, false, place.width(), place.height(), (n[2] + i) as u8);
+                let image = bitmap_image(0, false, place.width(), place.height(), n[2].wrapping_add(i) as u8);
                 let area = Rect::of_size(place.width(), place.height());
                 rig.draw(0, Effect::Opaque, place, clip.clone(), copy(image, area));
                 rig.now += Duration::from_millis(30);
