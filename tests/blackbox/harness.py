@@ -56,6 +56,11 @@ def read_ppm(path):
     return int(m[1]), int(m[2]), data[m.end():]
 
 
+def close_enough(pixels, want, mean=4):
+    """Whether two pictures differ by no more than a lossy codec may make them: `mean` steps of 255 per channel on average."""
+    return len(pixels) == len(want) and sum(map(abs, map(int.__sub__, pixels, want))) <= mean * len(want)
+
+
 def x_picture(display, path):
     """Writes what an X server's root window shows as a PPM; None while it cannot be read."""
     out = subprocess.run(["xwd", "-root", "-silent", "-display", display], capture_output=True)
@@ -121,11 +126,12 @@ class Process:
 class Qemu(Process):
     """QEMU with -spice on the library under test and a monitor (QMP)."""
 
-    def __init__(self, directory, *args, spice="disable-ticketing=on", name="qemu", image=None, env=None, memory="64"):
+    def __init__(self, directory, *args, spice="disable-ticketing=on", name="qemu", image=None, env=None, memory="64",
+                 listen="port={port},addr=127.0.0.1"):
         self.directory, self.port = Path(directory), free_port()
         monitor = self.directory / (name + ".qmp")
         cmd = ["qemu-system-x86_64", "-nodefaults", "-accel", "tcg", "-m", memory, "-display", "none",
-               "-spice", f"port={self.port},addr=127.0.0.1,{spice}",
+               "-spice", f"{listen.format(port=self.port)},{spice}",
                "-qmp", f"unix:{monitor},server=on,wait=off"]
         if image:
             cmd += ["-drive", f"file={image},format={'qcow2' if str(image).endswith('.qcow2') else 'raw'},if=ide"]
@@ -148,13 +154,23 @@ class Qemu(Process):
     def __call__(self, command, **arguments):
         """One QMP command; events that come meanwhile are dropped."""
         self.qmp.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        answer = self.answer()
+        assert "error" not in answer, answer
+        return answer["return"]
+
+    def answer(self):
         while True:
             line = self.lines.readline()
             assert line, "QEMU is gone: " + self.output()
             answer = json.loads(line)
-            assert "error" not in answer, answer
-            if "return" in answer:
-                return answer["return"]
+            if "event" not in answer:
+                return answer
+
+    def give_fd(self, sock, name):
+        """Hands a descriptor over, to be named in a later command."""
+        self.qmp.sendmsg([json.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode()],
+                         [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", sock.fileno()))])
+        assert "return" in self.answer()
 
     def hmp(self, line):
         return self("human-monitor-command", **{"command-line": line})
@@ -188,7 +204,7 @@ class Client(Process):
     def __init__(self, directory, port, *options, name="client", uri=None):
         super().__init__(["/usr/bin/python3", TOOLS / "gtkclient.py", "--uri", uri or f"spice://127.0.0.1:{port}",
                           "--timeout", PATIENCE, *options, "-"], directory, name,
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ, G_MESSAGES_DEBUG=""))
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ, G_MESSAGES_DEBUG="", G_DEBUG="fatal-criticals"))
         self.events = []
 
     def __call__(self, action):

@@ -1,9 +1,9 @@
 """A real QXL driver without a VM: Debian's Xspice draws, the client's picture equals the X server's own."""
-import os, subprocess
+import os, struct, subprocess
 from pathlib import Path
 
 import pytest
-from harness import TOOLS, Client, Process, free_port, lib_env, wait_for, x_picture
+from harness import TOOLS, Client, Process, close_enough, free_port, lib_env, read_ppm, wait_for, x_picture
 
 COMMANDS = """
 # Xspice draws the pointer into the picture: let it have no pixels, and rest where no window is
@@ -51,6 +51,24 @@ class Xspice(Process):
             pass
         super().close()
 
+    def run(self, commands, **popen):
+        """A child of this shell line on the X server."""
+        return subprocess.Popen(["bash", "-c", commands], env=dict(os.environ, DISPLAY=f":{self.display}"), **popen)
+
+
+def photograph(path, width=320, height=240):
+    """A picture that JPEG likes, as a window dump for xwud."""
+    pixels = bytearray()
+    for y in range(height):
+        for x in range(width):
+            pixels += bytes(((x * x + y * y) // 300 % 512 ^ -(((x * x + y * y) // 300 >> 8) & 1)) & 0xff if c else (x + y) * 255 // 560
+                            for c in (0, 1, 0)) + b"\0"
+    name = b"photograph\0"
+    head = struct.pack(">25I", 100 + len(name), 7, 2, 24, width, height, 0, 0, 32, 0, 32, 32, width * 4, 4, 0xff0000, 0xff00, 0xff, 8, 256, 0,
+                       width, height, 0, 0, 0)
+    path.write_bytes(head + name + pixels)
+    return path
+
 
 def shows(client, xspice, directory):
     for _ in range(20):
@@ -66,4 +84,41 @@ def test_picture_equals_the_x_servers(tmp_path, compression):
         shows(client, xspice, tmp_path)
         env = dict(os.environ, DISPLAY=f":{xspice.display}")
         subprocess.run(["bash", "-c", "for i in 1 2 3 4 5; do xdotool search --class xterm windowmove $((i*15)) $((i*10)); done"], env=env)
+        shows(client, xspice, tmp_path)
+
+
+@pytest.mark.parametrize("jpeg,zlib", [("always", "never"), ("never", "always"), ("always", "always")])
+def test_wan_picture_is_close_while_busy_and_exact_at_rest(tmp_path, jpeg, zlib):
+    photo = photograph(tmp_path / "photo.xwd")
+    options = f'Option "SpiceJpegWanCompression" "{jpeg}"\nOption "SpiceZlibGlzWanCompression" "{zlib}"\n'
+    with Xspice(tmp_path, options) as xspice, Client(tmp_path, xspice.port) as client:
+        client("display")
+        shows(client, xspice, tmp_path)
+        # something moves all the time in the last row, so that the link never rests
+        busy = xspice.run("xlogo -geometry 20x4+1000+764 & sleep 0.3; w=$(xdotool search --class xlogo | tail -1);"
+                          f"touch {tmp_path}/busy; while :; do xdotool windowmove $w 990 764; sleep 0.03; xdotool windowmove $w 1000 764; sleep 0.03; done",
+                          start_new_session=True)
+        wait_for(lambda: (tmp_path / "busy").exists(), "something moves")
+        viewer = xspice.run(f"exec xwud -in {photo} -geometry +200+300")
+
+        def pictures():
+            client(f"shot:{tmp_path}/shot.ppm")
+            xspice.picture(tmp_path / "root.ppm")
+            return [read_ppm(tmp_path / name)[2][:1024 * 3 * 750] for name in ("shot.ppm", "root.ppm")]
+
+        def photo_is_there():
+            rows = pictures()[1][:1024 * 3 * 600]
+            return len(set(rows[400 * 3072:420 * 3072])) > 200
+        wait_for(photo_is_there, "the photograph on the X server")
+        wait_for(lambda: close_enough(*pictures()), "a picture within the bound")
+        if jpeg == "always":
+            shot, root = pictures()
+            assert shot != root, "nothing lossy while the link is busy"
+        xspice.run("xdotool search --class xterm windowmove 100 320").wait()
+        wait_for(lambda: close_enough(*pictures()), "a picture within the bound after a move")
+        os.killpg(busy.pid, 15)
+        busy.wait()
+        shows(client, xspice, tmp_path)
+        viewer.kill()
+        viewer.wait()
         shows(client, xspice, tmp_path)
