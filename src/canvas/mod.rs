@@ -274,6 +274,32 @@ impl Canvas {
         surfaces: &dyn Surfaces,
         cache: &mut ImageCache,
     ) -> Result<(), DrawError> {
+        let area = Area::of(&drawable.bbox, &self.bounds(), &drawable.clip);
+        self.draw_area(drawable, area, self_bitmap, surfaces, cache)
+    }
+
+    /// Draws those pixels of a command that lie in `region`, a part of its box and clip.
+    ///
+    /// # Errors
+    /// As [`Canvas::draw`].
+    pub fn draw_region(
+        &mut self,
+        drawable: &Drawable,
+        region: &Region,
+        surfaces: &dyn Surfaces,
+        cache: &mut ImageCache,
+    ) -> Result<(), DrawError> {
+        self.draw_area(drawable, region.clone().into(), None, surfaces, cache)
+    }
+
+    fn draw_area(
+        &mut self,
+        drawable: &Drawable,
+        mut area: Area,
+        self_bitmap: Option<&Arc<Image>>,
+        surfaces: &dyn Surfaces,
+        cache: &mut ImageCache,
+    ) -> Result<(), DrawError> {
         let bbox = drawable.bbox;
         if bbox.is_empty() {
             return Ok(());
@@ -287,7 +313,6 @@ impl Canvas {
             surfaces,
             cache,
         };
-        let mut area = Area::of(&bbox, &self.bounds(), &drawable.clip);
         if let Some(mask) = mask_of(&drawable.op) {
             env.apply_mask(&mut area, self, &bbox, mask)?;
         }

@@ -143,8 +143,13 @@ impl Region {
         if !self.bounds.intersects(&other.bounds) {
             return self.clone();
         }
-        if other.is_rect() && other.bounds.contains(&self.bounds) {
-            return Self::new();
+        if other.is_rect() {
+            if other.bounds.contains(&self.bounds) {
+                return Self::new();
+            }
+            if self.is_rect() {
+                return around_hole(&self.bounds, &other.bounds.intersect(&self.bounds));
+            }
         }
         combine(self.rects(), other.rects(), Op::Subtract)
     }
@@ -163,13 +168,21 @@ impl Region {
     /// Moved by (dx, dy). Parts that would leave the range of `i32` are lost.
     #[must_use]
     pub fn translate(&self, dx: i32, dy: i32) -> Self {
-        let mut out = Builder::default();
-        for band in Bands(self.rects()) {
+        if self.is_rect() {
+            return Self::from(self.bounds.translate(dx, dy));
+        }
+        let mut out = Builder::with_capacity(self.rects.len());
+        for band in Bands(&self.rects) {
             let Some(first) = band.first() else { continue };
             let (top, bottom) = (first.top.saturating_add(dy), first.bottom.saturating_add(dy));
             out.band(top, bottom, |spans| {
-                let moved = band.iter().map(|r| (r.left.saturating_add(dx), r.right.saturating_add(dx)));
-                spans.extend(moved.filter(|(l, r)| l < r));
+                let moved = band.iter().map(|r| Rect {
+                    left: r.left.saturating_add(dx),
+                    top,
+                    right: r.right.saturating_add(dx),
+                    bottom,
+                });
+                spans.extend(moved.filter(|r| r.left < r.right));
             });
         }
         out.finish()
@@ -266,46 +279,80 @@ impl<'a> Iterator for Bands<'a> {
 }
 
 /// Collects bands from top to bottom and joins those that are alike.
-#[derive(Default)]
 struct Builder {
     rects: Vec<Rect>,
     /// Where the last band begins in `rects`.
     last: usize,
-    spans: Vec<(i32, i32)>,
 }
 
 impl Builder {
-    /// Adds the band of rows `top..bottom` with the columns that `fill` puts into the list.
-    fn band(&mut self, top: i32, bottom: i32, fill: impl FnOnce(&mut Vec<(i32, i32)>)) {
-        self.spans.clear();
-        fill(&mut self.spans);
-        if self.spans.is_empty() || top >= bottom {
+    fn with_capacity(rects: usize) -> Self {
+        Self { rects: Vec::with_capacity(rects), last: 0 }
+    }
+
+    /// Adds the band of rows `top..bottom` with the rectangles that `fill` appends to the list.
+    fn band(&mut self, top: i32, bottom: i32, fill: impl FnOnce(&mut Vec<Rect>)) {
+        if top >= bottom {
             return;
         }
-        let last = &mut self.rects[self.last..];
-        let alike = last.first().is_some_and(|r| r.bottom == top)
-            && last.len() == self.spans.len()
-            && last.iter().zip(&self.spans).all(|(r, s)| (r.left, r.right) == *s);
+        let new = self.rects.len();
+        fill(&mut self.rects);
+        let (before, band) = self.rects.split_at_mut(new);
+        if band.is_empty() {
+            return;
+        }
+        let last = &mut before[self.last..];
+        let alike = last.len() == band.len()
+            && last.first().is_some_and(|r| r.bottom == top)
+            && last.iter().zip(&*band).all(|(r, s)| (r.left, r.right) == (s.left, s.right));
         if alike {
             for r in last {
                 r.bottom = bottom;
             }
+            self.rects.truncate(new);
             return;
         }
-        self.last = self.rects.len();
-        self.rects.extend(self.spans.iter().map(|&(left, right)| Rect { left, top, right, bottom }));
+        self.last = new;
     }
 
     fn finish(self) -> Region {
-        let Some((first, rest)) = self.rects.split_first() else { return Region::new() };
-        let bounds = rest.iter().fold(*first, |b, r| b.union(r));
-        let rects = if rest.is_empty() { Vec::new() } else { self.rects };
+        let (Some(first), Some(last)) = (self.rects.first(), self.rects.last()) else {
+            return Region::new();
+        };
+        let (left, right) =
+            self.rects.iter().fold((first.left, first.right), |(l, r), s| (l.min(s.left), r.max(s.right)));
+        let bounds = Rect { left, top: first.top, right, bottom: last.bottom };
+        let rects = if self.rects.len() == 1 { Vec::new() } else { self.rects };
         Region { bounds, rects }
     }
 }
 
+/// A rectangle without another one that lies inside it.
+fn around_hole(outer: &Rect, hole: &Rect) -> Region {
+    let mut rects = [Rect::default(); 4];
+    let mut n = 0;
+    let mut add = |r: Rect| {
+        if !r.is_empty() {
+            rects[n] = r;
+            n += 1;
+        }
+    };
+    add(Rect { bottom: hole.top, ..*outer });
+    add(Rect { top: hole.top, bottom: hole.bottom, right: hole.left, ..*outer });
+    add(Rect { top: hole.top, bottom: hole.bottom, left: hole.right, ..*outer });
+    add(Rect { top: hole.bottom, ..*outer });
+    match rects[..n] {
+        [] => Region::new(),
+        [one] => Region::from(one),
+        _ => {
+            let bounds = rects[..n].iter().fold(rects[0], |b, r| b.union(r));
+            Region { bounds, rects: rects[..n].to_vec() }
+        }
+    }
+}
+
 fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
-    let mut out = Builder::default();
+    let mut out = Builder::with_capacity(a.len() + b.len() + 2);
     let (mut a_bands, mut b_bands) = (Bands(a), Bands(b));
     let (mut a_band, mut b_band) = (a_bands.next(), b_bands.next());
     let mut y = i32::MIN;
@@ -330,7 +377,12 @@ fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
         let active = |band: Option<&'_ [Rect]>| matches!(extent(band), Some((t, _)) if t <= top);
         let in_a = if active(a_band) { a_band.unwrap_or(&[]) } else { &[] };
         let in_b = if active(b_band) { b_band.unwrap_or(&[]) } else { &[] };
-        out.band(top, bottom, |spans| merge(in_a, in_b, op, spans));
+        out.band(top, bottom, |rects| match (in_a, in_b) {
+            (alone, []) if op != Op::Intersect => {
+                rects.extend(alone.iter().map(|r| Rect { top, bottom, ..*r }));
+            }
+            _ => merge(in_a, in_b, op, &mut |left, right| rects.push(Rect { left, top, right, bottom })),
+        });
         y = bottom;
         if a_rows.is_some_and(|r| r.1 <= y) {
             a_band = a_bands.next();
@@ -343,7 +395,7 @@ fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
 }
 
 /// Combines the columns of two bands.
-fn merge(a: &[Rect], b: &[Rect], op: Op, out: &mut Vec<(i32, i32)>) {
+fn merge(a: &[Rect], b: &[Rect], op: Op, out: &mut impl FnMut(i32, i32)) {
     // Edges alternate between left and right, ascending; at equal columns both operands switch at once.
     let edge =
         |band: &[Rect], i: usize| band.get(i / 2).map(|r| if i.is_multiple_of(2) { r.left } else { r.right });
@@ -365,7 +417,7 @@ fn merge(a: &[Rect], b: &[Rect], op: Op, out: &mut Vec<(i32, i32)>) {
         match start {
             None if inside => start = Some(x),
             Some(left) if !inside => {
-                out.push((left, x));
+                out(left, x);
                 start = None;
             }
             _ => {}

@@ -34,11 +34,14 @@ impl SurfaceLife {
 }
 
 /// An area of another surface that a command reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Read {
     pub surface_id: u32,
     pub key: SurfaceKey,
     pub area: Rect,
+    /// Keeps the surface from being released.
+    #[expect(dead_code, reason = "held for its drop")]
+    pub life: Arc<SurfaceLife>,
 }
 
 /// What a command reads of its own target, apart from the pixels that it changes.
@@ -55,7 +58,7 @@ pub enum SelfRead {
 pub struct Queued {
     /// Age: later commands have higher numbers.
     pub seq: u64,
-    pub drawable: Drawable,
+    pub drawable: Box<Drawable>,
     pub key: SurfaceKey,
     /// Box and clip, cut to the surface.
     pub region: Region,
@@ -65,9 +68,9 @@ pub struct Queued {
     pub stream: Option<Stream>,
     /// Every pixel of the region is overwritten without regard to what was there.
     pub opaque: bool,
-    /// The surfaces that the command mentions, kept from being released.
+    /// Keeps the target from being released.
     #[expect(dead_code, reason = "held for its drop")]
-    pub lives: Vec<Arc<SurfaceLife>>,
+    pub life: Arc<SurfaceLife>,
 }
 
 impl Queued {

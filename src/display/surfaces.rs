@@ -17,8 +17,13 @@ use crate::guest::ReleaseToken;
 use crate::host::MappedSurface;
 use crate::image::SurfaceFormat;
 use crate::limits::{MAX_DRAWABLES, MAX_SURFACES};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// Boxes of rendered commands before they are joined with the others.
+const MAX_FRESH: usize = 128;
+/// Rectangles of what is visible of a command, beyond which it is drawn as a whole.
+const MAX_CLIP: usize = 32;
 
 /// One surface.
 #[derive(Debug)]
@@ -28,8 +33,10 @@ pub struct Surface {
     pub height: u32,
     pub format: SurfaceFormat,
     canvas: Canvas,
-    /// Boxes of what was rendered since the host last took them.
+    /// Boxes of what was rendered since the host last took them, apart from those in `fresh`.
     dirty: Region,
+    /// Such boxes that are still to be joined, for less work in all.
+    fresh: Vec<Rect>,
     tree: Tree,
     /// Pending commands of other surfaces that read this one: target and age.
     readers: Vec<(u32, u64)>,
@@ -42,6 +49,27 @@ impl Surface {
     pub fn bounds(&self) -> Rect {
         Rect::of_size(self.width, self.height)
     }
+
+    /// A command was rendered.
+    fn painted(&mut self, queued: &Queued) {
+        self.add_dirty(queued.drawable.bbox.intersect(&self.bounds()));
+    }
+
+    fn add_dirty(&mut self, rect: Rect) {
+        let known = self.fresh.last().is_some_and(|last| last.contains(&rect));
+        if known || self.dirty.contains_rect(&rect) {
+            return;
+        }
+        self.fresh.push(rect);
+        if self.fresh.len() >= MAX_FRESH {
+            self.join_dirty();
+        }
+    }
+
+    fn join_dirty(&mut self) {
+        self.dirty = self.dirty.union(&Region::from_rects(&self.fresh));
+        self.fresh.clear();
+    }
 }
 
 /// Commands that came to nothing because of what followed them: they may leave the pipes.
@@ -51,8 +79,10 @@ pub type Covered = Vec<Arc<Queued>>;
 #[derive(Debug)]
 pub struct Surfaces {
     map: BTreeMap<u32, Surface>,
-    /// Target of every pending command, by age.
-    order: BTreeMap<u64, u32>,
+    /// Age and target of all pending commands, oldest first, and of some that are gone.
+    order: VecDeque<(u64, u32)>,
+    /// Number of pending commands.
+    pending: usize,
     limit: u32,
     last_seq: u64,
     last_key: u64,
@@ -66,7 +96,8 @@ impl Surfaces {
     pub fn new(limit: u32) -> Self {
         Self {
             map: BTreeMap::new(),
-            order: BTreeMap::new(),
+            order: VecDeque::new(),
+            pending: 0,
             limit: limit.min(MAX_SURFACES),
             last_seq: 0,
             last_key: 0,
@@ -89,7 +120,7 @@ impl Surfaces {
     /// Number of commands that wait.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.order.len()
+        self.pending
     }
 
     /// Enters a surface.
@@ -118,6 +149,7 @@ impl Surfaces {
             format,
             canvas,
             dirty: Region::new(),
+            fresh: Vec::new(),
             tree: Tree::default(),
             readers: Vec::new(),
             life: SurfaceLife::new(token),
@@ -154,7 +186,7 @@ impl Surfaces {
         if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
             return Err("nothing to draw");
         }
-        let mut lives = vec![target.life.clone()];
+        let life = target.life.clone();
         if wants_self_bitmap(&drawable.op) {
             let area = drawable.self_bitmap.ok_or("no source image")?;
             if area.is_empty() || !bounds.contains(&area) {
@@ -180,22 +212,21 @@ impl Surfaces {
                 }
                 continue;
             }
-            if area.is_empty() || reads.iter().any(|r| r.surface_id == read_id && r.area.contains(&area)) {
+            if reads.iter().any(|r| r.surface_id == read_id && r.area.contains(&area)) {
                 continue;
             }
-            lives.push(surface.life.clone());
-            reads.push(Read { surface_id: read_id, key: surface.key, area });
+            let life = surface.life.clone();
+            reads.push(Read { surface_id: read_id, key: surface.key, area, life });
         }
         self.last_seq += 1;
         let opaque = is_opaque(&drawable);
         let seq = self.last_seq;
-        let drawable = *drawable;
-        Ok(Queued { seq, drawable, key, region, reads, self_read, stream: None, opaque, lives })
+        Ok(Queued { seq, drawable, key, region, reads, self_read, stream: None, opaque, life })
     }
 
     /// Puts an accepted command into the tree (display.md 4.1, steps 2, 6 to 8).
     pub fn insert(&mut self, queued: &Arc<Queued>) -> Covered {
-        while self.order.len() >= MAX_DRAWABLES && self.render_oldest() {}
+        while self.pending >= MAX_DRAWABLES && self.render_oldest() {}
         let id = queued.drawable.surface_id;
         self.render_readers(id);
         let covered = match self.map.get_mut(&id) {
@@ -205,7 +236,12 @@ impl Surfaces {
         for gone in &covered {
             self.forget(gone);
         }
-        self.order.insert(queued.seq, id);
+        self.pending += 1;
+        self.order.push_back((queued.seq, id));
+        if self.order.len() > 2 * self.pending + 64 {
+            let map = &self.map;
+            self.order.retain(|(seq, id)| map.get(id).is_some_and(|s| s.tree.contains(*seq)));
+        }
         for read in &queued.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
                 surface.readers.push((id, queued.seq));
@@ -216,7 +252,7 @@ impl Surfaces {
 
     /// Takes a command off the lists around the tree.
     fn forget(&mut self, queued: &Queued) {
-        self.order.remove(&queued.seq);
+        self.pending = self.pending.saturating_sub(1);
         for read in &queued.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
                 surface.readers.retain(|(_, seq)| *seq != queued.seq);
@@ -238,29 +274,38 @@ impl Surfaces {
     fn render_until(&mut self, id: u32, seq: u64) {
         loop {
             let next = self.map.get_mut(&id).and_then(|s| s.tree.take_first_until(seq));
-            let Some(queued) = next else { return };
+            let Some((queued, visible)) = next else { return };
             self.forget(&queued);
             for read in &queued.reads {
                 self.render_area(read.surface_id, &read.area);
             }
-            self.paint(id, &queued);
+            self.paint(id, &queued, &visible);
         }
     }
 
-    /// Draws one command on its surface.
-    fn paint(&mut self, id: u32, queued: &Queued) {
-        let Some(mut surface) = self.map.remove(&id) else { return };
-        if surface.key == queued.key {
-            let drawn = surface.canvas.draw(&queued.drawable, None, &Others(&self.map), &mut self.decoded);
-            if let Err(error) = drawn {
-                crate::warning_limited!("a drawing command on surface {id} cannot be rendered: {error}");
+    /// Draws one command on its surface, at least where it is visible.
+    fn paint(&mut self, id: u32, queued: &Queued, visible: &Region) {
+        let many = visible.rects().len() > MAX_CLIP;
+        let region = if many { &queued.region } else { visible };
+        let drawn = if queued.reads.is_empty() {
+            let Some(surface) = self.map.get_mut(&id).filter(|s| s.key == queued.key) else { return };
+            let drawn = surface.canvas.draw_region(&queued.drawable, region, &(), &mut self.decoded);
+            surface.painted(queued);
+            drawn
+        } else {
+            let Some(mut surface) = self.map.remove(&id) else { return };
+            let mut drawn = Ok(());
+            if surface.key == queued.key {
+                let others = Others(&self.map);
+                drawn = surface.canvas.draw_region(&queued.drawable, region, &others, &mut self.decoded);
+                surface.painted(queued);
             }
-            let changed = queued.drawable.bbox.intersect(&surface.bounds());
-            if !surface.dirty.contains_rect(&changed) {
-                surface.dirty.add(&changed);
-            }
+            self.map.insert(id, surface);
+            drawn
+        };
+        if let Err(error) = drawn {
+            crate::warning_limited!("a drawing command on surface {id} cannot be rendered: {error}");
         }
-        self.map.insert(id, surface);
     }
 
     /// Forgets decoded guest images.
@@ -289,11 +334,13 @@ impl Surfaces {
 
     /// Renders the oldest command of all; `false`: none is left.
     pub fn render_oldest(&mut self) -> bool {
-        let Some((&seq, &id)) = self.order.first_key_value() else { return false };
-        self.render_until(id, seq);
-        // Whatever happened to it, it does not come again.
-        self.order.remove(&seq);
-        true
+        while let Some((seq, id)) = self.order.pop_front() {
+            if self.map.get(&id).is_some_and(|s| s.tree.first() == Some(seq)) {
+                self.render_until(id, seq);
+                return true;
+            }
+        }
+        false
     }
 
     /// Renders the area and copies it out; `None` for bad ids, empty areas and formats that no image has.
@@ -312,6 +359,7 @@ impl Surfaces {
     /// The dirty rectangles: at most `max`, the last one then around the rest.
     pub fn dirty_rects(&mut self, id: u32, max: Option<usize>, clear: bool) -> Vec<Rect> {
         let Some(surface) = self.map.get_mut(&id) else { return Vec::new() };
+        surface.join_dirty();
         let mut rects = surface.dirty.rects().to_vec();
         if let Some(max) = max.filter(|&max| max < rects.len()) {
             let rest = rects.split_off(max.saturating_sub(1)).into_iter();
