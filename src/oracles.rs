@@ -1,12 +1,16 @@
 //! Fuzz oracles of the core: each takes arbitrary bytes of a client and checks that they are judged without a panic.
 //! The fuzz targets are one call into here; the same calls run in unit tests on random input.
 
+pub mod memory;
+mod worker;
+
 pub use crate::channel::inputs::fuzz_inputs_channel;
 pub use crate::channel::main::fuzz_main_channel;
 pub use crate::net::link::fuzz_machine;
 pub use crate::protocol::agent::fuzz_agent;
 pub use crate::protocol::link::fuzz_link;
 pub use crate::protocol::migrate::fuzz_migrate;
+pub use worker::{Script, fuzz_worker_channels};
 
 use crate::codec::{glz, graduality, jpeg, lz, lz4, quic};
 use crate::guest::SliceSource;
@@ -200,6 +204,11 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn channels_of_a_worker_bear_any_script(data in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            fuzz_worker_channels(&data);
+        }
 
         #[test]
         fn random_messages_do_not_panic(

@@ -6,11 +6,14 @@
 
 #![allow(clippy::expect_used, clippy::panic)] // It is there to fail.
 
+mod screen;
+
 use crate::device::Device;
 use crate::mock::replay::{Next, Replayer};
 use crate::mock::samples::all_commands;
 use crate::mock::{GROUP, MockCallbacks, MockGuest, SLOT};
 use crate::parse::{command_type, flags};
+use screen::Screen;
 use spice_server::canvas::{Canvas, ImageCache, Surfaces};
 use spice_server::draw::{Brush, DrawOp, Drawable};
 use spice_server::guest::ByteSource;
@@ -77,6 +80,8 @@ struct Hostile {
     held: VecDeque<Box<Drawable>>,
     surfaces: HashMap<u32, Canvas>,
     cache: ImageCache,
+    /// Draws instead of the canvas.
+    screen: Option<Screen>,
     outcome: Outcome,
 }
 
@@ -107,11 +112,21 @@ impl Hostile {
             held: VecDeque::new(),
             surfaces: HashMap::new(),
             cache: ImageCache::default(),
+            screen: None,
             outcome: Outcome::default(),
         };
         let spec = hostile.guest.surface_spec(32, 32);
         let primary = hostile.device.map_surface(&spec).expect("a good surface");
         hostile.surfaces.insert(0, Canvas::new(primary).expect("a mapped surface"));
+        hostile
+    }
+
+    /// Draws on the display channel of a worker, whose settings `choice` picks.
+    fn with_screen(choice: u32) -> Self {
+        let mut hostile = Self::new();
+        let spec = hostile.guest.surface_spec(32, 32);
+        let primary = hostile.device.map_surface(&spec).expect("a good surface");
+        hostile.screen = Some(Screen::new(primary, choice));
         hostile
     }
 
@@ -139,6 +154,9 @@ impl Hostile {
     fn step(&mut self, entropy: &mut impl Entropy) -> Option<()> {
         if self.outcome.commands.is_multiple_of(EPOCH) {
             self.held.clear();
+            if let Some(screen) = &mut self.screen {
+                screen.release_all();
+            }
             self.guest.write(MockGuest::address(0), &self.snapshot);
         }
         let choice = entropy.next()?;
@@ -184,12 +202,23 @@ impl Hostile {
             if let Fetched::Command(command) = self.device.next_cursor_command() {
                 self.outcome.accepted += 1;
                 check_cursor(&command);
+                if let Some(screen) = &mut self.screen {
+                    screen.pointer(command);
+                }
             }
         } else {
             self.guest.host().push(command);
             if let Fetched::Command(command) = self.device.next_display_command() {
                 self.outcome.accepted += 1;
-                self.accept(command);
+                match &mut self.screen {
+                    Some(screen) => {
+                        if let DisplayCommand::Draw(drawable) = &command {
+                            touch(drawable);
+                        }
+                        screen.command(command, twist >> 6);
+                    }
+                    None => self.accept(command),
+                }
             }
         }
         self.collect();
@@ -262,6 +291,10 @@ impl Hostile {
 
     fn finish(mut self) -> Outcome {
         self.held.clear();
+        if let Some(screen) = &mut self.screen {
+            screen.turn();
+        }
+        self.screen = None;
         self.collect();
         assert!(self.due.values().all(|&due| due == 0), "not released");
         assert_eq!(self.device.held_bytes(), 0, "memory accounted to nobody");
@@ -333,7 +366,19 @@ fn check_cursor(command: &CursorCommand) {
 /// # Panics
 /// When something does not hold.
 pub fn hostile_guest(entropy: &mut impl Entropy, count: u64) -> Outcome {
-    let mut hostile = Hostile::new();
+    run(Hostile::new(), entropy, count)
+}
+
+/// The same before a worker's channels with clients on them.
+///
+/// # Panics
+/// When something does not hold.
+pub fn hostile_guest_on_screen(entropy: &mut impl Entropy, count: u64) -> Outcome {
+    let choice = entropy.next().unwrap_or(0);
+    run(Hostile::with_screen(choice), entropy, count)
+}
+
+fn run(mut hostile: Hostile, entropy: &mut impl Entropy, count: u64) -> Outcome {
     for _ in 0..count {
         if hostile.step(entropy).is_none() {
             break;
@@ -348,6 +393,14 @@ pub fn hostile_guest(entropy: &mut impl Entropy, count: u64) -> Outcome {
 /// When something does not hold.
 pub fn fuzz_guest(data: &[u8]) {
     hostile_guest(&mut FromBytes(data), 1 << 16);
+}
+
+/// A fuzzer's bytes as the choices of a hostile guest whose screen clients watch.
+///
+/// # Panics
+/// When something does not hold.
+pub fn fuzz_screen(data: &[u8]) {
+    hostile_guest_on_screen(&mut FromBytes(data), 1 << 16);
 }
 
 /// Replays a recording, which is valid up to its header at least, and parses what comes out.
@@ -396,6 +449,15 @@ mod tests {
         assert_eq!(outcome.commands, count());
         assert!(outcome.accepted > count() / 10 && outcome.drawn > count() / 20, "{outcome:?}");
         assert!(outcome.released > count() / 2);
+    }
+
+    #[test]
+    fn hostile_guests_harm_no_client() {
+        let mut random = Random(0x2545_f491_4f6c_dd1d);
+        for _ in 0..8 {
+            let outcome = hostile_guest_on_screen(&mut random, count() / 16);
+            assert!(outcome.accepted > count() / 160 && outcome.released > count() / 32, "{outcome:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,144 @@
+//! A client in memory, for oracles: bytes go in, what comes out is checked to be framed.
+
+use crate::channel::connection::{ChannelConnection, ClientId};
+use crate::net::stream::{ChannelStream, Transport};
+use crate::protocol::{Caps, ChannelType};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug, Default)]
+struct Wire {
+    input: VecDeque<u8>,
+    output: Vec<u8>,
+    /// Bytes that the socket still takes.
+    room: usize,
+    closed: bool,
+    gone: bool,
+}
+
+/// The client's end of a connection with mini headers.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryPeer(Arc<Mutex<Wire>>);
+
+/// The server's end.
+struct MemoryTransport(MemoryPeer, io::Stdin);
+
+impl MemoryPeer {
+    /// A connection, its offers being the bits of `caps`. The socket takes everything at first.
+    #[must_use]
+    pub fn connect(
+        channel_type: ChannelType,
+        client: ClientId,
+        caps: u32,
+        low: bool,
+    ) -> (ChannelConnection, Self) {
+        let peer = Self::default();
+        peer.set_room(usize::MAX);
+        let transport = MemoryTransport(peer.clone(), io::stdin());
+        let stream = ChannelStream::new(Box::new(transport), true);
+        let mut connection = ChannelConnection::detached(stream, channel_type, client);
+        connection.channel_caps = Caps::from_words(vec![caps]);
+        connection.low_bandwidth = low;
+        (connection, peer)
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes for the server to read.
+    pub fn send_bytes(&self, bytes: &[u8]) {
+        self.wire().input.extend(bytes);
+    }
+
+    /// A framed message.
+    pub fn send(&self, msg_type: u16, body: &[u8]) {
+        self.send_bytes(&msg_type.to_le_bytes());
+        self.send_bytes(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+        self.send_bytes(body);
+    }
+
+    /// How many more bytes the socket takes.
+    pub fn set_room(&self, bytes: usize) {
+        self.wire().room = bytes;
+    }
+
+    /// The client closes its end.
+    pub fn close(&self) {
+        self.wire().closed = true;
+    }
+
+    /// Whether the server has dropped the connection.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.wire().gone
+    }
+
+    /// Takes the whole messages that arrived: type and body.
+    ///
+    /// # Panics
+    /// When the stream is not framed: no message of ours is that long.
+    pub fn take_messages(&self) -> Vec<(u16, Vec<u8>)> {
+        let mut wire = self.wire();
+        let (mut rest, mut taken) = (&*wire.output, Vec::new());
+        while let Some((&[t0, t1, s0, s1, s2, s3], tail)) = rest.split_first_chunk() {
+            let size = u32::from_le_bytes([s0, s1, s2, s3]);
+            assert!(size < 1 << 26, "message of {size} bytes");
+            let Some((body, tail)) = usize::try_from(size).ok().and_then(|size| tail.split_at_checked(size))
+            else {
+                break;
+            };
+            taken.push((u16::from_le_bytes([t0, t1]), body.to_vec()));
+            rest = tail;
+        }
+        wire.output = rest.to_vec();
+        taken
+    }
+}
+
+impl Read for MemoryTransport {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut wire = self.0.wire();
+        match wire.input.read(buf)? {
+            0 if wire.closed => Ok(0),
+            0 => Err(ErrorKind::WouldBlock.into()),
+            n => Ok(n),
+        }
+    }
+}
+
+impl Write for MemoryTransport {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let mut wire = self.0.wire();
+        if wire.closed {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let taken = buf.len().min(wire.room);
+        if taken == 0 && !buf.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        wire.room -= taken;
+        wire.output.extend(buf.iter().take(taken));
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for MemoryTransport {
+    fn drop(&mut self) {
+        self.0.wire().gone = true;
+    }
+}
+
+impl AsFd for MemoryTransport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.1.as_fd()
+    }
+}
+
+impl Transport for MemoryTransport {}
