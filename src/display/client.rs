@@ -202,7 +202,8 @@ impl DisplayClient {
             if !self.streams.contains_key(&stream.key) {
                 self.last_unique = self.last_unique.wrapping_add(0x9e37_79b9) | 1;
                 let low = self.connection.connection().low_bandwidth;
-                self.streams.insert(stream.key, Agent::new(stream, self.last_unique, low, now));
+                self.streams
+                    .insert(stream.key, Agent::new(stream, &queued.region, self.last_unique, low, now));
                 self.pipe.push(PipeItem::StreamCreate(stream.key), now);
             }
         }
@@ -226,11 +227,11 @@ impl DisplayClient {
                 } else if draws {
                     agent.covered(&queued.region)
                 } else {
-                    false
+                    None
                 }
             };
-            if clip {
-                self.pipe.push(PipeItem::StreamClip(key), now);
+            if let Some(clip) = clip {
+                self.pipe.push(PipeItem::StreamClip(key, clip), now);
             }
         }
         if !stale.is_empty() {
@@ -437,8 +438,8 @@ impl DisplayClient {
                     self.connection.send(message);
                 }
             }
-            PipeItem::StreamClip(key) => {
-                if let Some(message) = self.streams.get_mut(&key).and_then(Agent::clip) {
+            PipeItem::StreamClip(key, clip) => {
+                if let Some(message) = self.streams.get(&key).and_then(|a| a.clip(&clip)) {
                     self.connection.send(message);
                 }
             }

@@ -2,8 +2,9 @@
 
 use super::queued::{Queued, SurfaceKey};
 use super::stream::StreamKey;
+use crate::canvas::Region;
 use crate::image::SurfaceFormat;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,7 +34,7 @@ pub enum PipeItem {
     Mark,
     StreamDestroyAll,
     StreamCreate(StreamKey),
-    StreamClip(StreamKey),
+    StreamClip(StreamKey, Region),
     StreamDestroy(StreamKey),
 }
 
@@ -57,6 +58,14 @@ pub struct Pipe {
 impl Pipe {
     /// Adds an item at the newest end.
     pub fn push(&mut self, item: PipeItem, now: Instant) {
+        // A clip that no frame was painted with is replaced by the next one.
+        let newest = self.slots.iter_mut().rev().find_map(|s| s.item.as_mut());
+        if let (PipeItem::StreamClip(key, clip), Some(PipeItem::StreamClip(newest, old))) = (&item, newest)
+            && newest == key
+        {
+            old.clone_from(clip);
+            return;
+        }
         let last = self.slots.back().map_or(0, |s| s.seq);
         let seq = match &item {
             PipeItem::Draw(queued) => {
@@ -133,6 +142,7 @@ impl Pipe {
             })
             .filter(|key| created.contains(key))
             .collect();
+        let mut clips = BTreeMap::new();
         let (mut marks, mut monitors, mut palettes, mut streams) = (0, 0, 0, 0);
         for item in items() {
             match item {
@@ -140,6 +150,7 @@ impl Pipe {
                 PipeItem::MonitorsConfig => monitors += 1,
                 PipeItem::InvalAllPalettes => palettes += 1,
                 PipeItem::StreamDestroyAll => streams += 1,
+                PipeItem::StreamClip(key, _) => *clips.entry(*key).or_insert(0) += 1,
                 _ => {}
             }
         }
@@ -165,10 +176,9 @@ impl Pipe {
             PipeItem::MonitorsConfig => last(&mut monitors),
             PipeItem::InvalAllPalettes => last(&mut palettes),
             PipeItem::StreamDestroyAll => last(&mut streams),
-            PipeItem::Draw(_)
-            | PipeItem::StreamCreate(_)
-            | PipeItem::StreamClip(_)
-            | PipeItem::StreamDestroy(_) => true,
+            // There are no frames between them.
+            PipeItem::StreamClip(key, _) => clips.get_mut(key).is_some_and(last),
+            PipeItem::Draw(_) | PipeItem::StreamCreate(_) | PipeItem::StreamDestroy(_) => true,
         });
     }
 

@@ -21,11 +21,10 @@ pub struct Agent {
     stream: Stream,
     /// Where the client's pixels come from the stream.
     pub area: Region,
-    /// Where the client may paint frames, as it will be told.
+    /// Where the client paints the frames that are queued from now on.
     clip: Region,
-    clip_told: Option<Region>,
-    /// A STREAM_CLIP waits in the pipe.
-    clip_queued: bool,
+    /// The same for STREAM_CREATE.
+    first_clip: Region,
     /// STREAM_CREATE was sent.
     told: bool,
     /// No frames follow: the stream is over, or the client cannot decode it.
@@ -36,16 +35,16 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// The first frame, which is about to be queued, covers `region`.
     #[must_use]
-    pub fn new(stream: Stream, unique_id: u32, low_bandwidth: bool, now: Instant) -> Self {
+    pub fn new(stream: Stream, region: &Region, unique_id: u32, low_bandwidth: bool, now: Instant) -> Self {
         let rate = Rate::new(low_bandwidth, now);
         let encoder = jpeg::Encoder::new(rate.quality());
         Self {
             stream,
-            area: Region::new(),
-            clip: Region::new(),
-            clip_told: None,
-            clip_queued: false,
+            area: region.clone(),
+            clip: region.clone(),
+            first_clip: region.clone(),
             told: false,
             ended: false,
             unique_id,
@@ -73,29 +72,32 @@ impl Agent {
         std::mem::take(&mut self.area)
     }
 
-    /// A frame that covers `region` is queued. Whether a STREAM_CLIP is to be queued before it.
-    pub fn frame_queued(&mut self, region: &Region) -> bool {
+    /// A frame that covers `region` is queued. What STREAM_CLIP is to be queued before it, if any.
+    ///
+    /// Clips are values in the order of the pipe: a frame painted with a later, wider clip would spoil what commands
+    /// between the two read.
+    pub fn frame_queued(&mut self, region: &Region) -> Option<Region> {
         self.area = self.area.union(region);
         self.set_clip(region.clone())
     }
 
     /// Something else is drawn over the stream: frames must not cover it. As [`Self::frame_queued`].
-    pub fn covered(&mut self, region: &Region) -> bool {
+    pub fn covered(&mut self, region: &Region) -> Option<Region> {
         self.area = self.area.subtract(region);
         self.set_clip(self.clip.subtract(region))
     }
 
-    /// True pixels are needed: takes the area, and keeps frames under way from being painted. As [`Self::frame_queued`].
-    pub fn detach(&mut self) -> (Region, bool) {
+    /// True pixels are needed: takes the area. As [`Self::frame_queued`].
+    pub fn detach(&mut self) -> (Region, Option<Region>) {
         (std::mem::take(&mut self.area), self.set_clip(Region::new()))
     }
 
-    fn set_clip(&mut self, clip: Region) -> bool {
+    fn set_clip(&mut self, clip: Region) -> Option<Region> {
+        if self.ended || clip == self.clip {
+            return None;
+        }
         self.clip = clip;
-        let differs = self.clip_told.as_ref() != Some(&self.clip);
-        let queue = differs && !self.clip_queued && !self.ended;
-        self.clip_queued |= queue;
-        queue
+        Some(self.clip.clone())
     }
 
     /// A queued frame was replaced by a later one.
@@ -109,7 +111,6 @@ impl Agent {
             return Vec::new();
         }
         self.told = true;
-        self.clip_told = Some(self.clip.clone());
         let Stream { id, shape, .. } = self.stream;
         let create = StreamCreate {
             surface_id: 0,
@@ -122,7 +123,7 @@ impl Agent {
             src_width: shape.width,
             src_height: shape.height,
             dest: shape.dest,
-            clip: clip_of(&self.clip),
+            clip: clip_of(&self.first_clip),
         };
         let mut messages = vec![create.encode()];
         if reports {
@@ -131,14 +132,10 @@ impl Agent {
         messages
     }
 
-    /// STREAM_CLIP, if it says something new.
-    pub fn clip(&mut self) -> Option<Message> {
-        self.clip_queued = false;
-        if !self.told || self.clip_told.as_ref() == Some(&self.clip) {
-            return None;
-        }
-        self.clip_told = Some(self.clip.clone());
-        Some(stream_clip(self.stream.id, &clip_of(&self.clip)))
+    /// STREAM_CLIP, unless it does not matter any more.
+    #[must_use]
+    pub fn clip(&self, clip: &Region) -> Option<Message> {
+        (self.told && !self.ended).then(|| stream_clip(self.stream.id, &clip_of(clip)))
     }
 
     /// STREAM_DATA; `None`: the frame is to be sent as an image.
