@@ -106,6 +106,9 @@ pub const HOST_CHANNEL_BACKLOG: usize = 320 << 10;
 /// the host cause to be sent would pile up.
 pub const MAX_HOST_CHANNEL_BACKLOG: usize = 1 << 20;
 
+/// Bytes that the kernel holds unsent for a client: on a thin link newer content can only replace what has not been encoded yet.
+pub const MAX_UNSENT: u32 = 64 << 10;
+
 /// Messages that wait for one client of a cursor channel before they are replaced by the pointer's state: a client that
 /// stops reading must not cost memory.
 pub const MAX_CURSOR_PIPE: usize = 50;

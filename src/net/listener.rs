@@ -145,7 +145,8 @@ pub fn set_connection_options(fd: &OwnedFd) {
     }
     let set = setsockopt(fd, sockopt::TcpNoDelay, &true)
         .and_then(|()| setsockopt(fd, sockopt::KeepAlive, &true))
-        .and_then(|()| setsockopt(fd, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE));
+        .and_then(|()| setsockopt(fd, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE))
+        .and_then(|()| super::socket::set_unsent_limit(fd));
     if let Err(error) = set {
         crate::debug!("socket options: {error}");
     }

@@ -1,12 +1,30 @@
 //! A plain socket as a transport.
 
 use super::stream::Transport;
+use crate::limits::MAX_UNSENT;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockaddrLike, SockaddrStorage, UnixAddr, getpeername, recv,
-    sendmsg, setsockopt, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockaddrLike, SockaddrStorage, UnixAddr, getpeername,
+    getsockopt, recv, sendmsg, setsockopt, sockopt,
 };
+use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+sockopt_impl!(
+    /// Unsent bytes at which the kernel takes no more.
+    UnsentLowWater, Both, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, u32
+);
+sockopt_impl!(
+    /// The kernel's memory accounts of a socket; see [`QUEUED`].
+    MemoryInfo, GetOnly, libc::SOL_SOCKET, libc::SO_MEMINFO, [u32; 9]
+);
+/// SK_MEMINFO_WMEM_QUEUED: bytes in the send queue, sent or not, that the peer has not acknowledged.
+const QUEUED: usize = 5;
+
+/// Bounds what the kernel holds unsent for the peer of a TCP socket: that much of a screen's past at most.
+pub(super) fn set_unsent_limit(fd: &OwnedFd) -> nix::Result<()> {
+    setsockopt(fd, UnsentLowWater, &MAX_UNSENT)
+}
 
 /// A connected stream socket, TCP or unix, set non-blocking. Writing to a closed peer is an error, never a signal.
 #[derive(Debug)]
@@ -77,6 +95,11 @@ impl Transport for SocketTransport {
         Ok(())
     }
 
+    fn kernel_queue(&self) -> Option<usize> {
+        let info = getsockopt(&self.fd, MemoryInfo).ok()?;
+        usize::try_from(*info.get(QUEUED)?).ok()
+    }
+
     fn send_fd(&mut self, byte: u8, fd: Option<RawFd>) -> io::Result<()> {
         let fds: Vec<RawFd> = fd.into_iter().collect();
         let rights = [ControlMessage::ScmRights(&fds)];
@@ -89,5 +112,44 @@ impl Transport for SocketTransport {
             None::<&UnixAddr>,
         )?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    fn pair() -> (SocketTransport, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let fd: OwnedFd = listener.accept().unwrap().0.into();
+        crate::net::listener::set_connection_options(&fd);
+        (SocketTransport::new(fd).unwrap(), peer)
+    }
+
+    #[test]
+    fn kernel_queue_is_what_the_peer_has_not_acknowledged() {
+        let (mut ours, mut peer) = pair();
+        assert_eq!(ours.kernel_queue(), Some(0));
+        while ours.write(&[7; 60_000]).is_ok() {}
+        assert!(ours.kernel_queue().unwrap() > 0);
+        peer.set_nonblocking(true).unwrap();
+        while ours.kernel_queue() != Some(0) {
+            let _ = peer.read(&mut [0; 60_000]);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_costs_the_kernel_little() {
+        let (mut ours, peer) = pair();
+        nix::sys::socket::setsockopt(&peer, sockopt::RcvBuf, &16_384).unwrap();
+        let mut written = 0;
+        while let Ok(n) = ours.write(&[7; 60_000]) {
+            written += n;
+        }
+        // The peer's buffer, the limit, and what one write may exceed it by. The kernel's own bound would be megabytes.
+        assert!(written < 1 << 20, "{written} bytes");
+        assert!(written >= 64 << 10, "{written} bytes");
     }
 }

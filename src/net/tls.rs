@@ -142,4 +142,8 @@ impl Transport for TlsTransport {
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.stream.get_ref().set_nodelay(nodelay)
     }
+
+    fn kernel_queue(&self) -> Option<usize> {
+        self.stream.get_ref().kernel_queue()
+    }
 }
