@@ -4,7 +4,6 @@ use super::encode::{EncodeSettings, Encoded, ImageEncoder, Serials, ServerImage,
 use super::pipe::{Pipe, PipeItem};
 use super::queued::{Queued, SurfaceKey};
 use super::settings::DisplaySettings;
-use super::snapshot;
 use super::stream::{Agent, MAX_STREAMS, StreamKey, reads_own};
 use super::surfaces::{Surface, Surfaces};
 use super::view::View;
@@ -130,7 +129,7 @@ impl DisplayClient {
             return;
         }
         self.known.insert(id, surface.key);
-        if !snapshot::readable(surface.format) || (surface.format == SurfaceFormat::A8 && !self.a8) {
+        if !surface.is_readable() || (surface.format == SurfaceFormat::A8 && !self.a8) {
             self.view.entry(surface.key).whole = true;
             return;
         }

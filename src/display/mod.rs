@@ -29,7 +29,6 @@ mod model;
 mod pipe;
 mod queued;
 pub mod settings;
-mod snapshot;
 mod stream;
 mod surfaces;
 mod tree;

@@ -4,13 +4,13 @@
 //! is rendered up to date just before it. Since a command on a surface first has the readers of that surface rendered,
 //! everything pending on a surface is older than its pending readers.
 
+use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
     Queued, Read, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, region_of, set_self_bitmap,
     surface_arguments, wants_self_bitmap,
 };
-use super::snapshot::{self, Snapshot};
 use super::tree::Tree;
-use crate::canvas::{Canvas, ImageCache, Region};
+use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
 use crate::draw::{DrawOp, Drawable};
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
@@ -48,6 +48,12 @@ impl Surface {
     #[must_use]
     pub fn bounds(&self) -> Rect {
         Rect::of_size(self.width, self.height)
+    }
+
+    /// Whether images can be made of its pixels.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.format != SurfaceFormat::A1
     }
 
     /// A command was rendered.
@@ -194,7 +200,8 @@ impl Surfaces {
             }
             let snapshot = self.read(id, &area).ok_or("surface cannot be read")?;
             self.last_image = self.last_image.wrapping_add(1);
-            set_self_bitmap(&mut drawable.op, Arc::new(snapshot.into_image(self.last_image)));
+            let image_id = u64::from(self.last_image) << 32 | SERVER_IMAGE_GROUP;
+            set_self_bitmap(&mut drawable.op, Arc::new(snapshot.into_image(image_id)));
         }
         let mut reads: Vec<Read> = Vec::new();
         let mut self_read = match copy_offset(&drawable) {
@@ -344,11 +351,11 @@ impl Surfaces {
     }
 
     /// Renders the area and copies it out; `None` for bad ids, empty areas and formats that no image has.
-    pub fn read(&mut self, id: u32, area: &Rect) -> Option<Snapshot> {
+    pub fn read(&mut self, id: u32, area: &Rect) -> Option<AreaPixels> {
         let area = area.intersect(&self.map.get(&id)?.bounds());
         self.render_area(id, &area);
         let surface = self.map.get(&id)?;
-        snapshot::take(&surface.canvas, &area, id == 0)
+        surface.canvas.read_area(&area, id == 0)
     }
 
     #[cfg(test)]

@@ -32,7 +32,7 @@ impl AreaPixels {
 
 impl Canvas {
     /// Copies an area. Of xRGB surfaces other than the primary one the unused bytes are kept as what they may be,
-    /// alpha; 565 becomes 555. `None`: the area is empty or not inside the surface, or the surface is 1_A, which no
+    /// alpha; 565, which no image has, becomes 32 bits. `None`: the area is empty or not inside the surface, or the surface is 1_A, which no
     /// image can carry.
     #[must_use]
     pub fn read_area(&self, area: &Rect, is_primary: bool) -> Option<AreaPixels> {
@@ -58,7 +58,7 @@ impl Canvas {
         };
         let bytes = index(format.bits_per_pixel() / 8);
         let row_bytes = index(area.width()) * bytes;
-        let stride = row_bytes.next_multiple_of(alignment);
+        let mut stride = row_bytes.next_multiple_of(alignment);
         let x_byte = usize::try_from(area.left).ok()? * bytes;
         let mut pixels = vec![0; stride * index(area.height())];
         for (y, row) in (area.top..area.bottom).zip(pixels.chunks_exact_mut(stride)) {
@@ -66,7 +66,11 @@ impl Canvas {
         }
         let mut high_bits_set = false;
         match self.format() {
-            SurfaceFormat::Rgb565 => narrow_565(&mut pixels),
+            SurfaceFormat::Rgb565 => {
+                pixels = widen_565(&pixels, row_bytes, stride);
+                stride = row_bytes * 2;
+                format = BitmapFormat::ThirtyTwoBit;
+            }
             SurfaceFormat::Xrgb32 if !is_primary => match unused_bytes(&pixels) {
                 Unused::Set => high_bits_set = true,
                 Unused::Alpha => format = BitmapFormat::Rgba,
@@ -110,11 +114,50 @@ fn unused_bytes(pixels: &[u8]) -> Unused {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "555 values have 15 bits")]
-fn narrow_565(pixels: &mut [u8]) {
-    for pixel in pixels.as_chunks_mut::<2>().0 {
+/// Rows of 565 pixels as packed rows of 32 bits, which hold them without loss.
+fn widen_565(pixels: &[u8], row_bytes: usize, stride: usize) -> Vec<u8> {
+    let rows = pixels.chunks_exact(stride).flat_map(|row| row[..row_bytes].as_chunks::<2>().0);
+    let mut wide = Vec::with_capacity(pixels.len() * 2);
+    for pixel in rows {
         let mut value = [u32::from(u16::from_le_bytes(*pixel))];
-        pixel::convert_row(SurfaceFormat::Rgb565, SurfaceFormat::Rgb555, &mut value);
-        *pixel = (value[0] as u16).to_le_bytes();
+        pixel::convert_row(SurfaceFormat::Rgb565, SurfaceFormat::Xrgb32, &mut value);
+        wide.extend_from_slice(&(value[0] & 0xff_ffff).to_le_bytes());
+    }
+    wide
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::PrivateSurface;
+    use crate::host::MappedSurface;
+
+    fn canvas(format: SurfaceFormat, pixels: &[u8], width: u32) -> Canvas {
+        let memory = Box::new(PrivateSurface(pixels.to_vec()));
+        let stride = i32::try_from(pixels.len()).unwrap();
+        Canvas::new(MappedSurface { width, height: 1, stride, format, memory }).unwrap()
+    }
+
+    #[test]
+    fn unused_bytes_of_zero_and_255_count_as_255() {
+        let read = |top: [u8; 2], primary: bool| {
+            let pixels = [1, 2, 3, top[0], 4, 5, 6, top[1]];
+            let got = canvas(SurfaceFormat::Xrgb32, &pixels, 2).read_area(&Rect::new(0, 0, 2, 1), primary);
+            let got = got.unwrap();
+            (got.bitmap.format, got.high_bits_set)
+        };
+        assert_eq!(read([0, 0], false), (BitmapFormat::ThirtyTwoBit, false));
+        assert_eq!(read([0, 255], false), (BitmapFormat::ThirtyTwoBit, true));
+        assert_eq!(read([0, 7], false), (BitmapFormat::Rgba, false));
+        assert_eq!(read([255, 7], true), (BitmapFormat::ThirtyTwoBit, false));
+    }
+
+    #[test]
+    fn pixels_of_565_are_read_without_loss() {
+        let pixels = 0b10000_100000_00001u16.to_le_bytes();
+        let got = canvas(SurfaceFormat::Rgb565, &[pixels[0], pixels[1], 0, 0], 1);
+        let got = got.read_area(&Rect::new(0, 0, 1, 1), true).unwrap();
+        assert_eq!(got.bitmap.format, BitmapFormat::ThirtyTwoBit);
+        assert_eq!(got.bitmap.pixels.as_private().unwrap(), [8, 130, 132, 0]);
     }
 }

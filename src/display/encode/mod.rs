@@ -47,7 +47,7 @@ use pixmap_cache::{Evicted, Lookup};
 use std::sync::Arc;
 
 /// Group of images made by the server, in the low half of the id.
-const SERVER_IMAGE_GROUP: u64 = 2;
+pub(super) const SERVER_IMAGE_GROUP: u64 = 2;
 
 /// What decides on images of one client's display (display.md 9.1, 9.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
