@@ -23,3 +23,11 @@ def bench(tmp_path_factory):
     flags = subprocess.check_output(["pkg-config", "--cflags", "spice-server", "spice-protocol"], text=True).split()
     subprocess.run(["cc", "-O2", "-w", "-o", out, harness.TOOLS / "replay_bench.c", *flags, "-l:libspice-server.so.1", "-lpthread"], check=True)
     return out
+
+
+@pytest.fixture(scope="session")
+def puppet(tmp_path_factory):
+    out = tmp_path_factory.mktemp("puppet") / "puppet_host"
+    flags = subprocess.check_output(["pkg-config", "--cflags", "spice-server", "spice-protocol"], text=True).split()
+    subprocess.run(["cc", "-O1", "-w", "-o", out, harness.TOOLS / "puppet_host.c", *flags, "-l:libspice-server.so.1", "-lpthread"], check=True)
+    return out

@@ -1,154 +1,15 @@
 """A catalogue of hostile guest input through the public API: the host lives, every command comes back exactly once, and the
 client that watches gets its picture."""
-import struct, subprocess
+import struct
 
 import pytest
-import spiceraw
-from harness import LIB_DIR, PATIENCE, TOOLS, Process, free_port, lib_env, raw_client
+from harness import LIB_DIR, PATIENCE, raw_client
+from puppet import (ALPHA_BLEND, ARENA, BLACKNESS, BLEND, COMPOSITE, COPY, COPY_BITS, CURSOR, DRAW, FILL, HEIGHT, MESSAGE, OPAQUE, PUT, ROP3,
+                    SLOT, STROKE, SURFACE, SURFACE_CMD, TEXT, TRANSPARENT, UPDATE, WIDTH, Guest, rect)
 
 pytestmark = pytest.mark.skipif(not LIB_DIR, reason="the original does not survive this")
 
-SLOT = 1 << 56
-ARENA = 16 << 20
-WIDTH, HEIGHT = 128, 96
-SURFACE = 15 << 20  # of the primary surface in the arena
 I32 = (0, 1, -1, 0x7fffffff, -0x80000000)
-NOP, DRAW, UPDATE, CURSOR, MESSAGE, SURFACE_CMD = range(6)
-(D_NOP, FILL, OPAQUE, COPY, COPY_BITS, BLEND, BLACKNESS, WHITENESS, INVERS, ROP3, STROKE, TEXT, TRANSPARENT, ALPHA_BLEND,
- COMPOSITE) = range(15)
-PUT = 8
-SIZES = {DRAW: 191, UPDATE: 32, CURSOR: 150, MESSAGE: 8, SURFACE_CMD: 41}
-
-
-@pytest.fixture(scope="module")
-def puppet(tmp_path_factory):
-    out = tmp_path_factory.mktemp("puppet") / "puppet_host"
-    flags = subprocess.check_output(["pkg-config", "--cflags", "spice-server", "spice-protocol"], text=True).split()
-    subprocess.run(["cc", "-O1", "-w", "-o", out, TOOLS / "puppet_host.c", *flags, "-l:libspice-server.so.1", "-lpthread"], check=True)
-    return out
-
-
-class Guest(Process):
-    """A host whose guest does what it is told. Commands that can be read are expected back."""
-
-    def __init__(self, directory, program):
-        self.port = free_port()
-        super().__init__([program, self.port], directory, "host", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                         env=lib_env(SPICE_DEBUG_ALLOW_MC="1"))
-        assert self.proc.stdout.readline() == b"ready\n", self.output()
-        self.used, self.due, self.lines, self.colour = 4096, {}, [], 0
-
-    # The memory.
-
-    def put(self, data):
-        """Bytes into new memory; their address."""
-        if self.used + len(data) > SURFACE - 4096:
-            self.used = 4096
-        at, self.used = self.used, (self.used + len(data) + 15) & ~15
-        self.lines.append(b"w %d %s" % (at, data.hex().encode()))
-        return SLOT | at
-
-    def room(self, size):
-        return self.put(bytes(size))
-
-    def __call__(self, *words):
-        self.lines.append(" ".join(map(str, words)).encode())
-
-    def flush(self):
-        """Has everything done; the answers. Says which line was the last one if the host died."""
-        answers, lines = [], self.lines
-        self.lines = []
-        for start in range(0, len(lines), 100):
-            part = lines[start:start + 100]
-            self.proc.stdin.write(b"".join(line + b"\n" for line in part))
-            self.proc.stdin.flush()
-            for line in part:
-                answer = self.proc.stdout.readline()
-                assert answer, f"the host died: {line[:200]}\n{self.output()[-2000:]}"
-                assert answer not in (b"hang\n", b"unknown\n"), (answer, line[:200], self.output()[-2000:])
-                answers.append(answer)
-        return answers
-
-    # Commands.
-
-    def submit(self, kind, address, group=0, flags=0, ring="q", size=None):
-        """Puts a command on a ring. It is due when its header lies in memory and its type is one of the ring's."""
-        at = address & 0xffffffffffff
-        size = size or (128 if kind == DRAW and flags & 1 else SIZES.get(kind, 0))
-        legal = kind in ((CURSOR,) if ring == "k" else (DRAW, UPDATE, MESSAGE, SURFACE_CMD))
-        if legal and group == 0 and address >> 48 == SLOT >> 48 and at + size <= ARENA:
-            self.due[at] = self.due.get(at, 0) + 1
-        self(ring, kind, address, group, flags)
-
-    def draw(self, kind, body, surface=0, bbox=(10, 10, 40, 30), clip=(0, 0), self_area=None, effect=0, deps=(-1, -1, -1),
-             dep_rects=None, flags=0):
-        """A drawable; rectangles are left, top, right, bottom."""
-        head = struct.pack("<QIBBB", 7, surface, effect, kind, self_area is not None)
-        head += rect(self_area or (0, 0, 0, 0)) + rect(bbox) + struct.pack("<IQI3i", *clip, 0, *deps)
-        head += (dep_rects or rect((0, 0, 8, 8))) * 3
-        self.submit(DRAW, self.put((head + body).ljust(191, b"\0")), flags=flags)
-
-    def image(self, kind=0, width=16, height=16, body=b"", ident=0, flags=0):
-        return self.put((struct.pack("<QBBII", ident, kind, flags, width, height) + body).ljust(64, b"\0"))
-
-    def bitmap(self, fmt=8, width=16, height=16, stride=None, palette=0, data=None, flags=4, inner=None, **descriptor):
-        """A bitmap image of zeros unless told otherwise."""
-        bits = {1: 1, 2: 1, 3: 4, 4: 4, 5: 8, 6: 16, 7: 24, 10: 8}.get(fmt, 32)
-        packed = (width * bits + 7) // 8
-        if data is None:
-            data = self.chunk(bytes(range(256)) * (max(packed * height, 1) // 256 + 1) if packed * height < 1 << 20 else b"")
-        x, y = inner or (width, height)
-        body = struct.pack("<BBIIIQQ", fmt, flags, x & 0xffffffff, y & 0xffffffff, (packed if stride is None else stride) & 0xffffffff, palette, data)
-        return self.image(0, width & 0xffffffff, height & 0xffffffff, body, **descriptor)
-
-    def chunk(self, data=b"", size=None, following=0, previous=0):
-        return self.put(struct.pack("<IQQ", len(data) if size is None else size, previous, following) + data)
-
-    def cyclic_chunks(self, size=4):
-        first = self.chunk(bytes(size))
-        second = self.chunk(bytes(size), following=first, previous=first)
-        self("w", first & 0xffffffff, struct.pack("<IQQ", size, second, second).hex())
-        return first
-
-    def palette(self, entries=256, told=None):
-        return self.put(struct.pack("<QH", 5, entries if told is None else told) + bytes(4 * entries))
-
-    # What must hold.
-
-    def primary(self):
-        self("p", WIDTH, HEIGHT, WIDTH * 4, 32, SLOT | SURFACE, 0, 0, 0)
-
-    def check(self, display, what):
-        """Everything is over: all commands are back, none twice; what is drawn now reaches the client."""
-        self("s")
-        self("c")  # the pointer's shape
-        self("x")
-        self("r")
-        answers = self.flush()
-        back = {}
-        for offset in map(int, answers[-1].split()[1:]):
-            back[offset] = back.get(offset, 0) + 1
-        assert back == self.due, (what, "not released:", {k: v for k, v in self.due.items() if back.get(k, 0) != v},
-                                  "released:", {k: v for k, v in back.items() if self.due.get(k, 0) != v})
-        self.due = {}
-        self.primary()
-        self.colour = (self.colour + 0x010305) & 0xffffff
-        body = struct.pack("<II12sHB", 1, self.colour, b"", PUT, 0)
-        self.draw(FILL, body, bbox=(0, 0, WIDTH, HEIGHT), effect=1)
-        self("s")
-        self.flush()
-        while True:
-            message = display.recv(PATIENCE)
-            assert message, (what, "no picture")
-            if message.type == 302 and spiceraw.decode(2, message)["brush"] == {"type": 1, "color": self.colour}:
-                break
-
-
-def rect(r):
-    left, top, right, bottom = r
-    return struct.pack("<4i", top, left, bottom, right)
-
-
 NO_MASK = bytes(17)
 SOLID = struct.pack("<II12s", 1, 0x123456, b"")
 BOX = rect((0, 0, 16, 16))
