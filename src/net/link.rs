@@ -164,7 +164,9 @@ impl LinkMachine {
                 self.state = State::Over;
                 Some(LinkEvent::Failed("protocol version 0".into()))
             }
-            HeaderVerdict::Refuse(error) => Some(self.fail(error, format!("bad link header: {error}"))),
+            HeaderVerdict::Refuse(error) => {
+                Some(self.fail(error, format!("bad link header {head:02x?}: {error}")))
+            }
         }
     }
 

@@ -60,6 +60,8 @@ pub(crate) struct PendingLink {
     pub tls: bool,
     pub peer: String,
     pub message: LinkMessage,
+    /// The message has come.
+    identified: bool,
     key: Option<Arc<TicketKey>>,
     waits_for_key: bool,
     end: Option<End>,
@@ -174,6 +176,7 @@ impl State {
             tls,
             peer,
             message: LinkMessage::default(),
+            identified: false,
             key: None,
             waits_for_key: false,
             end: None,
@@ -289,6 +292,7 @@ impl State {
         };
         let (channel_type, id) = (message.channel_type, message.channel_id);
         link.message = message;
+        link.identified = true;
         if allowed & needed == 0 {
             link.machine.refuse(error);
             link.end = Some(End::Close(format!("channel type {channel_type}: {error}")));
@@ -399,7 +403,12 @@ impl State {
 
     /// Ends a connection of the link stage, with one line in the log.
     pub fn close_link(&mut self, link: PendingLink, why: &str) {
-        crate::warning_limited!("link from {}: {why}", link.peer);
+        // Apart, so that a flood of strangers does not keep refused clients out of the log.
+        if link.identified {
+            crate::warning_limited!("link from {}: {why}", link.peer);
+        } else {
+            crate::warning_limited!("link from {}: {why}", link.peer);
+        }
         self.close_quietly(link);
     }
 

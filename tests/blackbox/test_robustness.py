@@ -1,5 +1,5 @@
 """Clients that misbehave, die, stall or come and go: the VM and the other clients notice nothing."""
-import contextlib, signal, socket, struct, subprocess
+import contextlib, re, signal, socket, struct, subprocess, time
 
 import pytest
 import spiceraw
@@ -43,6 +43,16 @@ def test_wrong_and_expired_password(tmp_path, echo_image):
         qemu("set_password", protocol="spice", password="new")
         qemu("expire_password", protocol="spice", time="never")
         raw_session(qemu.port, password="new").main.close()
+        if LIB_DIR:
+            # one line each, with the peer, which a flood of strangers does not crowd out
+            wait_for(lambda: len(re.findall(r"link from 127.0.0.1:\d+: wrong or expired password", qemu.output())) == 2, "lines in the log")
+            for _ in range(50):
+                with socket.create_connection(("127.0.0.1", qemu.port)) as sock:
+                    sock.sendall(b"\0" * 16)
+                    assert closed(sock)
+            with pytest.raises(spiceraw.LinkError):
+                raw_session(qemu.port, password="wrong")
+            wait_for(lambda: len(re.findall(r": wrong or expired password", qemu.output())) == 3, "a line in the log")
 
 
 GARBAGE = [b"GET / HTTP/1.0\r\n\r\n", b"\0" * 64, b"REDQ" + struct.pack("<III", 2, 2, 0xffffffff),
@@ -55,8 +65,10 @@ def test_garbage_instead_of_a_link_message(qemu):
         for data in GARBAGE:
             with socket.create_connection(("127.0.0.1", qemu.port)) as sock:
                 sock.sendall(data)
+                peer = f"link from 127.0.0.1:{sock.getsockname()[1]}: "
                 sock.shutdown(socket.SHUT_WR)
                 assert closed(sock)
+            assert not LIB_DIR or wait_for(lambda: qemu.output().count(peer) == 1, "one line in the log")
         assert not session.main.closed
     served(qemu)
 
@@ -70,7 +82,9 @@ def test_half_open_handshakes_end_by_the_time_limit(qemu):
         stalled.append(sock)
     served(qemu)
     for sock in stalled:
+        peer = f"link from 127.0.0.1:{sock.getsockname()[1]}: the link stage took too long"
         assert closed(sock)
+        wait_for(lambda: qemu.output().count(peer) == 1, "one line in the log")
         sock.close()
     served(qemu)
 
@@ -131,6 +145,37 @@ def test_guest_goes_on_without_its_client(tmp_path, busy_image, card, how):
         wait_for(lambda: qemu.memory_word(0x7e00) > frame + 200, "the guest draws on")
         assert qemu.rss_kib() - rss < STALLED_CLIENT_KIB
         served(qemu)
+
+
+@ours_only
+def test_a_stopped_viewer_beside_a_live_one(tmp_path, busy_image):
+    """The guest and the other viewer lose nothing, memory stays bounded, the stopped one is dropped."""
+    env = lib_env(SPICE_DEBUG_ALLOW_MC="1")
+    with Qemu(tmp_path, "-device", "qxl-vga", image=busy_image, env=env) as qemu, \
+            Client(tmp_path, qemu.port, name="stopped") as stopped, Client(tmp_path, qemu.port, name="live") as live:
+        for client in (stopped, live):
+            client("display")
+            client("resized:640x400")
+
+        def sessions():
+            return {c["connection-id"] for c in qemu("query-spice").get("channels", [])}
+
+        def seconds_for(frames):
+            start, first = time.monotonic(), qemu.memory_word(0x7e00)
+            wait_for(lambda: qemu.memory_word(0x7e00) >= first + frames, "the guest draws")
+            return time.monotonic() - start
+        assert len(sessions()) == 2
+        before = max(seconds_for(100), seconds_for(100))
+        rss = qemu.rss_kib()
+        stopped.proc.send_signal(signal.SIGSTOP)
+        after = min(seconds_for(100) for _ in range(5))
+        assert after < 2 * before + 1, (before, after)
+        live("invalidated:20")
+        wait_for(lambda: len(sessions()) == 1, "the stopped viewer is dropped", 90)
+        assert qemu.rss_kib() - rss < STALLED_CLIENT_KIB
+        qemu("stop")
+        live.shows(qemu)
+        assert re.search(r"display:0 .* disconnected: no byte moved for 3\d s", qemu.output()), qemu.output()
 
 
 def test_idle_session_does_not_wake_the_worker(tmp_path, bench):
