@@ -10,6 +10,7 @@ pub use crate::net::link::fuzz_machine;
 pub use crate::protocol::agent::fuzz_agent;
 pub use crate::protocol::link::fuzz_link;
 pub use crate::protocol::migrate::fuzz_migrate;
+pub use crate::reds::fuzz_session;
 pub use worker::{Script, fuzz_worker_channels};
 
 use crate::codec::{glz, graduality, jpeg, lz, lz4, quic};
@@ -226,6 +227,11 @@ mod tests {
             pixels in proptest::collection::vec(prop_oneof![0u8..3, any::<u8>()], 0..600),
         ) {
             fuzz_encoders(&[&head[..], &pixels].concat());
+        }
+
+        #[test]
+        fn servers_bear_any_script(data in proptest::collection::vec(any::<u8>(), 0..1000)) {
+            fuzz_session(&data);
         }
 
         #[test]

@@ -26,6 +26,14 @@ pub struct MemoryPeer(Arc<Mutex<Wire>>);
 struct MemoryTransport(MemoryPeer, io::Stdin);
 
 impl MemoryPeer {
+    /// The server's end, and the client's. The socket takes everything at first.
+    #[must_use]
+    pub fn transport() -> (Box<dyn Transport>, Self) {
+        let peer = Self::default();
+        peer.set_room(usize::MAX);
+        (Box::new(MemoryTransport(peer.clone(), io::stdin())), peer)
+    }
+
     /// A connection, its offers being the bits of `caps`. The socket takes everything at first.
     #[must_use]
     pub fn connect(
@@ -34,10 +42,8 @@ impl MemoryPeer {
         caps: u32,
         low: bool,
     ) -> (ChannelConnection, Self) {
-        let peer = Self::default();
-        peer.set_room(usize::MAX);
-        let transport = MemoryTransport(peer.clone(), io::stdin());
-        let stream = ChannelStream::new(Box::new(transport), true);
+        let (transport, peer) = Self::transport();
+        let stream = ChannelStream::new(transport, true);
         let mut connection = ChannelConnection::detached(stream, channel_type, client);
         connection.channel_caps = Caps::from_words(vec![caps]);
         connection.low_bandwidth = low;

@@ -42,7 +42,7 @@ struct Mailbox {
     wake: OnceLock<EventFd>,
 }
 
-/// The monotonic clock of a server. Tests move it.
+/// The monotonic clock of a server. Tests and oracles move it.
 #[derive(Debug)]
 pub(crate) struct Clock {
     pub epoch: Instant,
@@ -59,7 +59,7 @@ impl Clock {
         self.now().saturating_duration_since(self.epoch).as_secs()
     }
 
-    #[cfg(test)]
+    /// For tests and oracles.
     pub fn advance(&self, by: Duration) {
         *lock(&self.offset) += by;
     }

@@ -70,6 +70,33 @@ pub(crate) struct PendingLink {
 }
 
 impl PendingLink {
+    /// A connection that has passed the link stage with this message, for oracles.
+    pub fn linked(
+        transport: Box<dyn Transport>,
+        message: LinkMessage,
+        guard: ConnectionGuard,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            carrier: Carrier::Stream(transport),
+            upgrading: false,
+            machine: LinkMachine::default(),
+            output: Vec::new(),
+            watch: None,
+            interest: READ,
+            deadline,
+            skip_auth: true,
+            tls: false,
+            peer: "memory".into(),
+            message,
+            identified: true,
+            key: None,
+            waits_for_key: false,
+            end: None,
+            guard,
+        }
+    }
+
     /// The stream, for the message stage.
     pub fn take_stream(&mut self) -> Option<Box<dyn Transport>> {
         match std::mem::replace(&mut self.carrier, Carrier::Away) {
@@ -384,7 +411,7 @@ impl State {
     }
 
     /// The result is written: tells the host, then the link becomes a channel.
-    fn attach_link(&mut self, key: u64, link: PendingLink) {
+    pub fn attach_link(&mut self, key: u64, link: PendingLink) {
         let event = ChannelEvent::Initialized {
             connection_id: link.message.connection_id,
             channel_type: link.message.channel_type,

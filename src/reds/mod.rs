@@ -11,6 +11,7 @@ mod core;
 pub mod error;
 mod lifecycle;
 mod links;
+mod oracle;
 mod pointer;
 pub mod qxl;
 mod state;
@@ -18,6 +19,7 @@ mod ticketing;
 
 pub use config::TlsConfig;
 pub use error::ServerError;
+pub use oracle::fuzz_session;
 pub use qxl::QxlInstance;
 
 use self::core::Core;

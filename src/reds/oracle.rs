@@ -1,0 +1,293 @@
+//! Fuzz oracle of a whole server without its workers: clients come, send what they like on the channels of the host thread,
+//! and go, in any order and at any time.
+//!
+//! What must hold: no panic, what is sent is framed, and after the server's end every connection is closed and every watch
+//! and timer removed.
+
+use super::core::Core;
+use super::links::PendingLink;
+use super::state::State;
+use super::{Server, TabletId};
+use crate::host::{ChannelEvent, EventLoop, Keyboard, Mouse, Readiness, Tablet, TimerId, WatchId};
+use crate::oracles::Script;
+use crate::oracles::memory::MemoryPeer;
+use crate::protocol::link::LinkMessage;
+use crate::protocol::{Caps, ChannelType};
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const READ: Readiness = Readiness { read: true, write: false };
+
+/// Connections at a time.
+const MAX_PEERS: usize = 6;
+
+type WatchCallback = Arc<dyn Fn(Readiness) + Send + Sync>;
+type TimerCallback = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Default)]
+struct Registered {
+    next: u64,
+    watches: BTreeMap<u64, (Readiness, WatchCallback)>,
+    timers: BTreeMap<u64, (bool, TimerCallback)>,
+}
+
+/// A main loop in which everything is ready at every turn.
+#[derive(Default)]
+struct EagerLoop(Mutex<Registered>);
+
+impl EagerLoop {
+    fn inner(&self) -> MutexGuard<'_, Registered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) {
+        let watches: Vec<u64> = self.inner().watches.keys().copied().collect();
+        for id in watches {
+            // It may have gone on account of another.
+            let watch = self.inner().watches.get(&id).cloned();
+            if let Some((interest, callback)) = watch.filter(|w| w.0.read || w.0.write) {
+                callback(interest);
+            }
+        }
+    }
+
+    fn fire(&self) {
+        let timers: Vec<u64> = self.inner().timers.keys().copied().collect();
+        for id in timers {
+            let due =
+                self.inner().timers.get_mut(&id).and_then(|t| std::mem::take(&mut t.0).then(|| t.1.clone()));
+            if let Some(callback) = due {
+                callback();
+            }
+        }
+    }
+}
+
+impl EventLoop for EagerLoop {
+    fn watch_add(&self, _fd: RawFd, interest: Readiness, callback: WatchCallback) -> Option<WatchId> {
+        let mut inner = self.inner();
+        inner.next += 1;
+        let id = inner.next;
+        inner.watches.insert(id, (interest, callback));
+        Some(WatchId(id))
+    }
+    fn watch_update(&self, watch: WatchId, interest: Readiness) {
+        let mut inner = self.inner();
+        let found = inner.watches.get_mut(&watch.0).map(|w| w.0 = interest);
+        assert!(found.is_some(), "update of a watch that was removed");
+    }
+    fn watch_remove(&self, watch: WatchId) {
+        assert!(self.inner().watches.remove(&watch.0).is_some(), "watch removed twice");
+    }
+    fn timer_add(&self, callback: TimerCallback) -> Option<TimerId> {
+        let mut inner = self.inner();
+        inner.next += 1;
+        let id = inner.next;
+        inner.timers.insert(id, (false, callback));
+        Some(TimerId(id))
+    }
+    fn timer_start(&self, timer: TimerId, _milliseconds: u32) {
+        let found = self.inner().timers.get_mut(&timer.0).map(|t| t.0 = true);
+        assert!(found.is_some(), "start of a timer that was removed");
+    }
+    fn timer_cancel(&self, timer: TimerId) {
+        if let Some(timer) = self.inner().timers.get_mut(&timer.0) {
+            timer.0 = false;
+        }
+    }
+    fn timer_remove(&self, timer: TimerId) {
+        assert!(self.inner().timers.remove(&timer.0).is_some(), "timer removed twice");
+    }
+    fn channel_event(&self, _key: u64, _event: ChannelEvent) {}
+}
+
+/// Input devices that swallow everything.
+struct Sink;
+
+impl Keyboard for Sink {
+    fn push_scan_code(&self, _byte: u8) {}
+    fn leds(&self) -> u8 {
+        2
+    }
+}
+
+impl Mouse for Sink {
+    fn motion(&self, _dx: i32, _dy: i32, _dz: i32, _buttons: u32) {}
+    fn buttons(&self, _buttons: u32) {}
+}
+
+impl Tablet for Sink {
+    fn set_logical_size(&self, _width: i32, _height: i32) {}
+    fn position(&self, _x: i32, _y: i32, _buttons: u32) {}
+    fn wheel(&self, _dz: i32, _buttons: u32) {}
+    fn buttons(&self, _buttons: u32) {}
+}
+
+struct Bench {
+    server: Server,
+    event_loop: Arc<EagerLoop>,
+    /// Channel type and client's end.
+    peers: Vec<(u8, MemoryPeer)>,
+    tablet: Option<TabletId>,
+}
+
+impl Bench {
+    fn new(s: &mut Script<'_>) -> Self {
+        let (server, event_loop) = (Server::new(), Arc::new(EagerLoop::default()));
+        let host: Arc<dyn EventLoop> = event_loop.clone();
+        let choice = s.byte();
+        server.core.adopt_loop_thread();
+        // As init leaves it, without sockets and keys.
+        server.core.with(|state: &mut State| {
+            state.event_loop = Some(host);
+            state.initialized = true;
+            state.config.multi_client = choice & 1 != 0;
+            state.register(ChannelType::Inputs, 0);
+            state.register(ChannelType::Display, 0);
+            state.register(ChannelType::Cursor, 0);
+        });
+        server.set_name((choice & 2 != 0).then_some("oracle"));
+        if choice & 4 != 0 {
+            let _ = server.add_keyboard(Arc::new(Sink));
+        }
+        if choice & 8 != 0 {
+            let _ = server.add_mouse(Arc::new(Sink));
+        }
+        Self { server, event_loop, peers: Vec::new(), tablet: None }
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.server.core
+    }
+
+    /// A connection that has passed the link stage.
+    fn connect(&mut self, s: &mut Script<'_>) {
+        if self.peers.len() >= MAX_PEERS {
+            self.peers.remove(0).1.close();
+        }
+        let channel_type = match s.byte() % 8 {
+            0..3 => 1,
+            3..6 => 3,
+            6 => s.byte() % 13,
+            _ => 2,
+        };
+        let nth = usize::from(s.byte());
+        let known: Vec<u32> = self.core().read(|state| state.clients.values().map(|c| c.session).collect());
+        let session = known.get(nth % known.len().max(1)).copied().unwrap_or(7);
+        let message = LinkMessage {
+            connection_id: if channel_type == 1 { 0 } else { session },
+            channel_type,
+            channel_id: if nth > 250 { 1 } else { 0 },
+            common_caps: Caps::from_words(vec![8]),
+            channel_caps: Caps::from_words(vec![u32::from(s.byte())]),
+        };
+        let (transport, peer) = MemoryPeer::transport();
+        let raw = transport.raw_fd();
+        let core = self.core().clone();
+        let key = core.with(|state| {
+            let key = state.fresh_key();
+            let link = PendingLink::linked(transport, message, state.guard(key), state.now);
+            state.links.insert(key, link);
+            state.effect(move |core| core.watch_connection(key, raw, READ));
+            key
+        });
+        core.with(|state| {
+            let Some(link) = state.links.remove(&key) else { return };
+            if channel_type == 1 && !state.config.multi_client {
+                state.drop_all_clients("replaced by a new client");
+            }
+            state.effect(move |core: &Arc<Core>| core.within(|state| state.attach_link(key, link)));
+        });
+        self.peers.push((channel_type, peer));
+    }
+
+    fn client(&mut self, s: &mut Script<'_>) {
+        let which = usize::from(s.byte()) % self.peers.len().max(1);
+        let Some((channel_type, peer)) = self.peers.get(which).cloned() else { return self.connect(s) };
+        let own =
+            if channel_type == 3 { 101 + u16::from(s.byte() % 15) } else { 101 + u16::from(s.byte() % 14) };
+        match s.byte() % 16 {
+            0 => {
+                let count = usize::from(s.byte());
+                peer.send_bytes(s.take(count));
+            }
+            1 => peer.send(u16::from(s.byte()), &[]),
+            2 => peer.send(3, &[u32::from(s.byte()).to_le_bytes(), [0; 4], [0; 4]].concat()),
+            3 => peer.set_room(usize::from(s.byte()) << (s.byte() % 16)),
+            4 => peer.set_room(usize::MAX),
+            5 if s.byte().is_multiple_of(4) => peer.close(),
+            5 => (0..s.byte()).for_each(|_| peer.send(104, &[])),
+            6 => peer.send(105, &[s.byte() % 5, 0]),
+            7..10 => {
+                let count = usize::from(s.byte() % 24);
+                peer.send(own, s.take(count));
+            }
+            // The sizes that inputs' messages have.
+            choice => {
+                let size = [0, 1, 2, 3, 4, 10, 11].get(usize::from(s.byte() % 7)).copied().unwrap_or(0);
+                peer.send(if choice > 12 { 111 + own % 4 } else { own }, s.take(size));
+            }
+        }
+    }
+
+    fn host(&mut self, s: &mut Script<'_>) {
+        match s.byte() % 8 {
+            0 => self.server.kbd_leds(s.byte()),
+            1 => match self.tablet.take() {
+                Some(tablet) => assert!(self.server.remove_tablet(tablet).is_ok()),
+                None => self.tablet = self.server.add_tablet(Arc::new(Sink)).ok(),
+            },
+            2 => self.server.vm_start(),
+            3 => self.server.vm_stop(),
+            4 => self.server.set_agent_mouse(s.byte() & 1 != 0),
+            5 => drop(self.server.set_sasl(s.byte() & 1 != 0)),
+            6 => {
+                self.core().clock.advance(Duration::from_millis(u64::from(s.byte()) << (s.byte() % 10)));
+                self.event_loop.fire();
+            }
+            _ => self.event_loop.fire(),
+        }
+    }
+
+    fn turn(&mut self) {
+        self.event_loop.turn();
+        self.core().on_mailbox();
+        for (_, peer) in &self.peers {
+            drop(peer.take_messages());
+        }
+        self.peers.retain(|(_, peer)| !peer.is_gone());
+    }
+
+    fn finish(self) {
+        self.server.destroy();
+        for (channel_type, peer) in &self.peers {
+            assert!(peer.is_gone(), "channel of type {channel_type} outlives its server");
+        }
+        let inner = self.event_loop.inner();
+        assert!(inner.watches.is_empty(), "watches left behind");
+        assert!(inner.timers.is_empty(), "timers left behind");
+    }
+}
+
+/// A server under a script.
+///
+/// # Panics
+/// When something does not hold.
+pub fn fuzz_session(data: &[u8]) {
+    let s = &mut Script(data);
+    let mut bench = Bench::new(s);
+    while !s.0.is_empty() {
+        match s.byte() % 8 {
+            0 => bench.connect(s),
+            1 => bench.host(s),
+            _ => bench.client(s),
+        }
+        if !s.byte().is_multiple_of(4) {
+            bench.turn();
+        }
+    }
+    bench.turn();
+    bench.finish();
+}
