@@ -11,6 +11,8 @@ use spice_server::limits;
 const ANY: u64 = limits::MAX_GUEST_OBJECT;
 const DIRECT: u8 = 1;
 const STYLED: u8 = 8;
+/// Bytes before those of a chunk.
+const CHUNK_HEAD: usize = 20;
 
 /// Memory of one command as it grows.
 pub(super) struct Builder<'a> {
@@ -55,12 +57,12 @@ impl<'a> Builder<'a> {
     /// CHUNKS: the first chunk with its header, for the end of another structure, and the total.
     fn chunks(&mut self, limit: u64) -> Result<(Bytes, u64)> {
         let mut chunks: Vec<Vec<u8>> = Vec::new();
-        let total = self.reader.chunks(limit, |chunk| {
-            if chunks.len() >= limits::MAX_CHUNK_HOPS {
-                return bad("data_chunks", i128::from(ANY), "chunks are too many");
-            }
+        let total = self.reader.chunks(limit, |reader, left| {
+            check_hops(chunks.len())?;
+            let chunk = reader.binary(left)?;
+            let len = chunk.len();
             chunks.push(chunk);
-            Ok(())
+            Ok(len)
         })?;
         let mut next = 0;
         while chunks.len() > 1 {
@@ -68,6 +70,25 @@ impl<'a> Builder<'a> {
             next = self.put(&chunk_bytes(&chunk, next)?.0)?;
         }
         Ok((chunk_bytes(&chunks.pop().unwrap_or_default(), next)?, total))
+    }
+
+    /// CHUNKS as a structure of its own, for what may be large: the bytes go where they stay. Gives its address.
+    fn chunk_list(&mut self, limit: u64) -> Result<u64> {
+        let mut chunks: Vec<Block> = Vec::new();
+        self.reader.chunks(limit, |reader, left| {
+            check_hops(chunks.len())?;
+            let chunk = reader.binary_block(CHUNK_HEAD, left)?;
+            let len = chunk.len() - CHUNK_HEAD;
+            chunks.push(chunk);
+            Ok(len)
+        })?;
+        let mut next = 0;
+        while let Some(chunk) = chunks.pop() {
+            chunk.write(0, &chunk_head(chunk.len() - CHUNK_HEAD, next)?.0);
+            next = chunk.address();
+            self.blocks.push(chunk);
+        }
+        Ok(next)
     }
 
     pub fn drawable(&mut self) -> Result<u64> {
@@ -264,14 +285,15 @@ impl<'a> Builder<'a> {
             return bad("bitmap", size, "bytes are too many");
         }
         let data = if flags & DIRECT != 0 {
-            let pixels = self.reader.binary(size)?;
+            let pixels = self.reader.binary_block(0, size)?;
             if u64::try_from(pixels.len()).ok() != Some(size) {
                 return bad("bitmap", size, "bytes are not there");
             }
-            self.put(&pixels)?
+            let address = pixels.address();
+            self.blocks.push(pixels);
+            address
         } else {
-            let (first, _) = self.chunks(size)?;
-            self.put(&first.0)?
+            self.chunk_list(size)?
         };
         Ok(bytes.u8(format).u8(flags).u32(width).u32(height).u32(stride).u64(palette).u64(data))
     }
@@ -375,7 +397,20 @@ impl<'a> Builder<'a> {
 }
 
 fn chunk_bytes(data: &[u8], next: u64) -> Result<Bytes> {
-    Ok(Bytes::new().u32(size32(data.len())?).u64(0).u64(next).bytes(data))
+    Ok(chunk_head(data.len(), next)?.bytes(data))
+}
+
+/// What is before the bytes of a chunk.
+fn chunk_head(len: usize, next: u64) -> Result<Bytes> {
+    Ok(Bytes::new().u32(size32(len)?).u64(0).u64(next))
+}
+
+fn check_hops(chunks: usize) -> Result<()> {
+    if chunks < limits::MAX_CHUNK_HOPS {
+        Ok(())
+    } else {
+        bad("data_chunks", i128::from(ANY), "chunks are too many")
+    }
 }
 
 fn size32(size: impl TryInto<u32>) -> Result<u32> {

@@ -214,11 +214,10 @@ fn read_primary(reader: &mut Reader) -> Result<(ReplayPrimary, Block)> {
     if size > limits::MAX_GUEST_OBJECT {
         return bad("primary surface", size, "bytes are too many");
     }
-    let pixels = reader.binary(size)?;
+    let pixels = reader.binary_block(0, size)?;
     if u64::try_from(pixels.len()).ok() != Some(size) {
         return bad("primary surface", size, "bytes are not there");
     }
-    let pixels = reader::block(&pixels)?;
     let address = pixels.address();
     let spec = SurfaceSpec { width, height, stride, format, keep_data: flags & 1 != 0, address, group_id: 0 };
     Ok((ReplayPrimary { spec, position, mouse_mode, surface_type, flags }, pixels))

@@ -209,6 +209,39 @@ impl Reader {
 
     /// A payload of at most `limit` bytes. Names are not compared: old recordings differ in some.
     pub fn binary(&mut self, limit: u64) -> Result<Vec<u8>> {
+        let (compressed, size) = self.binary_head(limit)?;
+        if compressed { self.inflated(size) } else { self.bytes(size) }
+    }
+
+    /// A payload of at most `limit` bytes in a block of its own, behind `head` bytes for the caller.
+    pub fn binary_block(&mut self, head: usize, limit: u64) -> Result<Block> {
+        let (compressed, size) = self.binary_head(limit)?;
+        let whole = usize::try_from(size).ok().and_then(|size| size.checked_add(head));
+        let Some(whole) = whole else { return bad("binary", size, "bytes are too many") };
+        let inflated = if compressed { self.inflated(size)? } else { Vec::new() };
+        // Zero pages take no memory before bytes arrive.
+        let block = Block::try_zeroed(whole).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        if compressed {
+            block.write(head, &inflated);
+            return Ok(block);
+        }
+        let mut at = head;
+        while at < whole {
+            if self.peek()?.is_none() {
+                return Err(ReplayError::Truncated);
+            }
+            let bytes = self.input.buffer();
+            let bytes = bytes.get(..whole - at).unwrap_or(bytes);
+            block.write(at, bytes);
+            let n = bytes.len();
+            self.input.consume(n);
+            at += n;
+        }
+        Ok(block)
+    }
+
+    /// What is before a payload: whether it is compressed, and the bytes that it has without that.
+    fn binary_head(&mut self, limit: u64) -> Result<(bool, u64)> {
         self.keyword("binary")?;
         let compressed = match self.number32("binary")? {
             0 => false,
@@ -216,10 +249,10 @@ impl Reader {
             other => return bad("binary", other, "is an unknown compression"),
         };
         let _name = self.word()?;
-        let size = self.size("binary", limit)?;
-        if !compressed {
-            return self.bytes(size);
-        }
+        Ok((compressed, self.size("binary", limit)?))
+    }
+
+    fn inflated(&mut self, size: u64) -> Result<Vec<u8>> {
         if size > MAX_INFLATED {
             return bad("binary", size, "bytes inflated are too many");
         }
@@ -253,16 +286,20 @@ impl Reader {
         if u64::try_from(bytes.len()).ok() == Some(size) { Ok(bytes) } else { Err(ReplayError::Truncated) }
     }
 
-    /// Chunks of at most `limit` bytes together, each handed to `chunk`.
-    pub fn chunks(&mut self, limit: u64, mut chunk: impl FnMut(Vec<u8>) -> Result<()>) -> Result<u64> {
+    /// Chunks of at most `limit` bytes together: `chunk` reads each, which may have the given bytes at most, and gives
+    /// its length.
+    pub fn chunks(
+        &mut self,
+        limit: u64,
+        mut chunk: impl FnMut(&mut Self, u64) -> Result<usize>,
+    ) -> Result<u64> {
         self.keyword("data_chunks")?;
         let more = self.number32("data_chunks")?;
         let announced = self.number("data_chunks")?;
         let mut total = 0u64;
         for _ in 0..=more {
-            let bytes = self.binary(limit.saturating_sub(total))?;
-            total += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            chunk(bytes)?;
+            let len = chunk(self, limit.saturating_sub(total))?;
+            total += u64::try_from(len).unwrap_or(u64::MAX);
         }
         if i128::from(total) == announced {
             Ok(total)
