@@ -9,6 +9,7 @@ use super::units::{
 use super::{HEADER_BYTES, LzType, MAGIC, MAX_LITERALS, VERSION, can_carry};
 use crate::codec::EncodeError;
 use crate::image::{BitmapFormat, ImageView};
+use std::ops::Range;
 
 /// Distances from here on are not used.
 const MAX_DISTANCE: usize = 73_725;
@@ -20,6 +21,12 @@ const HISTORY: usize = 73_728;
 const STRIP: usize = 4096;
 /// Units of the window: when it is full, what is still needed moves to its start.
 const WINDOW: usize = 4 * HISTORY + STRIP;
+/// Bytes of output that are collected.
+const STAGE: usize = 2048;
+/// Bytes of four literals and a short match, and what is written behind them.
+const SEQUENCE: usize = 20;
+/// Units behind what is loaded that may be looked at without meaning anything.
+const PADDING: usize = HASH_SPAN;
 
 /// An LZ encoder; holds buffers that are reused from image to image.
 #[derive(Debug, Default)]
@@ -151,7 +158,7 @@ impl Job<'_> {
         let row = self.image.stride as usize / P::BYTES;
         let total = row * self.image.height as usize;
         bytes.resize(STRIP * P::BYTES, 0);
-        let size = total.min(WINDOW);
+        let size = total.min(WINDOW) + PADDING;
         if units.len() < size {
             units.resize(size, P::Unit::default());
         }
@@ -166,6 +173,7 @@ impl Job<'_> {
             row,
             blocks: self.blocks,
             table: &mut table.0,
+            stage: [0; STAGE],
         };
         let mut start = 0;
         let mut first = true;
@@ -173,7 +181,7 @@ impl Job<'_> {
             let end = end * row;
             if first && end - start >= 4 {
                 first = false;
-                scan.table.fill(start as u32);
+                scan.table.fill((start - scan.base) as u32);
                 scan.block(start, end, start + 2, out)?;
             } else if first {
                 scan.block(start, end, end, out)?;
@@ -200,7 +208,10 @@ struct Scan<'a, P: Pass> {
     /// Units of a row.
     row: usize,
     blocks: &'a [usize],
+    /// Indexes in `units` where units were seen last; what has left the window wraps.
     table: &'a mut [u32; HASH_SIZE],
+    /// Output is collected here: all writes are of fixed sizes.
+    stage: [u8; STAGE],
 }
 
 /// A match that may go on.
@@ -218,9 +229,11 @@ impl<P: Pass> Scan<'_, P> {
     #[inline(never)]
     fn load(&mut self, keep: usize) {
         let n = STRIP.min(self.total - self.loaded);
-        if self.loaded - self.base + n > self.units.len() {
+        if self.loaded - self.base + n + PADDING > self.units.len() {
             let keep = keep.max(self.base);
             self.units.copy_within(keep - self.base..self.loaded - self.base, 0);
+            let moved = (keep - self.base) as u32;
+            self.table.iter_mut().for_each(|seen| *seen = seen.wrapping_sub(moved));
             self.base = keep;
         }
         let bytes = &mut self.bytes[..n * P::BYTES];
@@ -258,10 +271,13 @@ impl<P: Pass> Scan<'_, P> {
             put_match::<P::Unit>(count, found.distance, out);
             at = found.at + count;
             literals = at;
-            let mut hashes = Hashes::default();
             for p in (found.at + 1).max(at - 2)..at {
-                let hash = hashes.at(&self.units[..self.loaded - self.base], self.base, p);
-                self.table[hash] = p as u32;
+                let p = p - self.base;
+                if let Some(units) = self.units.get(p..).and_then(|units| units.first_chunk()) {
+                    let mut hashes = [0; HASH_GROUP];
+                    P::Unit::hashes(units, &mut hashes);
+                    self.table[usize::from(hashes[0]) & (HASH_SIZE - 1)] = p as u32;
+                }
             }
         }
         put_literals(&self.units[literals - self.base..end - self.base], out);
@@ -285,51 +301,80 @@ impl<P: Pass> Scan<'_, P> {
         stop: usize,
         out: &mut Vec<u8>,
     ) -> Option<Found> {
-        let base = self.base;
-        let units = &self.units[..self.loaded - base];
-        let table = &mut *self.table;
-        let block_end = BlockEnds { row: self.row, blocks: self.blocks, total: self.total, start, end };
-        let mut hashes = Hashes::default();
-        // In the window.
+        let block_end = BlockEnds { row: self.row, blocks: self.blocks, total: self.total, end };
+        let Self { base, ref units, ref mut table, ref mut stage, .. } = *self;
+        // All indexes are of the window here.
+        let loaded = self.loaded - base;
+        let units = &units[..loaded + PADDING];
+        let mut staged = 0;
+        // Of a block that began before the window nothing else can be seen.
+        let block = start.saturating_sub(base);
         let (mut i, mut first) = (*at - base, *literals - base);
         let stop = stop.saturating_sub(base);
+        let mut hashes = Hashes::default();
         while i < stop {
-            let found = match units.get(i.wrapping_sub(1)..i + 3) {
-                Some([a, b, c, d]) if i + base > start && P::Unit::all_equal([*a, *b, *c, *d]) => {
-                    Found { at: i + base, distance: 1, known: 3, end: end - 3 }
-                }
-                _ => {
-                    let seen = &mut table[hashes.at(units, base, i + base) & (HASH_SIZE - 1)];
-                    let distance = i + base - std::mem::replace(seen, (i + base) as u32) as usize;
-                    match judge(units, base, &block_end, i, distance) {
-                        Some(found) => found,
-                        None => {
-                            i += 1;
-                            continue;
-                        }
+            let Some([before, here @ ..]) = units.get(i.wrapping_sub(1)..).and_then(|u| u.first_chunk::<9>())
+            else {
+                break;
+            };
+            let [a, b, c, ..] = *here;
+            let run = (i > block) & P::Unit::all_equal([*before, a, b, c]);
+            let seen = &mut table[hashes.at(units, i)];
+            // Runs leave the table as it is.
+            let distance = if run { 1 } else { (i as u32).wrapping_sub(*seen) as usize };
+            *seen = if run { *seen } else { i as u32 };
+            // Mostly settles it where pictures are not drawn.
+            let from = i.wrapping_sub(distance);
+            let theirs = units.get(from..).and_then(|units| units.first_chunk::<8>());
+            let Some(theirs) = theirs.filter(|theirs| theirs[0].same(a)) else {
+                i += 1;
+                continue;
+            };
+            let known = P::Unit::equal8(here, theirs);
+            let need = if distance >= FAR { P::Unit::NEED_FAR } else { P::Unit::NEED };
+            if known < need || distance.wrapping_sub(1) >= MAX_DISTANCE - 1 {
+                i += 1;
+                continue;
+            }
+            let mut limit = end - 3 - base;
+            if from < block {
+                match block_end.limit(from + base, i + base, need, P::Unit::BIAS) {
+                    Some(earlier) => limit = earlier - base,
+                    None => {
+                        i += 1;
+                        continue;
                     }
                 }
-            };
-            let from = i + found.known;
-            let most = (found.end - base).min(units.len());
-            let n = most.saturating_sub(from);
-            let equal =
-                common(&units[from..from + n], &units[from - found.distance..from + n - found.distance]);
-            let to = from + equal;
-            if to >= most && most < found.end - base {
+            }
+            let most = limit.min(loaded);
+            let mut count = known;
+            if known == 8 && i + 8 < most {
+                count += common(&units[i + 8..most], &units[from + 8..]);
+            }
+            count = count.min(most - i);
+            if i + count == most && most < limit {
+                out.extend_from_slice(&stage[..staged]);
                 (*at, *literals) = (i + base, first + base);
-                return Some(found);
+                return Some(Found { at: i + base, distance, known: count, end: limit + base });
             }
-            let count = to.min(most) - i;
-            put_short_literals(units, first, i, out);
-            put_match::<P::Unit>(count, found.distance, out);
-            let next = i + count;
-            for p in (i + 1).max(next - 2)..next {
-                table[hashes.at(units, base, p + base) & (HASH_SIZE - 1)] = (p + base) as u32;
+            let place = stage.get_mut(staged..).and_then(|rest| rest.first_chunk_mut());
+            match place.and_then(|place| stage_sequence(place, units, first..i, count, distance)) {
+                Some(n) => staged += n,
+                None => {
+                    out.extend_from_slice(&stage[..staged]);
+                    staged = 0;
+                    put_literals(&units[first..i], out);
+                    put_match::<P::Unit>(count, distance, out);
+                }
             }
-            i = next;
+            let inside = i + 1;
+            i += count;
             first = i;
+            for p in inside.max(i - 2)..i {
+                table[hashes.at(units, p)] = p as u32;
+            }
         }
+        out.extend_from_slice(&stage[..staged]);
         (*at, *literals) = (i + base, first + base);
         None
     }
@@ -356,32 +401,38 @@ impl<P: Pass> Scan<'_, P> {
 /// Hashes of a group of positions.
 struct Hashes {
     hashes: [u16; HASH_GROUP],
-    /// Position of the first.
+    /// Index of the first.
     of: usize,
 }
 
 impl Default for Hashes {
     fn default() -> Self {
-        // No position is near that.
+        // No index is near that.
         Self { hashes: [0; HASH_GROUP], of: usize::MAX / 2 }
     }
 }
 
 impl Hashes {
-    /// The hash at a position; `units` begin at `base`.
+    /// The hash of the units from an index on.
     #[inline(always)]
-    fn at<U: Unit>(&mut self, units: &[U], base: usize, at: usize) -> usize {
-        let mut index = at.wrapping_sub(self.of);
-        if index >= HASH_GROUP {
-            let units = &units[at - base..];
-            let Some(group) = units.first_chunk() else {
-                return units.first_chunk().map_or(0, U::hash);
-            };
+    fn at<U: Unit>(&mut self, units: &[U], at: usize) -> usize {
+        if at.wrapping_sub(self.of) >= HASH_GROUP {
+            self.start(units, at);
+        }
+        self.of_group(at.wrapping_sub(self.of))
+    }
+
+    #[inline(always)]
+    fn of_group(&self, index: usize) -> usize {
+        usize::from(self.hashes[index & (HASH_GROUP - 1)]) & (HASH_SIZE - 1)
+    }
+
+    #[inline(always)]
+    fn start<U: Unit>(&mut self, units: &[U], at: usize) {
+        if let Some(group) = units.get(at..).and_then(|units| units.first_chunk()) {
             U::hashes(group, &mut self.hashes);
             self.of = at;
-            index = 0;
         }
-        usize::from(self.hashes[index])
     }
 }
 
@@ -391,71 +442,48 @@ struct BlockEnds<'a> {
     blocks: &'a [usize],
     total: usize,
     /// Of the current block.
-    start: usize,
     end: usize,
 }
 
 impl BlockEnds<'_> {
-    /// End of the block that a position is in.
-    #[inline(always)]
-    fn of(&self, position: usize) -> usize {
-        if position >= self.start { self.end } else { self.earlier(position) }
-    }
-
+    /// Where the match of position `at` with one in an earlier block has to end, if it is one at all.
     #[cold]
-    fn earlier(&self, position: usize) -> usize {
-        let row = position / self.row;
+    fn limit(&self, seen: usize, at: usize, need: usize, bias: usize) -> Option<usize> {
+        let row = seen / self.row;
         let block = self.blocks.partition_point(|end| *end <= row);
-        self.blocks.get(block).map_or(self.total, |end| end * self.row)
-    }
-}
-
-/// The match of `units[i]` over `distance`, if it is one.
-#[inline(always)]
-fn judge<U: Unit>(
-    units: &[U],
-    base: usize,
-    ends: &BlockEnds<'_>,
-    i: usize,
-    distance: usize,
-) -> Option<Found> {
-    if distance.wrapping_sub(1) >= MAX_DISTANCE - 1 {
-        return None;
-    }
-    let from = i.checked_sub(distance)?;
-    if !units.get(from)?.same(*units.get(i)?) {
-        return None;
-    }
-    let known = if distance >= FAR { U::NEED_FAR } else { U::NEED };
-    let (ours, theirs) = (units.get(i..i + known)?, units.get(from..from + known)?);
-    if !ours.iter().zip(theirs).all(|(a, b)| a.same(*b)) {
-        return None;
-    }
-    let (at, seen) = (i + base, from + base);
-    let seen_end = ends.of(seen);
-    if known == 5 && seen + 3 >= seen_end - 1 {
-        return None;
-    }
-    let limit = (ends.end - 3).min(seen_end - 1 + distance);
-    (limit > at + U::BIAS).then_some(Found { at, distance, known, end: limit })
-}
-
-/// Appends the literals `units[from..to]`, which are mostly few.
-#[inline(always)]
-fn put_short_literals<U: Unit>(units: &[U], from: usize, to: usize, out: &mut Vec<u8>) {
-    let n = to - from;
-    if n == 0 {
-        return;
-    }
-    match units.get(from..).and_then(|rest| rest.first_chunk::<4>()) {
-        Some(four) if n <= 4 => {
-            let end = out.len() + 1 + n * U::LITERAL;
-            out.push((n - 1) as u8);
-            out.extend_from_slice(&U::four(four));
-            out.truncate(end);
+        let seen_end = self.blocks.get(block).map_or(self.total, |end| end * self.row);
+        if need == 5 && seen + 3 >= seen_end - 1 {
+            return None;
         }
-        _ => put_literals(&units[from..to], out),
+        let limit = (self.end - 3).min(seen_end - 1 + at - seen);
+        (limit > at + bias).then_some(limit)
     }
+}
+
+/// Writes few literals and a match; gives the bytes of them, or `None` if that takes more.
+#[inline(always)]
+fn stage_sequence<U: Unit>(
+    place: &mut [u8; SEQUENCE],
+    units: &[U],
+    literals: Range<usize>,
+    count: usize,
+    distance: usize,
+) -> Option<usize> {
+    let (n, length, d) = (literals.len(), count - U::BIAS, distance - 1);
+    if n > 4 || d >= FAR || length >= 7 + 255 {
+        return None;
+    }
+    let mut at = 0;
+    if n > 0 {
+        place[0] = (n - 1) as u8;
+        place[1..13].copy_from_slice(&U::four(units.get(literals.start..)?.first_chunk()?));
+        at = 1 + n * U::LITERAL;
+    }
+    let long = length >= 7;
+    let (control, low) = (length.min(7) << 5 | d >> 8, d & 255);
+    let word = if long { control | (length - 7) << 8 | low << 16 } else { control | low << 8 };
+    *place.get_mut(at..)?.first_chunk_mut()? = (word as u32).to_le_bytes();
+    Some(at + 2 + usize::from(long))
 }
 
 /// Appends literals in groups of up to 32.

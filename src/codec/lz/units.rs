@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 /// Positions whose hashes are computed at once.
-pub(in crate::codec) const HASH_GROUP: usize = 16;
+pub(in crate::codec) const HASH_GROUP: usize = 64;
 /// Units that must be there from a position on for its group of hashes.
 pub(in crate::codec) const HASH_SPAN: usize = HASH_GROUP + 2;
 
@@ -33,8 +33,8 @@ pub(in crate::codec) trait Unit: Copy + Default + Debug {
     /// Whether a client sees no difference.
     fn same(self, other: Self) -> bool;
 
-    /// [`Unit::same`] for eight units.
-    fn all_same(a: &[Self; 8], b: &[Self; 8]) -> bool;
+    /// How many units at the start of both are the same. Free of branches: where a match ends cannot be predicted.
+    fn equal8(a: &[Self; 8], b: &[Self; 8]) -> usize;
 
     /// [`Unit::same`] for four units that follow each other.
     #[inline(always)]
@@ -48,17 +48,7 @@ pub(in crate::codec) trait Unit: Copy + Default + Debug {
     /// Appends literals.
     fn put(units: &[Self], out: &mut Vec<u8>);
 
-    /// Hash of three units, below [`HASH_SIZE`].
-    fn hash(units: &[Self; 3]) -> usize {
-        let [a, b, c] = *units;
-        let mut group = [Self::default(); HASH_SPAN];
-        group[..3].copy_from_slice(&[a, b, c]);
-        let mut hashes = [0; HASH_GROUP];
-        Self::hashes(&group, &mut hashes);
-        usize::from(hashes[0])
-    }
-
-    /// Hashes of the three units from each position on.
+    /// Hashes of the three units from each position on. Not to be inlined: only on its own it becomes vector code.
     fn hashes(units: &[Self; HASH_SPAN], out: &mut [u16; HASH_GROUP]);
 }
 
@@ -75,8 +65,10 @@ impl Unit for u32 {
     }
 
     #[inline(always)]
-    fn all_same(a: &[Self; 8], b: &[Self; 8]) -> bool {
-        a == b
+    fn equal8(a: &[Self; 8], b: &[Self; 8]) -> usize {
+        let word = |u: &[Self; 8], k: usize| u64::from(u[2 * k]) | u64::from(u[2 * k + 1]) << 32;
+        let differ = |k| word(a, k) ^ word(b, k);
+        equal_bits([differ(0), differ(1), differ(2), differ(3)]) / 32
     }
 
     #[inline(always)]
@@ -100,18 +92,7 @@ impl Unit for u32 {
         }
     }
 
-    #[inline(always)]
-    fn hash(units: &[Self; 3]) -> usize {
-        let mut hash = u32::from(SEED);
-        for unit in units {
-            hash = hash.wrapping_mul(33) ^ (unit >> 16);
-            hash = hash.wrapping_mul(33) ^ (unit >> 8 & 255);
-            hash = hash.wrapping_mul(33) ^ (unit & 255);
-        }
-        hash as usize & (HASH_SIZE - 1)
-    }
-
-    #[inline(always)]
+    #[inline(never)]
     fn hashes(units: &[Self; HASH_SPAN], out: &mut [u16; HASH_GROUP]) {
         let (mut r, mut g, mut b) = ([0u16; HASH_SPAN], [0u16; HASH_SPAN], [0u16; HASH_SPAN]);
         for (i, unit) in units.iter().enumerate() {
@@ -120,11 +101,7 @@ impl Unit for u32 {
             b[i] = (unit & 255) as u16;
         }
         for (i, out) in out.iter_mut().enumerate() {
-            let mut hash = SEED;
-            for k in i..i + 3 {
-                hash = step(step(step(hash, r[k]), g[k]), b[k]);
-            }
-            *out = hash & (HASH_SIZE - 1) as u16;
+            *out = (i..i + 3).fold(SEED, |hash, k| step(step(step(hash, r[k]), g[k]), b[k]));
         }
     }
 }
@@ -142,8 +119,10 @@ impl Unit for u16 {
     }
 
     #[inline(always)]
-    fn all_same(a: &[Self; 8], b: &[Self; 8]) -> bool {
-        a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b)) & 0x7fff == 0
+    fn equal8(a: &[Self; 8], b: &[Self; 8]) -> usize {
+        let word = |u: &[Self; 8], k: usize| (0..4).fold(0, |w, i| w | u64::from(u[k + i]) << (16 * i));
+        let differ = |k| (word(a, k) ^ word(b, k)) & 0x7fff_7fff_7fff_7fff;
+        equal_bits([differ(0), differ(4)]) / 16
     }
 
     #[inline(always)]
@@ -161,14 +140,12 @@ impl Unit for u16 {
         }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn hashes(units: &[Self; HASH_SPAN], out: &mut [u16; HASH_GROUP]) {
         for (i, out) in out.iter_mut().enumerate() {
-            let mut hash = SEED;
-            for unit in &units[i..i + 3] {
-                hash = step(step(hash, unit & 255), unit >> 8 & 0x7f);
-            }
-            *out = hash & (HASH_SIZE - 1) as u16;
+            *out = units[i..i + 3]
+                .iter()
+                .fold(SEED, |hash, unit| step(step(hash, unit & 255), unit >> 8 & 0x7f));
         }
     }
 }
@@ -186,8 +163,8 @@ impl Unit for u8 {
     }
 
     #[inline(always)]
-    fn all_same(a: &[Self; 8], b: &[Self; 8]) -> bool {
-        a == b
+    fn equal8(a: &[Self; 8], b: &[Self; 8]) -> usize {
+        equal_bits([u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)]) / 8
     }
 
     #[inline(always)]
@@ -199,11 +176,10 @@ impl Unit for u8 {
         out.extend_from_slice(units);
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn hashes(units: &[Self; HASH_SPAN], out: &mut [u16; HASH_GROUP]) {
         for (i, out) in out.iter_mut().enumerate() {
-            let hash = units[i..i + 3].iter().fold(SEED, |hash, unit| step(hash, u16::from(*unit)));
-            *out = hash & (HASH_SIZE - 1) as u16;
+            *out = units[i..i + 3].iter().fold(SEED, |hash, unit| step(hash, u16::from(*unit)));
         }
     }
 }
@@ -213,19 +189,13 @@ impl Unit for u8 {
 pub(in crate::codec) fn common<U: Unit>(a: &[U], b: &[U]) -> usize {
     let len = a.len().min(b.len());
     let (a, b) = (&a[..len], &b[..len]);
-    // Most matches are short, and where they end is not to be predicted: count without branches.
-    if let (Some(x), Some(y)) = (a.first_chunk::<4>(), b.first_chunk::<4>()) {
-        let n = four_common(x, y);
-        if n < 4 {
-            return n;
-        }
-    }
     let mut at = 0;
     for (a, b) in a.as_chunks().0.iter().zip(b.as_chunks().0) {
-        if !U::all_same(a, b) {
-            break;
+        let equal = U::equal8(a, b);
+        at += equal;
+        if equal < 8 {
+            return at;
         }
-        at += 8;
     }
     while at < len && a[at].same(b[at]) {
         at += 1;
@@ -233,13 +203,17 @@ pub(in crate::codec) fn common<U: Unit>(a: &[U], b: &[U]) -> usize {
     at
 }
 
+/// The number of zero bits before the first one, least significant bits first.
 #[inline(always)]
-fn four_common<U: Unit>(a: &[U; 4], b: &[U; 4]) -> usize {
-    let one = a[0].same(b[0]);
-    let two = one & a[1].same(b[1]);
-    let three = two & a[2].same(b[2]);
-    let four = three & a[3].same(b[3]);
-    usize::from(one) + usize::from(two) + usize::from(three) + usize::from(four)
+pub(in crate::codec) fn equal_bits<const N: usize>(differences: [u64; N]) -> usize {
+    let [mut found, mut before] = [0, 64 * N as u64];
+    for (k, word) in differences.iter().enumerate().rev() {
+        let here = *word != 0;
+        found = if here { *word } else { found };
+        before = if here { 64 * k as u64 } else { before };
+    }
+    // Without a difference the count is that of all bits.
+    before as usize + (found.trailing_zeros() & 63) as usize
 }
 
 /// What one pass over an image takes from its rows.

@@ -2,13 +2,14 @@
 
 use super::{HEADER_BYTES, HISTORY, MIN_MATCH, can_carry};
 use crate::codec::EncodeError;
+use crate::codec::lz::units::equal_bits;
 use crate::image::ImageView;
 use std::ops::Range;
 
 /// Bytes of a block, if the pixels have to be copied.
 const STRIP: usize = 256 << 10;
 /// log2 of the entries of the table.
-const TABLE_BITS: u32 = 14;
+const TABLE_BITS: u32 = 12;
 /// Added to positions, so that 0 is none.
 const ORIGIN: usize = HISTORY + 1;
 /// Pairs of pixels that tell what kind of picture it is.
@@ -215,8 +216,11 @@ fn find_matches<const STEP: usize>(
             back += 1;
         }
         let known = if STEP == 4 { 8 } else { MIN_MATCH };
-        let count = known + common(&bytes[(at + known).min(match_end)..match_end], &bytes[from + known..]);
-        // Two pixels may reach into the last literals.
+        let mut count = known + equal32(bytes, at + known, from + known);
+        if count == known + 32 {
+            count += common(bytes.get(at + count..match_end).unwrap_or_default(), &bytes[from + count..]);
+        }
+        // What was compared may reach into the last literals.
         let count = count.min(match_end - at);
         let literals = anchor..at - back;
         let sequence = stage.get_mut(staged..).and_then(|rest| rest.first_chunk_mut());
@@ -244,21 +248,29 @@ fn find_matches<const STEP: usize>(
     anchor
 }
 
-/// How many bytes at the start of both are the same.
+/// How many bytes from `at` and `from` on are the same, up to 32. Free of branches: where a match ends cannot be
+/// predicted.
 #[inline(always)]
+fn equal32(bytes: &[u8], at: usize, from: usize) -> usize {
+    let chunk = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk::<32>());
+    let (Some(a), Some(b)) = (chunk(at), chunk(from)) else {
+        return common(bytes.get(at..).unwrap_or_default(), &bytes[from..]).min(32);
+    };
+    let word = |bytes: &[u8; 32], k: usize| {
+        let [a, b, c, d, e, f, g, h]: [u8; 8] = *bytes[8 * k..].first_chunk().unwrap_or(&[0; 8]);
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    };
+    let differ = |k| word(a, k) ^ word(b, k);
+    equal_bits([differ(0), differ(1), differ(2), differ(3)]) / 8
+}
+
+/// How many bytes at the start of both are the same.
+#[inline]
 fn common(a: &[u8], b: &[u8]) -> usize {
     let len = a.len().min(b.len());
     let (a, b) = (&a[..len], &b[..len]);
     let mut at = 0;
-    // Short matches are the most frequent.
-    for (x, y) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).take(4) {
-        let differ = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
-        if differ != 0 {
-            return at + differ.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    for (x, y) in a[at..].as_chunks::<32>().0.iter().zip(b[at..].as_chunks::<32>().0) {
+    for (x, y) in a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0) {
         if x != y {
             break;
         }
