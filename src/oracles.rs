@@ -31,8 +31,9 @@ pub fn fuzz_client_message(msg_type: u16, body: &[u8]) {
     spicevmc::fuzz_spicevmc(msg_type, body);
 }
 
-/// First two bytes: message type; the rest: body.
+/// First two bytes: message type; the rest: body. Then all of it as what a client tells the agent.
 pub fn fuzz_client_bytes(data: &[u8]) {
+    fuzz_agent(data);
     if let Some((head, body)) = data.split_first_chunk() {
         fuzz_client_message(u16::from_le_bytes(*head), body);
     }
@@ -202,6 +203,26 @@ pub fn fuzz_encoders(data: &[u8]) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Inputs of a fuzz target that are worth keeping.
+    fn seeds(target: &str) -> impl Iterator<Item = Vec<u8>> {
+        let directory = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_dir(directory).unwrap().map(|seed| std::fs::read(seed.unwrap().path()).unwrap())
+    }
+
+    #[test]
+    fn what_fuzzers_kept_does_no_harm() {
+        seeds("client_message").for_each(|s| fuzz_client_bytes(&s));
+        seeds("client_stream").for_each(|s| fuzz_stream(&s));
+        seeds("codec_decode").for_each(|s| fuzz_decoders(&s));
+        seeds("codec_encode").for_each(|s| fuzz_encoders(&s));
+        seeds("host_channels").for_each(|s| fuzz_host_channels(&s));
+        seeds("link").for_each(|s| fuzz_link_stage(&s));
+        seeds("migrate_data").for_each(|s| fuzz_migrate(&s));
+        seeds("session").for_each(|s| fuzz_session(&s));
+        seeds("websocket").for_each(|s| fuzz_websocket(&s));
+        seeds("worker_channels").for_each(|s| fuzz_worker_channels(&s));
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]

@@ -441,6 +441,19 @@ mod tests {
         wanted.and_then(|count| count.parse().ok()).unwrap_or(20_000)
     }
 
+    /// Inputs of a fuzz target that are worth keeping.
+    fn seeds(target: &str) -> impl Iterator<Item = Vec<u8>> {
+        let directory = format!("{}/../fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_dir(directory).unwrap().map(|seed| std::fs::read(seed.unwrap().path()).unwrap())
+    }
+
+    #[test]
+    fn what_fuzzers_kept_does_no_harm() {
+        seeds("qxl_guest").for_each(|s| fuzz_guest(&s));
+        seeds("qxl_screen").for_each(|s| fuzz_screen(&s));
+        seeds("qxl_replay").for_each(|s| fuzz_replay(&s));
+    }
+
     #[test]
     fn hostile_guests_get_every_command_back() {
         let seed = std::env::var("SPICE_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());

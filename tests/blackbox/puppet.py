@@ -18,9 +18,9 @@ SIZES = {DRAW: 191, UPDATE: 32, CURSOR: 150, MESSAGE: 8, SURFACE_CMD: 41}
 class Guest(Process):
     """A host whose guest does what it is told. Commands that can be read are expected back."""
 
-    def __init__(self, directory, program):
+    def __init__(self, directory, program, ident=0):
         self.port = free_port()
-        super().__init__([program, self.port], directory, "host", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        super().__init__([program, self.port, ident], directory, "host", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                          env=lib_env(SPICE_DEBUG_ALLOW_MC="1"))
         assert self.proc.stdout.readline() == b"ready\n", self.output()
         self.used, self.due, self.lines, self.colour = 4096, {}, [], 0
@@ -75,8 +75,8 @@ class Guest(Process):
         head += (dep_rects or rect((0, 0, 8, 8))) * 3
         self.submit(DRAW, self.put((head + body).ljust(191, b"\0")), flags=flags)
 
-    def image(self, kind=0, width=16, height=16, body=b"", ident=0, flags=0):
-        return self.put((struct.pack("<QBBII", ident, kind, flags, width, height) + body).ljust(64, b"\0"))
+    def image(self, kind=0, width=16, height=16, body=b"", ident=0, cached=0):
+        return self.put((struct.pack("<QBBII", ident, kind, cached, width, height) + body).ljust(64, b"\0"))
 
     def bitmap(self, fmt=8, width=16, height=16, stride=None, palette=0, data=None, flags=4, inner=None, **descriptor):
         """A bitmap image of zeros unless told otherwise."""

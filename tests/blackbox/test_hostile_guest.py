@@ -3,6 +3,7 @@ client that watches gets its picture."""
 import struct
 
 import pytest
+import spiceraw
 from harness import LIB_DIR, PATIENCE, raw_client
 from puppet import (ALPHA_BLEND, ARENA, BLACKNESS, BLEND, COMPOSITE, COPY, COPY_BITS, CURSOR, DRAW, FILL, HEIGHT, MESSAGE, OPAQUE, PUT, ROP3,
                     SLOT, STROKE, SURFACE, SURFACE_CMD, TEXT, TRANSPARENT, UPDATE, WIDTH, Guest, rect)
@@ -74,7 +75,12 @@ def bad_images(g):
                  g.chunk(b"abc", following=g.chunk(b"", 0xffffffff))):
         yield g.bitmap(data=data)
         yield g.bitmap(data=data, flags=5)
-    yield g.bitmap(ident=2**64 - 1, **{"flags": 4})
+    # One cached image that is another each time.
+    for ident in (0, 1, 2**32, 2**64 - 1):
+        for width, height in ((16, 16), (1, 1), (64, 64), (16, 15)):
+            for fmt in (8, 5, 1, 9):
+                for cached in (1, 2, 3, 255):
+                    yield g.bitmap(fmt, width, height, palette=g.palette(), ident=ident, cached=cached)
 
 
 BAD_RECTS = [(0, 0, 0, 0), (10, 10, 10, 20), (40, 10, 10, 30), (10, 30, 40, 10), (-5, -5, 5, 5), (0, 0, 100000, 100000),
@@ -391,3 +397,21 @@ def test_hostile_guest(tmp_path, puppet, catalogue):
         assert guest.proc.stdout.read() == b"destroyed\n", guest.output()
         assert guest.proc.wait(PATIENCE) == 0
         assert "panic" not in guest.output()
+
+
+@pytest.mark.parametrize("ident", [1, 3, 4, 5, 16, 255])
+def test_any_device_id(tmp_path, puppet, ident):
+    with Guest(tmp_path, puppet, ident) as guest:
+        guest("m", 0, 1, 0, 0, ARENA, 0)
+        guest.primary()
+        guest.flush()
+        with raw_client(guest.port, ()) as (session, _):
+            display = session.open("display", ident)
+            display.send(spiceraw.MSGC_DISPLAY_INIT, spiceraw.display_init())
+            display.expect(102, PATIENCE)
+            for kind, body in bodies(guest.bitmap(width=64, height=64, ident=9 << 32)).items():
+                guest.draw(kind, body)
+            guest.check(display, ident)
+            display.close()
+        guest.proc.stdin.close()
+        assert guest.proc.stdout.read() == b"destroyed\n", guest.output()

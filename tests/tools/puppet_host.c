@@ -3,7 +3,7 @@
  * a mouse, a tablet, a port, an agent, playback and record; it checks nothing of what the guest does.
  *
  *   cc -o puppet_host puppet_host.c $(pkg-config --cflags spice-server) -l:libspice-server.so.1 -lpthread
- *   ./puppet_host PORT
+ *   ./puppet_host PORT [ID]      ID: of the QXL device
  *
  * One line in, one line out; numbers are decimal or 0x...; see `execute`.
  */
@@ -362,10 +362,11 @@ int main(int argc, char **argv)
 {
     uint8_t *room = mmap(NULL, ARENA + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     arena = room + GUARD;
-    if (argc != 2 || room == MAP_FAILED || mprotect(arena, ARENA, PROT_READ | PROT_WRITE)) {
+    if (argc < 2 || room == MAP_FAILED || mprotect(arena, ARENA, PROT_READ | PROT_WRITE)) {
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
+    qxl.id = argc > 2 ? atoi(argv[2]) : 0;
     server = spice_server_new();
     spice_server_set_addr(server, "127.0.0.1", SPICE_ADDR_FLAG_IPV4_ONLY);
     spice_server_set_port(server, atoi(argv[1]));
