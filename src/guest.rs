@@ -33,6 +33,37 @@ pub trait ByteSource: Send + Sync + fmt::Debug {
     fn as_private(&self) -> Option<&[u8]> {
         None
     }
+
+    /// The source itself, for surfaces of the same memory to recognize it and copy without a detour.
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        None
+    }
+}
+
+/// Where the rows of a picture lie in a block of memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// Offset of the first one.
+    pub first: usize,
+    /// From one to the next; negative where rows go up.
+    pub pitch: isize,
+}
+
+impl Rows {
+    /// Offset of row `n`, saturating.
+    #[must_use]
+    pub fn at(&self, n: usize) -> usize {
+        let way = self.pitch.unsigned_abs().saturating_mul(n);
+        if self.pitch < 0 { self.first.saturating_sub(way) } else { self.first.saturating_add(way) }
+    }
+
+    /// The bytes from the lowest to the highest of `count` rows of `len` bytes; `None` without any, or beyond `usize`.
+    #[must_use]
+    pub fn span(&self, count: usize, len: usize) -> Option<std::ops::Range<usize>> {
+        let way = self.pitch.unsigned_abs().checked_mul(count.checked_sub(1)?)?;
+        let low = if self.pitch < 0 { self.first.checked_sub(way)? } else { self.first };
+        Some(low..low.checked_add(way)?.checked_add(len)?)
+    }
 }
 
 impl ByteSource for Vec<u8> {
@@ -110,6 +141,20 @@ pub trait SurfaceMemory: Send + fmt::Debug {
             source.read_at(source_offset + done, &mut buffer[..n]);
             self.write_at(offset + done, &buffer[..n]);
             done += n;
+        }
+    }
+
+    /// Copies `count` rows of `len` bytes from a source.
+    fn write_rows(&mut self, to: Rows, source: &dyn ByteSource, from: Rows, len: usize, count: usize) {
+        for n in 0..count {
+            self.write_from(to.at(n), source, from.at(n), len);
+        }
+    }
+
+    /// Writes the same bytes to each of `count` rows.
+    fn repeat_row(&mut self, to: Rows, bytes: &[u8], count: usize) {
+        for n in 0..count {
+            self.write_at(to.at(n), bytes);
         }
     }
 

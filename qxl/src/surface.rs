@@ -1,7 +1,7 @@
 //! Pixel memory of surfaces in guest memory.
 
 use crate::memory::GuestRange;
-use spice_server::guest::{ByteSource, SurfaceMemory};
+use spice_server::guest::{ByteSource, Rows, SurfaceMemory};
 
 /// The memory block of one surface. Reads zero and ignores writes after its memslot was deleted.
 #[derive(Debug)]
@@ -40,5 +40,19 @@ impl SurfaceMemory for GuestSurface {
             self.0.write_at(offset.saturating_add(done), &buffer[..n]);
             done += n;
         }
+    }
+
+    fn write_rows(&mut self, to: Rows, source: &dyn ByteSource, from: Rows, len: usize, count: usize) {
+        let range = source.as_any().and_then(|any| any.downcast_ref::<GuestRange>());
+        if range.is_some_and(|range| range.copy_rows(from, &self.0, to, len, count)) {
+            return;
+        }
+        for n in 0..count {
+            self.write_from(to.at(n), source, from.at(n), len);
+        }
+    }
+
+    fn repeat_row(&mut self, to: Rows, bytes: &[u8], count: usize) {
+        self.0.repeat_row(to, bytes, count);
     }
 }

@@ -101,6 +101,17 @@ impl Area {
     }
 }
 
+impl Area {
+    /// Calls `f` for rectangles that together are exactly the area, disjoint.
+    pub(super) fn for_each_block(&self, mut f: impl FnMut(Rect)) {
+        if self.mask.is_none() {
+            self.region.rects().iter().for_each(|rect| f(*rect));
+        } else {
+            self.for_each_span(|s| f(Rect::new(s.left, s.y, s.right, s.y + 1)));
+        }
+    }
+}
+
 impl From<Region> for Area {
     fn from(region: Region) -> Self {
         Self { region, mask: None }

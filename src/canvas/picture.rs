@@ -9,7 +9,7 @@ use super::target::{Canvas, index, index_i32};
 use super::{DrawError, ImageCache};
 use crate::codec::quic::{PixelLayout, QuicType, parse_header};
 use crate::geometry::Rect;
-use crate::guest::ByteSource;
+use crate::guest::{ByteSource, Rows};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use std::sync::Arc;
 
@@ -61,11 +61,11 @@ pub(super) enum Raw<'a> {
     Surface(&'a Canvas),
 }
 
-/// One row of a [`Raw`].
+/// Rows of a [`Raw`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RawRow<'a> {
-    /// The row begins at this offset.
-    Bytes(&'a dyn ByteSource, usize),
+    /// The row begins at this offset, and the next ones of the picture at this distance each.
+    Bytes(&'a dyn ByteSource, Rows),
     Surface(&'a Canvas, i32),
 }
 
@@ -74,7 +74,10 @@ impl<'a> Raw<'a> {
     pub(super) fn row(self, y: i32) -> RawRow<'a> {
         match self {
             Self::Bitmap(bitmap) => {
-                RawRow::Bytes(&*bitmap.pixels, memory_row(bitmap, y) * index(bitmap.stride))
+                let first = memory_row(bitmap, y) * index(bitmap.stride);
+                let down = isize::try_from(bitmap.stride).unwrap_or(0);
+                let pitch = if bitmap.top_down { down } else { -down };
+                RawRow::Bytes(&*bitmap.pixels, Rows { first, pitch })
             }
             Self::Surface(canvas) => RawRow::Surface(canvas, y),
         }
@@ -89,7 +92,7 @@ impl<'a> RawRow<'a> {
     {
         match self {
             Self::Bytes(source, row) => {
-                let start = row + x_byte;
+                let start = row.first + x_byte;
                 let end = start + buffer.len();
                 if let Some(bytes) = source.as_private().and_then(|bytes| bytes.get(start..end)) {
                     return bytes;

@@ -8,7 +8,7 @@ use super::DrawError;
 use super::area::Area;
 use super::pixel;
 use crate::geometry::Rect;
-use crate::guest::ByteSource;
+use crate::guest::{ByteSource, Rows};
 use crate::host::MappedSurface;
 use crate::image::SurfaceFormat;
 
@@ -122,17 +122,27 @@ impl Canvas {
         }
     }
 
-    /// Copies bytes from a source straight into row `y`; as [`Canvas::write_bytes`].
-    pub(super) fn write_from(
+    /// Where `count` rows from `y` on lie in memory, each `len` bytes from byte `x_byte` on; `None` if they are not all
+    /// inside the surface.
+    fn rows(&self, x_byte: usize, y: i32, len: usize, count: usize) -> Option<Rows> {
+        let first = self.offset(x_byte, y, len)?;
+        let last = i32::try_from(count.checked_sub(1)?).ok()?;
+        self.offset(x_byte, y.checked_add(last)?, len)?;
+        Some(Rows { first, pitch: isize::try_from(self.surface.stride).ok()? })
+    }
+
+    /// Copies `count` rows of `len` bytes from a source straight into rows `y` and below, from byte `x_byte` on; ignored
+    /// if they are not all inside the surface.
+    pub(super) fn write_rows(
         &mut self,
-        x_byte: usize,
-        y: i32,
+        (x_byte, y): (usize, i32),
         source: &dyn ByteSource,
-        start: usize,
+        from: Rows,
         len: usize,
+        count: usize,
     ) {
-        if let Some(offset) = self.offset(x_byte, y, len) {
-            self.surface.memory.write_from(offset, source, start, len);
+        if let Some(to) = self.rows(x_byte, y, len, count) {
+            self.surface.memory.write_rows(to, source, from, len, count);
         }
     }
 
@@ -325,10 +335,15 @@ impl Canvas {
         for pixel in bytes.chunks_exact_mut(bytes_per_pixel) {
             pixel.copy_from_slice(&pattern[..bytes_per_pixel]);
         }
-        area.for_each_span(|span| {
-            let (start, len) = (index_i32(span.left) * bytes_per_pixel, span.len() * bytes_per_pixel);
+        area.for_each_block(|block| {
+            let (start, len) = (index_i32(block.left), index(block.width()));
+            let (start, len) = (start * bytes_per_pixel, len * bytes_per_pixel);
+            let count = index(block.height());
             for at in (0..len).step_by(bytes.len()) {
-                self.write_bytes(start + at, span.y, &bytes[..bytes.len().min(len - at)]);
+                let part = &bytes[..bytes.len().min(len - at)];
+                if let Some(rows) = self.rows(start + at, block.top, part.len(), count) {
+                    self.surface.memory.repeat_row(rows, part, count);
+                }
             }
         });
     }

@@ -54,6 +54,10 @@ impl ByteSource for GuestRange {
     fn read_at(&self, offset: usize, dst: &mut [u8]) {
         Self::read_at(self, offset, dst);
     }
+
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
+    }
 }
 
 /// What to do with a list that is longer than wanted.

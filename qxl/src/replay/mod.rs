@@ -20,6 +20,7 @@ use reader::{Reader, Result, bad};
 use spice_server::host::{CommandExt, SurfaceSpec};
 use spice_server::{limits, warning};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -56,9 +57,30 @@ pub struct Replay {
 /// What the host has.
 #[derive(Debug, Default)]
 struct Commands {
-    by_address: HashMap<u64, Command>,
+    by_address: HashMap<u64, Command, BuildHasherDefault<AddressHasher>>,
     /// Sum of theirs.
     blank: u64,
+}
+
+/// For addresses of blocks of ours, which no file chooses.
+#[derive(Debug, Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // Both ends of the hash are used; addresses differ in the middle.
+        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use crate::canvas::target::{BOUNCE, Canvas, index, index_i32};
 use crate::canvas::{DrawError, Env, Region, moved, source_coordinate};
 use crate::draw::{Copy, Opaque, Rop3, ScaleMode, Transparent};
 use crate::geometry::{Point, Rect};
+use crate::guest::Rows;
 use crate::image::{Image, ImageData, SurfaceFormat};
 
 impl Canvas {
@@ -83,16 +84,22 @@ impl Canvas {
     fn copy_raw(&mut self, area: &Area, raw: Raw<'_>, dx: i64, dy: i64) {
         let bytes = index(self.format().bits_per_pixel() / 8);
         let mut buffer = [0; BOUNCE];
-        area.for_each_span(|span| {
-            let (x, y) = (source_coordinate(span.left, -dx), source_coordinate(span.y, -dy));
-            let (from, to, len) = (index_i32(x) * bytes, index_i32(span.left) * bytes, span.len() * bytes);
+        area.for_each_block(|block| {
+            let (x, y) = (source_coordinate(block.left, -dx), source_coordinate(block.top, -dy));
+            let (from, to) = (index_i32(x) * bytes, index_i32(block.left) * bytes);
+            let (len, count) = (index(block.width()) * bytes, index(block.height()));
             match raw.row(y) {
-                RawRow::Bytes(source, start) => self.write_from(to, span.y, source, start + from, len),
+                RawRow::Bytes(source, rows) => {
+                    let rows = Rows { first: rows.first + from, ..rows };
+                    self.write_rows((to, block.top), source, rows, len, count);
+                }
                 RawRow::Surface(canvas, y) => {
-                    for at in (0..len).step_by(BOUNCE) {
-                        let part = &mut buffer[..BOUNCE.min(len - at)];
-                        canvas.read_bytes(from + at, y, part);
-                        self.write_bytes(to + at, span.y, part);
+                    for (y, to_y) in (y..).zip(block.top..block.bottom) {
+                        for at in (0..len).step_by(BOUNCE) {
+                            let part = &mut buffer[..BOUNCE.min(len - at)];
+                            canvas.read_bytes(from + at, y, part);
+                            self.write_bytes(to + at, to_y, part);
+                        }
                     }
                 }
             }
