@@ -1,5 +1,5 @@
 """Clients that misbehave, die, stall or come and go: the VM and the other clients notice nothing."""
-import contextlib, re, signal, socket, struct, subprocess, time
+import contextlib, os, re, signal, socket, struct, subprocess, time
 
 import pytest
 import spiceraw
@@ -199,6 +199,23 @@ def test_idle_session_does_not_wake_the_worker(tmp_path, bench):
                 client("sleep:3")
                 return switches() == before
             wait_for(quiet_seconds, "three seconds without a wakeup")
+
+
+@ours_only
+@pytest.mark.parametrize("card", ["VGA", "qxl-vga"])
+def test_idle_memory_is_not_above_the_originals(tmp_path, echo_image, card):
+    """QEMU's whole resident memory with a client that has its picture; a MiB is lost in the noise of its own heaps."""
+    def rss(lib, name):
+        env = dict(os.environ, LD_LIBRARY_PATH=lib)
+        with Qemu(tmp_path, "-device", card, image=echo_image, env=env, name=name) as qemu, Client(tmp_path, qemu.port, name=name + "-client") as client:
+            client("display")
+            wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+            client.shows(qemu)
+            return qemu.rss_kib()
+    ours = min(rss(LIB_DIR, f"ours{i}") for i in range(2))
+    original = min(rss("", f"original{i}") for i in range(2))
+    print("RSS in KiB:", ours, original)
+    assert ours < original + 1024, (ours, original)
 
 
 @ours_only

@@ -122,3 +122,27 @@ def test_wan_picture_is_close_while_busy_and_exact_at_rest(tmp_path, jpeg, zlib)
         viewer.kill()
         viewer.wait()
         shows(client, xspice, tmp_path)
+
+
+def test_pointer_and_keys_of_a_client_reach_the_x_server(tmp_path):
+    with Xspice(tmp_path) as xspice, Client(tmp_path, xspice.port) as client:
+        client("display")
+        client("channels:4")
+
+        def out(command):
+            return subprocess.run(["bash", "-c", command], env=dict(os.environ, DISPLAY=f":{xspice.display}"), capture_output=True, text=True).stdout
+
+        def at(x, y):
+            client(f"position:{x},{y}")
+            return f"x:{x} y:{y} " in out("xdotool getmouselocation")
+        client("mouse:2")
+        wait_for(lambda: at(700, 600), "the pointer where the client says")
+        log = tmp_path / "keys"
+        xev = xspice.run(f"exec xev -geometry 200x200+700+500 -event keyboard > {log}")
+        wait_for(lambda: out("xdotool search --name 'Event Tester'").strip(), "the key listener")
+        wait_for(lambda: at(800, 600) and out("xdotool getwindowfocus getwindowname").strip() == "Event Tester"
+                 or out("xdotool windowfocus $(xdotool search --name 'Event Tester' | head -1)"), "keyboard focus")
+        client("text:q")
+        wait_for(lambda: "keysym 0x71, q" in log.read_text(), "the key at the X client")
+        xev.kill()
+        xev.wait()
