@@ -95,3 +95,26 @@ def test_broken_recordings_end_with_an_error_line(bench, recording, tmp_path):
         out = subprocess.run([bench, "--render", "--finish", path], env=env_of(LIB_DIR), capture_output=True, text=True, timeout=300)
         assert out.returncode in (0, 1), (name, out)
         assert out.stderr, name
+
+
+def pointer(bench, path, lib, directory, name, until):
+    """What a client was told of the pointer: its last shape, and whether and where it is."""
+    port = free_port()
+    with Process([bench, "--port", port, "--until", until, "--drain-ms", 600_000, path], directory, name, env=env_of(lib)) as server:
+        wait_for(lambda: "listening" in server.output(), "listening")
+        with Client(directory, port, name=name + "-client") as client:
+            client("channels:3")
+            client("display")
+            wait_for(lambda: "replayed" in server.output(), "replayed", 300)
+            client("event:cursor-set")
+            client("sleep:0.5")
+            shapes = [e for e in client.events if e["event"] == "cursor-set"]
+            moves = [e for e in client.events if e["event"] in ("cursor-move", "cursor-hide")]
+            return shapes[-1]["size"], shapes[-1]["hot"], [(m["event"], m.get("at")) for m in moves[-1:]]
+
+
+def test_same_pointer_as_the_original(bench, recording, tmp_path):
+    if not LIB_DIR or recording.stem != "windows":
+        pytest.skip("the others have no shapes")
+    until = BUSY[recording.stem]
+    assert pointer(bench, recording, LIB_DIR, tmp_path, "tested", until) == pointer(bench, recording, ORIGINAL, tmp_path, "original", until)
