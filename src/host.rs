@@ -10,7 +10,7 @@ use crate::guest::{ByteSource, ReleaseToken, SurfaceMemory};
 use crate::image::SurfaceFormat;
 use crate::reds::QxlInstance;
 use std::fmt;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// A watch or timer of the host, by a number that the implementor hands out.
@@ -330,4 +330,24 @@ pub trait Tablet: Send + Sync {
     fn position(&self, x: i32, y: i32, buttons: u32);
     fn wheel(&self, dz: i32, buttons: u32);
     fn buttons(&self, buttons: u32);
+}
+
+/// One plane of a GL scanout: a dmabuf that we own.
+#[derive(Debug)]
+pub struct GlPlane {
+    pub fd: OwnedFd,
+    pub offset: u32,
+    pub stride: u32,
+}
+
+/// A GL scanout (qxl.md A11). No planes: none is set.
+#[derive(Debug, Default)]
+pub struct GlScanout {
+    pub planes: Vec<GlPlane>,
+    pub width: u32,
+    pub height: u32,
+    pub drm_fourcc: u32,
+    pub modifier: u64,
+    /// Row 0 is the top one.
+    pub y0_top: bool,
 }

@@ -126,6 +126,9 @@ pub const MAX_PIPE_ITEMS: usize = 256;
 /// otherwise watch the past.
 pub const MAX_PIPE_AGE: Duration = Duration::from_millis(1000);
 
+/// How long a client may take to draw a GL scanout before the guest, which draws nothing meanwhile, goes on.
+pub const GL_DRAW_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a display client may take to its INIT: until then it is a connection without use.
 pub const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -200,6 +200,22 @@ impl ChannelClient {
         Ok(flush)
     }
 
+    /// Sends the byte and the descriptor that follow GL_SCANOUT_UNIX, after all that was sent before. `false`: the socket
+    /// takes no more now; try again before anything else is sent.
+    pub fn send_fd(&mut self, fd: Option<RawFd>, now: Instant) -> Result<bool, ChannelError> {
+        if self.flush(true, now)? == Flush::Blocked {
+            return Ok(false);
+        }
+        match self.connection.stream.send_fd(fd) {
+            Ok(()) => Ok(true),
+            Err(StreamError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                self.blocked = true;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Allows another batch of messages to be read: one client must not keep the thread to itself.
     pub fn begin_reading(&mut self) {
         self.read_budget = MAX_MESSAGES_PER_READ;

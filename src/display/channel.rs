@@ -2,6 +2,7 @@
 
 use super::client::{DisplayClient, Shared};
 use super::encode::Workspace;
+use super::gl::Gl;
 use super::pipe::PipeItem;
 use super::queued::SurfaceKey;
 use super::stream::{StreamKey, Streams};
@@ -14,7 +15,7 @@ use crate::display::settings::{
 use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
-use crate::host::{MappedSurface, MonitorHead, MonitorsConfig, Readiness, SurfaceCommand};
+use crate::host::{GlScanout, MappedSurface, MonitorHead, MonitorsConfig, Readiness, SurfaceCommand};
 use crate::protocol::caps::display as cap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,6 +37,7 @@ pub struct DisplayChannel {
     /// The guest's driver set the monitors configuration: a new primary surface does not (display.md 7).
     driver_monitors: bool,
     reported_caps: Option<(bool, [u8; 58])>,
+    gl: Gl,
 }
 
 impl DisplayChannel {
@@ -54,6 +56,7 @@ impl DisplayChannel {
             monitors: None,
             driver_monitors: false,
             reported_caps: None,
+            gl: Gl::default(),
         }
     }
 
@@ -358,9 +361,36 @@ impl DisplayChannel {
 
     // GL (display.md 14).
 
+    /// The screen is a scanout, or without planes is none any more. Clients that cannot show one are disconnected.
+    pub fn set_scanout(&mut self, scanout: GlScanout, now: Instant) {
+        self.gl.set(scanout);
+        if self.gl.scanout().is_some() {
+            self.for_clients(None, |client, _| client.show_scanout(now));
+        }
+    }
+
+    /// The scanout has changed in an area; the cookie comes out of [`Self::take_async_completions`] when every client has
+    /// drawn or after [`crate::limits::GL_DRAW_TIMEOUT`]. `false`: there is no scanout, the cookie is the caller's.
+    pub fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool {
+        if self.gl.scanout().is_none() {
+            crate::warning_limited!("GL draw without a scanout");
+            return false;
+        }
+        let id = self.gl.begin(cookie, now);
+        for client in &mut self.clients {
+            client.gl_draw(id, area, now);
+        }
+        true
+    }
+
     /// Cookies of requests that are done since the last call, in order.
-    pub fn take_async_completions(&mut self) -> Vec<u64> {
-        Vec::new()
+    pub fn take_async_completions(&mut self, now: Instant) -> Vec<u64> {
+        let Self { gl, clients, .. } = self;
+        gl.settle(|id| clients.iter().any(|c| c.gl.owes(id)), now);
+        for client in clients {
+            client.gl.forget_waiting(|id| gl.is_over(id));
+        }
+        gl.take_done()
     }
 
     // Clients.
@@ -416,6 +446,7 @@ impl DisplayChannel {
             surfaces: &mut self.surfaces,
             workspace: &mut self.workspace,
             monitors: self.monitors.as_ref(),
+            scanout: self.gl.scanout(),
         };
         let before = self.clients.len();
         self.clients.retain_mut(|client| {
@@ -464,7 +495,7 @@ impl WorkerChannel for DisplayChannel {
                 client.connection.flush(client.has_more(), now)?;
             }
             if readiness.read {
-                client.read(shared.surfaces, now)?;
+                client.read(shared, now)?;
             }
             Ok(())
         });
@@ -476,7 +507,7 @@ impl WorkerChannel for DisplayChannel {
 
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let clients = self.clients.iter().filter_map(|c| c.next_deadline(now));
-        clients.chain(self.streams.next_deadline()).min()
+        clients.chain(self.streams.next_deadline()).chain(self.gl.next_deadline()).min()
     }
 
     fn on_timer(&mut self, now: Instant) {

@@ -1,6 +1,7 @@
 //! One client of the display channel: its pipe, what it knows, and its connection.
 
 use super::encode::{EncodeSettings, Encoded, ImageEncoder, Serials, ServerImage, SurfaceSizes, Workspace};
+use super::gl::{DrawId, GlClient};
 use super::pipe::{Pipe, PipeItem};
 use super::queued::{Queued, SurfaceKey};
 use super::settings::DisplaySettings;
@@ -12,7 +13,7 @@ use crate::channel::client::{ChannelClient, ChannelError, ClientKey, PING_PERIOD
 use crate::channel::connection::ChannelConnection;
 use crate::draw::Clip;
 use crate::geometry::Rect;
-use crate::host::MonitorsConfig;
+use crate::host::{GlScanout, MonitorsConfig};
 use crate::image::SurfaceFormat;
 use crate::limits::{
     DISPLAY_PACE, INIT_TIMEOUT, MAX_PIPE_AGE, MAX_PIPE_ITEMS, MAX_SEND_PER_TURN, MAX_UPDATE_PIXELS,
@@ -22,6 +23,7 @@ use crate::protocol::caps::display as cap;
 use crate::protocol::display::{self, DisplayInit, DisplayMessage};
 use crate::protocol::display::{SURFACE_PRIMARY, surface_create, surface_destroy};
 use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,7 @@ pub(super) struct Shared<'a> {
     pub surfaces: &'a mut Surfaces,
     pub workspace: &'a mut Workspace,
     pub monitors: Option<&'a MonitorsConfig>,
+    pub scanout: Option<&'a Arc<GlScanout>>,
 }
 
 /// The surfaces that a client was told of: width and height by id.
@@ -74,6 +77,7 @@ pub(super) struct DisplayClient {
     mjpeg: bool,
     reports: bool,
     last_unique: u32,
+    pub gl: GlClient,
 }
 
 impl DisplayClient {
@@ -102,6 +106,7 @@ impl DisplayClient {
             mjpeg: !caps.has(cap::MULTI_CODEC) || caps.has(cap::CODEC_MJPEG),
             reports: caps.has(cap::STREAM_REPORT),
             last_unique: 0,
+            gl: GlClient::default(),
             encoder: ImageEncoder::new(channel_id, encode),
             connection: ChannelClient::new(connection, display::max_body, PING_PERIOD, now),
             pipe: Pipe::default(),
@@ -287,11 +292,11 @@ impl DisplayClient {
     // The client's messages.
 
     /// Reads what the client has sent.
-    pub fn read(&mut self, surfaces: &Surfaces, now: Instant) -> Result<(), ChannelError> {
+    pub fn read(&mut self, shared: &Shared<'_>, now: Instant) -> Result<(), ChannelError> {
         self.connection.begin_reading();
         while let Some(received) = self.connection.receive(now)? {
             match received {
-                Received::Message(message) => self.message(&message, surfaces, now)?,
+                Received::Message(message) => self.message(&message, shared, now)?,
                 Received::FlushMark | Received::MigrateData(_) => {}
             }
         }
@@ -301,11 +306,11 @@ impl DisplayClient {
     fn message(
         &mut self,
         incoming: &Incoming,
-        surfaces: &Surfaces,
+        shared: &Shared<'_>,
         now: Instant,
     ) -> Result<(), ChannelError> {
         match DisplayMessage::decode(incoming.msg_type, &incoming.body)? {
-            DisplayMessage::Init(init) => self.init(&init, surfaces, now)?,
+            DisplayMessage::Init(init) => self.init(&init, shared, now)?,
             DisplayMessage::PreferredCompression(value) => {
                 if !self.encoder.set_preferred_compression(value) {
                     crate::warning_limited!(
@@ -317,9 +322,14 @@ impl DisplayClient {
             DisplayMessage::StreamReport(report) if report.stream_id >= MAX_STREAMS => {
                 return Err(ChannelError::Refused(format!("report on stream {}", report.stream_id)));
             }
-            DisplayMessage::GlDrawDone => {
-                return Err(ChannelError::Refused("GL_DRAW_DONE without GL_DRAW".into()));
-            }
+            DisplayMessage::GlDrawDone => match self.gl.drawn() {
+                Some(next) => {
+                    if let Some(area) = next {
+                        self.tell(PipeItem::GlDraw(area), now);
+                    }
+                }
+                None => return Err(ChannelError::Refused("GL_DRAW_DONE without GL_DRAW".into())),
+            },
             DisplayMessage::StreamReport(report) => {
                 let agent = self.streams.values_mut().find(|a| a.id() == report.stream_id && a.is_live());
                 let Some(agent) = agent else { return Ok(()) };
@@ -335,18 +345,56 @@ impl DisplayClient {
     }
 
     /// INIT: the client is told everything from now on (display.md 6.1).
-    fn init(&mut self, init: &DisplayInit, surfaces: &Surfaces, now: Instant) -> Result<(), ChannelError> {
-        let shared = self.connection.connection().shared.clone();
-        self.encoder.init(&shared, init).map_err(|e| ChannelError::Refused(e.to_string()))?;
+    fn init(&mut self, init: &DisplayInit, shared: &Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+        let caches = self.connection.connection().shared.clone();
+        self.encoder.init(&caches, init).map_err(|e| ChannelError::Refused(e.to_string()))?;
         self.init_until = None;
         self.connection.open();
-        if let Some(primary) = surfaces.get(0) {
+        if shared.scanout.is_some() {
+            self.show_scanout(now)?;
+            self.pipe.push(PipeItem::MonitorsConfig, now);
+        }
+        if let Some(primary) = shared.surfaces.get(0) {
             self.pipe.push(PipeItem::InvalAllPalettes, now);
             self.surface_created(0, primary, false, now);
             self.pipe.push(PipeItem::MonitorsConfig, now);
             self.pipe.push(PipeItem::Mark, now);
         }
         Ok(())
+    }
+
+    // GL.
+
+    /// There is a new scanout.
+    pub fn show_scanout(&mut self, now: Instant) -> Result<(), ChannelError> {
+        if !self.is_active() {
+            return Ok(());
+        }
+        let connection = self.connection.connection();
+        if !connection.stream.is_unix() || !connection.channel_caps.has(cap::GL_SCANOUT) {
+            let why = "the screen is a GL scanout, for clients that know it and sit on a unix socket";
+            return Err(ChannelError::Refused(why.into()));
+        }
+        self.pipe.push(PipeItem::GlScanout, now);
+        Ok(())
+    }
+
+    /// The scanout has changed in this area.
+    pub fn gl_draw(&mut self, id: DrawId, area: Rect, now: Instant) {
+        if let Some(area) = self.is_active().then(|| self.gl.draw(id, area)).flatten() {
+            self.pipe.push(PipeItem::GlDraw(area), now);
+        }
+    }
+
+    /// Sends the descriptor that is due; `false`: the socket is full, and nothing else may be sent.
+    fn send_descriptor(&mut self, now: Instant) -> Result<bool, ChannelError> {
+        let Some(scanout) = self.gl.descriptor.take() else { return Ok(true) };
+        let fd = scanout.planes.first().map(|p| p.fd.as_raw_fd());
+        if self.connection.send_fd(fd, now)? {
+            return Ok(true);
+        }
+        self.gl.descriptor = Some(scanout);
+        Ok(false)
     }
 
     // Sending.
@@ -368,7 +416,10 @@ impl DisplayClient {
         self.turn_cost = 0;
         let hold = self.is_paced(now);
         loop {
-            while self.connection.may_send() && !hold {
+            if !self.send_descriptor(now)? {
+                return Ok(());
+            }
+            while self.connection.may_send() && !hold && self.gl.descriptor.is_none() {
                 if self.turn_cost >= MAX_SEND_PER_TURN {
                     self.unfinished = true;
                     break;
@@ -386,6 +437,9 @@ impl DisplayClient {
                 self.paced_until = now + DISPLAY_PACE;
             }
             let flush = self.connection.flush(more, now)?;
+            if self.gl.descriptor.is_some() && flush == Flush::Drained {
+                continue;
+            }
             if hold || self.unfinished || !more || flush == Flush::Blocked || !self.connection.may_send() {
                 return Ok(());
             }
@@ -478,6 +532,32 @@ impl DisplayClient {
             PipeItem::Mark => {
                 self.connection.send(display::mark());
             }
+            PipeItem::GlScanout => {
+                if let Some(s) = shared.scanout
+                    && let Some(plane) = s.planes.first()
+                {
+                    if s.planes.len() > 1 {
+                        crate::warning_limited!("a GL scanout of several planes is shown by its first");
+                    }
+                    self.connection.send(display::gl_scanout_unix(
+                        s.width,
+                        s.height,
+                        plane.stride,
+                        s.drm_fourcc,
+                        s.y0_top,
+                    ));
+                    self.gl.descriptor = (s.drm_fourcc != 0).then(|| Arc::clone(s));
+                }
+            }
+            PipeItem::GlDraw(area) => {
+                let edge = |v: i32| u32::try_from(v).unwrap_or(0);
+                self.connection.send(display::gl_draw(
+                    edge(area.left),
+                    edge(area.top),
+                    area.width(),
+                    area.height(),
+                ));
+            }
             PipeItem::StreamDestroyAll => {
                 self.connection.send(display::stream_destroy_all());
             }
@@ -566,7 +646,7 @@ impl DisplayClient {
         }
         self.connection.on_timer(now)?;
         if self.connection.wants_reading() {
-            self.read(shared.surfaces, now)?;
+            self.read(shared, now)?;
         }
         let refine = self.refine_at().is_some_and(|at| at <= now);
         if let Some((id, area)) = self.encoder.next_lossy().filter(|_| refine) {

@@ -24,6 +24,7 @@ mod channel;
 mod client;
 pub mod cursor;
 pub mod encode;
+mod gl;
 #[cfg(test)]
 mod model;
 mod pipe;

@@ -3,6 +3,7 @@
 use super::queued::{Queued, SurfaceKey};
 use super::stream::StreamKey;
 use crate::canvas::Region;
+use crate::geometry::Rect;
 use crate::image::SurfaceFormat;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -33,6 +34,9 @@ pub enum PipeItem {
     MonitorsConfig,
     Mark,
     StreamDestroyAll,
+    /// The scanout at the time of sending.
+    GlScanout,
+    GlDraw(Rect),
     StreamCreate(StreamKey),
     StreamClip(StreamKey, Region),
     StreamDestroy(StreamKey),
@@ -143,13 +147,14 @@ impl Pipe {
             .filter(|key| created.contains(key))
             .collect();
         let mut clips = BTreeMap::new();
-        let (mut marks, mut monitors, mut palettes, mut streams) = (0, 0, 0, 0);
+        let (mut marks, mut monitors, mut palettes, mut streams, mut scanouts) = (0, 0, 0, 0, 0);
         for item in items() {
             match item {
                 PipeItem::Mark => marks += 1,
                 PipeItem::MonitorsConfig => monitors += 1,
                 PipeItem::InvalAllPalettes => palettes += 1,
                 PipeItem::StreamDestroyAll => streams += 1,
+                PipeItem::GlScanout => scanouts += 1,
                 PipeItem::StreamClip(key, _) => *clips.entry(*key).or_insert(0) += 1,
                 _ => {}
             }
@@ -176,9 +181,13 @@ impl Pipe {
             PipeItem::MonitorsConfig => last(&mut monitors),
             PipeItem::InvalAllPalettes => last(&mut palettes),
             PipeItem::StreamDestroyAll => last(&mut streams),
+            PipeItem::GlScanout => last(&mut scanouts),
             // There are no frames between them.
             PipeItem::StreamClip(key, _) => clips.get_mut(key).is_some_and(last),
-            PipeItem::Draw(_) | PipeItem::StreamCreate(_) | PipeItem::StreamDestroy(_) => true,
+            PipeItem::Draw(_)
+            | PipeItem::GlDraw(_)
+            | PipeItem::StreamCreate(_)
+            | PipeItem::StreamDestroy(_) => true,
         });
     }
 

@@ -1,12 +1,11 @@
 //! What the worker needs of the display channel, so that the loop can be tested with another one.
 
-use super::GlScanout;
 use crate::channel::client::WorkerChannel;
 use crate::display::DisplayChannel;
 use crate::display::settings::{ImageCompression, StreamingVideo, VideoCodec, WanCompression};
 use crate::draw::Drawable;
 use crate::geometry::Rect;
-use crate::host::{MappedSurface, MonitorsConfig, SurfaceCommand};
+use crate::host::{GlScanout, MappedSurface, MonitorsConfig, SurfaceCommand};
 use std::time::Instant;
 
 /// The display channel as the worker drives it; [`DisplayChannel`] documents the methods.
@@ -39,7 +38,7 @@ pub(super) trait Display: WorkerChannel {
     fn set_scanout(&mut self, scanout: GlScanout, now: Instant);
     /// `false`: there is nobody to draw, the cookie is the caller's to complete.
     fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool;
-    fn take_async_completions(&mut self) -> Vec<u64>;
+    fn take_async_completions(&mut self, now: Instant) -> Vec<u64>;
     fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])>;
     fn detach_all(&mut self);
 }
@@ -137,18 +136,16 @@ impl Display for DisplayChannel {
         self.set_video_codecs(codecs, now);
     }
 
-    fn set_scanout(&mut self, scanout: GlScanout, _now: Instant) {
-        if !scanout.planes.is_empty() {
-            crate::warning_limited!("GL scanouts are not shown to clients yet");
-        }
+    fn set_scanout(&mut self, scanout: GlScanout, now: Instant) {
+        self.set_scanout(scanout, now);
     }
 
-    fn gl_draw(&mut self, _area: Rect, _cookie: u64, _now: Instant) -> bool {
-        false
+    fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool {
+        self.gl_draw(area, cookie, now)
     }
 
-    fn take_async_completions(&mut self) -> Vec<u64> {
-        self.take_async_completions()
+    fn take_async_completions(&mut self, now: Instant) -> Vec<u64> {
+        self.take_async_completions(now)
     }
 
     fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])> {

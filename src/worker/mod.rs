@@ -16,6 +16,7 @@ mod ring;
 mod thread;
 
 pub use crate::channel::connection::ClientId;
+pub use crate::host::{GlPlane, GlScanout};
 
 use self::display::Display;
 use crate::channel::connection::ChannelConnection;
@@ -30,7 +31,6 @@ use poll::PollSet;
 use red_worker::RedWorker;
 use request::{Answer, Request};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -44,26 +44,6 @@ pub trait WorkerEvents: Send + Sync {
     /// An asynchronous request created (width, height) or destroyed the primary surface; before its `async_complete`.
     /// Synchronous requests say so by their return value instead.
     fn primary_changed(&self, primary: Option<(u32, u32)>);
-}
-
-/// One plane of a GL scanout: a dmabuf that we own.
-#[derive(Debug)]
-pub struct GlPlane {
-    pub fd: OwnedFd,
-    pub offset: u32,
-    pub stride: u32,
-}
-
-/// A GL scanout (qxl.md A11). No planes: none is set.
-#[derive(Debug, Default)]
-pub struct GlScanout {
-    pub planes: Vec<GlPlane>,
-    pub width: u32,
-    pub height: u32,
-    pub drm_fourcc: u32,
-    pub modifier: u64,
-    /// Row 0 is the top one.
-    pub y0_top: bool,
 }
 
 /// The worker of one QXL device. All methods may be called from any thread at any time. Dropping it ends and joins the

@@ -132,7 +132,9 @@ impl<D: Display> RedWorker<D> {
 
     /// Tells the device what became of it all.
     fn report(&mut self) {
-        for cookie in guarded("completions", || self.display.take_async_completions()).unwrap_or_default() {
+        for cookie in
+            guarded("completions", || self.display.take_async_completions(Instant::now())).unwrap_or_default()
+        {
             guarded("async_complete", || self.device.async_complete(cookie));
         }
         if self.running {

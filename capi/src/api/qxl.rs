@@ -1,6 +1,5 @@
 //! Functions of `spice-qxl.h` (qxl.md A4).
 
-use super::not_built_once;
 use crate::abi::*;
 use crate::adapter::qxl::{command_ext, qxl_rect};
 use crate::boundary::guard;
@@ -499,9 +498,6 @@ fn owned(fd: c_int) -> Option<OwnedFd> {
 }
 
 fn scanout(function: &'static str, qxl: *mut QXLInstance, scanout: GlScanout) {
-    if !scanout.planes.is_empty() {
-        not_built_once!("showing GL scanouts to clients is");
-    }
     if let Some(worker) = worker(function, qxl) {
         worker.gl_scanout(scanout);
     }

@@ -390,7 +390,7 @@ impl Display for FakeDisplay {
         false
     }
 
-    fn take_async_completions(&mut self) -> Vec<u64> {
+    fn take_async_completions(&mut self, _now: Instant) -> Vec<u64> {
         Vec::new()
     }
 

@@ -1,0 +1,188 @@
+/*
+ * A host with two QXL devices for tests, told what to do by lines on standard input; it answers each with a line.
+ *
+ *   paint DEVICE N SEED     N pictures out of a pool that both devices share (so caches and dictionaries meet again what they know)
+ *   dump DEVICE FILE        the primary surface as a PPM
+ *   scanout DEVICE W H      a GL scanout, in a memory file instead of a dmabuf; W 0: none
+ *   draw DEVICE X Y W H COOKIE      "done COOKIE" comes when it is done
+ *
+ *   host (--port N | --unix PATH) [--compression N]
+ */
+#define main example_main
+#include "../../examples/minimal-host.c"
+#undef main
+#include <sys/mman.h>
+
+enum { DEVICES = 2, POOL = 40, ROOM = 1024 };
+
+static struct Device {
+    QXLInstance qxl;
+    uint32_t pixels[WIDTH * HEIGHT];
+    struct Draw *queue[ROOM];
+    unsigned head, tail;
+    bool asleep;
+} device[DEVICES];
+
+static int get(QXLInstance *q, QXLCommandExt *ext)
+{
+    struct Device *d = &device[q->id];
+    pthread_mutex_lock(&lock);
+    bool some = d->head != d->tail;
+    if (some) {
+        *ext = d->queue[d->tail++ % ROOM]->ext;
+    }
+    pthread_mutex_unlock(&lock);
+    return some;
+}
+
+static int ask(QXLInstance *q)
+{
+    struct Device *d = &device[q->id];
+    pthread_mutex_lock(&lock);
+    bool armed = d->asleep = d->head == d->tail;
+    pthread_mutex_unlock(&lock);
+    return armed;
+}
+
+static void put(struct Device *d, struct Draw *draw)
+{
+    for (bool room = false; !room;) {
+        pthread_mutex_lock(&lock);
+        room = d->head - d->tail < ROOM;
+        if (room) {
+            d->queue[d->head++ % ROOM] = draw;
+        }
+        bool wake = d->asleep;
+        d->asleep = false;
+        pthread_mutex_unlock(&lock);
+        if (wake) {
+            spice_qxl_wakeup(&d->qxl);
+        }
+        if (!room) {
+            run_once();
+        }
+    }
+}
+
+static uint32_t random_number(uint32_t *state)
+{
+    *state = *state * 1664525 + 1013904223;
+    return *state >> 8;
+}
+
+static void paint(struct Device *d, int count, uint32_t seed)
+{
+    while (count--) {
+        unsigned n = random_number(&seed) % POOL;
+        int x = random_number(&seed) % (WIDTH - SIDE), y = random_number(&seed) % (HEIGHT - SIDE);
+        struct Draw *draw = new_copy(x, y, n * 5);
+        if (n % 2) { /* something for the dictionary: flat, with a repeating grain */
+            for (int i = 0; i < SIDE * SIDE; i++) {
+                draw->pixels[i] = (i * i / 7 % 16 << 20) | n * 997;
+            }
+        }
+        draw->image.descriptor.id = 1 + n;
+        draw->image.descriptor.flags = n % 3 ? QXL_IMAGE_CACHE : 0;
+        put(d, draw);
+    }
+}
+
+static void dump(struct Device *d, const char *path)
+{
+    QXLRect all = { .right = WIDTH, .bottom = HEIGHT };
+    spice_qxl_update_area(&d->qxl, 0, &all, NULL, 0, 0);
+    FILE *f = fopen(path, "wb");
+    fprintf(f, "P6\n%d %d\n255\n", WIDTH, HEIGHT);
+    for (int i = 0; i < WIDTH * HEIGHT; i++) {
+        uint32_t p = d->pixels[i];
+        fputc(p >> 16 & 255, f), fputc(p >> 8 & 255, f), fputc(p & 255, f);
+    }
+    fclose(f);
+}
+
+static void done(QXLInstance *q, uint64_t cookie)
+{
+    (void)q;
+    printf("done %llu\n", (unsigned long long)cookie);
+}
+
+static void read_line(int fd, int event, void *opaque)
+{
+    static char text[4096];
+    static size_t used;
+    char file[4000];
+    int n, a, b, c, e, cookie;
+
+    (void)event, (void)opaque;
+    ssize_t got = read(fd, text + used, sizeof text - 1 - used);
+    if (got <= 0) {
+        quit = 1;
+        return;
+    }
+    used += got;
+    text[used] = 0;
+    for (char *end; (end = strchr(text, '\n'));) {
+        *end = 0;
+        if (sscanf(text, "paint %d %d %d", &n, &a, &b) == 3) {
+            paint(&device[n], a, b);
+        } else if (sscanf(text, "dump %d %s", &n, file) == 2) {
+            dump(&device[n], file);
+        } else if (sscanf(text, "scanout %d %d %d", &n, &a, &b) == 3) {
+            int memory = -1;
+            if (a) {
+                memory = memfd_create("scanout", MFD_CLOEXEC);
+                dprintf(memory, "%dx%d", a, b);
+            }
+            spice_qxl_gl_scanout(&device[n].qxl, memory, a, b, a * 4, a ? 0x34325258 : 0, 1);
+        } else if (sscanf(text, "draw %d %d %d %d %d %d", &n, &a, &b, &c, &e, &cookie) == 6) {
+            spice_qxl_gl_draw_async(&device[n].qxl, a, b, c, e, cookie);
+        }
+        printf("ok %s\n", text);
+        used -= end + 1 - text;
+        memmove(text, end + 1, used + 1);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static QXLInterface interface;
+    SpiceServer *server = spice_server_new();
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (!strcmp(argv[i], "--port")) {
+            spice_server_set_addr(server, "127.0.0.1", 0);
+            spice_server_set_port(server, atoi(argv[i + 1]));
+        } else if (!strcmp(argv[i], "--unix")) {
+            spice_server_set_addr(server, argv[i + 1], SPICE_ADDR_FLAG_UNIX_ONLY);
+        } else if (!strcmp(argv[i], "--compression")) {
+            spice_server_set_image_compression(server, atoi(argv[i + 1]));
+        }
+    }
+    spice_server_set_noauth(server);
+    if (spice_server_init(server, &core)) {
+        return 1;
+    }
+    interface = qxl_interface;
+    interface.get_command = get;
+    interface.req_cmd_notification = ask;
+    interface.async_complete = done;
+    for (int i = 0; i < DEVICES; i++) {
+        device[i].qxl.base.sif = &interface.base;
+        device[i].qxl.id = i;
+        if (spice_server_add_interface(server, &device[i].qxl.base)) {
+            return 1;
+        }
+        QXLDevSurfaceCreate surface = { .width = WIDTH, .height = HEIGHT, .stride = WIDTH * 4, .format = SPICE_SURFACE_FMT_32_xRGB,
+                                        .mem = (uintptr_t)device[i].pixels };
+        spice_qxl_create_primary_surface(&device[i].qxl, 0, &surface);
+    }
+    spice_server_vm_start(server);
+    watch_add(0, SPICE_WATCH_EVENT_READ, read_line, NULL);
+    printf("serving\n");
+    while (!quit) {
+        run_once();
+    }
+    spice_server_destroy(server);
+    return 0;
+}

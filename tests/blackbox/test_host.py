@@ -1,0 +1,126 @@
+"""A host of our own with two devices: what QEMU and Xspice cannot be brought to do."""
+import os, re, struct, subprocess
+
+import pytest
+import spiceraw
+from harness import HERE, PATIENCE, Client, Process, free_port, lib_env, raw_client, wait_for
+
+GL_SCANOUT_UNIX, GL_DRAW, MSGC_GL_DRAW_DONE = 320, 321, 104
+GL_CAPS = {"display": [*spiceraw.DEFAULT_CAPS["display"], 7]}
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    out = tmp_path_factory.mktemp("host") / "host"
+    flags = subprocess.check_output(["pkg-config", "--cflags", "spice-server", "spice-protocol"], text=True).split()
+    subprocess.run(["cc", "-O2", "-w", "-o", out, HERE / "host.c", *flags, "-l:libspice-server.so.1", "-lpthread"], check=True)
+    return out
+
+
+class Host(Process):
+    def __init__(self, program, directory, *args):
+        super().__init__([program, *args], directory, "host", stdin=subprocess.PIPE, env=lib_env())
+        wait_for(lambda: "serving" in self.output() or not self.alive(), "serving")
+        assert self.alive(), self.output()
+
+    def __call__(self, line):
+        count = self.output().count(f"ok {line}\n")
+        self.proc.stdin.write((line + "\n").encode())
+        self.proc.stdin.flush()
+        wait_for(lambda: self.output().count(f"ok {line}\n") > count, line)
+
+    def has_done(self, cookie):
+        return re.search(rf"^done {cookie}$", self.output(), re.M)
+
+
+@pytest.mark.parametrize("compression", [2, 5, 4])  # auto_glz, glz, quic
+def test_two_displays_share_a_tiny_cache_and_a_dictionary(tmp_path, program, compression):
+    port = free_port()
+    with Host(program, tmp_path, "--port", port, "--compression", compression) as host, \
+            Client(tmp_path, port, "--cache-size", 400_000, "--glz-window-size", 1_000_000) as client:
+        client("channels:6")
+        client("display")
+        client("display:1")
+        for seed in range(8):
+            host(f"paint {seed % 2} 150 {seed}")
+            host(f"paint {1 - seed % 2} 150 {seed + 100}")
+        for i in (0, 1):
+            dump = tmp_path / f"{i}.ppm"
+            host(f"dump {i} {dump}")
+            client(f"until:{dump}:{PATIENCE}:{i}")
+
+
+def gl_client(path):
+    session = spiceraw.Session(unix=str(path), caps=GL_CAPS)
+    session.open_main()
+    display = session.open("display")
+    display.send(spiceraw.MSGC_DISPLAY_INIT, spiceraw.display_init())
+    return session, display
+
+
+def scanout(display):
+    message = display.expect(GL_SCANOUT_UNIX, PATIENCE)
+    [fd] = message.fds
+    with os.fdopen(fd, "rb") as f:
+        return struct.unpack("<5I", message.payload), os.pread(f.fileno(), 100, 0)
+
+
+def test_gl_scanout_goes_to_local_clients(tmp_path, program):
+    path = tmp_path / "sock"
+    with Host(program, tmp_path, "--unix", path) as host:
+        fds = host.fds()
+        host("draw 0 0 0 8 8 1")  # without a scanout: at once
+        wait_for(lambda: host.has_done(1), "draw without a scanout")
+        host("scanout 0 800 600")
+        host("draw 0 0 0 8 8 2")  # without a client: at once
+        wait_for(lambda: host.has_done(2), "draw without a client")
+        session, a = gl_client(path)  # gets the scanout before anything else
+        assert scanout(a) == ((800, 600, 3200, 0x34325258, 1), b"800x600")
+        host("draw 0 1 2 30 40 3")
+        assert struct.unpack("<4I", a.expect(GL_DRAW, PATIENCE).payload) == (1, 2, 30, 40)
+        assert not host.has_done(3)
+        a.send(MSGC_GL_DRAW_DONE)
+        wait_for(lambda: host.has_done(3), "the client's answer")
+        # a new scanout replaces the old one; the client that goes away is waited for no more
+        host("scanout 0 1024 768")
+        assert scanout(a)[1] == b"1024x768"
+        host("draw 0 0 0 1 1 4")
+        a.expect(GL_DRAW, PATIENCE)
+        a.close()
+        wait_for(lambda: host.has_done(4), "the client is gone")
+        session.main.close()
+        host("scanout 0 0 0")
+        wait_for(lambda: host.fds() <= fds, "all descriptors are closed")
+
+
+def test_gl_client_that_never_draws_holds_the_guest_for_a_second_only(tmp_path, program):
+    path = tmp_path / "sock"
+    with Host(program, tmp_path, "--unix", path) as host:
+        session, display = gl_client(path)
+        display.expect(102, PATIENCE)  # MARK
+        host("scanout 0 800 600")
+        scanout(display)
+        for cookie in range(1, 6):
+            host(f"draw 0 0 0 8 8 {cookie}")
+            wait_for(lambda: host.has_done(cookie), "the guest goes on")
+        # late answers are welcome, more answers than questions are not
+        for _ in range(2):
+            display.expect(GL_DRAW, PATIENCE)
+            display.send(MSGC_GL_DRAW_DONE)
+        display.expect(GL_DRAW, PATIENCE)
+        for _ in range(3):
+            display.send(MSGC_GL_DRAW_DONE)
+        with pytest.raises(spiceraw.SpiceError):
+            display.expect(9999, PATIENCE)
+        session.main.close()
+
+
+def test_clients_that_cannot_show_a_scanout_are_told_to_go(tmp_path, program):
+    path = tmp_path / "sock"
+    with Host(program, tmp_path, "--unix", path) as host:
+        with raw_client(None, ("display",), unix=str(path)) as (_, channels):
+            channels["display"].expect(102, PATIENCE)
+            host("scanout 0 800 600")
+            with pytest.raises(spiceraw.SpiceError):
+                channels["display"].expect(9999, PATIENCE)
+        wait_for(lambda: host.output().count("GL scanout, for clients that know it") == 1, "one line in the log")
