@@ -137,7 +137,7 @@ pub const MAX_UPDATE_PIXELS: u64 = 1 << 18;
 
 /// Least time from the end of one burst of drawing to a display client to the next: what guests redraw faster than any
 /// screen shows it would be encoded for nothing. A change after a pause is sent at once.
-pub const DISPLAY_PACE: Duration = Duration::from_millis(10);
+pub const DISPLAY_PACE: Duration = Duration::from_millis(16);
 
 /// Bytes sent and pixels drawn, in any mixture, for one display client before the others and the guest get their turn.
 /// Between two big images the rings are read, since newer commands may make what still waits needless.
