@@ -86,9 +86,9 @@ impl MemoryPeer {
     ///
     /// # Panics
     /// When the stream is not framed: no message of ours is that long.
-    pub fn take_messages(&self) -> Vec<(u16, Vec<u8>)> {
-        let mut wire = self.wire();
-        let (mut rest, mut taken) = (&*wire.output, Vec::new());
+    pub fn take_messages(&self, mut each: impl FnMut(u16, &[u8])) {
+        let output = std::mem::take(&mut self.wire().output);
+        let mut rest = &*output;
         while let Some((&[t0, t1, s0, s1, s2, s3], tail)) = rest.split_first_chunk() {
             let size = u32::from_le_bytes([s0, s1, s2, s3]);
             assert!(size < 1 << 26, "message of {size} bytes");
@@ -96,11 +96,12 @@ impl MemoryPeer {
             else {
                 break;
             };
-            taken.push((u16::from_le_bytes([t0, t1]), body.to_vec()));
+            each(u16::from_le_bytes([t0, t1]), body);
             rest = tail;
         }
-        wire.output = rest.to_vec();
-        taken
+        if !rest.is_empty() {
+            self.wire().output = rest.to_vec();
+        }
     }
 }
 
@@ -126,7 +127,7 @@ impl Write for MemoryTransport {
             return Err(ErrorKind::WouldBlock.into());
         }
         wire.room -= taken;
-        wire.output.extend(buf.iter().take(taken));
+        wire.output.extend_from_slice(buf.get(..taken).unwrap_or_default());
         Ok(taken)
     }
 

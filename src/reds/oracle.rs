@@ -255,7 +255,7 @@ impl Bench {
         self.event_loop.turn();
         self.core().on_mailbox();
         for (_, peer) in &self.peers {
-            drop(peer.take_messages());
+            peer.take_messages(|_, _| {});
         }
         self.peers.retain(|(_, peer)| !peer.is_gone());
     }

@@ -102,12 +102,12 @@ impl Screen {
         self.cursor.push(self.now);
         for peer in &self.peers {
             assert!(!peer.is_gone(), "a client that did nothing wrong is disconnected");
-            for (msg_type, body) in peer.take_messages() {
+            peer.take_messages(|msg_type, body| {
                 if let (3, Some((generation, _))) = (msg_type, body.split_first_chunk::<4>()) {
                     peer.send(ACK_SYNC, generation);
                 }
                 peer.send(ACK, &[]);
-            }
+            });
         }
     }
 
