@@ -12,6 +12,7 @@ use crate::net::listener::Listener;
 use crate::net::tls;
 use crate::protocol::ChannelType;
 use crate::worker::WorkerHandle;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
@@ -294,10 +295,7 @@ impl State {
         let mut listeners = Vec::new();
         let context = match &config.tls {
             None => None,
-            Some(tls) => Some(tls::context(tls).map_err(|error| {
-                crate::warning!("TLS: {error}");
-                ServerError::Io { what: "TLS", error }
-            })?),
+            Some(tls) => Some(tls::context(tls).map_err(ServerError::io("TLS"))?),
         };
         if let Some(socket) = config.listen_socket.take() {
             listeners.push((Listener::from_host(socket).map_err(ServerError::io("host's socket"))?, false));
@@ -305,7 +303,7 @@ impl State {
             let port = u16::try_from(config.port).unwrap_or(0);
             let listener = Listener::bind(&config.address, config.family, port).map_err(|error| {
                 let address = String::from_utf8_lossy(&config.address);
-                crate::warning!("cannot listen on {address:?} port {port}: {error}");
+                let error = io::Error::new(error.kind(), format!("{address:?} port {port}: {error}"));
                 ServerError::Io { what: "listening socket", error }
             })?;
             listeners.push((listener, false));
@@ -320,7 +318,7 @@ impl State {
             }
             let port = u16::try_from(tls.port).unwrap_or(0);
             let listener = Listener::bind(&config.address, config.family, port).map_err(|error| {
-                crate::warning!("cannot listen on TLS port {port}: {error}");
+                let error = io::Error::new(error.kind(), format!("port {port}: {error}"));
                 ServerError::Io { what: "TLS listening socket", error }
             })?;
             listeners.push((listener, true));

@@ -44,3 +44,14 @@ def test_remote_viewer_shows_the_screen(tmp_path, echo_image, card):
                 wait_for(lambda: x_picture(x.display, root) and contains(read_ppm(root), read_ppm(qemu.screendump())), "the screen in the window")
                 subprocess.run(["pkill", "-g", str(viewer.pid)])
             wait_for(lambda: not qemu("query-spice").get("channels"), "viewer gone")
+
+
+def test_spicy_screenshot_equals_the_screen(tmp_path, echo_image):
+    with Qemu(tmp_path, "-device", "qxl-vga", image=echo_image) as qemu:
+        wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+        shot = tmp_path / "shot.ppm"
+
+        def same():
+            subprocess.run(["spicy-screenshot", "--uri", f"spice://127.0.0.1:{qemu.port}", "--out-file", shot], check=True, capture_output=True)
+            return read_ppm(shot) == read_ppm(qemu.screendump())
+        wait_for(same, "the screenshot equals the screen")
