@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn pixels_of_565_are_read_without_loss() {
-        let pixels = 0b10000_100000_00001u16.to_le_bytes();
+        let pixels = 0x8401_u16.to_le_bytes();
         let got = canvas(SurfaceFormat::Rgb565, &[pixels[0], pixels[1], 0, 0], 1);
         let got = got.read_area(&Rect::new(0, 0, 1, 1), true).unwrap();
         assert_eq!(got.bitmap.format, BitmapFormat::ThirtyTwoBit);
