@@ -167,11 +167,8 @@ impl Axis {
             Phase::Quantised => {
                 let ratio = f64::from(src_len) / f64::from(dest_len.max(1));
                 let step = truncate(65536.0 * ratio);
-                let origin = if src_len == 0 {
-                    0
-                } else {
-                    truncate((src as f64 * f64::from(dest_len) / f64::from(src_len) + 0.5).floor())
-                };
+                // By the ratio as it was rounded: halves then fall where the reference's do.
+                let origin = if src_len == 0 { 0 } else { truncate((src as f64 / ratio + 0.5).floor()) };
                 (origin * step + ((step + 1) >> 1), step)
             }
         };
@@ -294,5 +291,20 @@ mod tests {
     fn unweighted_bilinear_is_the_top_left_pixel() {
         assert_eq!(bilinear([0x1234_5678, 1, 2, 3], 0, 0), 0x1234_5678);
         assert_eq!(bilinear([0xffff_ffff; 4], 128, 54), 0xffff_ffff);
+    }
+
+    #[test]
+    fn the_quantised_phase_falls_where_the_reference_rounds() {
+        let spec = SourceSpec {
+            src_area: Rect::new(0, 12, 19, 20),
+            scale_mode: ScaleMode::Nearest,
+            phase: Phase::Quantised,
+            natural: false,
+            surface_has_alpha: false,
+            samples_unused: false,
+        };
+        // 12 * 77 / 8 is 115.5, but 12 / (8 / 77) a little less.
+        let axis = Axis::new(12, 8, 4, 77, &spec);
+        assert_eq!((axis.start, axis.step), (115 * 6808 + 3404 - 1, 6808));
     }
 }
