@@ -23,15 +23,15 @@ struct Wire {
 pub struct MemoryPeer(Arc<Mutex<Wire>>);
 
 /// The server's end.
-struct MemoryTransport(MemoryPeer, io::Stdin);
+struct MemoryTransport(MemoryPeer, bool, io::Stdin);
 
 impl MemoryPeer {
-    /// The server's end, and the client's. The socket takes everything at first.
+    /// The server's end, and the client's. The socket takes everything at first. A local one needs no pings.
     #[must_use]
-    pub fn transport() -> (Box<dyn Transport>, Self) {
+    pub fn transport(local: bool) -> (Box<dyn Transport>, Self) {
         let peer = Self::default();
         peer.set_room(usize::MAX);
-        (Box::new(MemoryTransport(peer.clone(), io::stdin())), peer)
+        (Box::new(MemoryTransport(peer.clone(), local, io::stdin())), peer)
     }
 
     /// A connection, its offers being the bits of `caps`. The socket takes everything at first.
@@ -42,7 +42,7 @@ impl MemoryPeer {
         caps: u32,
         low: bool,
     ) -> (ChannelConnection, Self) {
-        let (transport, peer) = Self::transport();
+        let (transport, peer) = Self::transport(false);
         let stream = ChannelStream::new(transport, true);
         let mut connection = ChannelConnection::detached(stream, channel_type, client);
         connection.channel_caps = Caps::from_words(vec![caps]);
@@ -144,8 +144,12 @@ impl Drop for MemoryTransport {
 
 impl AsFd for MemoryTransport {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.1.as_fd()
+        self.2.as_fd()
     }
 }
 
-impl Transport for MemoryTransport {}
+impl Transport for MemoryTransport {
+    fn is_unix(&self) -> bool {
+        self.1
+    }
+}
