@@ -207,20 +207,19 @@ impl Context<'_> {
     fn message(&self, header: &GuestRange, release: ReleaseToken) -> Result<DisplayCommand> {
         let longest = limits::MAX_GUEST_MESSAGE;
         let available = usize::try_from(header.available().saturating_sub(8)).unwrap_or(longest).min(longest);
+        let length = u64::try_from(available).unwrap_or(0);
+        let text = header.following(8, length).map_err(|e| ParseError::Memory("message text", e))?;
         let mut bytes = Vec::new();
-        let mut block = [0u8; 256];
+        // Byte by byte: the slot of a host that plays guest itself covers its whole address space, so what follows the end
+        // need not be there.
         while bytes.len() < available {
-            let n = block.len().min(available - bytes.len());
-            let from = u64::try_from(8 + bytes.len()).unwrap_or(u64::MAX);
-            let text = header.following(from, u64::try_from(n).unwrap_or(0));
-            text.map_err(|e| ParseError::Memory("message text", e))?.read_at(0, &mut block[..n]);
-            if let Some(end) = block[..n].iter().position(|&b| b == 0) {
-                bytes.extend_from_slice(&block[..end]);
+            let [byte] = text.read_array(bytes.len());
+            if byte == 0 {
                 let text = bytes.escape_ascii().to_string();
                 debug!("guest message: {text}");
                 return Ok(DisplayCommand::Message { text, release });
             }
-            bytes.extend_from_slice(&block[..n]);
+            bytes.push(byte);
         }
         bad("message text", available, "bytes without an end")
     }
