@@ -83,6 +83,36 @@ proptest! {
     }
 
     #[test]
+    fn large_sharp_images_come_back_from_their_halves(
+        seed: u32, width in 300u32..1200, extra in 0u32..70, shades in 2u32..9, text: bool, limit in 1usize..100, top_down: bool,
+    ) {
+        // Neighbours that differ sharply, in long and short repetitions, a little more than the smallest size.
+        let height = (1 << 18) / width + 1 + extra;
+        let mut state = seed | 1;
+        let mut pixels = Vec::new();
+        for i in 0..width * height {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let quiet = text && (i / width) % 16 < 8;
+            let shade = if quiet { i / 7 % 2 } else { (state >> 24) % shades };
+            pixels.extend_from_slice(&(shade * 0x00ff_7f3f).to_le_bytes());
+        }
+        let source = Chunked::new(pixels.clone(), &[pixels.len()]);
+        let image = ImageView { format: BitmapFormat::ThirtyTwoBit, width, height, stride: width * 4, top_down, source: &source };
+        let (mut data, mut out) = (Vec::new(), Vec::new());
+        let mut encoder = Encoder::default();
+        encoder.encode(&image, usize::MAX, &mut data).unwrap();
+        prop_assert_eq!(decode(&data, width, height, &mut out), Ok((BitmapFormat::ThirtyTwoBit, top_down)));
+        prop_assert!(out == pixels);
+        // A second image of the same encoder, and one that is refused in the middle.
+        let mut again = vec![9];
+        encoder.encode(&image, data.len(), &mut again).unwrap();
+        prop_assert!(again[1..] == data[..]);
+        again.truncate(1);
+        let refused = encoder.encode(&image, data.len() * limit / 100 - 1, &mut again);
+        prop_assert_eq!((refused, again), (Err(EncodeError::TooLarge), vec![9]));
+    }
+
+    #[test]
     fn random_streams_do_not_panic(mut data in proptest::collection::vec(any::<u8>(), 2..200)) {
         (data[0], data[1]) = (1, 8);
         if let Some(len) = data.len().checked_sub(6) {
