@@ -6,7 +6,7 @@ use super::gl::Gl;
 use super::pipe::PipeItem;
 use super::queued::SurfaceKey;
 use super::stream::{StreamKey, Streams};
-use super::surfaces::{Covered, Surfaces};
+use super::surfaces::{Covered, NOTHING_TO_DRAW, Surfaces};
 use crate::channel::client::{ChannelError, ClientKey, PollEntry, WorkerChannel};
 use crate::channel::connection::{ChannelConnection, ClientId};
 use crate::display::settings::{
@@ -68,6 +68,7 @@ impl DisplayChannel {
         drawable.mm_time = crate::clock::mm_time(now);
         let mut queued = match self.surfaces.accept(drawable) {
             Ok(queued) => queued,
+            Err(NOTHING_TO_DRAW) => return,
             Err(why) => {
                 crate::warning_limited!("drawing command on surface {surface_id} dropped: {why}");
                 return;

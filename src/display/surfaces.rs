@@ -25,6 +25,9 @@ const MAX_FRESH: usize = 128;
 /// Rectangles of what is visible of a command, beyond which it is drawn as a whole.
 const MAX_CLIP: usize = 32;
 
+/// Why [`Surfaces::accept`] drops commands that are right but change no pixel.
+pub const NOTHING_TO_DRAW: &str = "nothing to draw";
+
 /// One surface.
 #[derive(Debug)]
 pub struct Surface {
@@ -190,7 +193,7 @@ impl Surfaces {
         }
         let region = region_of(&drawable, &bounds);
         if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
-            return Err("nothing to draw");
+            return Err(NOTHING_TO_DRAW);
         }
         let life = target.life.clone();
         if wants_self_bitmap(&drawable.op) {
