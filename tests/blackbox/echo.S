@@ -1,5 +1,5 @@
 # A guest that fits into a boot sector: 80x25 text without a blinking cursor, every key typed is shown,
-# and its scan code in hexadecimal behind it.
+# and its scan code in hexadecimal behind it. Escape switches to 320x200 graphics and, pressed again, starts anew.
     .code16
     .globl _start
 _start:
@@ -14,6 +14,9 @@ _start:
     movb $0x01, %ah
     movw $0x2000, %cx
     int $0x10
+    # The first call of the keyboard service sets the LEDs, which loses keys typed at that moment: done before we ask for keys.
+    movb $0x01, %ah
+    int $0x16
     movw $banner, %si
 1:  lodsb
     testb %al, %al
@@ -25,6 +28,8 @@ _start:
 key:
     xorb %ah, %ah
     int $0x16
+    cmpb $1, %ah
+    je graphics
     pushw %ax
     movb $0x0e, %ah
     movw $0x0007, %bx
@@ -39,6 +44,14 @@ key:
     movb $0x0e, %ah
     int $0x10
     jmp key
+graphics:
+    movw $0x0013, %ax
+    int $0x10
+2:  xorb %ah, %ah
+    int $0x16
+    cmpb $1, %ah
+    jne 2b
+    jmp _start
 digit:
     movb %ah, %al
     andb $0x0f, %al

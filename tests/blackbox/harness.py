@@ -192,6 +192,13 @@ class Qemu(Process):
             words += [int(w, 16) for w in line.split(":")[1].split()]
         return b"".join(struct.pack("<I", w) for w in words)[::2].decode("latin1")
 
+    def shows_text(self, what, without="\0", why="text at the guest"):
+        """Waits for a text screen that has `what` and not `without`: both of one moment."""
+        def shown():
+            text = self.text_screen()
+            return what in text and without not in text
+        wait_for(shown, f"{why}: {what}")
+
     def close(self):
         if self.qmp:
             self.qmp.close()

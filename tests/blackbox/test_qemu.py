@@ -11,10 +11,10 @@ CARDS = ["qxl-vga", "VGA", "virtio-vga"]
 def test_picture_and_keys(tmp_path, echo_image, card):
     with Qemu(tmp_path, "-device", card, image=echo_image) as qemu, Client(tmp_path, qemu.port) as client:
         client("display")
-        wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+        qemu.shows_text("READY>", why="guest started")
         client.shows(qemu)
         client("text:spice")
-        wait_for(lambda: "s1f p19 i17 c2e e12" in qemu.text_screen(), "typed keys at the guest")
+        qemu.shows_text("s1f p19 i17 c2e e12", why="typed keys at the guest")
         client.shows(qemu)
         client("shot:%s" % (tmp_path / "shot.ppm"))
         for word in ("version", "undefined symbol", "no version information"):
@@ -74,27 +74,35 @@ def test_reset_stop_cont_savevm_loadvm(tmp_path, echo_image, card):
     args = ["-device", card]
     with Qemu(tmp_path, *args, image=disk) as qemu, Client(tmp_path, qemu.port) as client:
         client("display")
-        wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+        qemu.shows_text("READY>", why="guest started")
         client("text:abc")
-        wait_for(lambda: "c2e" in qemu.text_screen(), "typed keys at the guest")
+        qemu.shows_text("c2e", why="typed keys at the guest")
         client.shows(qemu)
         if card != "virtio-vga":  # QEMU cannot save every virtio-vga configuration
             assert not qemu.hmp("savevm one").strip()
         client("text:de")
-        wait_for(lambda: "e12" in qemu.text_screen(), "more keys")
+        qemu.shows_text("e12", why="more keys")
         qemu("stop")
         client.shows(qemu)
         qemu("cont")
         if card != "virtio-vga":
             assert not qemu.hmp("loadvm one").strip()
-            wait_for(lambda: "c2e" in qemu.text_screen() and "d20" not in qemu.text_screen(), "state came back")
+            qemu.shows_text("c2e", without="d20", why="state came back")
             if card == "VGA":  # a qxl-vga in VGA mode is not redrawn by QEMU itself until the guest draws
                 client.shows(qemu)
         qemu("system_reset")
-        wait_for(lambda: "READY>" in qemu.text_screen() and "a1e" not in qemu.text_screen(), "guest started again")
+        qemu.shows_text("READY>", without="a1e", why="guest started again")
+        if card == "qxl-vga":
+            # QEMU's reset of a qxl-vga in VGA mode makes a new (black) primary surface but keeps its record of what it has drawn
+            # (the original's clients lack parts of the picture then, too): a change of the mode starts both anew.
+            client("key:1")
+            client("resized:640x400")
+            client("key:1")
+            client("resized:720x400")
+            qemu.shows_text("READY>", why="guest in text mode again")
         client.shows(qemu)
         client("text:x")
-        wait_for(lambda: "x2d" in qemu.text_screen(), "keys after reset")
+        qemu.shows_text("x2d", why="keys after reset")
         client.shows(qemu)
 
 

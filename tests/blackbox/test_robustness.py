@@ -11,7 +11,7 @@ ours_only = pytest.mark.skipif(not LIB_DIR, reason="the original does not promis
 @pytest.fixture
 def qemu(tmp_path, echo_image):
     with Qemu(tmp_path, "-device", "qxl-vga", image=echo_image) as qemu:
-        wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+        qemu.shows_text("READY>", why="guest started")
         yield qemu
 
 
@@ -209,7 +209,7 @@ def test_idle_memory_is_not_above_the_originals(tmp_path, echo_image, card):
         env = dict(os.environ, LD_LIBRARY_PATH=lib)
         with Qemu(tmp_path, "-device", card, image=echo_image, env=env, name=name) as qemu, Client(tmp_path, qemu.port, name=name + "-client") as client:
             client("display")
-            wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+            qemu.shows_text("READY>", why="guest started")
             client.shows(qemu)
             return qemu.rss_kib()
     ours = min(rss(LIB_DIR, f"ours{i}") for i in range(2))

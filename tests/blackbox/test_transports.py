@@ -23,7 +23,7 @@ def x509(tmp_path_factory):
 def tls_qemu(tmp_path, echo_image, x509):
     with Qemu(tmp_path, "-device", "qxl-vga", image=echo_image, spice=f"disable-ticketing=on,x509-dir={x509}",
               listen="tls-port={port},addr=127.0.0.1") as qemu:
-        wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+        qemu.shows_text("READY>", why="guest started")
         yield qemu
 
 
@@ -33,7 +33,7 @@ def test_picture_and_keys_over_tls(tmp_path, tls_qemu, x509):
         client("display")
         client.shows(tls_qemu)
         client("text:spice")
-        wait_for(lambda: "s1f p19 i17 c2e e12" in tls_qemu.text_screen(), "typed keys at the guest")
+        tls_qemu.shows_text("s1f p19 i17 c2e e12", why="typed keys at the guest")
         client.shows(tls_qemu)
         assert all(c["tls"] for c in tls_qemu("query-spice")["channels"])
 
@@ -85,7 +85,7 @@ def test_what_comes_in_one_record_with_the_ticket_is_read(tls_qemu, channel, fir
     if channel == "display":
         opened.expect(102, PATIENCE)  # MARK
     else:
-        wait_for(lambda: "a1e" in tls_qemu.text_screen(), "the key at the guest")
+        tls_qemu.shows_text("a1e", why="the key at the guest")
     opened.close()
     session.main.close()
 
@@ -96,7 +96,7 @@ def test_slowly_reading_tls_client_gets_everything(tls_qemu):
         display.expect(102, PATIENCE)
         for _ in range(3):
             tls_qemu("system_reset")
-        wait_for(lambda: "READY>" in tls_qemu.text_screen(), "guest started again")
+        tls_qemu.shows_text("READY>", why="guest started again")
         assert list(display.recv_for(1))
         assert isinstance(display.sock, ssl.SSLSocket) and not display.closed
 
@@ -115,10 +115,10 @@ def test_unix_socket(tmp_path, echo_image, abstract):
         if not abstract:  # spice-gtk knows no abstract sockets
             with Client(tmp_path, 0, uri=f"spice+unix://{path}") as client:
                 client("display")
-                wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+                qemu.shows_text("READY>", why="guest started")
                 client.shows(qemu)
                 client("text:u")
-                wait_for(lambda: "u16" in qemu.text_screen(), "typed keys at the guest")
+                qemu.shows_text("u16", why="typed keys at the guest")
                 client.shows(qemu)
 
 

@@ -34,7 +34,7 @@ def contains(outer, inner):
 def test_remote_viewer_shows_the_screen(tmp_path, echo_image, card):
     with Qemu(tmp_path, "-device", card, image=echo_image) as qemu, Xvfb(tmp_path) as x:
         root = tmp_path / "root.ppm"
-        wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+        qemu.shows_text("READY>", why="guest started")
         for _ in range(2):  # the second time is a reconnect
             env = dict(os.environ, DISPLAY=x.display, HOME=str(tmp_path), NO_AT_BRIDGE="1", XDG_RUNTIME_DIR=str(tmp_path))
             with Process(["dbus-run-session", "--", "remote-viewer", f"spice://127.0.0.1:{qemu.port}"], tmp_path, "viewer", env=env,
@@ -48,7 +48,7 @@ def test_remote_viewer_shows_the_screen(tmp_path, echo_image, card):
 
 def test_spicy_screenshot_equals_the_screen(tmp_path, echo_image):
     with Qemu(tmp_path, "-device", "qxl-vga", image=echo_image) as qemu:
-        wait_for(lambda: "READY>" in qemu.text_screen(), "guest started")
+        qemu.shows_text("READY>", why="guest started")
         shot = tmp_path / "shot.ppm"
 
         def same():
