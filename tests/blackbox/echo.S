@@ -1,5 +1,6 @@
 # A guest that fits into a boot sector: 80x25 text without a blinking cursor, every key typed is shown,
 # and its scan code in hexadecimal behind it. Escape switches to 320x200 graphics and, pressed again, starts anew.
+# The word at 0x5000 counts the starts: what was on the screen before a reset may be seen for a moment after it.
     .code16
     .globl _start
 _start:
@@ -9,6 +10,8 @@ _start:
     movw %ax, %ss
     movw $0x7c00, %sp
     sti
+    incl 0x5000
+anew:
     movw $0x0003, %ax
     int $0x10
     movb $0x01, %ah
@@ -51,7 +54,7 @@ graphics:
     int $0x16
     cmpb $1, %ah
     jne 2b
-    jmp _start
+    jmp anew
 digit:
     movb %ah, %al
     andb $0x0f, %al

@@ -90,8 +90,10 @@ def test_reset_stop_cont_savevm_loadvm(tmp_path, echo_image, card):
             qemu.shows_text("c2e", without="d20", why="state came back")
             if card == "VGA":  # a qxl-vga in VGA mode is not redrawn by QEMU itself until the guest draws
                 client.shows(qemu)
+        starts = qemu.memory_word(0x5000)
         qemu("system_reset")
-        qemu.shows_text("READY>", without="a1e", why="guest started again")
+        wait_for(lambda: qemu.memory_word(0x5000) == starts + 1, "guest started again")
+        qemu.shows_text("READY>", without="a1e")
         if card == "qxl-vga":
             # QEMU's reset of a qxl-vga in VGA mode makes a new (black) primary surface but keeps its record of what it has drawn
             # (the original's clients lack parts of the picture then, too): a change of the mode starts both anew.
