@@ -566,6 +566,34 @@ proptest! {
     }
 }
 
+/// What is lossy at the client and about to be destroyed is repaired no more: nothing is left to say, and the turn ends.
+#[test]
+fn lossy_areas_of_a_destroyed_surface_do_not_hold_up_the_worker() {
+    let settings = DisplaySettings {
+        image_compression: ImageCompression::Quic,
+        jpeg: WanCompression::Always,
+        ..DisplaySettings::default()
+    };
+    let mut rig = Rig::new(settings);
+    rig.lossy = true;
+    rig.primary();
+    rig.attach(100_000);
+    rig.surface(1, false);
+    let all = Rect::of_size(W, H);
+    rig.draw(1, Effect::Opaque, all, Clip::None, copy(bitmap_image(0, false, W, H, 9), all));
+    // Sent as an image of the server's: those of commands are raw over a unix socket.
+    rig.channel.clients.iter_mut().for_each(DisplayClient::collapse);
+    rig.drain();
+    assert!(rig.channel.clients.iter().all(|c| c.has_lossy()));
+    // Drawn on our side, still in the client's pipe when the surface goes.
+    rig.draw(1, Effect::Blend, all, Clip::None, fill(0x00ff_00ff, Rop::XOR));
+    rig.channel.update_area(1, &all, None, false);
+    rig.no_surface(1);
+    rig.turn();
+    rig.check();
+    assert!(rig.channel.clients.iter().all(|c| !c.has_more()));
+}
+
 #[test]
 fn video_becomes_a_stream_and_ends_with_the_true_picture() {
     let settings = DisplaySettings { streaming: StreamingVideo::All, ..DisplaySettings::default() };

@@ -286,7 +286,12 @@ impl DisplayClient {
         extra.entry(key).add(region);
         let composite = self.composite;
         self.pipe.retain_draws(|queued| extra.pass(queued, composite));
-        self.view.merge(&extra);
+        // Commands may still be on their way to surfaces that are gone: those have nothing to be brought up to date.
+        for (key, stale) in extra.iter() {
+            if self.known.values().any(|known| *known == key) {
+                self.view.entry(key).add(&stale.region);
+            }
+        }
     }
 
     // The client's messages.
@@ -401,7 +406,14 @@ impl DisplayClient {
 
     /// Whether anything waits to be sent.
     pub fn has_more(&self) -> bool {
-        self.is_active() && (!self.pipe.is_empty() || self.view.iter().any(|(_, s)| !s.region.is_empty()))
+        self.is_active() && (!self.pipe.is_empty() || self.stale_surface().is_some())
+    }
+
+    /// The known surface with the lowest id of which something is to be brought up to date.
+    fn stale_surface(&self) -> Option<(u32, SurfaceKey)> {
+        self.view.iter().next()?;
+        let is_stale = |key| self.view.get(key).is_some_and(|s| !s.region.is_empty());
+        self.known.iter().map(|(id, key)| (*id, *key)).find(|(_, key)| is_stale(*key))
     }
 
     /// Sends what socket and window take, up to the budget of a turn.
@@ -419,6 +431,7 @@ impl DisplayClient {
             if !self.send_descriptor(now)? {
                 return Ok(());
             }
+            let mut said_all = false;
             while self.connection.may_send() && !hold && self.gl.descriptor.is_none() {
                 if self.turn_cost >= MAX_SEND_PER_TURN {
                     self.unfinished = true;
@@ -426,6 +439,7 @@ impl DisplayClient {
                 }
                 let before = self.connection.stream().pending_bytes();
                 if !self.send_next(shared, now) {
+                    said_all = true;
                     break;
                 }
                 let bytes = self.connection.stream().pending_bytes().saturating_sub(before);
@@ -440,7 +454,13 @@ impl DisplayClient {
             if self.gl.descriptor.is_some() && flush == Flush::Drained {
                 continue;
             }
-            if hold || self.unfinished || !more || flush == Flush::Blocked || !self.connection.may_send() {
+            if hold
+                || self.unfinished
+                || said_all
+                || !more
+                || flush == Flush::Blocked
+                || !self.connection.may_send()
+            {
                 return Ok(());
             }
         }
@@ -587,8 +607,7 @@ impl DisplayClient {
 
     /// The next area to bring up to date, when no command waits: of the surface with the lowest id.
     fn next_update(&mut self, surfaces: &Surfaces) -> Option<(u32, SurfaceKey, Rect)> {
-        let (&id, &key) =
-            self.known.iter().find(|(_, key)| self.view.get(**key).is_some_and(|s| !s.region.is_empty()))?;
+        let (id, key) = self.stale_surface()?;
         let bounds = surfaces.get(id).filter(|s| s.key == key).map(Surface::bounds);
         let region = &self.view.get(key)?.region;
         // One image around everything costs less than many that nearly fill it.

@@ -77,13 +77,6 @@ impl View {
         self.0.iter().map(|(k, s)| (*k, s))
     }
 
-    /// Adds everything that is wrong in `other`.
-    pub fn merge(&mut self, other: &Self) {
-        for (key, stale) in &other.0 {
-            self.entry(*key).add(&stale.region);
-        }
-    }
-
     /// A command comes behind everything else in the pipe. Says whether it is to be sent; what it would get wrong at the
     /// client becomes stale.
     ///
