@@ -3,7 +3,7 @@
 SPICE_LIB_DIR names the directory that holds libspice-server.so.1; empty means the system's own library, so that every
 test can also be run against the original.
 """
-import contextlib, json, os, re, signal, socket, struct, subprocess, sys, tempfile, time
+import contextlib, json, os, random, re, signal, socket, struct, subprocess, sys, tempfile, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -23,9 +23,23 @@ def lib_env(**extra):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A free TCP port that no connection of anybody gets by chance: outside the range that the kernel gives away."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        first, last = map(int, f.read().split())
+    while True:
+        port = random.randrange(5000, 65000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            if not first <= port <= last:
+                s.bind(("127.0.0.1", port))
+                return port
+
+
+def has_ipv6():
+    """Whether the loopback of this machine knows IPv6."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as s:
+        s.bind(("::1", 0))
+        return True
+    return False
 
 
 def wait_for(condition, what, seconds=PATIENCE):

@@ -6,8 +6,9 @@ import pytest
 from harness import HERE, LIB_DIR, Client, Process, free_port, lib_env, read_ppm, wait_for
 
 DATA = HERE.parent / "data" / "recordings"
-EXTRA = HERE.parents[2] / "shared" / "recordings"  # the large ones, where they are at hand
-RECORDINGS = {p.name.split(".")[0]: p for d in (EXTRA, DATA) if d.is_dir() for p in sorted(d.glob("*.rec.zst"))}
+# SPICE_RECORDINGS names a directory with more: "video", which is large.
+DIRECTORIES = [*map(Path, filter(None, [os.environ.get("SPICE_RECORDINGS")])), DATA]
+RECORDINGS = {p.name.split(".")[0]: p for d in DIRECTORIES for p in sorted(d.glob("*.rec.zst"))}
 ORIGINAL = ""
 # Second of the recording at which pictures are compared: at the end the screen is empty again.
 BUSY = {"terminal": 6.5, "windows": 12, "browser": 15, "video": 5}

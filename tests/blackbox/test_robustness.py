@@ -171,11 +171,11 @@ def test_a_stopped_viewer_beside_a_live_one(tmp_path, busy_image):
         after = min(seconds_for(100) for _ in range(5))
         assert after < 2 * before + 1, (before, after)
         live("invalidated:20")
-        wait_for(lambda: len(sessions()) == 1, "the stopped viewer is dropped", 90)
+        wait_for(lambda: len(sessions()) == 1, "the stopped viewer is dropped", 30 + PATIENCE)
         assert qemu.rss_kib() - rss < STALLED_CLIENT_KIB
         qemu("stop")
         live.shows(qemu)
-        assert re.search(r"display:0 .* disconnected: no byte moved for 3\d s", qemu.output()), qemu.output()
+        assert re.search(r"display:0 .* disconnected: no byte moved for \d+ s", qemu.output()), qemu.output()
 
 
 def test_idle_session_does_not_wake_the_worker(tmp_path, bench):

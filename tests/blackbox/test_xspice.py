@@ -1,6 +1,5 @@
 """A real QXL driver without a VM: Debian's Xspice draws, the client's picture equals the X server's own."""
 import os, struct, subprocess
-from pathlib import Path
 
 import pytest
 from harness import TOOLS, Client, Process, close_enough, free_port, lib_env, read_ppm, wait_for, x_picture
@@ -13,8 +12,9 @@ xdotool mousemove 1020 765
 xterm -geometry 80x24+20+20 -e sh -c 'i=0; while [ $i -lt 300 ]; do echo "line $i of a scrolling terminal"; i=$((i+1)); done; sleep 600' &
 xterm -geometry 60x20+300+200 -bg black -fg green -e sh -c 'ls -lR /usr/lib/xorg | head -100; sleep 600' &
 xlogo -geometry 200x200+500+30 &
-for i in $(seq 100); do [ $(xwininfo -root -tree | grep -c xterm) -ge 2 ] && break; sleep 0.1; done
-w=$(xdotool search --class xlogo | tail -1)
+echo $DISPLAY > %(dir)s/display
+until [ $(xwininfo -root -tree | grep -c xterm) -ge 2 ]; do sleep 0.1; done
+until w=$(xdotool search --class xlogo | tail -1) && [ -n "$w" ]; do sleep 0.1; done
 for i in 1 2 3 4 5 6 7 8 9 10; do xdotool windowmove $w $((500 - 30 * i)) $((30 + 20 * i)); sleep 0.05; done
 xdotool mousemove 1020 765
 touch %(dir)s/drawn
@@ -27,23 +27,23 @@ class Xspice(Process):
 
     def __init__(self, directory, options=""):
         self.port = free_port()
-        self.display = next(n for n in range(60, 200) if not Path(f"/tmp/.X11-unix/X{n}").exists())
         blank = "#define blank_width 1\n#define blank_height 1\nstatic char blank_bits[] = { 0x00 };\n"
         (directory / "blank.xbm").write_text(blank)
         env = lib_env(XSPICE_CONF_OPTIONS=f'Option "SpicePort" "{self.port}"\nOption "SpiceDisableTicketing" "1"\n{options}',
                       XSPICE_LOG=str(directory / "xorg.out"))
-        super().__init__(["bash", TOOLS / "xspice_session.sh", self.port, self.display, "300", COMMANDS % {"dir": directory}],
+        super().__init__(["bash", TOOLS / "xspice_session.sh", self.port, "600", COMMANDS % {"dir": directory}],
                          directory, "xspice", env=env, start_new_session=True)
         wait_for(lambda: (directory / "drawn").exists() or not self.alive(), "X programs have drawn")
         assert self.alive(), self.output() + (directory / "xorg.out").read_text()
+        self.display = (directory / "display").read_text().strip()
 
     def picture(self, path):
         """The root window's pixels as a PPM."""
-        return x_picture(f":{self.display}", path)
+        return wait_for(lambda: x_picture(self.display, path), "a picture of the X server")
 
     def close(self):
-        for pid in subprocess.run(["pgrep", "-f", f"Xorg .*:{self.display}$"], capture_output=True, text=True).stdout.split():
-            os.kill(int(pid), 15)
+        for pid in subprocess.run(["pgrep", "-P", str(self.pid)], capture_output=True, text=True).stdout.split():
+            os.kill(int(pid), 15)  # what runs in the session; the X server follows
         self.proc.terminate()
         try:
             self.proc.wait(20)
@@ -53,7 +53,7 @@ class Xspice(Process):
 
     def run(self, commands, **popen):
         """A child of this shell line on the X server."""
-        return subprocess.Popen(["bash", "-c", commands], env=dict(os.environ, DISPLAY=f":{self.display}"), **popen)
+        return subprocess.Popen(["bash", "-c", commands], env=dict(os.environ, DISPLAY=self.display), **popen)
 
 
 def photograph(path, width=320, height=240):
@@ -82,7 +82,7 @@ def test_picture_equals_the_x_servers(tmp_path, compression):
     with Xspice(tmp_path) as xspice, Client(tmp_path, xspice.port, "--compression", compression) as client:
         client("display")
         shows(client, xspice, tmp_path)
-        env = dict(os.environ, DISPLAY=f":{xspice.display}")
+        env = dict(os.environ, DISPLAY=xspice.display)
         subprocess.run(["bash", "-c", "for i in 1 2 3 4 5; do xdotool search --class xterm windowmove $((i*15)) $((i*10)); done"], env=env)
         shows(client, xspice, tmp_path)
 
@@ -95,7 +95,7 @@ def test_wan_picture_is_close_while_busy_and_exact_at_rest(tmp_path, jpeg, zlib)
         client("display")
         shows(client, xspice, tmp_path)
         # something moves all the time in the last row, so that the link never rests
-        busy = xspice.run("xlogo -geometry 20x4+1000+764 & sleep 0.3; w=$(xdotool search --class xlogo | tail -1);"
+        busy = xspice.run("xlogo -title busy -geometry 20x4+1000+764 & until w=$(xdotool search --name '^busy$' | tail -1) && [ -n \"$w\" ]; do sleep 0.1; done;"
                           f"touch {tmp_path}/busy; while :; do xdotool windowmove $w 990 764; sleep 0.03; xdotool windowmove $w 1000 764; sleep 0.03; done",
                           start_new_session=True)
         wait_for(lambda: (tmp_path / "busy").exists(), "something moves")
@@ -130,7 +130,7 @@ def test_pointer_and_keys_of_a_client_reach_the_x_server(tmp_path):
         client("channels:4")
 
         def out(command):
-            return subprocess.run(["bash", "-c", command], env=dict(os.environ, DISPLAY=f":{xspice.display}"), capture_output=True, text=True).stdout
+            return subprocess.run(["bash", "-c", command], env=dict(os.environ, DISPLAY=xspice.display), capture_output=True, text=True).stdout
 
         def at(x, y):
             client(f"position:{x},{y}")
