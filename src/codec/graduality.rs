@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn soft_pictures_are_high_and_drawn_ones_low() {
-        assert_eq!(grade_of(|x, y| [x as u8 * 2, y as u8 * 3, (x + y) as u8, 0]), Some(Graduality::High));
+        assert_eq!(grade_of(|x, y| [(x * 2) as u8, (y * 3) as u8, (x + y) as u8, 0]), Some(Graduality::High));
         assert_eq!(
             grade_of(|x, y| [if (x / 2 + y / 3) % 2 == 0 { 0 } else { 255 }; 4]),
             Some(Graduality::Low)
