@@ -45,8 +45,15 @@ def final_picture(bench, path, lib, directory, name, until=1000):
         shot = directory / (name + ".ppm")
         with Client(directory, port, name=name + "-client") as client:
             client("display")
-            client("sleep:0.5")
+            client("event:mark")
             client(f"shot:{shot}")
+
+            def rests():
+                before = read_ppm(shot)
+                client("sleep:1")
+                client(f"shot:{shot}")
+                return read_ppm(shot) == before
+            wait_for(rests, "a picture that changes no more")
         width, height, pixels = read_ppm(shot)
         assert len(set(pixels[i:i + 3] for i in range(0, len(pixels), 3 * 101))) > 1, "an empty picture"
         return width, height, hashlib.sha256(pixels).hexdigest()
@@ -108,9 +115,17 @@ def pointer(bench, path, lib, directory, name, until):
             client("display")
             wait_for(lambda: "replayed" in server.output(), "replayed", 300)
             client("event:cursor-set")
-            client("sleep:0.5")
-            shapes = [e for e in client.events if e["event"] == "cursor-set"]
-            moves = [e for e in client.events if e["event"] in ("cursor-move", "cursor-hide")]
+
+            def told():
+                return [e for e in client.events if e["event"].startswith("cursor-")]
+
+            def rests():
+                before = len(told())
+                client("sleep:1")
+                return len(told()) == before
+            wait_for(rests, "a pointer that moves no more")
+            shapes = [e for e in told() if e["event"] == "cursor-set"]
+            moves = [e for e in told() if e["event"] in ("cursor-move", "cursor-hide")]
             return shapes[-1]["size"], shapes[-1]["hot"], [(m["event"], m.get("at")) for m in moves[-1:]]
 
 
