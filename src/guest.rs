@@ -238,6 +238,12 @@ impl ReleaseQueue {
         std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The same into an empty list, whose memory then serves for those that follow.
+    pub fn take_into(&self, list: &mut Vec<ReleaseInfo>) {
+        list.clear();
+        std::mem::swap(list, &mut *self.released.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Bytes of this process that the commands not released yet occupy, as far as their tokens know.
     pub fn held_bytes(&self) -> usize {
         self.held.load(Ordering::Relaxed)

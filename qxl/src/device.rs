@@ -6,7 +6,7 @@ use crate::memory::GuestMemory;
 use crate::parse::{self, Parser};
 use crate::record::Recorder;
 use spice_server::geometry::Rect;
-use spice_server::guest::{ByteSource, ReleaseQueue};
+use spice_server::guest::{ByteSource, ReleaseInfo, ReleaseQueue};
 use spice_server::host::{
     CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, MappedSurface, MemSlot, MonitorsConfig,
     QxlDevice, QxlInitInfo, SurfaceSpec,
@@ -22,6 +22,8 @@ pub struct Device<C: QxlCallbacks> {
     callbacks: C,
     memory: Arc<GuestMemory>,
     releases: Arc<ReleaseQueue>,
+    /// Empty, for the next releases.
+    spare: Vec<ReleaseInfo>,
     surfaces: u32,
     recorder: Option<Arc<Recorder>>,
 }
@@ -40,6 +42,7 @@ impl<C: QxlCallbacks> Device<C> {
             // SAFETY: the caller's promise.
             memory: unsafe { GuestMemory::new(init) }?,
             releases: Arc::default(),
+            spare: Vec::new(),
             surfaces: init.n_surfaces.min(limits::MAX_SURFACES),
             recorder: None,
         })
@@ -116,7 +119,8 @@ impl<C: QxlCallbacks> QxlDevice for Device<C> {
     }
 
     fn release_pending(&mut self) {
-        for info in self.releases.take() {
+        self.releases.take_into(&mut self.spare);
+        for info in self.spare.drain(..) {
             self.callbacks.release_resource(info);
         }
     }

@@ -103,15 +103,18 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Starts the thread, which makes a key at once. `post` is called on it and may only post.
-    pub fn start(post: impl Fn(KeyEvent) + Send + 'static) -> io::Result<Self> {
+    /// Starts the thread, which makes a key at once if links are `expected`, otherwise for the first one. `post` is called on
+    /// it and may only post.
+    pub fn start(expected: bool, post: impl Fn(KeyEvent) + Send + 'static) -> io::Result<Self> {
         let (jobs, queue) = channel();
-        let store = Arc::new(Mutex::new(Store { ordered: true, ..Store::default() }));
+        let store = Arc::new(Mutex::new(Store { ordered: expected, ..Store::default() }));
         let shared = store.clone();
         let thread = std::thread::Builder::new()
             .name("SPICE Keys".into())
             .spawn(move || work(&queue, &shared, &post))?;
-        let _ = jobs.send(Job::Generate);
+        if expected {
+            let _ = jobs.send(Job::Generate);
+        }
         Ok(Self { jobs: Some(jobs), store, thread: Some(thread) })
     }
 
@@ -220,7 +223,7 @@ mod tests {
     #[test]
     fn keys_are_rotated_when_another_is_there() {
         let (tx, rx) = channel();
-        let keys = Keys::start(move |event| tx.send(event).unwrap()).unwrap();
+        let keys = Keys::start(true, move |event| tx.send(event).unwrap()).unwrap();
         let now = Instant::now();
         let ready = || assert!(matches!(rx.recv().unwrap(), KeyEvent::Ready));
         ready();

@@ -27,7 +27,7 @@ impl Core {
         let listeners = self.with(State::open_listeners)?;
         let mailbox = self.open_mailbox().map_err(ServerError::io("eventfd"))?;
         let weak = Arc::downgrade(self);
-        let keys = Keys::start(move |event| {
+        let keys = Keys::start(!listeners.is_empty(), move |event| {
             if let Some(core) = weak.upgrade() {
                 core.post(Post::Key(event));
             }

@@ -110,27 +110,34 @@ impl Context<'_> {
         header: GuestRange,
         size: u64,
     ) -> Result<Arc<dyn ByteSource>> {
-        let mut pieces: Vec<GuestRange> = Vec::new();
-        let mut ends = Vec::new();
+        // Mostly there is one, which needs no lists.
+        let mut first: Option<GuestRange> = None;
+        let mut list = ChunkList { pieces: Vec::new(), ends: Vec::new() };
         let mut end = 0usize;
         let total = self.walk(field, header, size, Excess::Reject, |piece| {
             self.charge(field, size_of::<GuestRange>() + size_of::<usize>())?;
+            if first.is_none() {
+                end = piece.len();
+                first = Some(piece);
+                return Ok(());
+            }
+            if let (true, Some(first)) = (list.ends.is_empty(), &first) {
+                list.ends.push(end);
+                list.pieces.push(first.clone());
+            }
             end += piece.len();
-            ends.push(end);
-            pieces.push(piece);
+            list.ends.push(end);
+            list.pieces.push(piece);
             Ok(())
         })?;
         if total != size {
             return bad(field, total, "bytes of chunks are not as many as announced");
         }
-        match pieces.pop() {
-            Some(only) if pieces.is_empty() => Ok(Arc::new(only)),
-            Some(last) => {
-                pieces.push(last);
-                Ok(Arc::new(ChunkList { pieces, ends }))
-            }
-            None => Ok(Arc::new(Vec::new())),
-        }
+        Ok(match first {
+            Some(only) if list.ends.is_empty() => Arc::new(only),
+            Some(_) => Arc::new(list),
+            None => Arc::new(Vec::new()),
+        })
     }
 
     /// Copies the list: at most `limit` bytes.
