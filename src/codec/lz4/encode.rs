@@ -8,8 +8,8 @@ use std::ops::Range;
 
 /// Bytes of a block, if the pixels have to be copied.
 const STRIP: usize = 256 << 10;
-/// The same where two are coded at a time.
-const PAIR_STRIP: usize = 128 << 10;
+/// The same where two are coded at a time: long, since what is kept of each is copied, and both stay in the second cache.
+const PAIR_STRIP: usize = 384 << 10;
 /// Bytes of an image from which on two blocks are coded at a time.
 const PAIR: usize = 1 << 20;
 /// log2 of the entries of the table.
