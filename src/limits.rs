@@ -139,6 +139,10 @@ pub const MAX_UPDATE_PIXELS: u64 = 1 << 18;
 /// screen shows it would be encoded for nothing. A change after a pause is sent at once.
 pub const DISPLAY_PACE: Duration = Duration::from_millis(16);
 
+/// What costs much to encode comes less often, so that one client takes half of a processor at most; but for this no
+/// longer than so.
+pub const DISPLAY_PACE_MAX: Duration = Duration::from_millis(60);
+
 /// Bytes sent and pixels drawn, in any mixture, for one display client before the others and the guest get their turn.
 /// Between two big images the rings are read, since newer commands may make what still waits needless.
 pub const MAX_SEND_PER_TURN: u64 = 64 << 10;

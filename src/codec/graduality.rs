@@ -18,12 +18,16 @@ const JUMP: usize = 15;
 /// Samples from which on rows are left out, so that a large image costs little more than this many: the mean of fewer
 /// strays by more than what lies between the screens and the videos that were measured.
 const ENOUGH: usize = 1 << 13;
-/// Mean score below which an image of 24 or 32 bits is a photo. The original's is -0.03; between the two lie videos of
-/// soft shapes, which QUIC takes to two thirds of what LZ needs and JPEG to a seventh. No screen content that was
-/// measured lies below this one.
-const HIGH: f64 = -0.012;
+/// Mean score of 24 and 32 bits below which an image is a photo.
+const HIGH: f64 = -0.03;
 /// The same for 16 bits.
 const HIGH_16: f64 = 0.0;
+/// Mean score below which an image is a photo if not too many pixels are like their neighbours, too: videos of soft
+/// shapes, which QUIC takes to two thirds of what LZ needs and JPEG to a seventh. Screen contents with such scores are
+/// half plain.
+const SOFT: f64 = -0.012;
+/// The most of the pairs that are equal then.
+const SOFT_EQUAL: f64 = 0.45;
 
 /// Grades an image; `None` for formats without colours of their own.
 #[must_use]
@@ -84,13 +88,17 @@ fn pair16(a: u16, b: u16) -> i64 {
 struct Score {
     /// Quarters of points.
     sum: i64,
+    /// Pairs of pixels, and the equal ones.
     samples: i64,
+    equal: i64,
 }
 
 impl Score {
     fn grade(&self, high: f64) -> Graduality {
-        let mean = self.sum as f64 / 4.0 / self.samples.max(1) as f64;
-        if mean < high {
+        let samples = self.samples.max(1) as f64;
+        let mean = self.sum as f64 / 4.0 / samples;
+        let soft = mean < SOFT && (self.equal as f64) < SOFT_EQUAL * samples;
+        if mean < high || soft {
             Graduality::High
         } else if mean < 0.002 {
             Graduality::Medium
@@ -148,9 +156,11 @@ impl Score {
                 }
                 let here = upper[x];
                 let (a, b, c) = (pair(here, upper[x + 1]), pair(here, lower[x]), pair(here, lower[x + 1]));
-                if (a, b, c) != (EQUAL, EQUAL, EQUAL) {
+                let equal = [a, b, c].map(|points| i64::from(points == EQUAL)).iter().sum::<i64>();
+                if equal != 3 {
                     self.sum += a + b + c;
                 }
+                self.equal += equal;
                 self.samples += 3;
                 x += jump;
             }

@@ -16,7 +16,8 @@ use crate::geometry::Rect;
 use crate::host::{GlScanout, MonitorsConfig};
 use crate::image::SurfaceFormat;
 use crate::limits::{
-    DISPLAY_PACE, INIT_TIMEOUT, MAX_PIPE_AGE, MAX_PIPE_ITEMS, MAX_SEND_PER_TURN, MAX_UPDATE_PIXELS,
+    DISPLAY_PACE, DISPLAY_PACE_MAX, INIT_TIMEOUT, MAX_PIPE_AGE, MAX_PIPE_ITEMS, MAX_SEND_PER_TURN,
+    MAX_UPDATE_PIXELS,
 };
 use crate::net::stream::{Flush, Incoming, Outgoing};
 use crate::protocol::caps::display as cap;
@@ -66,6 +67,8 @@ pub(super) struct DisplayClient {
     unfinished: bool,
     /// Commands wait until then (see [`DISPLAY_PACE`]).
     paced_until: Instant,
+    /// What the present burst took to encode.
+    spent: Duration,
     /// What the present turn has cost: bytes and pixels.
     turn_cost: u64,
     last_sent: Instant,
@@ -116,6 +119,7 @@ impl DisplayClient {
             init_until: Some(now + INIT_TIMEOUT),
             unfinished: false,
             paced_until: now,
+            spent: Duration::ZERO,
             turn_cost: 0,
             last_sent: now,
         }
@@ -432,6 +436,7 @@ impl DisplayClient {
                 return Ok(());
             }
             let mut said_all = false;
+            let began = Instant::now();
             while self.connection.may_send() && !hold && self.gl.descriptor.is_none() {
                 if self.turn_cost >= MAX_SEND_PER_TURN {
                     self.unfinished = true;
@@ -446,9 +451,13 @@ impl DisplayClient {
                 self.turn_cost += u64::try_from(bytes).unwrap_or(u64::MAX);
                 self.last_sent = now;
             }
+            self.spent += began.elapsed();
             let more = self.has_more();
             if !more && self.turn_cost > 0 {
-                self.paced_until = now + DISPLAY_PACE;
+                self.paced_until = now + DISPLAY_PACE.max(DISPLAY_PACE_MAX.min(self.spent * 2));
+            }
+            if !more {
+                self.spent = Duration::ZERO;
             }
             let flush = self.connection.flush(more, now)?;
             if self.gl.descriptor.is_some() && flush == Flush::Drained {
