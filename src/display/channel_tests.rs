@@ -566,6 +566,40 @@ proptest! {
     }
 }
 
+/// A stream ends while a command over it waits: frames that the client paints late must not hide the command.
+#[test]
+fn late_frames_of_a_stream_that_is_over_stay_below_later_commands() {
+    let settings = DisplaySettings {
+        image_compression: ImageCompression::Off,
+        streaming: StreamingVideo::All,
+        ..DisplaySettings::default()
+    };
+    let mut rig = Rig::new(settings);
+    rig.video = true;
+    rig.primary();
+    rig.attach(100_000);
+    let place = Rect::new(10, 8, 30, 28);
+    for i in 0..16 {
+        rig.draw(
+            0,
+            Effect::Opaque,
+            place,
+            Clip::None,
+            copy(bitmap_image(0, false, 20, 20, i), Rect::of_size(20, 20)),
+        );
+        rig.now += Duration::from_millis(30);
+        rig.turn();
+    }
+    rig.now += Duration::from_millis(500);
+    rig.turn();
+    rig.draw(0, Effect::Opaque, Rect::new(10, 8, 19, 17), Clip::None, fill(0x12_3456, Rop::PUT));
+    rig.now += Duration::from_millis(600);
+    rig.turn();
+    rig.check();
+    let log = &rig.clients[0].1.log;
+    assert!(log.contains(&server::STREAM_CREATE) && log.contains(&server::STREAM_DESTROY), "{log:?}");
+}
+
 /// What is lossy at the client and about to be destroyed is repaired no more: nothing is left to say, and the turn ends.
 #[test]
 fn lossy_areas_of_a_destroyed_surface_do_not_hold_up_the_worker() {

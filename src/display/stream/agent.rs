@@ -132,10 +132,11 @@ impl Agent {
         messages
     }
 
-    /// STREAM_CLIP, unless it does not matter any more.
+    /// STREAM_CLIP, if the client knows the stream: even of one that is over, since clients paint late frames until they
+    /// see it destroyed.
     #[must_use]
     pub fn clip(&self, clip: &Region) -> Option<Message> {
-        (self.told && !self.ended).then(|| stream_clip(self.stream.id, &clip_of(clip)))
+        self.told.then(|| stream_clip(self.stream.id, &clip_of(clip)))
     }
 
     /// STREAM_DATA; `None`: the frame is to be sent as an image.
