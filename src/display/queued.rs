@@ -79,6 +79,19 @@ impl Queued {
     pub fn is_composite(&self) -> bool {
         matches!(self.drawable.op, DrawOp::Composite(_))
     }
+
+    /// Whether some of its pixels may be rendered long before the others: it reads nothing that can change in between, and
+    /// costs by the pixel.
+    #[must_use]
+    pub fn can_be_split(&self) -> bool {
+        let plain = match &self.drawable.op {
+            DrawOp::Fill(fill) => fill.mask.is_none() && matches!(fill.brush, Brush::Solid(_)),
+            DrawOp::Copy(copy) => copy.mask.is_none() && matches!(copy.src.data, ImageData::Bitmap(_)),
+            DrawOp::Blackness(mask) | DrawOp::Whiteness(mask) => mask.is_none(),
+            _ => false,
+        };
+        plain && self.opaque && self.reads.is_empty() && self.self_read == SelfRead::Nothing
+    }
 }
 
 /// Box and clip of a command on a surface of this size.

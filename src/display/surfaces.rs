@@ -1,15 +1,16 @@
 //! The surfaces of a device with their pending commands, drawn as late as possible (display.md 4).
 //!
-//! Order that never breaks: on one surface commands are rendered oldest first, and what a command reads of other surfaces
-//! is rendered up to date just before it. Since a command on a surface first has the readers of that surface rendered,
-//! everything pending on a surface is older than its pending readers.
+//! Order that never breaks: of two commands on one surface that have pixels in common, the older one is rendered first,
+//! and what a command reads of other surfaces is rendered up to date just before it. Since a command on a surface first
+//! has those rendered that read what it draws over, all that is pending there is older than the pending readers of that area. So
+//! rendering a command never leads to newer ones.
 
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
     Queued, Read, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, region_of, set_self_bitmap,
     surface_arguments, wants_self_bitmap,
 };
-use super::tree::Tree;
+use super::tree::{Needed, Taken, Tree};
 use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
 use crate::draw::{DrawOp, Drawable};
 use crate::geometry::Rect;
@@ -22,8 +23,9 @@ use std::sync::Arc;
 
 /// Boxes of rendered commands before they are joined with the others.
 const MAX_FRESH: usize = 128;
-/// Rectangles of what is visible of a command, beyond which it is drawn as a whole.
-const MAX_CLIP: usize = 32;
+
+/// Pending readers of a surface, beyond which looking for those that matter costs more than rendering all of them.
+const MAX_READERS: usize = 8;
 
 /// Why [`Surfaces::accept`] drops commands that are right but change no pixel.
 pub const NOTHING_TO_DRAW: &str = "nothing to draw";
@@ -41,9 +43,18 @@ pub struct Surface {
     /// Such boxes that are still to be joined, for less work in all.
     fresh: Vec<Rect>,
     tree: Tree,
-    /// Pending commands of other surfaces that read this one: target and age.
-    readers: Vec<(u32, u64)>,
+    /// Pending commands of other surfaces that read this one.
+    readers: Vec<Reader>,
     life: Arc<SurfaceLife>,
+}
+
+/// A pending command that reads another surface.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    target: u32,
+    seq: u64,
+    /// What it reads.
+    area: Rect,
 }
 
 impl Surface {
@@ -168,16 +179,16 @@ impl Surfaces {
 
     /// Removes a surface. Who reads it is rendered before; its own pending commands are not, and are returned.
     pub fn destroy(&mut self, id: u32, token: Option<ReleaseToken>) -> Option<(SurfaceKey, Covered)> {
-        self.render_readers(id);
+        self.render_readers(id, |_| true);
         let mut surface = self.map.remove(&id)?;
         let dropped = surface.tree.clear();
-        for queued in &dropped {
+        for queued in dropped.covered.iter().chain(&dropped.begun) {
             self.forget(queued);
         }
         if let Some(token) = token {
             surface.life.ended(token);
         }
-        Some((surface.key, dropped))
+        Some((surface.key, dropped.covered))
     }
 
     /// Checks a command against the surfaces, and takes the snapshot that it may want (display.md 4.1, steps 1 to 5).
@@ -238,12 +249,13 @@ impl Surfaces {
     pub fn insert(&mut self, queued: &Arc<Queued>) -> Covered {
         while self.pending >= MAX_DRAWABLES && self.render_oldest() {}
         let id = queued.drawable.surface_id;
-        self.render_readers(id);
-        let covered = match self.map.get_mut(&id) {
+        let many = self.map.get(&id).is_some_and(|s| s.readers.len() >= MAX_READERS);
+        self.render_readers(id, |area| many || queued.region.intersects_rect(area));
+        let gone = match self.map.get_mut(&id) {
             Some(surface) => surface.tree.insert(queued.clone()),
             None => return Vec::new(),
         };
-        for gone in &covered {
+        for gone in gone.covered.iter().chain(&gone.begun) {
             self.forget(gone);
         }
         self.pending += 1;
@@ -254,10 +266,10 @@ impl Surfaces {
         }
         for read in &queued.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
-                surface.readers.push((id, queued.seq));
+                surface.readers.push(Reader { target: id, seq: queued.seq, area: read.area });
             }
         }
-        covered
+        gone.covered
     }
 
     /// Takes a command off the lists around the tree.
@@ -265,17 +277,18 @@ impl Surfaces {
         self.pending = self.pending.saturating_sub(1);
         for read in &queued.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
-                surface.readers.retain(|(_, seq)| *seq != queued.seq);
+                surface.readers.retain(|reader| reader.seq != queued.seq);
             }
         }
     }
 
-    /// Renders pending commands of other surfaces that read this one.
-    fn render_readers(&mut self, id: u32) {
-        while let Some(&(target, seq)) = self.map.get(&id).and_then(|s| s.readers.first()) {
-            self.render_until(target, seq);
+    /// Renders pending commands of other surfaces that read such areas of this one.
+    fn render_readers(&mut self, id: u32, reads: impl Fn(&Rect) -> bool) {
+        let next = |s: &Surface| s.readers.iter().find(|reader| reads(&reader.area)).copied();
+        while let Some(reader) = self.map.get(&id).and_then(next) {
+            self.render_one(reader.target, reader.seq);
             if let Some(surface) = self.map.get_mut(&id) {
-                surface.readers.retain(|(_, s)| *s != seq);
+                surface.readers.retain(|r| r.seq != reader.seq);
             }
         }
     }
@@ -285,18 +298,47 @@ impl Surfaces {
         loop {
             let next = self.map.get_mut(&id).and_then(|s| s.tree.take_first_until(seq));
             let Some((queued, visible)) = next else { return };
-            self.forget(&queued);
-            for read in &queued.reads {
-                self.render_area(read.surface_id, &read.area);
-            }
-            self.paint(id, &queued, &visible);
+            self.render(id, &queued, &visible);
         }
     }
 
-    /// Draws one command on its surface, at least where it is visible.
-    fn paint(&mut self, id: u32, queued: &Queued, visible: &Region) {
-        let many = visible.rects().len() > MAX_CLIP;
-        let region = if many { &queued.region } else { visible };
+    /// Renders what an area needs to be up to date.
+    fn render_needed(&mut self, id: u32, area: &Rect) {
+        let needed = self.map.get(&id).map(|s| s.tree.needed_for(area)).unwrap_or_default();
+        for needed in needed {
+            self.render_part(id, &needed);
+        }
+    }
+
+    /// Renders a command and what it needs.
+    fn render_one(&mut self, id: u32, seq: u64) {
+        let needed = self.map.get(&id).map(|s| s.tree.needed_by(seq)).unwrap_or_default();
+        for needed in needed {
+            self.render_part(id, &needed);
+        }
+    }
+
+    fn render_part(&mut self, id: u32, needed: &Needed) {
+        // What one of them reads elsewhere may have led to another one already.
+        let Some(surface) = self.map.get_mut(&id) else { return };
+        match surface.tree.take_needed(needed) {
+            Some(Taken { queued, region, whole: true }) => self.render(id, &queued, &region),
+            Some(Taken { queued, region, whole: false }) => self.paint(id, &queued, &region),
+            None => {}
+        }
+    }
+
+    /// Renders a command that was taken out of its tree after what it reads.
+    fn render(&mut self, id: u32, queued: &Queued, visible: &Region) {
+        self.forget(queued);
+        for read in &queued.reads {
+            self.render_needed(read.surface_id, &read.area);
+        }
+        self.paint(id, queued, visible);
+    }
+
+    /// Draws one command on its surface where it is visible: elsewhere newer ones may have been drawn already.
+    fn paint(&mut self, id: u32, queued: &Queued, region: &Region) {
         let drawn = if queued.reads.is_empty() {
             let Some(surface) = self.map.get_mut(&id).filter(|s| s.key == queued.key) else { return };
             let drawn = surface.canvas.draw_region(&queued.drawable, region, &(), &mut self.decoded);
@@ -323,7 +365,8 @@ impl Surfaces {
         self.decoded.clear();
     }
 
-    /// Renders what draws into the area, and everything older on that surface.
+    /// Renders what draws into the area, and everything older on that surface: what a guest sees as dirty afterwards is
+    /// defined so.
     pub fn render_area(&mut self, id: u32, area: &Rect) {
         if let Some(seq) = self.map.get(&id).and_then(|s| s.tree.newest_in(area)) {
             self.render_until(id, seq);
@@ -356,7 +399,7 @@ impl Surfaces {
     /// Renders the area and copies it out; `None` for bad ids, empty areas and formats that no image has.
     pub fn read(&mut self, id: u32, area: &Rect) -> Option<AreaPixels> {
         let area = area.intersect(&self.map.get(&id)?.bounds());
-        self.render_area(id, &area);
+        self.render_needed(id, &area);
         let surface = self.map.get(&id)?;
         surface.canvas.read_area(&area, id == 0)
     }

@@ -9,6 +9,10 @@ use std::sync::Arc;
 const BLOCK: usize = 32;
 /// Rectangles of what is visible of a command, beyond which smaller ones on top are not taken out any more.
 const MAX_VISIBLE: usize = 32;
+/// Rectangles that a search looks at for each command; more are joined.
+const MAX_WANTED: usize = 8;
+/// Commands with fewer visible pixels are rendered in one go; those of tests are small.
+const MIN_SPLIT: u64 = if cfg!(test) { 8 } else { 16_384 };
 
 #[derive(Debug)]
 struct Item {
@@ -19,6 +23,35 @@ struct Item {
     visible: Region,
     /// Of this no older command is visible, apart from what commands in between held.
     excluded: Rect,
+    /// Some of it was rendered already, so that it may not leave the pipes any more.
+    begun: bool,
+}
+
+/// A command, or some of it, that must be rendered.
+#[derive(Clone, Debug)]
+pub struct Needed {
+    pub seq: u64,
+    /// Only here; `None`: wherever it is visible.
+    part: Option<Region>,
+}
+
+/// A command, or some of it, that is to be rendered now.
+#[derive(Debug)]
+pub struct Taken {
+    pub queued: Arc<Queued>,
+    /// Where.
+    pub region: Region,
+    /// Nothing of it is left in the tree.
+    pub whole: bool,
+}
+
+/// Commands that left the tree and will not be rendered any more.
+#[derive(Debug, Default)]
+pub struct Gone {
+    /// Those that may leave the pipes too.
+    pub covered: Vec<Arc<Queued>>,
+    /// Those of which some was rendered before.
+    pub begun: Vec<Arc<Queued>>,
 }
 
 /// See the module.
@@ -38,11 +71,11 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Adds the newest command. Returns those that it covers, which are removed: they may leave the pipes too.
+    /// Adds the newest command. Returns those that it covers, which are removed.
     ///
     /// Pixels that a copy within the surface still has to read do not count as covered below it.
-    pub fn insert(&mut self, queued: Arc<Queued>) -> Vec<Arc<Queued>> {
-        let mut covered = Vec::new();
+    pub fn insert(&mut self, queued: Arc<Queued>) -> Gone {
+        let mut gone = Gone::default();
         let mut excluded = Rect::default();
         if queued.opaque {
             let mut cover = queued.region.clone();
@@ -50,14 +83,14 @@ impl Tree {
             if cover.is_rect() {
                 excluded = cover.bounds();
             }
-            self.cover(cover, &mut covered);
+            self.cover(cover, &mut gone);
         }
-        if !covered.is_empty() {
+        if !gone.covered.is_empty() || !gone.begun.is_empty() {
             self.tidy();
         }
-        let item = Item { self_read: queued.self_read, visible: queued.region.clone(), excluded, queued };
-        self.push(item);
-        covered
+        let visible = queued.region.clone();
+        self.push(Item { self_read: queued.self_read, visible, excluded, begun: false, queued });
+        gone
     }
 
     fn push(&mut self, item: Item) {
@@ -73,14 +106,14 @@ impl Tree {
     }
 
     /// Takes what a newcomer covers from what is visible of older commands.
-    fn cover(&mut self, mut cover: Region, covered: &mut Vec<Arc<Queued>>) {
+    fn cover(&mut self, mut cover: Region, gone: &mut Gone) {
         let mut end = self.items.len();
         while end > self.head && !cover.is_empty() {
             let block = (end - 1) / BLOCK;
             let start = (block * BLOCK).max(self.head);
             if self.blocks[block].intersects(&cover.bounds()) {
                 for i in (start..end).rev() {
-                    if self.boxes[i].intersects(&cover.bounds()) && self.cover_one(i, &mut cover, covered) {
+                    if self.boxes[i].intersects(&cover.bounds()) && self.cover_one(i, &mut cover, gone) {
                         return;
                     }
                 }
@@ -90,16 +123,21 @@ impl Tree {
     }
 
     /// The same for one command. `true`: there is nothing to take from those that are older still.
-    fn cover_one(&mut self, i: usize, cover: &mut Region, covered: &mut Vec<Arc<Queued>>) -> bool {
+    fn cover_one(&mut self, i: usize, cover: &mut Region, gone: &mut Gone) -> bool {
         let Some(item) = &mut self.items[i] else { return false };
         let bounds = cover.bounds();
         let worth = item.visible.rects().len() < MAX_VISIBLE || bounds.contains(&item.visible.bounds());
         if worth && item.visible.intersects(cover) {
-            item.visible = item.visible.subtract(cover);
+            let rest = item.visible.subtract(cover);
+            // What is visible of all others is drawn as it is, so that it must not become too much work.
+            if rest.rects().len() <= MAX_VISIBLE {
+                item.visible = rest;
+            }
         }
         let excluded = item.excluded;
         if item.visible.is_empty() {
-            covered.extend(self.items[i].take().map(|item| item.queued));
+            let list = if item.begun { &mut gone.begun } else { &mut gone.covered };
+            list.extend(self.items[i].take().map(|item| item.queued));
             self.boxes[i] = Rect::default();
             self.live -= 1;
         } else {
@@ -156,6 +194,75 @@ impl Tree {
         self.live().rev().find(|item| item.queued.region.intersects_rect(area)).map(|item| item.queued.seq)
     }
 
+    /// What must be rendered for an area to be up to date, oldest first: commands that draw into it, and the older ones
+    /// whose pixels these draw over or read, or that read pixels that these draw over.
+    ///
+    /// All else may be rendered later: nothing of what was rendered before is visible where it is.
+    #[must_use]
+    pub fn needed_for(&self, area: &Rect) -> Vec<Needed> {
+        self.needed(Vec::new(), vec![*area], self.items.len())
+    }
+
+    /// The same for the command of this age, which is the last one then.
+    #[must_use]
+    pub fn needed_by(&self, seq: u64) -> Vec<Needed> {
+        let Ok(i) = self.ages.binary_search(&seq) else { return Vec::new() };
+        let Some(item) = &self.items[i] else { return Vec::new() };
+        let mut wanted = Vec::new();
+        want(&mut wanted, item);
+        self.needed(vec![Needed { seq, part: None }], wanted, i)
+    }
+
+    fn needed(&self, mut found: Vec<Needed>, mut wanted: Vec<Rect>, mut end: usize) -> Vec<Needed> {
+        while end > self.head {
+            let block = (end - 1) / BLOCK;
+            let start = (block * BLOCK).max(self.head);
+            if wanted.iter().any(|r| self.blocks[block].intersects(r)) {
+                for i in (start..end).rev() {
+                    let Some(item) = &self.items[i] else { continue };
+                    if !wanted.iter().any(|r| self.boxes[i].intersects(r) && touches(item, r)) {
+                        continue;
+                    }
+                    let part = part_of(item, &wanted);
+                    if part.is_none() {
+                        want(&mut wanted, item);
+                    }
+                    found.push(Needed { seq: self.ages[i], part });
+                }
+            }
+            end = start;
+        }
+        found.reverse();
+        found
+    }
+
+    /// Takes out what is to be rendered of a command. `None`: nothing any more.
+    pub fn take_needed(&mut self, needed: &Needed) -> Option<Taken> {
+        if let Some(part) = &needed.part {
+            let i = self.ages.binary_search(&needed.seq).ok()?;
+            let item = self.items[i].as_mut()?;
+            let rest = item.visible.subtract(part);
+            if !rest.is_empty() {
+                let region = item.visible.intersect(part);
+                item.visible = rest;
+                item.begun = true;
+                self.boxes[i] = box_of(item);
+                return Some(Taken { queued: item.queued.clone(), region, whole: false });
+            }
+        }
+        self.take(needed.seq).map(|(queued, region)| Taken { queued, region, whole: true })
+    }
+
+    /// Takes the command of this age out: to be rendered, where it is visible.
+    fn take(&mut self, seq: u64) -> Option<(Arc<Queued>, Region)> {
+        let i = self.ages.binary_search(&seq).ok()?;
+        let item = self.items[i].take()?;
+        self.boxes[i] = Rect::default();
+        self.live -= 1;
+        self.tidy();
+        Some((item.queued, item.visible))
+    }
+
     /// The newest command.
     #[must_use]
     pub fn newest(&self) -> Option<u64> {
@@ -164,20 +271,52 @@ impl Tree {
 
     /// Takes the oldest command out if it is not newer than `seq`: to be rendered, where it is visible.
     pub fn take_first_until(&mut self, seq: u64) -> Option<(Arc<Queued>, Region)> {
-        if self.first()? > seq {
-            return None;
-        }
-        let item = self.items[self.head].take()?;
-        self.boxes[self.head] = Rect::default();
-        self.live -= 1;
-        self.tidy();
-        Some((item.queued, item.visible))
+        let first = self.first().filter(|&first| first <= seq)?;
+        self.take(first)
     }
 
     /// Takes all commands out: they are not to be rendered.
-    pub fn clear(&mut self) -> Vec<Arc<Queued>> {
-        let items = std::mem::take(self).items;
-        items.into_iter().flatten().map(|item| item.queued).collect()
+    pub fn clear(&mut self) -> Gone {
+        let mut gone = Gone::default();
+        for item in std::mem::take(self).items.into_iter().flatten() {
+            let list = if item.begun { &mut gone.begun } else { &mut gone.covered };
+            list.push(item.queued);
+        }
+        gone
+    }
+}
+
+/// Which part of a command is enough for these rectangles, if that is few of its pixels and it can be rendered in parts.
+fn part_of(item: &Item, wanted: &[Rect]) -> Option<Region> {
+    let all = item.visible.area();
+    if all < MIN_SPLIT || !item.queued.can_be_split() {
+        return None;
+    }
+    let part = item.visible.intersect(&Region::from_rects(wanted));
+    let worth = part.area() <= all / 2 && item.visible.subtract(&part).rects().len() <= MAX_VISIBLE;
+    worth.then_some(part)
+}
+
+/// Whether the command draws or reads in this rectangle.
+fn touches(item: &Item, r: &Rect) -> bool {
+    item.visible.intersects_rect(r)
+        || held(item.self_read, &item.visible).is_some_and(|read| read.intersects(r))
+}
+
+/// Adds where a command draws and reads, perhaps with some more around.
+fn want(wanted: &mut Vec<Rect>, item: &Item) {
+    let visible = item.visible.rects();
+    let bounds = [item.visible.bounds()];
+    let drawn = if visible.len() > MAX_WANTED / 2 { &bounds } else { visible };
+    for r in drawn.iter().copied().chain(held(item.self_read, &item.visible)) {
+        if wanted.iter().any(|known| known.contains(&r)) {
+            continue;
+        }
+        if wanted.len() >= MAX_WANTED {
+            let all = wanted.drain(..).fold(Rect::default(), |all, known| all.union(&known));
+            wanted.push(all);
+        }
+        wanted.push(r);
     }
 }
 
