@@ -200,7 +200,8 @@ impl Tree {
     /// All else may be rendered later: nothing of what was rendered before is visible where it is.
     #[must_use]
     pub fn needed_for(&self, area: &Rect) -> Vec<Needed> {
-        self.needed(Vec::new(), vec![*area], self.items.len())
+        let wanted = Wanted { pixels: vec![*area], drawn: Vec::new() };
+        self.needed(Vec::new(), wanted, self.items.len())
     }
 
     /// The same for the command of this age, which is the last one then.
@@ -208,24 +209,25 @@ impl Tree {
     pub fn needed_by(&self, seq: u64) -> Vec<Needed> {
         let Ok(i) = self.ages.binary_search(&seq) else { return Vec::new() };
         let Some(item) = &self.items[i] else { return Vec::new() };
-        let mut wanted = Vec::new();
-        want(&mut wanted, item);
+        let mut wanted = Wanted::default();
+        wanted.add(item);
         self.needed(vec![Needed { seq, part: None }], wanted, i)
     }
 
-    fn needed(&self, mut found: Vec<Needed>, mut wanted: Vec<Rect>, mut end: usize) -> Vec<Needed> {
+    fn needed(&self, mut found: Vec<Needed>, mut wanted: Wanted, mut end: usize) -> Vec<Needed> {
         while end > self.head {
             let block = (end - 1) / BLOCK;
             let start = (block * BLOCK).max(self.head);
-            if wanted.iter().any(|r| self.blocks[block].intersects(r)) {
+            if wanted.pixels.iter().any(|r| self.blocks[block].intersects(r)) {
                 for i in (start..end).rev() {
                     let Some(item) = &self.items[i] else { continue };
-                    if !wanted.iter().any(|r| self.boxes[i].intersects(r) && touches(item, r)) {
+                    if !wanted.pixels.iter().any(|r| self.boxes[i].intersects(r)) || !wanted.touch(item) {
                         continue;
                     }
-                    let part = part_of(item, &wanted);
-                    if part.is_none() {
-                        want(&mut wanted, item);
+                    let part = part_of(item, &wanted.pixels);
+                    match &part {
+                        Some(part) => push(&mut wanted.drawn, part.bounds()),
+                        None => wanted.add(item),
                     }
                     found.push(Needed { seq: self.ages[i], part });
                 }
@@ -297,27 +299,47 @@ fn part_of(item: &Item, wanted: &[Rect]) -> Option<Region> {
     worth.then_some(part)
 }
 
-/// Whether the command draws or reads in this rectangle.
-fn touches(item: &Item, r: &Rect) -> bool {
-    item.visible.intersects_rect(r)
-        || held(item.self_read, &item.visible).is_some_and(|read| read.intersects(r))
+/// What a search for needed commands looks for among older ones; perhaps with some more around.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Pixels that must be up to date, or that those found draw over.
+    pixels: Vec<Rect>,
+    /// Of them what those found draw over: who reads that must come before. Who merely reads what we read need not, and
+    /// must not: it may be newer than what is being rendered.
+    drawn: Vec<Rect>,
 }
 
-/// Adds where a command draws and reads, perhaps with some more around.
-fn want(wanted: &mut Vec<Rect>, item: &Item) {
-    let visible = item.visible.rects();
-    let bounds = [item.visible.bounds()];
-    let drawn = if visible.len() > MAX_WANTED / 2 { &bounds } else { visible };
-    for r in drawn.iter().copied().chain(held(item.self_read, &item.visible)) {
-        if wanted.iter().any(|known| known.contains(&r)) {
-            continue;
-        }
-        if wanted.len() >= MAX_WANTED {
-            let all = wanted.drain(..).fold(Rect::default(), |all, known| all.union(&known));
-            wanted.push(all);
-        }
-        wanted.push(r);
+impl Wanted {
+    fn touch(&self, item: &Item) -> bool {
+        let held = held(item.self_read, &item.visible);
+        self.pixels.iter().any(|r| item.visible.intersects_rect(r))
+            || held.is_some_and(|read| self.drawn.iter().any(|r| read.intersects(r)))
     }
+
+    /// Adds where a command draws and reads.
+    fn add(&mut self, item: &Item) {
+        let visible = item.visible.rects();
+        let bounds = [item.visible.bounds()];
+        let drawn = if visible.len() > MAX_WANTED / 2 { &bounds } else { visible };
+        for r in drawn {
+            push(&mut self.pixels, *r);
+            push(&mut self.drawn, *r);
+        }
+        if let Some(read) = held(item.self_read, &item.visible) {
+            push(&mut self.pixels, read);
+        }
+    }
+}
+
+fn push(list: &mut Vec<Rect>, r: Rect) {
+    if list.iter().any(|known| known.contains(&r)) {
+        return;
+    }
+    if list.len() >= MAX_WANTED {
+        let all = list.drain(..).fold(Rect::default(), |all, known| all.union(&known));
+        list.push(all);
+    }
+    list.push(r);
 }
 
 fn box_of(item: &Item) -> Rect {
