@@ -20,4 +20,6 @@ pub mod net;
 pub mod oracles;
 pub mod protocol;
 pub mod reds;
+#[cfg(test)]
+mod testing;
 pub mod worker;

@@ -225,7 +225,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
+        #![proptest_config(crate::testing::cases(128))]
 
         #[test]
         fn channels_of_a_worker_bear_any_script(data in proptest::collection::vec(any::<u8>(), 0..2000)) {

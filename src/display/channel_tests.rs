@@ -533,7 +533,7 @@ fn steps(n: usize) -> impl Strategy<Value = Vec<(u8, [u16; 6])>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::testing::cases(64))]
 
     /// Whatever is drawn, whoever attaches when and reads how fast: every client ends with the server's pixels, and those
     /// are what drawing each command at once gives.

@@ -182,7 +182,7 @@ fn descriptor_rides_on_a_byte_of_its_own() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(crate::testing::cases(48))]
 
     #[test]
     fn messages_survive_any_fragmentation(

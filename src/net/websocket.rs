@@ -453,7 +453,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(crate::testing::cases(32))]
         #[test]
         fn arbitrary_frames_do_not_panic(data in proptest::collection::vec(any::<u8>(), 0..300)) {
             let (mut socket, mut peer) = pair();

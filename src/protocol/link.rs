@@ -255,7 +255,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::testing::cases(64))]
         #[test]
         fn arbitrary_links_do_not_panic(data in proptest::collection::vec(any::<u8>(), 0..64)) {
             fuzz_link(&data);

@@ -397,7 +397,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::testing::cases(64))]
         #[test]
         fn damaged_data_do_not_panic(at in 0usize..120, byte: u8, cut in 0usize..120) {
             let main = MainState { device: device(), msg_header: vec![9; 7], ..MainState::default() };

@@ -308,7 +308,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::testing::cases(64))]
         #[test]
         fn arbitrary_messages_do_not_panic(data in proptest::collection::vec(prop_oneof![99u8..116, any::<u8>()], 0..200)) {
             fuzz_inputs_channel(&data);

@@ -188,7 +188,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::testing::cases(64))]
         #[test]
         fn arbitrary_messages_do_not_panic(data in proptest::collection::vec(prop_oneof![0u8..16, 99u8..114, any::<u8>()], 0..200)) {
             fuzz_main_channel(&data);

@@ -184,7 +184,7 @@ fn zlib_is_used_where_it_shortens() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(crate::testing::cases(150))]
 
     #[test]
     fn decoded_sequences_are_the_encoded_ones(

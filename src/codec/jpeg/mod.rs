@@ -199,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(crate::testing::cases(40))]
 
         #[test]
         fn any_picture_of_any_size_decodes_to_something_like_it(

@@ -109,7 +109,7 @@ pub(crate) fn formats() -> impl Strategy<Value = BitmapFormat> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::testing::cases(300))]
 
     #[test]
     fn decoded_images_are_the_encoded_ones(

@@ -55,7 +55,7 @@ fn other_formats_padding_and_too_long_output_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(crate::testing::cases(200))]
 
     #[test]
     fn decoded_images_are_the_encoded_ones(

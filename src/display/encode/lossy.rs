@@ -311,7 +311,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::testing::cases(64))]
         /// The area never misses a pixel, and is exact below the bound of rectangles.
         #[test]
         fn area_covers_what_was_added(

@@ -252,7 +252,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(crate::testing::cases(32))]
         /// A client that obeys the messages holds exactly what the server thinks, within its budget.
         #[test]
         fn client_and_server_agree(uses in proptest::collection::vec((0u8..3, 0u64..12, 1u64..40), 1..200)) {
