@@ -151,10 +151,13 @@ pub trait SurfaceMemory: Send + fmt::Debug {
         }
     }
 
-    /// Writes the same bytes to each of `count` rows.
-    fn repeat_row(&mut self, to: Rows, bytes: &[u8], count: usize) {
+    /// Fills `count` rows of `len` bytes with the bytes of `pattern`, lowest first, which start anew in each row.
+    fn fill_rows(&mut self, to: Rows, pattern: u64, len: usize, count: usize) {
+        let pattern = pattern.to_le_bytes();
         for n in 0..count {
-            self.write_at(to.at(n), bytes);
+            for at in (0..len).step_by(pattern.len()) {
+                self.write_at(to.at(n).saturating_add(at), &pattern[..pattern.len().min(len - at)]);
+            }
         }
     }
 
@@ -203,6 +206,20 @@ impl SurfaceMemory for PrivateSurface {
         let fits = |start: usize| start.checked_add(len).is_some_and(|end| end <= self.0.len());
         if fits(from) && fits(to) {
             self.0.copy_within(from..from + len, to);
+        }
+    }
+
+    fn fill_rows(&mut self, to: Rows, pattern: u64, len: usize, count: usize) {
+        let pattern = pattern.to_le_bytes();
+        for n in 0..count {
+            if let Some(row) = self.0.get_mut(to.at(n)..).and_then(|rest| rest.get_mut(..len)) {
+                let (whole, rest) = row.as_chunks_mut();
+                // Unlike `fill`, this becomes a loop over wide registers.
+                for bytes in whole {
+                    *bytes = pattern;
+                }
+                rest.copy_from_slice(&pattern[..rest.len()]);
+            }
         }
     }
 

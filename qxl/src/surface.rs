@@ -52,7 +52,7 @@ impl SurfaceMemory for GuestSurface {
         }
     }
 
-    fn repeat_row(&mut self, to: Rows, bytes: &[u8], count: usize) {
-        self.0.repeat_row(to, bytes, count);
+    fn fill_rows(&mut self, to: Rows, pattern: u64, len: usize, count: usize) {
+        self.0.fill_rows(to, pattern, len, count);
     }
 }

@@ -329,22 +329,25 @@ impl Canvas {
             self.overwrite(area, |_, _, row| row.fill(value));
             return;
         }
-        let width = index(area.bounds().width()).min(BOUNCE / bytes_per_pixel);
-        let mut bytes = vec![0u8; width * bytes_per_pixel];
-        let pattern = value.to_le_bytes();
-        for pixel in bytes.chunks_exact_mut(bytes_per_pixel) {
-            pixel.copy_from_slice(&pattern[..bytes_per_pixel]);
-        }
+        // The bits above are 0, so that the copies do not meet.
+        let copies = match bytes_per_pixel {
+            1 => 0x0101_0101_0101_0101,
+            2 => 0x0001_0001_0001_0001,
+            _ => 0x0000_0001_0000_0001,
+        };
+        let pattern = u64::from(value) * copies;
         area.for_each_block(|block| {
-            let (start, len) = (index_i32(block.left), index(block.width()));
-            let (start, len) = (start * bytes_per_pixel, len * bytes_per_pixel);
-            let count = index(block.height());
-            for at in (0..len).step_by(bytes.len()) {
-                let part = &bytes[..bytes.len().min(len - at)];
-                if let Some(rows) = self.rows(start + at, block.top, part.len(), count) {
-                    self.surface.memory.repeat_row(rows, part, count);
+            let (start, count) = (index_i32(block.left) * bytes_per_pixel, index(block.height()));
+            let len = index(block.width()) * bytes_per_pixel;
+            let Some(rows) = self.rows(start, block.top, len, count) else { return };
+            let (rows, len, count) = match rows.span(count, len) {
+                // Without gaps all rows are one.
+                Some(all) if rows.pitch.unsigned_abs() == len => {
+                    (Rows { first: all.start, ..rows }, all.len(), 1)
                 }
-            }
+                _ => (rows, len, count),
+            };
+            self.surface.memory.fill_rows(rows, pattern, len, count);
         });
     }
 }

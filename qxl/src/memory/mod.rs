@@ -337,14 +337,15 @@ impl GuestRange {
         true
     }
 
-    /// Writes the same bytes to each of `count` rows; ignored unless all of them are inside.
-    pub fn repeat_row(&self, to: Rows, bytes: &[u8], count: usize) {
-        let Some(span) = to.span(count, bytes.len()) else { return };
+    /// Fills `count` rows of `len` bytes with the bytes of `pattern`, lowest first, which start anew in each row; ignored
+    /// unless all of them are inside.
+    pub fn fill_rows(&self, to: Rows, pattern: u64, len: usize, count: usize) {
+        let Some(span) = to.span(count, len) else { return };
         self.with(span.start, span.len(), |low| {
             for n in 0..count {
                 // SAFETY: `with` found the whole span writable and keeps its slot alive; row `n` begins that far into
-                // it. `bytes` is memory of ours, which no slot overlaps.
-                unsafe { copy(bytes.as_ptr(), low.add(to.at(n) - span.start), bytes.len()) }
+                // it and has `len` bytes.
+                unsafe { fill(low.add(to.at(n) - span.start), pattern, len) }
             }
         });
     }
@@ -363,3 +364,47 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: the caller's promise.
     unsafe { ptr::copy_nonoverlapping(from, to, len) }
 }
+
+/// Writes the bytes of `pattern`, lowest first, again and again; the last time maybe not all of them.
+///
+/// # Safety
+/// `to` is valid for writes of `len` bytes; others may change them meanwhile.
+#[inline(never)]
+unsafe fn fill(to: *mut u8, pattern: u64, len: usize) {
+    let (words, rest) = (len / 8, len % 8);
+    // SAFETY: the caller's promise; `rest` bytes remain behind the words.
+    unsafe {
+        fill_words(to, pattern.to_le(), words);
+        ptr::copy_nonoverlapping(pattern.to_le_bytes().as_ptr(), to.add(words * 8), rest);
+    }
+}
+
+/// Writes a word `count` times.
+///
+/// # Safety
+/// `to` is valid for writes of `8 * count` bytes, which need no alignment.
+unsafe fn fill_words(to: *mut u8, word: u64, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if count >= STRING_WORDS {
+        // SAFETY: this writes `count` words from `to` on, as the ABI keeps the direction flag clear.
+        unsafe {
+            std::arch::asm!(
+                "rep stosq",
+                inout("rcx") count => _,
+                inout("rdi") to => _,
+                in("rax") word,
+                options(nostack, preserves_flags),
+            );
+        }
+        return;
+    }
+    let to = to.cast::<u64>();
+    for n in 0..count {
+        // SAFETY: the caller's promise.
+        unsafe { to.add(n).write_unaligned(word) }
+    }
+}
+
+/// Words from which on the string instruction is faster, which writes whole cache lines without reading them.
+#[cfg(target_arch = "x86_64")]
+const STRING_WORDS: usize = 512;

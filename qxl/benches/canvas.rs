@@ -1,18 +1,20 @@
-//! The canvas against pixman, which the original draws with: whole 1080p surfaces, one operation at a time.
+//! The canvas against pixman, which the original draws with: whole 1080p surfaces in guest memory, one operation at a
+//! time.
 //!
 //! `cargo bench --bench canvas`; needs libpixman-1 with its development files.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench may panic")]
 
 use divan::{Bencher, counter::BytesCount};
+use spice_qxl::memory::{Block, GuestMemory, GuestRange};
+use spice_qxl::surface::GuestSurface;
 use spice_server::canvas::{Canvas, ImageCache};
 use spice_server::draw::{
     AlphaBlend, Brush, Clip, Copy, DrawOp, Drawable, Effect, Fill, Rop, ScaleMode, Transparent,
 };
 use spice_server::geometry::{Point, Rect};
-use spice_server::guest::PrivateSurface;
-use spice_server::host::MappedSurface;
+use spice_server::host::{MappedSurface, MemSlot, QxlInitInfo};
 use spice_server::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 const WIDTH: u32 = 1920;
 const HEIGHT: u32 = 1080;
@@ -92,33 +94,31 @@ mod pixman {
     const WORDS: c_int = W;
     const ROW: c_int = STRIDE as c_int;
 
-    pub fn fill(pixels: &mut [u32], value: u32) {
-        assert_eq!(pixels.len() * 4, STRIDE * HEIGHT as usize);
-        // SAFETY: the buffer has exactly the size that is named.
-        assert_eq!(unsafe { pixman_fill(pixels.as_mut_ptr(), WORDS, 32, 0, 0, W, H, value) }, 1);
+    // All of these get buffers of the size of the surface. Sources are only read.
+
+    pub fn fill(pixels: *mut u8, value: u32) {
+        // SAFETY: the buffer has the size that is named.
+        assert_eq!(unsafe { pixman_fill(pixels.cast(), WORDS, 32, 0, 0, W, H, value) }, 1);
     }
 
-    pub fn copy(src: &mut [u32], dst: &mut [u32]) {
-        assert!(src.len() * 4 == STRIDE * HEIGHT as usize && src.len() == dst.len());
-        let (src, dst) = (src.as_mut_ptr(), dst.as_mut_ptr());
-        // SAFETY: both buffers have exactly the size that is named.
+    pub fn copy(src: *const u8, dst: *mut u8) {
+        let (src, dst) = (src.cast_mut().cast(), dst.cast());
+        // SAFETY: both buffers have the size that is named.
         assert_eq!(unsafe { pixman_blt(src, dst, WORDS, WORDS, 32, 32, 0, 0, 0, 0, W, H) }, 1);
     }
 
     /// Moves everything up by `rows`.
-    pub fn scroll(pixels: &mut [u32], rows: c_int) {
-        assert_eq!(pixels.len() * 4, STRIDE * HEIGHT as usize);
-        let p = pixels.as_mut_ptr();
+    pub fn scroll(pixels: *mut u8, rows: c_int) {
+        let p = pixels.cast();
         // SAFETY: all rows lie in the buffer; rows are copied top down, so none is overwritten before it is read.
         assert_eq!(unsafe { pixman_blt(p, p, WORDS, WORDS, 32, 32, 0, rows, 0, 0, W, H - rows) }, 1);
     }
 
-    pub fn composite(op: c_int, format: c_int, src: &mut [u32], alpha: Option<u8>, dst: &mut [u32]) {
-        assert!(src.len() * 4 == STRIDE * HEIGHT as usize && src.len() == dst.len());
-        // SAFETY: both buffers have exactly the size that is named and outlive the images.
+    pub fn composite(op: c_int, format: c_int, src: *const u8, alpha: Option<u8>, dst: *mut u8) {
+        // SAFETY: both buffers have the size that is named and outlive the images.
         unsafe {
-            let src = pixman_image_create_bits(format, W, H, src.as_mut_ptr(), ROW);
-            let dst = pixman_image_create_bits(X8R8G8B8, W, H, dst.as_mut_ptr(), ROW);
+            let src = pixman_image_create_bits(format, W, H, src.cast_mut().cast(), ROW);
+            let dst = pixman_image_create_bits(X8R8G8B8, W, H, dst.cast(), ROW);
             let mask = alpha.map_or(std::ptr::null_mut(), |a| {
                 pixman_image_create_solid_fill(&Color(0, 0, 0, u16::from(a) * 0x101))
             });
@@ -147,16 +147,42 @@ fn bytes(pixels: &[u32]) -> Vec<u8> {
     pixels.iter().flat_map(|p| p.to_le_bytes()).collect()
 }
 
-fn canvas() -> Canvas {
-    Canvas::new(MappedSurface {
-        width: WIDTH,
-        height: HEIGHT,
-        stride: i32::try_from(STRIDE).unwrap(),
-        format: SurfaceFormat::Xrgb32,
-        memory: Box::new(PrivateSurface(vec![0x55; BYTES])),
-    })
-    .unwrap()
+/// The guest's memory, where the surface is that all benches draw on by turns: how fast memory is depends on where its
+/// pages happen to lie, which must not decide between them.
+struct Guest {
+    block: Block,
+    surface: GuestRange,
 }
+
+static GUEST: LazyLock<Guest> = LazyLock::new(|| {
+    let block = Block::try_copy(&PICTURE).unwrap();
+    let geometry = QxlInitInfo {
+        num_memslot_groups: 1,
+        num_memslots: 1,
+        memslot_gen_bits: 8,
+        memslot_id_bits: 8,
+        qxl_ram_size: 0,
+        internal_groupslot_id: 0,
+        n_surfaces: 1,
+    };
+    let (start, len) = (block.address(), u64::try_from(BYTES).unwrap());
+    let slot = MemSlot {
+        group_id: 0,
+        slot_id: 0,
+        generation: 0,
+        virt_start: start,
+        virt_end: start + len,
+        addr_delta: start,
+    };
+    // SAFETY: the slot is the block, which stays for good, and to which no reference is ever made.
+    let memory = unsafe { GuestMemory::new(&geometry) }.unwrap();
+    memory.add_slot(&slot).unwrap();
+    let surface = memory.resolve(0, 0, len).unwrap();
+    Guest { block, surface }
+});
+
+/// The picture that they draw, for the same reason.
+static PICTURE: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| Arc::new(bytes(&picture())));
 
 fn image(format: BitmapFormat) -> Arc<Image> {
     let bitmap = Bitmap {
@@ -167,7 +193,7 @@ fn image(format: BitmapFormat) -> Arc<Image> {
         top_down: true,
         unstable: false,
         palette: None,
-        pixels: Arc::new(bytes(&picture())),
+        pixels: PICTURE.clone(),
     };
     Arc::new(Image {
         id: 1,
@@ -214,16 +240,23 @@ fn blend(alpha: u8) -> Drawable {
 }
 
 fn draw(bencher: Bencher<'_, '_>, drawable: &Drawable) {
-    let mut canvas = canvas();
+    let surface = MappedSurface {
+        width: WIDTH,
+        height: HEIGHT,
+        stride: i32::try_from(STRIDE).unwrap(),
+        format: SurfaceFormat::Xrgb32,
+        memory: Box::new(GuestSurface(GUEST.surface.clone())),
+    };
+    let mut canvas = Canvas::new(surface).unwrap();
     let mut cache = ImageCache::default();
     bencher
         .counter(BytesCount::new(BYTES))
         .bench_local(|| canvas.draw(drawable, None, &(), &mut cache).unwrap());
 }
 
-fn with_pixman(bencher: Bencher<'_, '_>, mut f: impl FnMut(&mut [u32], &mut [u32])) {
-    let (mut src, mut dst) = (picture(), picture());
-    bencher.counter(BytesCount::new(BYTES)).bench_local(|| f(&mut src, &mut dst));
+fn with_pixman(bencher: Bencher<'_, '_>, mut f: impl FnMut(*const u8, *mut u8)) {
+    let pixels = std::ptr::with_exposed_provenance_mut(usize::try_from(GUEST.block.address()).unwrap());
+    bencher.counter(BytesCount::new(BYTES)).bench_local(|| f(PICTURE.as_ptr(), pixels));
 }
 
 #[divan::bench_group]
