@@ -4,6 +4,7 @@
 //! Guest memory changes under us at any time, so nothing here hands out a reference to it: data is
 //! copied into or out of buffers of ours (qxl.md B9).
 
+use crate::canvas::blend::over_bytes;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -175,6 +176,13 @@ pub trait SurfaceMemory: Send + fmt::Debug {
             self.write_at(offset + done, part);
             done += part.len();
         }
+    }
+
+    /// Draws premultiplied b, g, r, a pixels times `alpha` over those from `offset` on.
+    fn blend(&mut self, offset: usize, pixels: &[u8], alpha: u8) {
+        self.update(offset, pixels.len(), &mut |at, bytes| {
+            over_bytes(bytes, pixels.get(at..at + bytes.len()).unwrap_or_default(), alpha);
+        });
     }
 
     /// The block itself where it is ours alone; `None` for guest memory.

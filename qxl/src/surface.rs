@@ -55,4 +55,8 @@ impl SurfaceMemory for GuestSurface {
     fn fill_rows(&mut self, to: Rows, pattern: u64, len: usize, count: usize) {
         self.0.fill_rows(to, pattern, len, count);
     }
+
+    fn blend(&mut self, offset: usize, pixels: &[u8], alpha: u8) {
+        self.0.blend(offset, pixels, alpha);
+    }
 }

@@ -43,7 +43,7 @@ pub fn over_row(dst: &mut [u32], src: &[u32]) {
 }
 
 /// Bytes that are looked at together for being all opaque or all transparent.
-const GRANULE: usize = 512;
+pub const GRANULE: usize = 512;
 
 /// Bytes that are blended at a time: few enough to stay in registers and the nearest cache.
 const BLOCK: usize = 64;
@@ -51,11 +51,35 @@ const BLOCK: usize = 64;
 /// `dst = (src in alpha) over dst` on pixels as they lie in memory (b, g, r, a), whole pixels only.
 pub fn over_bytes(dst: &mut [u8], src: &[u8], alpha: u8) {
     for (d, s) in dst.chunks_mut(GRANULE).zip(src.chunks(GRANULE)) {
-        match *s {
-            _ if alpha != 255 => over_scaled(d, s, alpha.into()),
-            [0, 0, 0, 0, ..] if s.iter().all(|b| *b == 0) => {}
-            [_, _, _, 255, ..] if d.len() == s.len() && is_opaque(s) => d.copy_from_slice(s),
-            _ => over_unscaled(d, s),
+        match Cover::of(s, alpha) {
+            Cover::Nothing => {}
+            Cover::Everything if d.len() == s.len() => d.copy_from_slice(s),
+            _ if alpha == 255 => over_unscaled(d, s),
+            _ => over_scaled(d, s, alpha.into()),
+        }
+    }
+}
+
+/// What a granule of pixels covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cover {
+    /// All pixels are transparent.
+    Nothing,
+    /// All pixels are opaque: they replace what was there.
+    Everything,
+    /// Neither, as far as was looked.
+    Some,
+}
+
+impl Cover {
+    /// What premultiplied b, g, r, a pixels times `alpha` cover.
+    #[must_use]
+    pub fn of(src: &[u8], alpha: u8) -> Self {
+        match *src {
+            _ if alpha != 255 => Self::Some,
+            [0, 0, 0, 0, ..] if src.iter().all(|b| *b == 0) => Self::Nothing,
+            [_, _, _, 255, ..] if is_opaque(src) => Self::Everything,
+            _ => Self::Some,
         }
     }
 }
@@ -122,9 +146,12 @@ fn over_block(
 
 /// [`mul`] on the two bytes of a lane.
 const fn mul_lane(v: u16, factor: u16) -> u16 {
-    let low = (v & 0xff).wrapping_mul(factor).wrapping_add(128);
-    let high = (v >> 8).wrapping_mul(factor).wrapping_add(128);
-    low.wrapping_add(low >> 8) >> 8 | high.wrapping_add(high >> 8) & 0xff00
+    div_255((v & 0xff).wrapping_mul(factor)) | div_255((v >> 8).wrapping_mul(factor)) << 8
+}
+
+/// A product of two bytes over 255, rounded, as [`mul`] does it: vector units multiply for the upper half of the product.
+const fn div_255(product: u16) -> u16 {
+    ((product.wrapping_add(128) as u32 * 0x101) >> 16) as u16
 }
 
 #[cfg(test)]

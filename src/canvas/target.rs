@@ -160,6 +160,14 @@ impl Canvas {
         }
     }
 
+    /// Draws premultiplied b, g, r, a pixels times `alpha` over those of row `y` from byte `x_byte` on; ignored if they are
+    /// not all inside the row.
+    pub(super) fn blend_bytes(&mut self, x_byte: usize, y: i32, pixels: &[u8], alpha: u8) {
+        if let Some(offset) = self.offset(x_byte, y, pixels.len()) {
+            self.surface.memory.blend(offset, pixels, alpha);
+        }
+    }
+
     /// Whether rows follow each other in memory without padding.
     pub(super) fn is_packed(&self) -> bool {
         usize::try_from(self.surface.stride.unsigned_abs()) == Ok(self.row_bytes)

@@ -5,7 +5,10 @@
 //! them. So a range may outlive its slot: it then reads as zero and ignores writes, and works again once the host
 //! promises the same memory anew.
 
+mod blend;
 mod block;
+#[cfg(test)]
+mod tests;
 
 pub use block::Block;
 
@@ -347,6 +350,16 @@ impl GuestRange {
                 // it and has `len` bytes.
                 unsafe { fill(low.add(to.at(n) - span.start), pattern, len) }
             }
+        });
+    }
+
+    /// Draws premultiplied b, g, r, a pixels times `alpha` over those from `offset` on; ignored unless all of them are
+    /// inside.
+    pub fn blend(&self, offset: usize, pixels: &[u8], alpha: u8) {
+        self.with(offset, pixels.len(), |to| {
+            // SAFETY: `with` found `pixels.len()` bytes at `to` inside a live slot and keeps it alive; the contract of
+            // `GuestMemory::new` makes them usable.
+            unsafe { blend::over(to, pixels, alpha) }
         });
     }
 }

@@ -1,7 +1,7 @@
 //! ALPHA_BLEND (canvas.md 6.7).
 
 use crate::canvas::area::Area;
-use crate::canvas::blend::{over, over_bytes, over_row, scale};
+use crate::canvas::blend::{over, over_row, scale};
 use crate::canvas::picture::Raw;
 use crate::canvas::pixel;
 use crate::canvas::rop::RasterOp;
@@ -87,12 +87,12 @@ impl Canvas {
             let (x, y) = (source_coordinate(span.left, -dx), source_coordinate(span.y, -dy));
             let from = index_i32(x) * 4;
             let row = raw.row(y);
-            self.update_bytes(index_i32(span.left) * 4, span.y, span.len() * 4, &mut |at, bytes| {
-                for (i, part) in bytes.chunks_mut(BOUNCE).enumerate() {
-                    let n = part.len();
-                    over_bytes(part, row.bytes(from + at + i * BOUNCE, &mut buffer[..n]), alpha);
-                }
-            });
+            let (to, len) = (index_i32(span.left) * 4, span.len() * 4);
+            // The source may be guest memory too, which has to be copied.
+            for at in (0..len).step_by(BOUNCE) {
+                let n = BOUNCE.min(len - at);
+                self.blend_bytes(to + at, span.y, row.bytes(from + at, &mut buffer[..n]), alpha);
+            }
         });
     }
 

@@ -1,0 +1,100 @@
+//! What is drawn on guest memory equals what is drawn on memory of ours, and nothing else changes.
+
+use super::{Block, GuestMemory};
+use crate::surface::GuestSurface;
+use proptest::prelude::*;
+use spice_server::guest::{PrivateSurface, Rows, SurfaceMemory};
+use spice_server::host::{MemSlot, QxlInitInfo};
+
+/// Draws on both; gives what both hold then.
+fn both(content: &[u8], draw: impl Fn(&mut dyn SurfaceMemory)) -> (Vec<u8>, Vec<u8>) {
+    let block = Block::try_copy(content).unwrap();
+    let geometry = QxlInitInfo {
+        num_memslot_groups: 1,
+        num_memslots: 1,
+        memslot_gen_bits: 8,
+        memslot_id_bits: 8,
+        qxl_ram_size: 0,
+        internal_groupslot_id: 0,
+        n_surfaces: 1,
+    };
+    let (start, len) = (block.address(), u64::try_from(content.len()).unwrap());
+    let slot = MemSlot {
+        group_id: 0,
+        slot_id: 0,
+        generation: 0,
+        virt_start: start,
+        virt_end: start + len,
+        addr_delta: start,
+    };
+    // SAFETY: the slot is the block, to which no reference is made, and which lives longer than the table.
+    let memory = unsafe { GuestMemory::new(&geometry) }.unwrap();
+    memory.add_slot(&slot).unwrap();
+    draw(&mut GuestSurface(memory.resolve(0, 0, len).unwrap()));
+    drop(memory);
+    let mut guest = vec![0; content.len()];
+    block.read(0, &mut guest);
+    let mut private = PrivateSurface(content.to_vec());
+    draw(&mut private);
+    (guest, private.0)
+}
+
+proptest! {
+    #[test]
+    fn fills_are_alike(
+        pattern: u64,
+        // Long rows take another way.
+        len in prop_oneof![0usize..70, 4000usize..9000],
+        count in 0usize..5,
+        gap in 0usize..9,
+        up: bool,
+    ) {
+        let pitch = len + gap;
+        let first = 3 + if up { pitch * count.saturating_sub(1) } else { 0 };
+        let pitch = isize::try_from(pitch).unwrap();
+        let rows = Rows { first, pitch: if up { -pitch } else { pitch } };
+        let content = vec![0x5a; 50_000];
+        let (guest, private) = both(&content, |memory| memory.fill_rows(rows, pattern, len, count));
+        prop_assert_eq!(&guest, &private);
+        let bytes = pattern.to_le_bytes();
+        let mut want = content;
+        for n in 0..count {
+            for at in 0..len {
+                want[rows.at(n) + at] = bytes[at % 8];
+            }
+        }
+        prop_assert_eq!(guest, want);
+    }
+
+    #[test]
+    fn blends_are_alike(
+        under in proptest::collection::vec(any::<u32>(), 400..401),
+        over in proptest::collection::vec(any::<u32>(), 0..390),
+        cover in 0u32..4,
+        offset in 0usize..9,
+        alpha in prop_oneof![Just(255u8), any::<u8>()],
+    ) {
+        let bytes = |v: &[u32]| v.iter().flat_map(|p| p.to_le_bytes()).collect::<Vec<u8>>();
+        let over: Vec<u32> = over.iter().map(|p| match cover {
+            0 => p | 0xff00_0000,
+            1 => 0,
+            _ => *p,
+        }).collect();
+        let over = bytes(&over);
+        let (guest, private) = both(&bytes(&under), |memory| memory.blend(offset, &over, alpha));
+        prop_assert_eq!(guest, private);
+    }
+}
+
+#[test]
+fn what_does_not_fit_changes_nothing() {
+    let (guest, private) = both(&[7; 64], |memory| {
+        memory.fill_rows(Rows { first: 60, pitch: 8 }, 0, 8, 1);
+        memory.fill_rows(Rows { first: 0, pitch: -8 }, 0, 8, 2);
+        memory.fill_rows(Rows { first: 0, pitch: 8 }, 0, usize::MAX, 2);
+        memory.blend(61, &[255; 4], 255);
+    });
+    assert_eq!(guest, [7; 64]);
+    // Of several rows those that fit are drawn there; nobody asks for others.
+    assert_eq!(private[8..], [7; 56]);
+}
