@@ -1,7 +1,7 @@
 use super::*;
 use crate::canvas::Canvas;
 use crate::display::model::{ModelClient, blank, draw_on, pixels};
-use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Rop, ScaleMode};
+use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode};
 use crate::geometry::Point;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
@@ -373,6 +373,46 @@ fn stop_and_reset_give_every_command_back() {
     rig.check();
     let log = &rig.clients[0].1.log;
     assert!(log.ends_with(&[server::INVAL_ALL_PALETTES, server::STREAM_DESTROY_ALL]), "{log:?}");
+}
+
+/// What is told without any command adds up too, at a client that takes nothing more but lives.
+#[test]
+fn pipes_stay_short_without_commands() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    rig.attach(1000);
+    rig.drain();
+    let mut most = 0;
+    for _ in 0..1000 {
+        rig.surface(1, false);
+        rig.no_surface(1);
+        let heads = vec![MonitorHead { width: W, height: H, ..MonitorHead::default() }];
+        rig.channel.set_monitors_config(MonitorsConfig { max_allowed: 1, heads }, rig.now);
+        most = most.max(rig.channel.clients[0].queued());
+    }
+    assert!(most <= crate::limits::MAX_PIPE_ITEMS + 20, "{most}");
+    assert!(rig.held() <= 2);
+    rig.check();
+}
+
+/// OPAQUE lays its source over the target first: its brush may read that from the target again, so that it has to be
+/// drawn in full where something newer covers a part.
+#[test]
+fn commands_that_read_what_they_draw_are_drawn_in_full() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    let (place, cover) = (Rect::new(4, 4, 20, 20), Rect::new(4, 4, 20, 8));
+    let op = DrawOp::Opaque(Opaque {
+        src: Some(bitmap_image(0, false, 16, 16, 9)),
+        src_area: Rect::of_size(16, 16),
+        brush: Brush::Pattern { image: surface_image(0), origin: Point { x: 0, y: 4 } },
+        rop: Rop::PUT,
+        scale_mode: ScaleMode::Nearest,
+        mask: None,
+    });
+    rig.draw(0, Effect::Blend, place, Clip::None, op);
+    rig.draw(0, Effect::Opaque, cover, Clip::None, fill(7, Rop::PUT));
+    rig.check();
 }
 
 /// One random step, from numbers.

@@ -16,8 +16,7 @@ use crate::geometry::Rect;
 use crate::host::{GlScanout, MonitorsConfig};
 use crate::image::SurfaceFormat;
 use crate::limits::{
-    DISPLAY_PACE, DISPLAY_PACE_MAX, INIT_TIMEOUT, MAX_PIPE_AGE, MAX_PIPE_ITEMS, MAX_SEND_PER_TURN,
-    MAX_UPDATE_PIXELS,
+    DISPLAY_PACE, DISPLAY_PACE_MAX, INIT_TIMEOUT, MAX_PIPE_AGE, MAX_SEND_PER_TURN, MAX_UPDATE_PIXELS,
 };
 use crate::net::stream::{Flush, Incoming, Outgoing};
 use crate::protocol::caps::display as cap;
@@ -148,6 +147,7 @@ impl DisplayClient {
             self.view.entry(surface.key).whole = true;
             self.pipe.push(PipeItem::FullImage { id, key: surface.key }, now);
         }
+        self.bound();
     }
 
     /// A surface is gone. `dropped` are commands on it that nobody will see.
@@ -159,6 +159,7 @@ impl DisplayClient {
         if self.known.get(&id) == Some(&key) {
             self.known.remove(&id);
             self.pipe.push(PipeItem::SurfaceDestroy { id, key }, now);
+            self.bound();
         }
     }
 
@@ -166,6 +167,7 @@ impl DisplayClient {
     pub fn tell(&mut self, item: PipeItem, now: Instant) {
         if self.is_active() {
             self.pipe.push(item, now);
+            self.bound();
         }
     }
 
@@ -184,7 +186,12 @@ impl DisplayClient {
         if self.view.pass(queued, self.composite) {
             self.pipe.push(PipeItem::Draw(queued.clone()), now);
         }
-        if self.pipe.len() > MAX_PIPE_ITEMS {
+        self.bound();
+    }
+
+    /// Collapses a pipe that has become too long: by commands, or by surfaces that come and go without any.
+    fn bound(&mut self) {
+        if self.pipe.is_long() {
             self.collapse();
         }
     }
@@ -255,6 +262,7 @@ impl DisplayClient {
             self.spoil_primary(&area);
             self.pipe.push(PipeItem::StreamDestroy(*key), now);
         }
+        self.bound();
     }
 
     /// Pixels of the primary surface are not right once the pipe is sent.
@@ -275,7 +283,9 @@ impl DisplayClient {
             }
             false
         });
-        self.pipe.shorten(self.told.0.contains_key(&0));
+        for key in self.pipe.shorten(self.told.0.contains_key(&0)) {
+            self.streams.remove(&key);
+        }
     }
 
     /// Number of commands in the pipe.
@@ -385,6 +395,7 @@ impl DisplayClient {
             return Err(ChannelError::Refused(why.into()));
         }
         self.pipe.push(PipeItem::GlScanout, now);
+        self.bound();
         Ok(())
     }
 
@@ -682,6 +693,11 @@ impl DisplayClient {
             self.connection.flush(self.has_more(), now)?;
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub fn queued(&self) -> usize {
+        self.pipe.len()
     }
 
     #[cfg(test)]

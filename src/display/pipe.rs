@@ -5,6 +5,7 @@ use super::stream::StreamKey;
 use crate::canvas::Region;
 use crate::geometry::Rect;
 use crate::image::SurfaceFormat;
+use crate::limits::MAX_PIPE_ITEMS;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -57,6 +58,8 @@ pub struct Pipe {
     slots: VecDeque<Slot>,
     draws: usize,
     items: usize,
+    /// How many of the oldest items are what [`Self::shorten`] could not spare.
+    needed: usize,
 }
 
 impl Pipe {
@@ -95,6 +98,7 @@ impl Pipe {
 
     fn count_out(&mut self, item: &PipeItem) {
         self.items -= 1;
+        self.needed = self.needed.min(self.items);
         if matches!(item, PipeItem::Draw(_)) {
             self.draws -= 1;
         }
@@ -126,12 +130,14 @@ impl Pipe {
     fn retain(&mut self, mut keep: impl FnMut(&PipeItem) -> bool) {
         self.slots.retain(|s| s.item.as_ref().is_some_and(&mut keep));
         self.items = self.slots.len();
+        self.needed = self.needed.min(self.items);
         self.draws = self.slots.iter().filter(|s| matches!(s.item, Some(PipeItem::Draw(_)))).count();
     }
 
     /// Takes out the life of surfaces that begins and ends within the pipe, and repetitions of what says the same. For
-    /// pipes without commands, which could read these surfaces. `primary`: the client has a primary surface now.
-    pub fn shorten(&mut self, primary: bool) {
+    /// pipes without commands, which could read these surfaces. `primary`: the client has a primary surface now. Returns
+    /// the streams that began and ended within the pipe.
+    pub fn shorten(&mut self, primary: bool) -> Vec<StreamKey> {
         let items = || self.slots.iter().filter_map(|s| s.item.as_ref());
         let created: BTreeSet<SurfaceKey> = items()
             .filter_map(|i| match i {
@@ -145,6 +151,19 @@ impl Pipe {
                 _ => None,
             })
             .filter(|key| created.contains(key))
+            .collect();
+        let begun: BTreeSet<StreamKey> = items()
+            .filter_map(|i| match i {
+                PipeItem::StreamCreate(key) => Some(*key),
+                _ => None,
+            })
+            .collect();
+        let unseen: BTreeSet<StreamKey> = items()
+            .filter_map(|i| match i {
+                PipeItem::StreamDestroy(key) => Some(*key),
+                _ => None,
+            })
+            .filter(|key| begun.contains(key))
             .collect();
         let mut clips = BTreeMap::new();
         let (mut marks, mut monitors, mut palettes, mut streams, mut scanouts) = (0, 0, 0, 0, 0);
@@ -183,12 +202,18 @@ impl Pipe {
             PipeItem::StreamDestroyAll => last(&mut streams),
             PipeItem::GlScanout => last(&mut scanouts),
             // There are no frames between them.
-            PipeItem::StreamClip(key, _) => clips.get_mut(key).is_some_and(last),
-            PipeItem::Draw(_)
-            | PipeItem::GlDraw(_)
-            | PipeItem::StreamCreate(_)
-            | PipeItem::StreamDestroy(_) => true,
+            PipeItem::StreamClip(key, _) => clips.get_mut(key).is_some_and(last) && !unseen.contains(key),
+            PipeItem::StreamCreate(key) | PipeItem::StreamDestroy(key) => !unseen.contains(key),
+            PipeItem::Draw(_) | PipeItem::GlDraw(_) => true,
         });
+        self.needed = self.items;
+        unseen.into_iter().collect()
+    }
+
+    /// Whether more waits than a client should be owed, apart from what it needs anyhow.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.items - self.needed > MAX_PIPE_ITEMS
     }
 
     /// Number of items.

@@ -126,7 +126,10 @@ impl Tree {
     fn cover_one(&mut self, i: usize, cover: &mut Region, gone: &mut Gone) -> bool {
         let Some(item) = &mut self.items[i] else { return false };
         let bounds = cover.bounds();
-        let worth = item.visible.rects().len() < MAX_VISIBLE || bounds.contains(&item.visible.bounds());
+        // What a command reads of its own surface may be what it has just drawn there: drawn in full or not at all.
+        let in_full = matches!(item.self_read, SelfRead::Area(_)) && !cover.contains(&item.visible);
+        let worth =
+            !in_full && (item.visible.rects().len() < MAX_VISIBLE || bounds.contains(&item.visible.bounds()));
         if worth && item.visible.intersects(cover) {
             let rest = item.visible.subtract(cover);
             // What is visible of all others is drawn as it is, so that it must not become too much work.
