@@ -114,7 +114,9 @@ class Process:
         self.proc.wait()
         for stream in (self.proc.stdin, self.proc.stdout):
             if stream:
-                stream.close()
+                # What could not be written to a process that died does not count.
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
         self.log.close()
 
     def __enter__(self):
@@ -233,8 +235,12 @@ class Client(Process):
         assert self.attempt(action), f"{action}: {self.events[-5:]} {self.output()[-2000:]}"
 
     def attempt(self, action):
-        self.proc.stdin.write((action + "\n").encode())
-        self.proc.stdin.flush()
+        try:
+            self.proc.stdin.write((action + "\n").encode())
+            self.proc.stdin.flush()
+        except BrokenPipeError:
+            self.proc.wait()
+            return False
         for line in self.proc.stdout:
             event = json.loads(line)
             self.events.append(event)

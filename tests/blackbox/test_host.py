@@ -41,13 +41,20 @@ def test_two_displays_share_a_tiny_cache_and_a_dictionary(tmp_path, program, com
         client("channels:6")
         client("display")
         client("display:1")
+
+        def agree(display):
+            dump = tmp_path / f"{display}.ppm"
+            host(f"dump {display} {dump}")
+            client(f"until:{dump}:{PATIENCE}:{display}")
+
+        # spice-gtk wants the first image of a dictionary to come first: nothing orders what two channels carry.
+        host("paint 0 150 1000")
+        agree(0)
         for seed in range(8):
             host(f"paint {seed % 2} 150 {seed}")
             host(f"paint {1 - seed % 2} 150 {seed + 100}")
-        for i in (0, 1):
-            dump = tmp_path / f"{i}.ppm"
-            host(f"dump {i} {dump}")
-            client(f"until:{dump}:{PATIENCE}:{i}")
+        agree(0)
+        agree(1)
 
 
 def gl_client(path):
