@@ -4,6 +4,7 @@ use crate::display::model::{ModelClient, blank, draw_on, pixels};
 use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode};
 use crate::geometry::Point;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
+use crate::host::GlPlane;
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use crate::net::socket::SocketTransport;
 use crate::net::stream::ChannelStream;
@@ -413,6 +414,33 @@ fn commands_that_read_what_they_draw_are_drawn_in_full() {
     rig.draw(0, Effect::Blend, place, Clip::None, op);
     rig.draw(0, Effect::Opaque, cover, Clip::None, fill(7, Rop::PUT));
     rig.check();
+}
+
+/// An answer to what was not sent yet is as wrong as one to nothing: else a client that never reads could have its pipe
+/// grow by answering.
+#[test]
+fn early_answers_to_gl_draws_end_that_client() {
+    let mut rig = Rig::raw();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let stream = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), true);
+    let mut connection = ChannelConnection::detached(stream, ChannelType::Display, ClientId(1));
+    connection.channel_caps.set(cap::GL_SCANOUT);
+    rig.channel.attach(connection, rig.now);
+    let mut client = ModelClient::new(theirs);
+    client.init(1000);
+    rig.turn();
+    let planes = vec![GlPlane { fd: std::fs::File::open("/dev/null").unwrap().into(), offset: 0, stride: 4 }];
+    let scanout = GlScanout { planes, width: 8, height: 8, drm_fourcc: 0, modifier: 0, y0_top: true };
+    rig.channel.set_scanout(scanout, rig.now);
+    let mut longest = 0;
+    for cookie in 0..1000 {
+        assert!(rig.channel.gl_draw(Rect::of_size(8, 8), cookie, rig.now));
+        client.send(104, &[]);
+        rig.turn();
+        longest = longest.max(rig.channel.clients.first().map_or(0, DisplayClient::queued));
+    }
+    assert!(longest < 10, "{longest}");
+    assert_eq!(rig.channel.client_count(), 0);
 }
 
 /// One random step, from numbers.

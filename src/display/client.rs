@@ -590,6 +590,7 @@ impl DisplayClient {
                 }
             }
             PipeItem::GlDraw(area) => {
+                self.gl.sent();
                 let edge = |v: i32| u32::try_from(v).unwrap_or(0);
                 self.connection.send(display::gl_draw(
                     edge(area.left),
