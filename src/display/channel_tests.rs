@@ -1,7 +1,7 @@
 use super::*;
 use crate::canvas::Canvas;
 use crate::display::model::{ModelClient, blank, draw_on, pixels};
-use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode};
+use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode, SurfaceDep};
 use crate::geometry::Point;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
 use crate::host::GlPlane;
@@ -441,6 +441,51 @@ fn early_answers_to_gl_draws_end_that_client() {
     }
     assert!(longest < 10, "{longest}");
     assert_eq!(rig.channel.client_count(), 0);
+}
+
+/// Pixels of a guest that nobody can read.
+#[derive(Debug)]
+struct Broken;
+
+impl crate::guest::ByteSource for Broken {
+    fn len(&self) -> usize {
+        1 << 20
+    }
+    fn read_at(&self, _: usize, _: &mut [u8]) {
+        panic!("these pixels cannot be read");
+    }
+}
+
+/// A fault while a command is drawn costs that command, not the surface, also where others are read.
+#[test]
+fn a_fault_in_drawing_leaves_the_surface_there() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    rig.surface(1, false);
+    for dep in [None, Some(SurfaceDep { surface_id: 1, area: Rect::of_size(4, 4) })] {
+        let mut image = Arc::unwrap_or_clone(bitmap_image(0, false, 16, 16, 9));
+        if let ImageData::Bitmap(bitmap) = &mut image.data {
+            bitmap.pixels = Arc::new(Broken);
+        }
+        let area = Rect::of_size(16, 16);
+        let drawable = Drawable {
+            surface_id: 0,
+            effect: Effect::Opaque,
+            bbox: area,
+            clip: Clip::None,
+            mm_time: 0,
+            self_bitmap: None,
+            deps: [dep, None, None],
+            op: copy(Arc::new(image), area),
+            release: None,
+        };
+        rig.channel.draw(Box::new(drawable), rig.now);
+        let fault = std::panic::AssertUnwindSafe(|| rig.channel.render_all());
+        assert!(std::panic::catch_unwind(fault).is_err(), "{dep:?}");
+        assert_eq!(rig.channel.surfaces.ids(), [0, 1], "{dep:?}");
+        rig.draw(0, Effect::Opaque, Rect::new(2, 2, 9, 9), Clip::None, fill(7, Rop::PUT));
+        rig.check();
+    }
 }
 
 /// One random step, from numbers.

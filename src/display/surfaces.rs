@@ -345,14 +345,13 @@ impl Surfaces {
             surface.painted(queued);
             drawn
         } else {
-            let Some(mut surface) = self.map.remove(&id) else { return };
-            let mut drawn = Ok(());
-            if surface.key == queued.key {
-                let others = Others(&self.map);
-                drawn = surface.canvas.draw_region(&queued.drawable, region, &others, &mut self.decoded);
-                surface.painted(queued);
+            let Some(mut lent) = Lent::of(&mut self.map, id) else { return };
+            let Lent { map, surface: Some(surface), .. } = &mut lent else { return };
+            if surface.key != queued.key {
+                return;
             }
-            self.map.insert(id, surface);
+            let drawn = surface.canvas.draw_region(&queued.drawable, region, &Others(map), &mut self.decoded);
+            surface.painted(queued);
             drawn
         };
         if let Err(error) = drawn {
@@ -424,6 +423,28 @@ impl Surfaces {
             surface.dirty = Region::new();
         }
         rects
+    }
+}
+
+/// A surface that is out of the map while it is drawn on, and returns to it whatever happens.
+struct Lent<'a> {
+    map: &'a mut BTreeMap<u32, Surface>,
+    id: u32,
+    surface: Option<Surface>,
+}
+
+impl<'a> Lent<'a> {
+    fn of(map: &'a mut BTreeMap<u32, Surface>, id: u32) -> Option<Self> {
+        let surface = Some(map.remove(&id)?);
+        Some(Self { map, id, surface })
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(surface) = self.surface.take() {
+            self.map.insert(self.id, surface);
+        }
     }
 }
 
