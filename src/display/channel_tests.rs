@@ -1,6 +1,7 @@
 use super::*;
 use crate::canvas::Canvas;
 use crate::display::model::{ModelClient, blank, draw_on, pixels};
+use crate::display::queued::surface_arguments;
 use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode, SurfaceDep};
 use crate::geometry::Point;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
@@ -25,6 +26,8 @@ struct Rig {
     clients: Vec<(ClientId, ModelClient)>,
     last_client: u64,
     expect: BTreeMap<u32, Canvas>,
+    /// What a host knows that looks at what update_area calls dirty.
+    host: BTreeMap<u32, Vec<u8>>,
     queue: Arc<ReleaseQueue>,
     commands: u64,
     released: u64,
@@ -40,6 +43,7 @@ impl Rig {
             clients: Vec::new(),
             last_client: 0,
             expect: BTreeMap::new(),
+            host: BTreeMap::new(),
             queue: Arc::default(),
             commands: 0,
             released: 0,
@@ -65,7 +69,9 @@ impl Rig {
 
     fn primary(&mut self) {
         assert!(self.channel.create_primary(blank(W, H, SurfaceFormat::Xrgb32), false, self.now));
-        self.expect.insert(0, Canvas::new(blank(W, H, SurfaceFormat::Xrgb32)).unwrap());
+        let canvas = Canvas::new(blank(W, H, SurfaceFormat::Xrgb32)).unwrap();
+        self.host.insert(0, pixels(&canvas));
+        self.expect.insert(0, canvas);
     }
 
     fn no_primary(&mut self) {
@@ -86,7 +92,11 @@ impl Rig {
         let release = self.token();
         let command = SurfaceCommand::Create { surface_id: id, surface: make(), keep_data: keep, release };
         self.channel.surface_command(command, self.now);
-        self.expect.entry(id).or_insert_with(|| Canvas::new(make()).unwrap());
+        if !self.expect.contains_key(&id) {
+            let canvas = Canvas::new(make()).unwrap();
+            self.host.insert(id, pixels(&canvas));
+            self.expect.insert(id, canvas);
+        }
     }
 
     fn no_surface(&mut self, id: u32) {
@@ -97,16 +107,43 @@ impl Rig {
 
     fn draw(&mut self, surface_id: u32, effect: Effect, bbox: Rect, clip: Clip, op: DrawOp) {
         let release = Some(self.token());
-        let (mm_time, self_bitmap, deps) = (0, None, [None; 3]);
+        let (mm_time, self_bitmap, mut deps) = (0, None, [None; 3]);
+        for (dep, (surface_id, area)) in deps.iter_mut().zip(surface_arguments(&op, &bbox)) {
+            *dep = Some(SurfaceDep { surface_id, area });
+        }
         let drawable = Drawable { surface_id, effect, bbox, clip, mm_time, self_bitmap, deps, op, release };
         let legal = self.expect.contains_key(&surface_id)
-            && super::super::queued::surface_arguments(&drawable.op, &bbox)
-                .iter()
-                .all(|(id, _)| self.expect.contains_key(id));
+            && surface_arguments(&drawable.op, &bbox).iter().all(|(id, _)| self.expect.contains_key(id));
         if legal {
             draw_on(&mut self.expect, &drawable);
         }
         self.channel.draw(Box::new(drawable), self.now);
+    }
+
+    /// The area is as it should be afterwards, and what the host is told is dirty is all that has changed.
+    fn update(&mut self, id: u32, area: &Rect, clear: bool) -> Vec<Rect> {
+        let dirty = self.channel.update_area(id, area, None, clear);
+        if let (Some(known), Some(want)) = (self.host.get_mut(&id), self.expect.get(&id)) {
+            let memory = self.channel.surfaces.pixels(id);
+            let row = |r: &Rect, y: i32| {
+                let start = (y as usize * W as usize + r.left as usize) * 4;
+                start..start + r.width() as usize * 4
+            };
+            for r in &dirty {
+                for y in r.top..r.bottom {
+                    known[row(r, y)].copy_from_slice(&memory[row(r, y)]);
+                }
+            }
+            assert!(*known == memory, "surface {id} has changed where it is not dirty");
+            let want = pixels(want);
+            for y in area.top..area.bottom {
+                assert!(
+                    memory[row(area, y)] == want[row(area, y)],
+                    "surface {id} after update_area, row {y}"
+                );
+            }
+        }
+        dirty
     }
 
     fn attach(&mut self, cache: i64) -> usize {
@@ -488,6 +525,30 @@ fn a_fault_in_drawing_leaves_the_surface_there() {
     }
 }
 
+/// The original has all drawn that is older than what an area needs, and all that this reads: the host is told of it.
+#[test]
+fn dirty_is_what_whole_histories_would_draw() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    rig.surface(1, false);
+    let (a, b, c) = (Rect::new(0, 0, 4, 4), Rect::new(8, 8, 12, 12), Rect::new(20, 20, 24, 24));
+    let read = |from| copy(surface_image(1), from);
+    rig.draw(1, Effect::Opaque, a, Clip::None, fill(1, Rop::PUT));
+    rig.draw(1, Effect::Opaque, b, Clip::None, fill(2, Rop::PUT));
+    rig.draw(1, Effect::Opaque, c, Clip::None, fill(3, Rop::PUT));
+    rig.draw(0, Effect::Opaque, c, Clip::None, read(b));
+    assert_eq!(rig.update(0, &a, true), []);
+    assert_eq!(rig.update(0, &c, true), [c]);
+    // Where nothing is drawn: what the copy needed, and what is older.
+    assert_eq!(rig.update(1, &Rect::new(30, 0, 40, 8), true), [a, b]);
+    assert_eq!(rig.update(1, &c, true), [c]);
+    // Who reads a surface counts before anything new is drawn there.
+    rig.draw(0, Effect::Opaque, a, Clip::None, read(b));
+    rig.draw(1, Effect::Opaque, c, Clip::None, fill(4, Rop::PUT));
+    assert_eq!(rig.update(0, &c, true), [a]);
+    rig.check();
+}
+
 /// One random step, from numbers.
 fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
     let surface = u32::from(n[0] % 4);
@@ -570,7 +631,7 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
         15 if surface != 0 => rig.surface(surface, n[1].is_multiple_of(2)),
         16 if surface != 0 && n[1].is_multiple_of(3) => rig.no_surface(surface),
         17 => {
-            rig.channel.update_area(surface, &bbox, None, n[1].is_multiple_of(2));
+            rig.update(surface, &bbox, n[1].is_multiple_of(2));
         }
         18 if rig.clients.len() < 3 => {
             rig.attach(if n[1].is_multiple_of(2) { 100 } else { 100_000 });

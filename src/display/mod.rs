@@ -23,6 +23,7 @@
 mod channel;
 mod client;
 pub mod cursor;
+mod dirty;
 pub mod encode;
 mod gl;
 #[cfg(test)]

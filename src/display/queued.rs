@@ -2,7 +2,7 @@
 
 use super::stream::Stream;
 use crate::canvas::Region;
-use crate::draw::{Brush, Clip, Composite, DrawOp, Drawable, Effect, Mask};
+use crate::draw::{Brush, Clip, Composite, DrawOp, Drawable, Effect, Mask, ScaleMode};
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::image::{Image, ImageData};
@@ -127,9 +127,19 @@ pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
             found.push((*id, area));
         }
     };
-    // Scaling reads neighbours of the source area too.
-    let scaled = |area: &Rect| {
+    // What sampling reads of a source area (canvas.md 7.1).
+    let scaled = |area: &Rect, mode: ScaleMode| {
+        let around = |from: u32, to: u32| {
+            let exact = from == to || mode == ScaleMode::Nearest && u64::from(from) << 16 >= u64::from(to);
+            i32::from(!exact)
+        };
+        let (x, y) = (around(area.width(), bbox.width()), around(area.height(), bbox.height()));
+        let (left, top) = (area.left.saturating_sub(x), area.top.saturating_sub(y));
+        Rect::new(left, top, area.right.saturating_add(x), area.bottom.saturating_add(y))
+    };
+    let rop3_scaled = |area: &Rect| {
         let same = area.width() == bbox.width() && area.height() == bbox.height();
+        // Where it begins is rounded in pixels of the target.
         if same { *area } else { WHOLE }
     };
     let brush = |b: &Brush| match b {
@@ -144,17 +154,17 @@ pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
             image(mask(&f.mask).as_ref(), WHOLE);
         }
         DrawOp::Opaque(o) => {
-            image(o.src.as_ref(), scaled(&o.src_area));
+            image(o.src.as_ref(), scaled(&o.src_area, o.scale_mode));
             image(brush(&o.brush).as_ref(), WHOLE);
             image(mask(&o.mask).as_ref(), WHOLE);
         }
         DrawOp::Copy(c) | DrawOp::Blend(c) => {
-            image(Some(&c.src), scaled(&c.src_area));
+            image(Some(&c.src), scaled(&c.src_area, c.scale_mode));
             image(mask(&c.mask).as_ref(), WHOLE);
         }
         DrawOp::Blackness(m) | DrawOp::Whiteness(m) | DrawOp::Invers(m) => image(mask(m).as_ref(), WHOLE),
         DrawOp::Rop3(r) => {
-            image(r.src.as_ref(), scaled(&r.src_area));
+            image(r.src.as_ref(), rop3_scaled(&r.src_area));
             image(brush(&r.brush).as_ref(), WHOLE);
             image(mask(&r.mask).as_ref(), WHOLE);
         }
@@ -163,8 +173,8 @@ pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
             image(brush(&t.fore_brush).as_ref(), WHOLE);
             image(brush(&t.back_brush).as_ref(), WHOLE);
         }
-        DrawOp::Transparent(t) => image(t.src.as_ref(), scaled(&t.src_area)),
-        DrawOp::AlphaBlend(a) => image(a.src.as_ref(), scaled(&a.src_area)),
+        DrawOp::Transparent(t) => image(t.src.as_ref(), scaled(&t.src_area, ScaleMode::Nearest)),
+        DrawOp::AlphaBlend(a) => image(a.src.as_ref(), scaled(&a.src_area, ScaleMode::Nearest)),
         DrawOp::Composite(Composite { src, mask, .. }) => {
             image(src.as_ref(), WHOLE);
             image(mask.as_ref(), WHOLE);

@@ -5,6 +5,7 @@
 //! has those rendered that read what it draws over, all that is pending there is older than the pending readers of that area. So
 //! rendering a command never leads to newer ones.
 
+use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
     Queued, Read, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, region_of, set_self_bitmap,
@@ -21,9 +22,6 @@ use crate::limits::{MAX_DRAWABLES, MAX_SURFACES};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Boxes of rendered commands before they are joined with the others.
-const MAX_FRESH: usize = 128;
-
 /// Pending readers of a surface, beyond which looking for those that matter costs more than rendering all of them.
 const MAX_READERS: usize = 8;
 
@@ -38,21 +36,20 @@ pub struct Surface {
     pub height: u32,
     pub format: SurfaceFormat,
     canvas: Canvas,
-    /// Boxes of what was rendered since the host last took them, apart from those in `fresh`.
-    dirty: Region,
-    /// Such boxes that are still to be joined, for less work in all.
-    fresh: Vec<Rect>,
-    tree: Tree,
+    pub(super) dirty: Dirty,
+    pub(super) tree: Tree,
     /// Pending commands of other surfaces that read this one.
-    readers: Vec<Reader>,
+    pub(super) readers: Vec<Reader>,
     life: Arc<SurfaceLife>,
 }
 
 /// A pending command that reads another surface.
 #[derive(Clone, Copy, Debug)]
-struct Reader {
-    target: u32,
-    seq: u64,
+pub(super) struct Reader {
+    pub target: u32,
+    pub seq: u64,
+    /// Where it draws.
+    pub bbox: Rect,
     /// What it reads.
     area: Rect,
 }
@@ -72,23 +69,7 @@ impl Surface {
 
     /// A command was rendered.
     fn painted(&mut self, queued: &Queued) {
-        self.add_dirty(queued.drawable.bbox.intersect(&self.bounds()));
-    }
-
-    fn add_dirty(&mut self, rect: Rect) {
-        let known = self.fresh.last().is_some_and(|last| last.contains(&rect));
-        if known || self.dirty.contains_rect(&rect) {
-            return;
-        }
-        self.fresh.push(rect);
-        if self.fresh.len() >= MAX_FRESH {
-            self.join_dirty();
-        }
-    }
-
-    fn join_dirty(&mut self) {
-        self.dirty = self.dirty.union(&Region::from_rects(&self.fresh));
-        self.fresh.clear();
+        self.dirty.drawn(queued.seq, queued.drawable.bbox.intersect(&self.bounds()));
     }
 }
 
@@ -131,6 +112,10 @@ impl Surfaces {
         self.map.get(&id)
     }
 
+    pub(super) fn surface_mut(&mut self, id: u32) -> Option<&mut Surface> {
+        self.map.get_mut(&id)
+    }
+
     /// Ids of all surfaces, ascending.
     #[must_use]
     pub fn ids(&self) -> Vec<u32> {
@@ -168,8 +153,7 @@ impl Surfaces {
             height,
             format,
             canvas,
-            dirty: Region::new(),
-            fresh: Vec::new(),
+            dirty: Dirty::default(),
             tree: Tree::default(),
             readers: Vec::new(),
             life: SurfaceLife::new(token),
@@ -179,6 +163,7 @@ impl Surfaces {
 
     /// Removes a surface. Who reads it is rendered before; its own pending commands are not, and are returned.
     pub fn destroy(&mut self, id: u32, token: Option<ReleaseToken>) -> Option<(SurfaceKey, Covered)> {
+        self.count_readers(id);
         self.render_readers(id, |_| true);
         let mut surface = self.map.remove(&id)?;
         let dropped = surface.tree.clear();
@@ -249,6 +234,7 @@ impl Surfaces {
     pub fn insert(&mut self, queued: &Arc<Queued>) -> Covered {
         while self.pending >= MAX_DRAWABLES && self.render_oldest() {}
         let id = queued.drawable.surface_id;
+        self.count_readers(id);
         let many = self.map.get(&id).is_some_and(|s| s.readers.len() >= MAX_READERS);
         self.render_readers(id, |area| many || queued.region.intersects_rect(area));
         let gone = match self.map.get_mut(&id) {
@@ -266,7 +252,8 @@ impl Surfaces {
         }
         for read in &queued.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
-                surface.readers.push(Reader { target: id, seq: queued.seq, area: read.area });
+                let bbox = queued.drawable.bbox;
+                surface.readers.push(Reader { target: id, seq: queued.seq, bbox, area: read.area });
             }
         }
         gone.covered
@@ -294,7 +281,7 @@ impl Surfaces {
     }
 
     /// Renders the commands of a surface that are not newer than `seq`.
-    fn render_until(&mut self, id: u32, seq: u64) {
+    pub(super) fn render_until(&mut self, id: u32, seq: u64) {
         loop {
             let next = self.map.get_mut(&id).and_then(|s| s.tree.take_first_until(seq));
             let Some((queued, visible)) = next else { return };
@@ -364,17 +351,16 @@ impl Surfaces {
         self.decoded.clear();
     }
 
-    /// Renders what draws into the area, and everything older on that surface: what a guest sees as dirty afterwards is
-    /// defined so.
+    /// Renders what draws into the area, and all else that the host is told of as dirty.
     pub fn render_area(&mut self, id: u32, area: &Rect) {
-        if let Some(seq) = self.map.get(&id).and_then(|s| s.tree.newest_in(area)) {
-            self.render_until(id, seq);
-        }
+        self.count_area(id, area);
+        self.settle(id);
     }
 
     /// Renders everything that waits for a surface.
     pub fn render_surface(&mut self, id: u32) {
         if let Some(seq) = self.map.get(&id).and_then(|s| s.tree.newest()) {
+            self.count_all_until(id, seq);
             self.render_until(id, seq);
         }
     }
@@ -388,6 +374,7 @@ impl Surfaces {
     pub fn render_oldest(&mut self) -> bool {
         while let Some((seq, id)) = self.order.pop_front() {
             if self.map.get(&id).is_some_and(|s| s.tree.first() == Some(seq)) {
+                self.count_all_until(id, seq);
                 self.render_until(id, seq);
                 return true;
             }
@@ -398,6 +385,7 @@ impl Surfaces {
     /// Renders the area and copies it out; `None` for bad ids, empty areas and formats that no image has.
     pub fn read(&mut self, id: u32, area: &Rect) -> Option<AreaPixels> {
         let area = area.intersect(&self.map.get(&id)?.bounds());
+        self.count_area(id, &area);
         self.render_needed(id, &area);
         let surface = self.map.get(&id)?;
         surface.canvas.read_area(&area, id == 0)
@@ -410,19 +398,8 @@ impl Surfaces {
 
     /// The dirty rectangles: at most `max`, the last one then around the rest.
     pub fn dirty_rects(&mut self, id: u32, max: Option<usize>, clear: bool) -> Vec<Rect> {
-        let Some(surface) = self.map.get_mut(&id) else { return Vec::new() };
-        surface.join_dirty();
-        let mut rects = surface.dirty.rects().to_vec();
-        if let Some(max) = max.filter(|&max| max < rects.len()) {
-            let rest = rects.split_off(max.saturating_sub(1)).into_iter();
-            let rest = rest.fold(Rect::default(), |all, r| all.union(&r));
-            rects.push(rest);
-            rects.truncate(max);
-        }
-        if clear {
-            surface.dirty = Region::new();
-        }
-        rects
+        self.settle(id);
+        self.map.get_mut(&id).map(|surface| surface.dirty.rects(max, clear)).unwrap_or_default()
     }
 }
 

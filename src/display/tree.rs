@@ -191,10 +191,22 @@ impl Tree {
         self.ages.binary_search(&seq).is_ok_and(|i| self.items[i].is_some())
     }
 
-    /// The newest command that draws into the area.
+    /// The newest command that is visible in the area, if it is newer than `seq`.
     #[must_use]
-    pub fn newest_in(&self, area: &Rect) -> Option<u64> {
-        self.live().rev().find(|item| item.queued.region.intersects_rect(area)).map(|item| item.queued.seq)
+    pub fn newest_in(&self, area: &Rect, seq: u64) -> Option<u64> {
+        let newer = self.ages.partition_point(|&age| age <= seq).max(self.head);
+        let touching = (newer..self.items.len()).rev().find(|&i| {
+            let item = self.items[i].as_ref().filter(|_| self.boxes[i].intersects(area));
+            item.is_some_and(|item| item.visible.intersects_rect(area))
+        });
+        touching.map(|i| self.ages[i])
+    }
+
+    /// The commands newer than `seq` up to the age `last`, oldest first.
+    pub fn between(&self, seq: u64, last: u64) -> impl Iterator<Item = &Arc<Queued>> {
+        let newer = self.ages.partition_point(|&age| age <= seq).max(self.head);
+        let end = self.ages.partition_point(|&age| age <= last).max(newer);
+        self.items[newer..end].iter().flatten().map(|item| &item.queued)
     }
 
     /// What must be rendered for an area to be up to date, oldest first: commands that draw into it, and the older ones
