@@ -549,6 +549,35 @@ fn dirty_is_what_whole_histories_would_draw() {
     rig.check();
 }
 
+/// What inverts twice is not drawn at all: in the pipes there is neither, or the second one where the first was sent.
+#[test]
+fn repeated_commands_leave_the_pipes() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    rig.attach(1000);
+    rig.drain();
+    let place = Rect::new(4, 4, 12, 12);
+    let draws = |rig: &Rig| rig.channel.clients[0].queued_draws();
+    let draw = |rig: &mut Rig, effect, rop| rig.draw(0, effect, place, Clip::None, fill(7, rop));
+    draw(&mut rig, Effect::RevertOnDup, Rop::XOR);
+    assert_eq!(draws(&rig), 1);
+    draw(&mut rig, Effect::RevertOnDup, Rop::XOR);
+    assert_eq!((draws(&rig), rig.held()), (0, 0));
+    draw(&mut rig, Effect::RevertOnDup, Rop::XOR);
+    rig.drain();
+    draw(&mut rig, Effect::RevertOnDup, Rop::XOR);
+    assert_eq!(draws(&rig), 1);
+    rig.drain();
+    assert_eq!(rig.held(), 0);
+    draw(&mut rig, Effect::NopOnDup, Rop::OR);
+    draw(&mut rig, Effect::NopOnDup, Rop::OR);
+    assert_eq!(draws(&rig), 1);
+    draw(&mut rig, Effect::OpaqueBrush, Rop::PUT);
+    draw(&mut rig, Effect::OpaqueBrush, Rop::PUT);
+    assert_eq!(draws(&rig), 2);
+    rig.check();
+}
+
 /// One random step, from numbers.
 fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
     let surface = u32::from(n[0] % 4);
@@ -579,6 +608,19 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
             }
         }
         0..=2 => rig.draw(surface, Effect::Opaque, bbox, clip, fill(color, Rop::PUT)),
+        3 if n[3].is_multiple_of(2) => {
+            // Commands that come twice, at one of two places.
+            let place = if n[4].is_multiple_of(4) { Rect::new(3, 3, 9, 9) } else { Rect::new(6, 6, 20, 20) };
+            let (effect, rop) = [
+                (Effect::RevertOnDup, Rop::XOR),
+                (Effect::NopOnDup, Rop::OR),
+                (Effect::OpaqueBrush, Rop::PUT),
+            ][usize::from(n[1] % 3)];
+            let color = 0x1234 << (n[2] % 2);
+            for _ in 0..=n[2] / 2 % 3 {
+                rig.draw(surface, effect, place, Clip::None, fill(color, rop));
+            }
+        }
         3 | 4 => rig.draw(surface, Effect::Blend, bbox, clip, fill(color, Rop::XOR)),
         5 => rig.draw(surface, Effect::Blend, bbox, clip, DrawOp::Invers(None)),
         6..=8 => {

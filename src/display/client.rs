@@ -196,15 +196,18 @@ impl DisplayClient {
         }
     }
 
-    /// Commands that became invisible.
-    pub fn covered(&mut self, covered: &[Arc<Queued>]) {
+    /// Commands that became invisible. Whether some were still there.
+    pub fn covered(&mut self, covered: &[Arc<Queued>]) -> bool {
+        let mut some = false;
         for queued in covered {
             let was_there = self.pipe.remove(queued);
+            some |= was_there;
             let agent = queued.stream.and_then(|s| self.streams.get_mut(&s.key));
             if let Some(agent) = agent.filter(|_| was_there) {
                 agent.overtaken();
             }
         }
+        some
     }
 
     /// Keeps the streams of the client in step with a command that is about to be queued (display.md 11.5, 11.6).

@@ -37,9 +37,14 @@ impl Dirty {
 
     /// A command was drawn. One that did not count yet does so now: its pixels are there.
     pub fn drawn(&mut self, seq: u64, rect: Rect) {
-        if seq > self.counted {
+        if !self.counts(seq) {
             self.add(rect);
         }
+    }
+
+    /// Whether the command of this age counts.
+    pub fn counts(&self, seq: u64) -> bool {
+        seq <= self.counted
     }
 
     fn join(&mut self) {

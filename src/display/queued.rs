@@ -94,6 +94,47 @@ impl Queued {
     }
 }
 
+/// What a command that repeats the one below it comes to (display.md 4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Both cancel out.
+    Reverts,
+    /// It changes nothing.
+    Idles,
+    /// Nothing is seen of the one below.
+    Replaces,
+}
+
+/// What the guest promises about a command above one that draws in the same region, apart from opaque ones.
+#[must_use]
+pub fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
+    let repeat = match new.effect {
+        Effect::RevertOnDup => Repeat::Reverts,
+        Effect::NopOnDup => Repeat::Idles,
+        Effect::OpaqueBrush => Repeat::Replaces,
+        _ => return None,
+    };
+    if old.effect != new.effect || old.bbox != new.bbox {
+        return None;
+    }
+    let (rops, brushes) = match (&new.op, &old.op) {
+        (DrawOp::Fill(a), DrawOp::Fill(b)) if a.mask.is_none() && b.mask.is_none() => {
+            ((a.rop, b.rop), (&a.brush, &b.brush))
+        }
+        (DrawOp::Stroke(a), DrawOp::Stroke(b))
+            if a.path == b.path
+                && a.line_flags == b.line_flags
+                && a.style.is_empty()
+                && b.style.is_empty() =>
+        {
+            ((a.fore_mode, b.fore_mode), (&a.brush, &b.brush))
+        }
+        _ => return None,
+    };
+    let same = rops.0 == rops.1 && matches!(brushes, (Brush::Solid(a), Brush::Solid(b)) if a == b);
+    (same || repeat == Repeat::Replaces).then_some(repeat)
+}
+
 /// Box and clip of a command on a surface of this size.
 #[must_use]
 pub fn region_of(drawable: &Drawable, surface: &Rect) -> Region {

@@ -8,8 +8,8 @@
 use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
-    Queued, Read, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, region_of, set_self_bitmap,
-    surface_arguments, wants_self_bitmap,
+    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, region_of, repeats,
+    set_self_bitmap, surface_arguments, wants_self_bitmap,
 };
 use super::tree::{Needed, Taken, Tree};
 use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
@@ -234,9 +234,7 @@ impl Surfaces {
     pub fn insert(&mut self, queued: &Arc<Queued>) -> Covered {
         while self.pending >= MAX_DRAWABLES && self.render_oldest() {}
         let id = queued.drawable.surface_id;
-        self.count_readers(id);
-        let many = self.map.get(&id).is_some_and(|s| s.readers.len() >= MAX_READERS);
-        self.render_readers(id, |area| many || queued.region.intersects_rect(area));
+        self.make_way(queued);
         let gone = match self.map.get_mut(&id) {
             Some(surface) => surface.tree.insert(queued.clone()),
             None => return Vec::new(),
@@ -257,6 +255,32 @@ impl Surfaces {
             }
         }
         gone.covered
+    }
+
+    /// Has all drawn that reads what a new command draws over.
+    fn make_way(&mut self, queued: &Queued) {
+        let id = queued.drawable.surface_id;
+        self.count_readers(id);
+        let many = self.map.get(&id).is_some_and(|s| s.readers.len() >= MAX_READERS);
+        self.render_readers(id, |area| many || queued.region.intersects_rect(area));
+    }
+
+    /// Looks for a pending command that a new one repeats, and takes it away if nothing is left of it.
+    pub fn repeated(&mut self, queued: &Queued) -> Option<(Repeat, Arc<Queued>)> {
+        if !matches!(queued.drawable.op, DrawOp::Fill(_) | DrawOp::Stroke(_)) {
+            return None;
+        }
+        let id = queued.drawable.surface_id;
+        repeats(&queued.drawable, &queued.drawable)?;
+        self.make_way(queued);
+        let surface = self.map.get_mut(&id)?;
+        let old = surface.tree.newest_at(&queued.region)?.clone();
+        let repeat = repeats(&queued.drawable, &old.drawable).filter(|_| !surface.dirty.counts(old.seq))?;
+        if repeat != Repeat::Idles {
+            surface.tree.take(old.seq);
+            self.forget(&old);
+        }
+        Some((repeat, old))
     }
 
     /// Takes a command off the lists around the tree.

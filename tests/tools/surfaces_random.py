@@ -39,9 +39,12 @@ class Script:
         self.lines += [f"image name=i fmt=32 w={SIZE} h={SIZE} gen=rand seed=7", "image name=m fmt=1be w=64 h=64 gen=rand seed=3"]
         # How much of it is opaque and how large things are decides what is covered and kept.
         self.opaque, self.large = rnd.random(), rnd.choice((8, 24, 64))
+        # Few places, so that commands come twice.
+        self.places, self.repeats = [self.box() for _ in range(2)], rnd.choice((0, 4, 40))
         for _ in range(rnd.choice((4, 10, 30, 100))):
-            kinds = (self.fill, self.copy, self.read, self.copybits, self.blend, self.own, self.update, self.rects, self.again)
-            rnd.choices(kinds, (8, 4, 8, 4, 4, 1, 2, 2, 1))[0]()
+            kinds = (self.fill, self.copy, self.read, self.copybits, self.blend, self.own, self.update, self.rects, self.again,
+                     self.repeat)
+            rnd.choices(kinds, (8, 4, 8, 4, 4, 1, 2, 2, 1, self.repeats))[0]()
         for surface in range(self.count):
             self.lines += [f"rects s={surface}", f"dump s={surface}"]
 
@@ -123,6 +126,20 @@ class Script:
             self.emit("composite", head, f"src=s{source} op=1 so={rnd.randrange(9)},{rnd.randrange(9)}", self.clip())
         else:
             self.emit("transparent", head, f"src=s{source} srect={rect(self.box())} key=0", self.clip())
+
+    def repeat(self):
+        """What is often drawn twice: to be reverted, in vain, or with another brush."""
+        rnd = self.rnd
+        box = rnd.choice(self.places)
+        clip = rnd.choice(("", "", f"clip={rect(self.places[0])}"))
+        effect, rop = rnd.choice(((2, "xor"), (5, "or"), (7, "put"), (1, "put")))
+        brush = rnd.choice(("solid:0x1234", "solid:0xff00ff", "pat:i:0:0"))
+        if rnd.randrange(3):
+            self.emit(f"fill s={self.surface()} box={rect(box)} brush={brush} rop={rop} effect={effect}", clip)
+        elif effect in (2, 5):
+            line = f"seg=be:{box[0]},{box[1]}:{box[2]},{box[3]}"
+            dash = rnd.choice(("", "", "style=3,2"))
+            self.emit(f"stroke s={self.surface()} box={rect(box)} {line} {dash} brush={brush} fore={rop} effect={effect}", clip)
 
     def own(self):
         """From a snapshot of the target."""
