@@ -259,7 +259,12 @@ impl DisplayChannel {
         if area.intersect(&bounds).is_empty() || area.left < 0 || area.top < 0 {
             return Vec::new();
         }
-        self.surfaces.render_area(surface_id, area);
+        if max == Some(0) && !clear {
+            // A guest that wants to read pixels: nobody is told what else counts.
+            self.surfaces.render_area(surface_id, area);
+            return Vec::new();
+        }
+        self.surfaces.count_area(surface_id, area);
         self.surfaces.dirty_rects(surface_id, max, clear)
     }
 

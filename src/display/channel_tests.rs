@@ -125,10 +125,6 @@ impl Rig {
         let dirty = self.channel.update_area(id, area, None, clear);
         if let (Some(known), Some(want)) = (self.host.get_mut(&id), self.expect.get(&id)) {
             let memory = self.channel.surfaces.pixels(id);
-            let row = |r: &Rect, y: i32| {
-                let start = (y as usize * W as usize + r.left as usize) * 4;
-                start..start + r.width() as usize * 4
-            };
             for r in &dirty {
                 for y in r.top..r.bottom {
                     known[row(r, y)].copy_from_slice(&memory[row(r, y)]);
@@ -212,6 +208,12 @@ impl Rig {
             }
         }
     }
+}
+
+/// Where the bytes of a row of an area are.
+fn row(r: &Rect, y: i32) -> std::ops::Range<usize> {
+    let start = (y as usize * W as usize + r.left as usize) * 4;
+    start..start + r.width() as usize * 4
 }
 
 fn bitmap_image(id: u64, cache_me: bool, width: u32, height: u32, seed: u8) -> Arc<Image> {
@@ -672,6 +674,18 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
         }
         15 if surface != 0 => rig.surface(surface, n[1].is_multiple_of(2)),
         16 if surface != 0 && n[1].is_multiple_of(3) => rig.no_surface(surface),
+        17 if n[5].is_multiple_of(2) => {
+            // The guest looks.
+            rig.channel.update_area(surface, &bbox, Some(0), false);
+            if let Some(canvas) = rig.expect.get(&surface) {
+                let pixels_of = |all: Vec<u8>| -> Vec<u8> {
+                    let rows = (bbox.top..bbox.bottom).map(|y| row(&bbox, y));
+                    rows.flat_map(|range| all[range].to_vec()).collect()
+                };
+                let memory = pixels_of(rig.channel.surfaces.pixels(surface));
+                assert!(memory == pixels_of(pixels(canvas)), "surface {surface} as the guest sees it");
+            }
+        }
         17 => {
             rig.update(surface, &bbox, n[1].is_multiple_of(2));
         }

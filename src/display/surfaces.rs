@@ -375,10 +375,10 @@ impl Surfaces {
         self.decoded.clear();
     }
 
-    /// Renders what draws into the area, and all else that the host is told of as dirty.
+    /// Renders an area, so that it may be read.
     pub fn render_area(&mut self, id: u32, area: &Rect) {
         self.count_area(id, area);
-        self.settle(id);
+        self.render_needed(id, area);
     }
 
     /// Renders everything that waits for a surface.
@@ -409,8 +409,7 @@ impl Surfaces {
     /// Renders the area and copies it out; `None` for bad ids, empty areas and formats that no image has.
     pub fn read(&mut self, id: u32, area: &Rect) -> Option<AreaPixels> {
         let area = area.intersect(&self.map.get(&id)?.bounds());
-        self.count_area(id, &area);
-        self.render_needed(id, &area);
+        self.render_area(id, &area);
         let surface = self.map.get(&id)?;
         surface.canvas.read_area(&area, id == 0)
     }

@@ -162,7 +162,7 @@ class Script:
         self.emit(f"copybits s={self.surface()} box={rect(box)} from={x},{y}", self.clip(), self.effect())
 
     def update(self):
-        self.emit(f"update s={self.surface()} box={rect(self.box(SIZE))}")
+        self.emit(f"update s={self.surface()} box={rect(self.box(SIZE))} clear={self.rnd.randrange(2)}")
 
     def rects(self):
         rnd = self.rnd
