@@ -1,6 +1,7 @@
 //! Which areas of a client's surfaces hold lossy pixels, and which operations need lossless input (display.md 9.4).
 //! Only used where JPEG is on for the client.
 
+use crate::canvas::rop::RasterOp;
 use crate::draw::{Brush, Clip, DrawOp, Drawable, Rop};
 use crate::geometry::Rect;
 use crate::image::{Image, ImageData};
@@ -120,7 +121,7 @@ impl LossyRegions {
     /// The command is going out; `lossy`: an image of it is lossy.
     pub fn sent(&mut self, surface_id: u32, bbox: &Rect, clip: &Clip, op: &DrawOp, lossy: bool) {
         let source_lossy = |src: Option<&Arc<Image>>, area: &Rect| match src.map(|i| &i.data) {
-            Some(ImageData::Surface(id)) => self.is_lossy(*id, area),
+            Some(ImageData::Surface(id)) => self.is_lossy(*id, &read_of(area, bbox)),
             _ => false,
         };
         let (lossy, masked, may_clear) = match op {
@@ -163,9 +164,20 @@ impl LossyRegions {
     }
 }
 
+/// What is read of a source for a box: scaling reads neighbours of the source area too.
+fn read_of(src_area: &Rect, bbox: &Rect) -> Rect {
+    let same = src_area.width() == bbox.width() && src_area.height() == bbox.height();
+    if same { *src_area } else { WHOLE }
+}
+
 /// Whether the operation combines bits, which makes any loss visible.
 fn combines(rop: Rop) -> bool {
     rop.intersects(Rop::OR | Rop::AND | Rop::XOR)
+}
+
+/// Whether the result depends on what was there.
+fn reads_dest(rop: Rop, op: RasterOp) -> bool {
+    combines(rop) || !op.ignores_dest()
 }
 
 /// Whether the source of this operation may be lossy.
@@ -185,6 +197,7 @@ fn lossless_inputs(op: &DrawOp, dest: (u32, Rect), inputs: &mut Vec<(u32, Rect)>
             inputs.push((*id, area));
         }
     };
+    let read = |src_area: &Rect| read_of(src_area, &dest.1);
     let pattern = |brush: &Brush| match brush {
         Brush::Pattern { image, .. } => Some(image.clone()),
         _ => None,
@@ -192,31 +205,31 @@ fn lossless_inputs(op: &DrawOp, dest: (u32, Rect), inputs: &mut Vec<(u32, Rect)>
     let needs_dest = match op {
         DrawOp::Fill(f) => {
             image(pattern(&f.brush).as_ref(), WHOLE);
-            combines(f.rop)
+            reads_dest(f.rop, RasterOp::of_brush(f.rop))
         }
         DrawOp::Opaque(o) => {
             image(pattern(&o.brush).as_ref(), WHOLE);
             if combines(o.rop) {
-                image(o.src.as_ref(), o.src_area);
+                image(o.src.as_ref(), read(&o.src_area));
             }
             false
         }
         DrawOp::Copy(c) => {
             if combines(c.rop) {
-                image(Some(&c.src), c.src_area);
+                image(Some(&c.src), read(&c.src_area));
             }
-            combines(c.rop)
+            reads_dest(c.rop, RasterOp::of_image(c.rop))
         }
         DrawOp::Transparent(t) => {
-            image(t.src.as_ref(), t.src_area);
+            image(t.src.as_ref(), read(&t.src_area));
             false
         }
         DrawOp::Blend(c) => {
-            image(Some(&c.src), c.src_area);
+            image(Some(&c.src), read(&c.src_area));
             true
         }
         DrawOp::Rop3(r) => {
-            image(r.src.as_ref(), r.src_area);
+            image(r.src.as_ref(), read(&r.src_area));
             image(pattern(&r.brush).as_ref(), WHOLE);
             true
         }
@@ -308,6 +321,45 @@ mod tests {
         assert!(lossy_source_allowed(&copy(1, Rop::PUT)));
         assert!(!lossy_source_allowed(&copy(1, Rop::PUT | Rop::XOR)));
         assert!(!lossy_source_allowed(&fill(Rop::PUT)));
+    }
+
+    /// Whatever reads lossy pixels of its target waits for true ones, or leaves them marked.
+    #[test]
+    fn no_raster_operation_clears_loss_that_it_reads() {
+        let area = Rect::new(0, 0, 5, 5);
+        for rop in (0..0x800).map(Rop::from_bits_retain) {
+            let copy = copy(3, rop);
+            let blend = match copy.clone() {
+                DrawOp::Copy(c) => DrawOp::Blend(c),
+                _ => unreachable!(),
+            };
+            for (op, ignores) in [
+                (fill(rop), RasterOp::of_brush(rop).ignores_dest()),
+                (copy, RasterOp::of_image(rop).ignores_dest()),
+                (blend, RasterOp::of_image(rop).ignores_dest()),
+            ] {
+                let mut lossy = LossyRegions::default();
+                lossy.add(0, &area);
+                let waits = !lossy.needs(&drawable(area, op.clone())).is_empty();
+                lossy.sent(0, &area, &Clip::None, &op, false);
+                assert!(ignores || waits || lossy.is_lossy(0, &area), "{op:?}");
+            }
+        }
+    }
+
+    /// Scaling interpolates with neighbours of the source area.
+    #[test]
+    fn scaled_copies_take_loss_from_beside_their_source_area() {
+        let mut lossy = LossyRegions::default();
+        lossy.add(3, &Rect::new(5, 0, 6, 5));
+        let (small, large) = (Rect::new(10, 10, 15, 15), Rect::new(10, 10, 30, 30));
+        let xor = copy(3, Rop::XOR);
+        assert_eq!(lossy.needs(&drawable(small, xor.clone())), vec![]);
+        assert!(!lossy.needs(&drawable(large, xor)).is_empty());
+        for (bbox, spreads) in [(small, false), (large, true)] {
+            lossy.sent(0, &bbox, &Clip::None, &copy(3, Rop::PUT), false);
+            assert_eq!(lossy.is_lossy(0, &bbox), spreads);
+        }
     }
 
     proptest! {
