@@ -38,13 +38,17 @@ pub(super) struct Shared<'a> {
     pub scanout: Option<&'a Arc<GlScanout>>,
 }
 
-/// The surfaces that a client was told of: width and height by id.
+/// The surfaces that a client was told of: width, height and format by id.
 #[derive(Debug, Default)]
-struct Told(BTreeMap<u32, (u32, u32)>);
+struct Told(BTreeMap<u32, (u32, u32, SurfaceFormat)>);
 
 impl SurfaceSizes for Told {
     fn surface_size(&self, surface_id: u32) -> Option<(u32, u32)> {
-        self.0.get(&surface_id).copied()
+        self.0.get(&surface_id).map(|(width, height, _)| (*width, *height))
+    }
+
+    fn surface_format(&self, surface_id: u32) -> Option<SurfaceFormat> {
+        self.0.get(&surface_id).map(|(_, _, format)| *format)
     }
 }
 
@@ -546,7 +550,7 @@ impl DisplayClient {
             }
             PipeItem::SurfaceCreate { id, width, height, format, .. } => {
                 let flags = if id == 0 { SURFACE_PRIMARY } else { 0 };
-                self.told.0.insert(id, (width, height));
+                self.told.0.insert(id, (width, height, format));
                 self.encoder.surface_changed(id);
                 self.connection.send(surface_create(id, width, height, format, flags));
             }

@@ -156,6 +156,17 @@ pub fn copy_offset(drawable: &Drawable) -> Option<(i32, i32)> {
     }
 }
 
+/// Where an unscaled copy of this surface draws: pixels whose source lies outside of it are left alone.
+#[must_use]
+pub fn reach_of_copy(drawable: &Drawable, source: u32, bounds: &Rect) -> Option<Rect> {
+    let (DrawOp::Copy(copy) | DrawOp::Blend(copy)) = &drawable.op else { return None };
+    let (from, to) = (&copy.src_area, &drawable.bbox);
+    let ours = matches!(copy.src.data, ImageData::Surface(id) if id == source);
+    let unscaled = (from.width(), from.height()) == (to.width(), to.height());
+    let offset = |to: i32, from: i32| to.saturating_sub(from);
+    (ours && unscaled).then(|| bounds.translate(offset(to.left, from.left), offset(to.top, from.top)))
+}
+
 /// Everything: for image arguments that are read as a whole.
 const WHOLE: Rect = Rect::new(i32::MIN, i32::MIN, i32::MAX, i32::MAX);
 

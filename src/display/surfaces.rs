@@ -8,8 +8,8 @@
 use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
-    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, region_of, repeats,
-    set_self_bitmap, surface_arguments, wants_self_bitmap,
+    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, reach_of_copy,
+    region_of, repeats, set_self_bitmap, surface_arguments, wants_self_bitmap,
 };
 use super::tree::{Needed, Taken, Tree};
 use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
@@ -187,7 +187,7 @@ impl Surfaces {
         if !bounds.contains(&drawable.bbox) || drawable.bbox.left < 0 || drawable.bbox.top < 0 {
             return Err("box outside of the surface");
         }
-        let region = region_of(&drawable, &bounds);
+        let mut region = region_of(&drawable, &bounds);
         if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
             return Err(NOTHING_TO_DRAW);
         }
@@ -211,6 +211,9 @@ impl Surfaces {
         let declared = drawable.deps.iter().flatten().map(|d| (d.surface_id, d.area));
         for (read_id, area) in surface_arguments(&drawable.op, &drawable.bbox).into_iter().chain(declared) {
             let surface = self.map.get(&read_id).ok_or("reads a surface that is not there")?;
+            if let Some(reach) = reach_of_copy(&drawable, read_id, &surface.bounds()) {
+                region = region.intersect_rect(&reach);
+            }
             let area = area.intersect(&surface.bounds());
             if read_id == id {
                 if self_read == SelfRead::Nothing {
@@ -223,6 +226,12 @@ impl Surfaces {
             }
             let life = surface.life.clone();
             reads.push(Read { surface_id: read_id, key: surface.key, area, life });
+        }
+        if let SelfRead::Offset(dx, dy) = self_read {
+            region = region.intersect_rect(&bounds.translate(dx.saturating_neg(), dy.saturating_neg()));
+        }
+        if region.is_empty() {
+            return Err(NOTHING_TO_DRAW);
         }
         self.last_seq += 1;
         let opaque = is_opaque(&drawable);
