@@ -28,6 +28,8 @@ pub mod encode;
 mod gl;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod model_wire;
 mod pipe;
 mod queued;
 pub mod settings;

@@ -148,7 +148,7 @@ impl LossyRegions {
             | DrawOp::Transparent(_) => return,
         };
         let clears = may_clear && !masked && self.0.contains_key(&surface_id);
-        if !lossy && !(clears && covers(base, op, surfaces)) {
+        if !(lossy || clears && covers(base, op, surfaces)) {
             return;
         }
         let area = self.0.entry(surface_id).or_default();
