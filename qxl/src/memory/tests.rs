@@ -75,7 +75,7 @@ proptest! {
         seed: u32,
     ) {
         let to = from.saturating_add_signed(by);
-        let content: Vec<u8> = (0..40_000u32).map(|i| (i ^ seed).wrapping_mul(0x9e37_79b9).to_le_bytes()[3]).collect();
+        let content: Vec<u8> = (0..60_000u32).map(|i| (i ^ seed).wrapping_mul(0x9e37_79b9).to_le_bytes()[3]).collect();
         let (guest, private) = both(&content, |memory| memory.copy_within(from, to, len));
         prop_assert!(guest == private);
         let mut want = content;
