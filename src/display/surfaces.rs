@@ -197,10 +197,11 @@ impl Surfaces {
             if area.is_empty() || !bounds.contains(&area) {
                 return Err("self bitmap outside of the surface");
             }
-            let snapshot = self.read(id, &area).ok_or("surface cannot be read")?;
+            self.render_area(id, &area);
             self.last_image = self.last_image.wrapping_add(1);
             let image_id = u64::from(self.last_image) << 32 | SERVER_IMAGE_GROUP;
-            set_self_bitmap(&mut drawable.op, Arc::new(snapshot.into_image(image_id)));
+            let snapshot = self.map.get(&id).and_then(|s| s.canvas.snapshot(&area, id == 0, image_id));
+            set_self_bitmap(&mut drawable.op, snapshot.ok_or("surface cannot be read")?);
         }
         let mut reads: Vec<Read> = Vec::new();
         let mut self_read = match copy_offset(&drawable) {
