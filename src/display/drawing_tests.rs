@@ -534,8 +534,10 @@ fn settings(compression: ImageCompression, jpeg: bool, zlib: bool) -> DisplaySet
 
 fn draw_all(settings: DisplaySettings, remote: bool, third: SurfaceFormat, cache: i64, steps: &[(u8, u64)]) {
     let lossy = settings.jpeg == WanCompression::Always;
+    let video = settings.streaming == StreamingVideo::All;
     let mut rig = Rig::new(settings);
     rig.lossy = lossy;
+    rig.video = video;
     rig.remote = remote;
     rig.ignore_unused = true;
     rig.formats = [SurfaceFormat::Xrgb32, SurfaceFormat::Argb32, SurfaceFormat::Xrgb32, third];
@@ -550,7 +552,7 @@ fn draw_all(settings: DisplaySettings, remote: bool, third: SurfaceFormat, cache
             }
             _ => {
                 let n = std::array::from_fn(|_| d.number() as u16);
-                step(&mut rig, 15 + kind % 9, n, lossy);
+                step(&mut rig, if video && d.once_in(3) { 24 } else { 15 + kind % 9 }, n, lossy);
             }
         }
     }
@@ -568,10 +570,15 @@ proptest! {
         zlib: bool,
         remote in proptest::bool::weighted(0.8),
         alpha_surface: bool,
+        video in proptest::bool::weighted(0.2),
         cache in proptest::sample::select(vec![300i64, 700, 100_000]),
     ) {
         let compression = ImageCompression::try_from(compression).map_err(|_| TestCaseError::reject("code"))?;
         let third = if alpha_surface { SurfaceFormat::A8 } else { SurfaceFormat::Rgb555 };
-        draw_all(settings(compression, jpeg, zlib), remote, third, cache, &steps);
+        let mut settings = settings(compression, jpeg, zlib);
+        if video {
+            settings.streaming = StreamingVideo::All;
+        }
+        draw_all(settings, remote, third, cache, &steps);
     }
 }
