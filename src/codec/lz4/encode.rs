@@ -1,23 +1,33 @@
-//! The encoder: greedy search over a small table of the positions where five bytes were seen last.
+//! The encoder: greedy search over a small table of the positions where five bytes, or some pixels, were seen last.
 
 use super::{HEADER_BYTES, HISTORY, MIN_MATCH, can_carry};
 use crate::codec::EncodeError;
 use crate::codec::lz::units::equal_bits;
+use crate::guest::ByteSource;
 use crate::image::ImageView;
 use std::ops::Range;
 
-/// Bytes of a block, if the pixels have to be copied.
-const STRIP: usize = 256 << 10;
-/// The same where two are coded at a time: long, since what is kept of each is copied, and both stay in the second cache.
-const PAIR_STRIP: usize = 384 << 10;
-/// Bytes of an image from which on two blocks are coded at a time.
+/// Bytes of the buffer for a block and its history. Long, since the history has to be moved for each block; short, since
+/// two buffers have to stay in the second cache.
+const ROOM: usize = 256 << 10;
+/// How far back matches refer, in whole pixels.
+const REACH: usize = HISTORY & !3;
+/// Bytes of a sharp image from which on two blocks are coded at a time.
 const PAIR: usize = 1 << 20;
-/// log2 of the entries of the table.
+/// Bytes that are kept for the stream of a lower half.
+const KEPT: usize = 1 << 20;
+/// log2 of the entries of half the table.
 const TABLE_BITS: u32 = 12;
-/// Added to positions, so that 0 is none.
-const ORIGIN: usize = HISTORY + 1;
-/// Pairs of pixels that tell what kind of picture it is.
-const SAMPLES: usize = 1024;
+/// Added to positions, so that those of the image before are out of reach, and 0 is.
+const ORIGIN: usize = REACH + 1;
+/// The table is emptied for an image whose positions would begin above this: all have to fit the table.
+const MAX_ORIGIN: usize = 4 << 20;
+/// Most samples that tell what kind of picture it is.
+const SAMPLES: usize = 128;
+/// Bytes of a sample.
+const SAMPLE: usize = 32;
+/// Least pixels from a sample to the next: small pictures are not worth more. Odd.
+const SAMPLE_STEP: usize = 129;
 /// Bytes of sequences that are collected.
 const STAGE: usize = 2048;
 /// Bytes of a short sequence, and what is written behind it.
@@ -25,60 +35,39 @@ const SEQUENCE: usize = 24;
 /// The last bytes of a block are literals.
 const LAST_LITERALS: usize = 5;
 /// No match begins so close to the end of a block.
-const NO_MATCH: usize = 12;
+const NO_MATCH: usize = 16;
 /// Misses before the search begins to skip, as a power of two.
 const SKIP_AFTER: u32 = 6;
+/// Bytes that are compared at once.
+const WINDOW: usize = 64;
 
-/// Positions where units were seen last; in the upper half, for sharp pictures, where four pixels were.
+/// Positions where five bytes or four pixels were seen last; in the upper half, for sharp pictures, where eight were.
 type Table = [u32; 2 << TABLE_BITS];
+type Window = [u8; WINDOW];
 
-/// Buffers for blocks that follow each other.
+/// Buffers that are used again and again.
 #[derive(Debug)]
-struct Part {
-    /// The end of the block before, and the block.
+struct Buffers {
+    /// The history of a block, and what of it was read.
     bytes: Vec<u8>,
-    history: usize,
     table: Box<Table>,
+    /// More by `ORIGIN` than all that is in the table.
+    unused: usize,
+    stage: Box<[u8; STAGE]>,
 }
 
-impl Default for Part {
+impl Default for Buffers {
     fn default() -> Self {
-        Self { bytes: Vec::new(), history: 0, table: Box::new([0; 2 << TABLE_BITS]) }
-    }
-}
-
-impl Part {
-    fn start(&mut self, strip: usize) {
-        self.history = 0;
-        self.table.fill(0);
-        self.bytes.resize(HISTORY + strip, 0);
-    }
-
-    /// Reads a block, before which what has to be known of the one before is moved.
-    fn read(&mut self, image: &ImageView<'_>, at: usize, len: usize) {
-        let history = self.history;
-        image.source.read_at(at, &mut self.bytes[history..history + len]);
-    }
-
-    /// The block of these bytes, read from here in the image.
-    fn block<'a>(&'a mut self, at: usize, len: usize, limit: usize, out: &'a mut Vec<u8>) -> Block<'a> {
-        let history = self.history;
-        Block::new(&self.bytes[..history + len], history, at - history, &mut self.table, limit, out)
-    }
-
-    /// Keeps the end of a block of these bytes.
-    fn keep(&mut self, len: usize) {
-        let end = self.history + len;
-        self.history = end.min(HISTORY);
-        self.bytes.copy_within(end - self.history..end, 0);
+        let (table, stage) = (Box::new([0; 2 << TABLE_BITS]), Box::new([0; STAGE]));
+        Self { bytes: Vec::new(), table, unused: ORIGIN, stage }
     }
 }
 
 /// An LZ4 image encoder; holds buffers that are reused from image to image.
 #[derive(Debug, Default)]
 pub struct Encoder {
-    first: Part,
-    second: Part,
+    buffers: [Buffers; 2],
+    lower: Vec<u8>,
 }
 
 impl Encoder {
@@ -100,91 +89,41 @@ impl Encoder {
         if !can_carry(image) || size > crate::limits::MAX_GUEST_OBJECT {
             return Err(EncodeError::UnsupportedGeometry);
         }
-        let size = size as usize;
         let start = out.len();
         if max_len < HEADER_BYTES {
             return Err(EncodeError::TooLarge);
         }
         out.extend_from_slice(&[u8::from(image.top_down), image.format as u8]);
-        let sharp = is_sharp(image);
         let limit = start.saturating_add(max_len);
-        let result = match image.source.as_private().and_then(|bytes| bytes.get(..size)) {
-            Some(bytes) => {
-                self.first.table.fill(0);
-                Block::new(bytes, 0, 0, &mut self.first.table, limit, out).code(sharp);
-                if out.len() > limit { Err(EncodeError::TooLarge) } else { Ok(()) }
-            }
-            None if sharp && size >= PAIR => self.halves(image, size, limit, out),
-            None => self.strips(sharp, image, size, limit, out),
-        };
+        let result = self.blocks(image, size as usize, limit, out);
         if result.is_err() {
             out.truncate(start);
         }
         result
     }
 
-    /// Codes the image in strips, each a block.
-    fn strips(
-        &mut self,
-        sharp: bool,
-        image: &ImageView<'_>,
-        size: usize,
-        limit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), EncodeError> {
-        let part = &mut self.first;
-        part.start(STRIP.min(size));
-        let mut done = 0;
-        while done < size {
-            let n = STRIP.min(size - done);
-            part.read(image, done, n);
-            part.block(done, n, limit, out).code(sharp);
-            if out.len() > limit {
-                return Err(EncodeError::TooLarge);
-            }
-            part.keep(n);
-            done += n;
-        }
-        Ok(())
-    }
-
-    /// Codes the upper and the lower half of a sharp image at the same time, in strips. Matches of the lower half do
-    /// not refer to the upper one.
-    fn halves(
+    fn blocks(
         &mut self,
         image: &ImageView<'_>,
         size: usize,
         limit: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
-        let Self { first, second } = self;
-        // Whole pixels, and the second half is not the longer one.
-        let half = (size / 2).next_multiple_of(4);
-        let mut lower = Vec::with_capacity(size / 16);
-        for part in [&mut *first, &mut *second] {
-            part.start(PAIR_STRIP);
+        let Self { buffers: [first, second], lower } = self;
+        let source = image.source;
+        let sharp = is_sharp(image);
+        if !sharp || size < PAIR {
+            Coder::new(first, source, 0..size, limit, out).code(sharp)?;
+        } else {
+            // Whole pixels. Matches of the lower half do not refer to the upper one.
+            let half = (size / 2).next_multiple_of(4);
+            lower.clear();
+            lower.shrink_to(KEPT);
+            let upper = Coder::new(first, source, 0..half, limit, out);
+            upper.code_pair(Coder::new(second, source, half..size, limit, lower))?;
+            out.extend_from_slice(lower);
         }
-        let mut done = 0;
-        while done < half {
-            let n = PAIR_STRIP.min(half - done);
-            let other = PAIR_STRIP.min((size - half).saturating_sub(done));
-            first.read(image, done, n);
-            if other > 0 {
-                second.read(image, half + done, other);
-                let lower = second.block(half + done, other, limit, &mut lower);
-                first.block(done, n, limit, out).code_pair(lower);
-            } else {
-                first.block(done, n, limit, out).code(true);
-            }
-            if out.len() + lower.len() > limit {
-                return Err(EncodeError::TooLarge);
-            }
-            first.keep(n);
-            second.keep(other);
-            done += n;
-        }
-        out.extend_from_slice(&lower);
-        Ok(())
+        if out.len() > limit { Err(EncodeError::TooLarge) } else { Ok(()) }
     }
 }
 
@@ -197,59 +136,60 @@ fn is_sharp(image: &ImageView<'_>) -> bool {
     let bytes = image.stride as usize * image.height as usize;
     let (mut near, mut far) = (0, 0);
     // An odd number of pixels, so that the samples do not stay in a column.
-    let step = ((bytes / 4 / SAMPLES) | 1) * 4;
-    for at in (0..bytes.saturating_sub(7)).step_by(step) {
-        let mut pair = [0; 8];
-        image.source.read_at(at, &mut pair);
-        let [a, b, c, pad, x, y, z, other_pad] = pair;
-        match a.abs_diff(x).max(b.abs_diff(y)).max(c.abs_diff(z)) {
-            // Bytes that nobody sees must not differ either.
-            _ if pad != other_pad => near += 1,
-            0 => {}
-            1..32 => near += 1,
-            _ => far += 1,
+    let step = ((bytes / 4 / SAMPLES) | 1).max(SAMPLE_STEP) * 4;
+    for at in (0..bytes.saturating_sub(SAMPLE - 1)).step_by(step) {
+        let mut sample = [0; SAMPLE];
+        image.source.read_at(at, &mut sample);
+        for pair in sample.as_chunks::<4>().0.windows(2) {
+            let &[[a, b, c, pad], [x, y, z, other_pad]] = pair else { continue };
+            match a.abs_diff(x).max(b.abs_diff(y)).max(c.abs_diff(z)) {
+                // Bytes that nobody sees must not differ either.
+                _ if pad != other_pad => near += 1,
+                0 => {}
+                1..32 => near += 1,
+                _ => far += 1,
+            }
         }
     }
     near * 4 < far
 }
 
-/// Where the units at the start of `eight` bytes are entered: two pixels of 32 bits, or five bytes of others.
+/// Where these bytes are entered in the upper (1) or the lower (0) half of the table.
 #[inline(always)]
-fn hash<const STEP: usize>(eight: u64) -> usize {
-    let hashed = if STEP == 4 {
-        eight.wrapping_mul(0x9e37_79b1_85eb_ca87)
-    } else {
-        (eight << 24).wrapping_mul(889_523_592_379)
-    };
-    (hashed >> (64 - TABLE_BITS)) as usize & ((1 << TABLE_BITS) - 1)
+fn entry(half: usize, mixed: u64) -> usize {
+    let hash = mixed.wrapping_mul(0x9e37_79b1_85eb_ca87) >> (64 - TABLE_BITS);
+    half << TABLE_BITS | hash as usize & ((1 << TABLE_BITS) - 1)
+}
+
+/// Where eight pixels of 32 bits are entered.
+#[inline(always)]
+fn entry_of_eight([a, b, c, d]: [u64; 4]) -> usize {
+    entry(1, a ^ b.rotate_left(11) ^ c.rotate_left(23) ^ d.rotate_left(37))
 }
 
 /// Where four pixels of 32 bits are entered.
 #[inline(always)]
-fn hash_four(a: u64, b: u64) -> usize {
-    let mixed = a.wrapping_mul(0x9e37_79b1_85eb_ca87) ^ b.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-    (1 << TABLE_BITS) | ((mixed >> (64 - TABLE_BITS)) as usize & ((1 << TABLE_BITS) - 1))
+fn entry_of_four(a: u64, b: u64) -> usize {
+    entry(0, a ^ b.rotate_left(11))
 }
 
+/// Where the first five bytes of these are entered.
 #[inline(always)]
-fn eight(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+fn entry_of_bytes(eight: u64) -> usize {
+    ((eight << 24).wrapping_mul(889_523_592_379) >> (64 - TABLE_BITS)) as usize & ((1 << TABLE_BITS) - 1)
 }
 
-/// A block that is being coded.
-struct Block<'a> {
-    /// What matches may refer to, and the block behind it.
-    bytes: &'a [u8],
-    /// What is in the table for position 0 of `bytes`.
+/// Codes a part of an image, block by block, reading it on the way.
+struct Coder<'a> {
+    buffers: &'a mut Buffers,
+    source: &'a dyn ByteSource,
+    /// What was not read yet.
+    rest: Range<usize>,
+    /// Where the block ends in the buffer.
+    end: usize,
+    /// What is in the table for position 0 of the buffer.
     origin: usize,
-    table: &'a mut Table,
-    /// Where the literals begin that are not written yet.
-    anchor: usize,
-    /// Since the last match, and one fraction of a step more each.
-    misses: usize,
-    /// Short sequences are collected here: all writes are of fixed sizes.
-    stage: [u8; STAGE],
-    staged: usize,
+    state: State,
     out: &'a mut Vec<u8>,
     /// Where in `out` the length of the block is.
     length: usize,
@@ -257,163 +197,307 @@ struct Block<'a> {
     limit: usize,
 }
 
-impl<'a> Block<'a> {
-    /// The block `bytes[start..]`; `origin` is the position of `bytes[0]` in the image.
+/// How far the coding of a block is.
+#[derive(Clone, Copy)]
+struct State {
+    /// Where the next match is looked for.
+    at: usize,
+    /// Where the literals begin that are not written yet.
+    anchor: usize,
+    /// Since the last match, and one fraction of a step more each.
+    misses: usize,
+    /// Short sequences are collected: all writes are of fixed sizes.
+    staged: usize,
+}
+
+impl State {
+    fn start(at: usize) -> Self {
+        Self { at, anchor: at, misses: 1 << SKIP_AFTER, staged: 0 }
+    }
+}
+
+impl<'a> Coder<'a> {
     fn new(
-        bytes: &'a [u8],
-        start: usize,
-        origin: usize,
-        table: &'a mut Table,
+        buffers: &'a mut Buffers,
+        source: &'a dyn ByteSource,
+        range: Range<usize>,
         limit: usize,
         out: &'a mut Vec<u8>,
     ) -> Self {
-        let length = out.len();
-        out.extend_from_slice(&[0; 4]);
-        let (anchor, origin) = (start, origin + ORIGIN);
-        let (misses, stage, staged) = (1 << SKIP_AFTER, [0; STAGE], 0);
-        Self { bytes, origin, table, anchor, misses, stage, staged, out, length, limit }
+        if buffers.unused > MAX_ORIGIN {
+            buffers.table.fill(0);
+            buffers.unused = ORIGIN;
+        }
+        let origin = buffers.unused;
+        buffers.unused += range.len() + ORIGIN;
+        let room = range.len().min(ROOM);
+        if buffers.bytes.len() < room {
+            buffers.bytes.resize(room, 0);
+        }
+        let (state, length) = (State::start(0), out.len());
+        let mut coder = Self { buffers, source, rest: range, end: 0, origin, state, out, length, limit };
+        coder.start();
+        coder
     }
 
-    fn code(mut self, sharp: bool) {
-        let mut at = Some(self.anchor);
-        while let Some(here) = at {
-            at = if sharp { self.step::<4>(here) } else { self.step::<1>(here) };
-        }
-        self.finish();
-    }
-
-    /// Codes two blocks of sharp pictures by turns. Where a search begins depends on the match before it, so that a
-    /// processor has little to do at a time; with two blocks it has twice as much.
-    fn code_pair(mut self, mut other: Self) {
-        let (mut at, mut other_at) = (Some(self.anchor), Some(other.anchor));
-        while let (Some(here), Some(there)) = (at, other_at) {
-            at = self.step::<4>(here);
-            other_at = other.step::<4>(there);
-        }
-        while let Some(here) = at {
-            at = self.step::<4>(here);
-        }
-        while let Some(there) = other_at {
-            other_at = other.step::<4>(there);
-        }
-        self.finish();
-        other.finish();
-    }
-
-    /// Looks for a match at a position; gives the next one, or `None` at the end. Matches are looked for every `STEP`
-    /// bytes: at all (1), or at pixels of 32 bits.
-    #[inline(always)]
-    fn step<const STEP: usize>(&mut self, at: usize) -> Option<usize> {
-        let (bytes, origin) = (self.bytes, self.origin);
-        if at + if STEP == 4 { 16 } else { NO_MATCH } > bytes.len() {
-            return None;
-        }
-        let match_end = bytes.len() - LAST_LITERALS;
-        // What is hashed must be equal.
-        let mask = if STEP == 4 { u64::MAX } else { 0xffff_ffff };
-        let here = eight(bytes, at)?;
-        // Four pixels first: that finds longer matches, and so fewer.
-        let more = if STEP == 4 { eight(bytes, at + 8)? } else { 0 };
-        let mut known = if STEP == 4 { 16 } else { MIN_MATCH };
-        let mut from = usize::MAX;
-        let mut found = false;
-        if STEP == 4 {
-            let seen = std::mem::replace(&mut self.table[hash_four(here, more)], (at + origin) as u32);
-            from = (seen as usize).wrapping_sub(origin);
-            found = from < at
-                && at - from <= HISTORY
-                && eight(bytes, from) == Some(here)
-                && eight(bytes, from + 8) == Some(more);
-        }
-        if !found {
-            known = if STEP == 4 { 8 } else { MIN_MATCH };
-            let seen = std::mem::replace(&mut self.table[hash::<STEP>(here)], (at + origin) as u32);
-            // Wraps for what is before the buffer.
-            from = (seen as usize).wrapping_sub(origin);
-            found = from < at
-                && at - from <= HISTORY
-                && eight(bytes, from).is_some_and(|e| (e ^ here) & mask == 0);
-        }
-        if !found {
-            let skip = (self.misses >> SKIP_AFTER) * STEP;
-            self.misses += 1;
-            return Some(at + skip);
-        }
-        self.misses = 1 << SKIP_AFTER;
-        let anchor = self.anchor;
-        let mut back = 0;
-        // Whole pixels were compared on the way here.
-        while STEP < 4 && at - back > anchor && from > back && bytes[at - back - 1] == bytes[from - back - 1]
-        {
-            back += 1;
-        }
-        let mut count = known + equal32(bytes, at + known, from + known);
-        if count == known + 32 {
-            count += common(bytes.get(at + count..match_end).unwrap_or_default(), &bytes[from + count..]);
-        }
-        // What was compared may reach into the last literals.
-        let count = count.min(match_end - at);
-        let literals = anchor..at - back;
-        let sequence = self.stage.get_mut(self.staged..).and_then(|rest| rest.first_chunk_mut());
-        let written = sequence
-            .and_then(|place| stage_sequence(place, bytes, literals.clone(), at - from, count + back));
-        match written {
-            Some(written) => self.staged += written,
-            None => {
-                self.out.extend_from_slice(&self.stage[..self.staged]);
-                self.staged = 0;
-                put_sequence(bytes, literals, at - from, count + back, self.out);
-                if self.out.len() > self.limit {
-                    self.anchor = at + count;
-                    return None;
+    /// Codes everything.
+    fn code(mut self, sharp: bool) -> Result<(), EncodeError> {
+        while self.read()? {
+            let mut block = self.block();
+            if sharp {
+                while block.has_more() {
+                    block.pixels();
+                }
+            } else {
+                while block.has_more() {
+                    block.bytes();
                 }
             }
+            self.state = block.state;
         }
-        self.anchor = at + count;
-        let next = at + count.next_multiple_of(STEP);
-        let before = next - if STEP == 4 { 4 } else { 2 };
-        match (eight(bytes, before), eight(bytes, before + 8)) {
-            (Some(units), Some(more)) if STEP == 4 => {
-                self.table[hash_four(units, more)] = (before + origin) as u32;
-            }
-            (Some(units), _) if STEP < 4 => {
-                self.table[hash::<STEP>(units)] = (before + origin) as u32;
-            }
-            _ => {}
-        }
-        Some(next)
+        Ok(())
     }
 
-    /// Writes the last literals and the length.
-    fn finish(self) {
-        let Self { bytes, anchor, stage, staged, out, length, .. } = self;
-        out.extend_from_slice(&stage[..staged]);
-        put_last(bytes.get(anchor..).unwrap_or_default(), out);
-        let len = out.len() - length - 4;
-        if let (Some(place), Ok(len)) = (out[length..].first_chunk_mut(), u32::try_from(len)) {
+    /// Codes two parts of a sharp picture by turns. Where a search begins depends on the match before it, so that a
+    /// processor has little to do at a time; with two blocks it has twice as much.
+    fn code_pair(mut self, mut other: Self) -> Result<(), EncodeError> {
+        loop {
+            if !self.read()? {
+                return other.code(true);
+            }
+            if !other.read()? {
+                return self.code(true);
+            }
+            let (mut block, mut second) = (self.block(), other.block());
+            while block.has_more() && second.has_more() {
+                block.pixels();
+                second.pixels();
+            }
+            (self.state, other.state) = (block.state, second.state);
+        }
+    }
+
+    /// What there is to search.
+    fn block(&mut self) -> Block<'_> {
+        let Buffers { bytes, table, stage, .. } = &mut *self.buffers;
+        Block {
+            bytes: &bytes[..self.end],
+            stop: (self.end + 1).saturating_sub(NO_MATCH),
+            origin: self.origin,
+            table,
+            stage,
+            state: self.state,
+            out: self.out,
+        }
+    }
+
+    /// Goes on to the next block when there is nothing left to search; `false` at the end.
+    fn read(&mut self) -> Result<bool, EncodeError> {
+        while !self.block().has_more() {
+            self.finish();
+            if self.out.len() > self.limit {
+                return Err(EncodeError::TooLarge);
+            }
+            if self.rest.is_empty() {
+                return Ok(false);
+            }
+            self.start();
+        }
+        Ok(true)
+    }
+
+    /// Starts a block: moves what has to be known of the one before, and reads it.
+    fn start(&mut self) {
+        let bytes = &mut self.buffers.bytes;
+        let history = self.end.min(REACH);
+        bytes.copy_within(self.end - history..self.end, 0);
+        self.origin += self.end - history;
+        let n = self.rest.len().min(bytes.len() - history);
+        self.source.read_at(self.rest.start, &mut bytes[history..history + n]);
+        self.rest.start += n;
+        self.end = history + n;
+        self.state = State::start(history);
+        self.length = self.out.len();
+        self.out.extend_from_slice(&[0; 4]);
+    }
+
+    /// Writes the last literals and the length of a block.
+    fn finish(&mut self) {
+        let Buffers { bytes, stage, .. } = &*self.buffers;
+        self.out.extend_from_slice(&stage[..self.state.staged]);
+        put_last(&bytes[self.state.anchor..self.end], self.out);
+        let len = self.out.len() - self.length - 4;
+        if let (Some(place), Ok(len)) = (self.out[self.length..].first_chunk_mut(), u32::try_from(len)) {
             *place = len.to_be_bytes();
         }
     }
 }
 
-/// How many bytes from `at` and `from` on are the same, up to 32. Free of branches: where a match ends cannot be
-/// predicted.
+/// A block that is being coded.
+struct Block<'a> {
+    /// What matches may refer to, and what is to be coded.
+    bytes: &'a [u8],
+    /// Here no match is looked for any more.
+    stop: usize,
+    origin: usize,
+    table: &'a mut Table,
+    stage: &'a mut [u8; STAGE],
+    state: State,
+    out: &'a mut Vec<u8>,
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn has_more(&self) -> bool {
+        self.state.at < self.stop
+    }
+
+    /// Looks for a match at a pixel of a sharp picture.
+    #[inline(always)]
+    fn pixels(&mut self) {
+        let (bytes, at) = (self.bytes, self.state.at);
+        let (mut spare, mut other_spare) = (None, None);
+        let here = window(bytes, at, &mut spare);
+        let words = words(here);
+        let [a, b, c, d, ..] = words;
+        let mut distance = self.enter(entry_of_eight([a, b, c, d]), at);
+        let mut count = 0;
+        if distance.wrapping_sub(1) < REACH {
+            count = equal(words, self::words(window(bytes, at - distance, &mut other_spare)));
+        }
+        if count < 32 {
+            distance = self.enter(entry_of_four(a, b), at);
+            if distance.wrapping_sub(1) >= REACH || {
+                count = common(&bytes[at..], &bytes[at - distance..]);
+                count < 16
+            } {
+                self.state.at += (self.state.misses >> SKIP_AFTER) * 4;
+                self.state.misses += 1;
+                return;
+            }
+        } else if count == WINDOW {
+            count += common(bytes.get(at + count..).unwrap_or_default(), &bytes[at + count - distance..]);
+        }
+        let count = count.min(bytes.len() - LAST_LITERALS - at);
+        match self.stage.get_mut(self.state.staged..).and_then(|rest| rest.first_chunk_mut::<4>()) {
+            // Mostly there are no literals.
+            Some(place) if self.state.anchor == at && count < MIN_MATCH + 15 + 255 => {
+                let length = count - MIN_MATCH;
+                let [low, high] = (distance as u16).to_le_bytes();
+                *place = [length.min(15) as u8, low, high, length.wrapping_sub(15) as u8];
+                self.state.staged += if length < 15 { 3 } else { 4 };
+                self.state.anchor = at + count;
+                self.state.misses = 1 << SKIP_AFTER;
+            }
+            _ => self.put(at, distance, count),
+        }
+        let next = at + count.next_multiple_of(4);
+        self.state.at = next;
+    }
+
+    /// Looks for a match from a byte on, and codes it.
+    #[inline(always)]
+    fn bytes(&mut self) {
+        let (bytes, stop, origin) = (self.bytes, self.stop, self.origin);
+        let State { mut at, mut misses, anchor, .. } = self.state;
+        let distance = loop {
+            if at >= stop {
+                (self.state.at, self.state.misses) = (at, misses);
+                return;
+            }
+            let here = eight(bytes, at);
+            let position = (at + origin) as u32;
+            let distance = position
+                .wrapping_sub(std::mem::replace(&mut self.table[entry_of_bytes(here)], position))
+                as usize;
+            if distance.wrapping_sub(1) < REACH && eight(bytes, at - distance) as u32 == here as u32 {
+                break distance;
+            }
+            at += misses >> SKIP_AFTER;
+            misses += 1;
+        };
+        let mut start = at;
+        while start > anchor && start > distance && bytes[start - 1] == bytes[start - 1 - distance] {
+            start -= 1;
+        }
+        let (after, match_end) = (at + MIN_MATCH, bytes.len() - LAST_LITERALS);
+        let differ = eight(bytes, after) ^ eight(bytes, after - distance);
+        let mut end = after + differ.trailing_zeros() as usize / 8;
+        if differ == 0 {
+            end += common(&bytes[end..], &bytes[end - distance..]);
+        }
+        let end = end.min(match_end);
+        self.put(start, distance, end - start);
+        self.table[entry_of_bytes(eight(bytes, end - 2))] = (end - 2 + origin) as u32;
+        self.state.at = end;
+    }
+
+    /// Enters a position; gives the distance to the one that was there, more than `REACH` if it is out of reach.
+    #[inline(always)]
+    fn enter(&mut self, entry: usize, at: usize) -> usize {
+        let position = (at + self.origin) as u32;
+        position.wrapping_sub(std::mem::replace(&mut self.table[entry], position)) as usize
+    }
+
+    /// Writes the literals before a match, and it.
+    #[inline(always)]
+    fn put(&mut self, start: usize, distance: usize, count: usize) {
+        let State { anchor, staged, .. } = self.state;
+        let literals = anchor..start;
+        self.state.anchor = start + count;
+        self.state.misses = 1 << SKIP_AFTER;
+        let place = self.stage.get_mut(staged..).and_then(|rest| rest.first_chunk_mut());
+        if let Some(written) =
+            place.and_then(|place| stage_sequence(place, self.bytes, literals.clone(), distance, count))
+        {
+            self.state.staged += written;
+            return;
+        }
+        self.out.extend_from_slice(&self.stage[..staged]);
+        self.state.staged = 0;
+        put_sequence(self.bytes, literals, distance, count, self.out);
+    }
+}
+
+/// The bytes from here on; near the end a copy, and zeros.
 #[inline(always)]
-fn equal32(bytes: &[u8], at: usize, from: usize) -> usize {
-    let chunk = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk::<32>());
-    let (Some(a), Some(b)) = (chunk(at), chunk(from)) else {
-        return common(bytes.get(at..).unwrap_or_default(), &bytes[from..]).min(32);
-    };
-    let word = |bytes: &[u8; 32], k: usize| {
-        let [a, b, c, d, e, f, g, h]: [u8; 8] = *bytes[8 * k..].first_chunk().unwrap_or(&[0; 8]);
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
-    };
-    let differ = |k| word(a, k) ^ word(b, k);
-    equal_bits([differ(0), differ(1), differ(2), differ(3)]) / 8
+fn window<'a>(bytes: &'a [u8], at: usize, spare: &'a mut Option<Window>) -> &'a Window {
+    match bytes[at..].first_chunk() {
+        Some(window) => window,
+        None => spare.insert(padded(&bytes[at..])),
+    }
+}
+
+#[cold]
+fn padded(rest: &[u8]) -> Window {
+    let mut window = [0; WINDOW];
+    window[..rest.len()].copy_from_slice(rest);
+    window
+}
+
+#[inline(always)]
+fn words(window: &Window) -> [u64; WINDOW / 8] {
+    std::array::from_fn(|k| window.as_chunks().0.get(k).map_or(0, |bytes| u64::from_le_bytes(*bytes)))
+}
+
+/// The eight bytes from here on; zeros where there are fewer.
+#[inline(always)]
+fn eight(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// How many bytes of windows are the same. Free of branches: where a match ends cannot be predicted.
+#[inline(always)]
+fn equal(a: [u64; WINDOW / 8], b: [u64; WINDOW / 8]) -> usize {
+    let d: [u64; WINDOW / 8] = std::array::from_fn(|k| a[k] ^ b[k]);
+    if d[0] | d[1] | d[2] | d[3] != 0 {
+        return 0;
+    }
+    32 + equal_bits([d[4], d[5], d[6], d[7]]) / 8
 }
 
 /// How many bytes at the start of both are the same.
-#[inline]
+#[inline(never)]
 fn common(a: &[u8], b: &[u8]) -> usize {
     let len = a.len().min(b.len());
     let (a, b) = (&a[..len], &b[..len]);

@@ -33,9 +33,8 @@ pub(super) enum Item {
         length: u16,
         frequency: u16,
     },
-    /// What a collapsed pipe comes to: the pointer where it is to be, with shape, visibility and trail of the moment when
-    /// it is sent.
-    State,
+    /// What a collapsed pipe comes to: shape, visibility and trail of the moment when it is sent.
+    State(Point16),
 }
 
 #[derive(Debug)]
@@ -45,8 +44,8 @@ pub(super) struct CursorClient {
     cache: CursorCache,
     /// INIT was sent or is queued, and no RESET since: another INIT would be refused by the client (display.md 13.5).
     initialised: bool,
-    /// Where the last message that was sent or waits put the pointer; `None`: that will be an INIT that waits, if any.
-    position: Option<Point16>,
+    /// Where the last queued message put the pointer.
+    position: Point16,
 }
 
 /// Bounds of the client's messages: only base messages exist.
@@ -67,7 +66,7 @@ impl CursorClient {
             cache: CursorCache::default(),
             // A migrated client has its pointer from the source.
             initialised: migrated,
-            position: None,
+            position: Point16::default(),
         };
         client.initialise();
         client
@@ -101,7 +100,7 @@ impl CursorClient {
         self.pipe.push_back(Item::InvalAll);
         self.pipe.push_back(Item::Reset);
         self.initialised = false;
-        self.position = None;
+        self.position = Point16::default();
     }
 
     /// Queues what the guest changed; before INIT the state that INIT will carry says it all.
@@ -111,7 +110,7 @@ impl CursorClient {
             return;
         }
         if let Item::Set { position, .. } | Item::Move(position) = &item {
-            self.position = Some(*position);
+            self.position = *position;
         }
         if let (Item::Move(position), Some(Item::Move(waiting))) = (&item, self.pipe.back_mut()) {
             *waiting = *position;
@@ -120,7 +119,7 @@ impl CursorClient {
         self.pipe.push_back(item);
         if self.pipe.len() > MAX_CURSOR_PIPE {
             self.pipe.retain(|item| matches!(item, Item::Init | Item::Reset | Item::InvalAll));
-            self.pipe.push_back(Item::State);
+            self.pipe.push_back(Item::State(self.position));
         }
     }
 
@@ -164,7 +163,6 @@ impl CursorClient {
         match item {
             Item::Init => {
                 self.cache.clear();
-                self.position.get_or_insert(state.position);
                 self.send_shape(state.shape.as_deref(), |shape| {
                     cursor::init(
                         state.position,
@@ -186,8 +184,7 @@ impl CursorClient {
             Item::Move(position) => self.send_message(cursor::move_to(position)),
             Item::Hide => self.send_message(cursor::hide()),
             Item::Trail { length, frequency } => self.send_message(cursor::trail(length, frequency)),
-            Item::State => {
-                let position = self.position.unwrap_or(state.position);
+            Item::State(position) => {
                 self.send_shape(state.shape.as_deref(), |shape| cursor::set(position, state.visible, shape));
                 if !state.visible {
                     self.send_message(cursor::hide());
