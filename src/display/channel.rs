@@ -4,7 +4,7 @@ use super::client::{DisplayClient, Shared};
 use super::encode::Workspace;
 use super::gl::Gl;
 use super::pipe::PipeItem;
-use super::queued::SurfaceKey;
+use super::queued::{Repeat, SurfaceKey};
 use super::stream::{StreamKey, Streams};
 use super::surfaces::{Covered, NOTHING_TO_DRAW, Surfaces};
 use crate::channel::client::{ChannelError, ClientKey, PollEntry, WorkerChannel};
@@ -78,6 +78,19 @@ impl DisplayChannel {
             queued.stream = self.streams.look(&queued.drawable, &self.settings, now);
         }
         let queued = Arc::new(queued);
+        match self.surfaces.repeated(&queued) {
+            Some((Repeat::Idles, _)) => return,
+            Some((Repeat::Reverts, old)) => {
+                for client in &mut self.clients {
+                    if !client.covered(std::slice::from_ref(&old)) {
+                        client.draw(&queued, &self.surfaces, now);
+                    }
+                }
+                return;
+            }
+            Some((Repeat::Replaces, old)) => self.take_back(&vec![old]),
+            None => {}
+        }
         // Clients first: a surface that one does not have yet is shown to it without this command.
         for client in &mut self.clients {
             client.draw(&queued, &self.surfaces, now);
@@ -246,7 +259,12 @@ impl DisplayChannel {
         if area.intersect(&bounds).is_empty() || area.left < 0 || area.top < 0 {
             return Vec::new();
         }
-        self.surfaces.render_area(surface_id, area);
+        if max == Some(0) && !clear {
+            // A guest that wants to read pixels: nobody is told what else counts.
+            self.surfaces.render_area(surface_id, area);
+            return Vec::new();
+        }
+        self.surfaces.count_area(surface_id, area);
         self.surfaces.dirty_rects(surface_id, max, clear)
     }
 

@@ -1,19 +1,25 @@
 use super::*;
 use crate::canvas::Canvas;
 use crate::display::model::{ModelClient, blank, draw_on, pixels};
-use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode};
+use crate::display::queued::surface_arguments;
+use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode, SurfaceDep};
 use crate::geometry::Point;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
+use crate::host::GlPlane;
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use crate::net::socket::SocketTransport;
-use crate::net::stream::ChannelStream;
+use crate::net::stream::{ChannelStream, Transport};
 use crate::protocol::ChannelType;
 use crate::protocol::display::server;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
+
+#[path = "drawing_tests.rs"]
+mod drawing;
 
 const W: u32 = 40;
 const H: u32 = 32;
@@ -24,13 +30,47 @@ struct Rig {
     clients: Vec<(ClientId, ModelClient)>,
     last_client: u64,
     expect: BTreeMap<u32, Canvas>,
+    /// What a host knows that looks at what update_area calls dirty.
+    host: BTreeMap<u32, Vec<u8>>,
     queue: Arc<ReleaseQueue>,
     commands: u64,
     released: u64,
     now: Instant,
     lossy: bool,
     video: bool,
+    /// Formats of the surfaces by id; the primary one's is fixed.
+    formats: [SurfaceFormat; 4],
+    /// Clients have all capabilities (every other one that of COMPOSITE) and sit on what does not look like a unix socket.
+    remote: bool,
+    /// Unused bits of surfaces are not compared.
+    ignore_unused: bool,
 }
+
+/// A unix socket that does not look like one, as bytes arrive at once there.
+struct Far(SocketTransport);
+
+impl std::io::Read for Far {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl std::io::Write for Far {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.0.write(buf)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl AsFd for Far {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Transport for Far {}
 
 impl Rig {
     fn new(settings: DisplaySettings) -> Self {
@@ -39,12 +79,16 @@ impl Rig {
             clients: Vec::new(),
             last_client: 0,
             expect: BTreeMap::new(),
+            host: BTreeMap::new(),
             queue: Arc::default(),
             commands: 0,
             released: 0,
             now: Instant::now(),
             lossy: false,
             video: false,
+            formats: [SurfaceFormat::Argb32; 4],
+            remote: false,
+            ignore_unused: false,
         }
     }
 
@@ -64,7 +108,9 @@ impl Rig {
 
     fn primary(&mut self) {
         assert!(self.channel.create_primary(blank(W, H, SurfaceFormat::Xrgb32), false, self.now));
-        self.expect.insert(0, Canvas::new(blank(W, H, SurfaceFormat::Xrgb32)).unwrap());
+        let canvas = Canvas::new(blank(W, H, SurfaceFormat::Xrgb32)).unwrap();
+        self.host.insert(0, pixels(&canvas));
+        self.expect.insert(0, canvas);
     }
 
     fn no_primary(&mut self) {
@@ -74,8 +120,9 @@ impl Rig {
 
     /// A surface whose memory shows a pattern if `keep`.
     fn surface(&mut self, id: u32, keep: bool) {
+        let format = self.formats[id as usize % 4];
         let make = || {
-            let mut s = blank(W, H, SurfaceFormat::Argb32);
+            let mut s = blank(W, H, format);
             if keep {
                 let bytes: Vec<u8> = (0..s.memory.len()).map(|i| (i * 7 + 3) as u8).collect();
                 s.memory.write_at(0, &bytes);
@@ -85,7 +132,11 @@ impl Rig {
         let release = self.token();
         let command = SurfaceCommand::Create { surface_id: id, surface: make(), keep_data: keep, release };
         self.channel.surface_command(command, self.now);
-        self.expect.entry(id).or_insert_with(|| Canvas::new(make()).unwrap());
+        if !self.expect.contains_key(&id) {
+            let canvas = Canvas::new(make()).unwrap();
+            self.host.insert(id, pixels(&canvas));
+            self.expect.insert(id, canvas);
+        }
     }
 
     fn no_surface(&mut self, id: u32) {
@@ -96,25 +147,64 @@ impl Rig {
 
     fn draw(&mut self, surface_id: u32, effect: Effect, bbox: Rect, clip: Clip, op: DrawOp) {
         let release = Some(self.token());
-        let (mm_time, self_bitmap, deps) = (0, None, [None; 3]);
+        let (mm_time, self_bitmap, mut deps) = (0, None, [None; 3]);
+        for (dep, (surface_id, area)) in deps.iter_mut().zip(surface_arguments(&op, &bbox)) {
+            *dep = Some(SurfaceDep { surface_id, area });
+        }
         let drawable = Drawable { surface_id, effect, bbox, clip, mm_time, self_bitmap, deps, op, release };
         let legal = self.expect.contains_key(&surface_id)
-            && super::super::queued::surface_arguments(&drawable.op, &bbox)
-                .iter()
-                .all(|(id, _)| self.expect.contains_key(id));
-        if legal {
-            draw_on(&mut self.expect, &drawable);
+            && surface_arguments(&drawable.op, &bbox).iter().all(|(id, _)| self.expect.contains_key(id));
+        // What cannot be drawn is not sent: what clients make of it is not ours to say.
+        if legal && draw_on(&mut self.expect, &drawable).is_err() {
+            return;
         }
         self.channel.draw(Box::new(drawable), self.now);
     }
 
+    /// The area is as it should be afterwards, and what the host is told is dirty is all that has changed.
+    fn update(&mut self, id: u32, area: &Rect, clear: bool) -> Vec<Rect> {
+        let dirty = self.channel.update_area(id, area, None, clear);
+        if let (Some(known), Some(want)) = (self.host.get_mut(&id), self.expect.get(&id)) {
+            let memory = self.channel.surfaces.pixels(id);
+            let row = |r: &Rect, y: i32| row_of(want, r, y);
+            for r in &dirty {
+                for y in r.top..r.bottom {
+                    known[row(r, y)].copy_from_slice(&memory[row(r, y)]);
+                }
+            }
+            assert!(*known == memory, "surface {id} has changed where it is not dirty");
+            let (format, mut memory, mut want) = (want.format(), memory, pixels(want));
+            if self.ignore_unused {
+                clear_unused(format, &mut memory);
+                clear_unused(format, &mut want);
+            }
+            for y in area.top..area.bottom {
+                assert!(
+                    memory[row(area, y)] == want[row(area, y)],
+                    "surface {id} after update_area, row {y}"
+                );
+            }
+        }
+        dirty
+    }
+
     fn attach(&mut self, cache: i64) -> usize {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let stream = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), true);
+        let socket = SocketTransport::new(ours.into()).unwrap();
+        let transport: Box<dyn Transport> =
+            if self.remote { Box::new(Far(socket)) } else { Box::new(socket) };
+        let stream = ChannelStream::new(transport, true);
         self.last_client += 1;
         let id = ClientId(self.last_client);
         let mut connection = ChannelConnection::detached(stream, ChannelType::Display, id);
         connection.channel_caps.set(cap::MONITORS_CONFIG);
+        if self.ignore_unused {
+            connection.channel_caps.set(cap::A8_SURFACE);
+            connection.channel_caps.set(cap::LZ4_COMPRESSION);
+            if !self.last_client.is_multiple_of(2) {
+                connection.channel_caps.set(cap::COMPOSITE);
+            }
+        }
         self.channel.attach(connection, self.now);
         let mut client = ModelClient::new(theirs);
         client.init(cache);
@@ -151,7 +241,13 @@ impl Rig {
         self.channel.render_all();
         assert_eq!(self.channel.surfaces.ids(), self.expect.keys().copied().collect::<Vec<_>>());
         for (id, canvas) in &self.expect {
-            assert!(self.channel.surfaces.pixels(*id) == pixels(canvas), "server's surface {id}");
+            let (mut is, mut want) = (self.channel.surfaces.pixels(*id), pixels(canvas));
+            if self.ignore_unused {
+                clear_unused(canvas.format(), &mut is);
+                clear_unused(canvas.format(), &mut want);
+            }
+            let wrong = first_difference(canvas, &is, &want);
+            assert_eq!(wrong, None, "server's surface {id} differs at");
         }
         for (n, (_, client)) in self.clients.iter().enumerate() {
             assert!(!client.closed, "client {n} was disconnected");
@@ -161,19 +257,42 @@ impl Rig {
                 let visible = |c: &Canvas| {
                     let mut all = pixels(c);
                     // Codecs do not carry unused bytes, which copies to surfaces with alpha would show.
-                    if *id == 0 || self.lossy {
-                        all.chunks_exact_mut(4).for_each(|p| p[3] = 0);
+                    if self.ignore_unused {
+                        clear_unused(c.format(), &mut all);
+                    } else if *id == 0 || self.lossy {
+                        clear_unused(SurfaceFormat::Xrgb32, &mut all);
                     }
                     all
                 };
-                let (is, want) = (visible(canvas), visible(expect));
-                let wrong = (0..is.len())
-                    .find(|&i| is[i] != want[i])
-                    .map(|i| (i / 4 % W as usize, i / 4 / W as usize));
+                let wrong = first_difference(canvas, &visible(canvas), &visible(expect));
                 assert_eq!(wrong, None, "client {n}'s surface {id} differs at");
             }
         }
     }
+}
+
+/// Sets bits of pixels that mean nothing to 0.
+fn clear_unused(format: SurfaceFormat, pixels: &mut [u8]) {
+    match format {
+        SurfaceFormat::Xrgb32 => pixels.chunks_exact_mut(4).for_each(|p| p[3] = 0),
+        SurfaceFormat::Rgb555 => pixels.chunks_exact_mut(2).for_each(|p| p[1] &= 0x7f),
+        _ => {}
+    }
+}
+
+/// Where the pixels of a canvas are not what they should be: x, y, and the bytes.
+fn first_difference(canvas: &Canvas, is: &[u8], want: &[u8]) -> Option<(usize, usize, Vec<u8>, Vec<u8>)> {
+    let bytes = canvas.row_bytes() / W as usize;
+    let mut pairs = is.chunks(bytes).zip(want.chunks(bytes)).enumerate();
+    let (i, (is, want)) = pairs.find(|(_, (is, want))| is != want)?;
+    Some((i % W as usize, i / W as usize, is.to_vec(), want.to_vec()))
+}
+
+/// Where the bytes of a row of an area are.
+fn row_of(canvas: &Canvas, r: &Rect, y: i32) -> std::ops::Range<usize> {
+    let bytes = canvas.row_bytes() / W as usize;
+    let start = (y as usize * W as usize + r.left as usize) * bytes;
+    start..start + r.width() as usize * bytes
 }
 
 fn bitmap_image(id: u64, cache_me: bool, width: u32, height: u32, seed: u8) -> Arc<Image> {
@@ -415,6 +534,153 @@ fn commands_that_read_what_they_draw_are_drawn_in_full() {
     rig.check();
 }
 
+/// Pixels whose source would lie outside of the surface are left alone: if they are stale, that is not over.
+#[test]
+fn copies_from_beyond_a_surface_do_not_cure_what_they_leave_alone() {
+    let all = Rect::of_size(W, H);
+    let mut rig = Rig::raw();
+    rig.primary();
+    rig.surface(1, false);
+    rig.attach(1000);
+    rig.drain();
+    let from_other = copy(surface_image(1), Rect::new(30, 0, 50, 20));
+    for (effect, copy) in [
+        (Effect::Blend, DrawOp::CopyBits(Point { x: 30, y: 0 })),
+        (Effect::Opaque, DrawOp::CopyBits(Point { x: 30, y: 0 })),
+        (Effect::Opaque, from_other),
+    ] {
+        rig.draw(0, Effect::Blend, all, Clip::None, fill(0x12_3456, Rop::XOR));
+        rig.channel.clients.iter_mut().for_each(DisplayClient::collapse);
+        rig.draw(0, effect, Rect::new(0, 8, 20, 28), Clip::None, copy);
+        rig.check();
+    }
+}
+
+/// An answer to what was not sent yet is as wrong as one to nothing: else a client that never reads could have its pipe
+/// grow by answering.
+#[test]
+fn early_answers_to_gl_draws_end_that_client() {
+    let mut rig = Rig::raw();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let stream = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), true);
+    let mut connection = ChannelConnection::detached(stream, ChannelType::Display, ClientId(1));
+    connection.channel_caps.set(cap::GL_SCANOUT);
+    rig.channel.attach(connection, rig.now);
+    let mut client = ModelClient::new(theirs);
+    client.init(1000);
+    rig.turn();
+    let planes = vec![GlPlane { fd: std::fs::File::open("/dev/null").unwrap().into(), offset: 0, stride: 4 }];
+    let scanout = GlScanout { planes, width: 8, height: 8, drm_fourcc: 0, modifier: 0, y0_top: true };
+    rig.channel.set_scanout(scanout, rig.now);
+    let mut longest = 0;
+    for cookie in 0..1000 {
+        assert!(rig.channel.gl_draw(Rect::of_size(8, 8), cookie, rig.now));
+        client.send(104, &[]);
+        rig.turn();
+        longest = longest.max(rig.channel.clients.first().map_or(0, DisplayClient::queued));
+    }
+    assert!(longest < 10, "{longest}");
+    assert_eq!(rig.channel.client_count(), 0);
+}
+
+/// Pixels of a guest that nobody can read.
+#[derive(Debug)]
+struct Broken;
+
+impl crate::guest::ByteSource for Broken {
+    fn len(&self) -> usize {
+        1 << 20
+    }
+    fn read_at(&self, _: usize, _: &mut [u8]) {
+        panic!("these pixels cannot be read");
+    }
+}
+
+/// A fault while a command is drawn costs that command, not the surface, also where others are read.
+#[test]
+fn a_fault_in_drawing_leaves_the_surface_there() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    rig.surface(1, false);
+    for dep in [None, Some(SurfaceDep { surface_id: 1, area: Rect::of_size(4, 4) })] {
+        let mut image = Arc::unwrap_or_clone(bitmap_image(0, false, 16, 16, 9));
+        if let ImageData::Bitmap(bitmap) = &mut image.data {
+            bitmap.pixels = Arc::new(Broken);
+        }
+        let area = Rect::of_size(16, 16);
+        let drawable = Drawable {
+            surface_id: 0,
+            effect: Effect::Opaque,
+            bbox: area,
+            clip: Clip::None,
+            mm_time: 0,
+            self_bitmap: None,
+            deps: [dep, None, None],
+            op: copy(Arc::new(image), area),
+            release: None,
+        };
+        rig.channel.draw(Box::new(drawable), rig.now);
+        let fault = std::panic::AssertUnwindSafe(|| rig.channel.render_all());
+        assert!(std::panic::catch_unwind(fault).is_err(), "{dep:?}");
+        assert_eq!(rig.channel.surfaces.ids(), [0, 1], "{dep:?}");
+        rig.draw(0, Effect::Opaque, Rect::new(2, 2, 9, 9), Clip::None, fill(7, Rop::PUT));
+        rig.check();
+    }
+}
+
+/// The original has all drawn that is older than what an area needs, and all that this reads: the host is told of it.
+#[test]
+fn dirty_is_what_whole_histories_would_draw() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    rig.surface(1, false);
+    let (a, b, c) = (Rect::new(0, 0, 4, 4), Rect::new(8, 8, 12, 12), Rect::new(20, 20, 24, 24));
+    let read = |from| copy(surface_image(1), from);
+    rig.draw(1, Effect::Opaque, a, Clip::None, fill(1, Rop::PUT));
+    rig.draw(1, Effect::Opaque, b, Clip::None, fill(2, Rop::PUT));
+    rig.draw(1, Effect::Opaque, c, Clip::None, fill(3, Rop::PUT));
+    rig.draw(0, Effect::Opaque, c, Clip::None, read(b));
+    assert_eq!(rig.update(0, &a, true), []);
+    assert_eq!(rig.update(0, &c, true), [c]);
+    // Where nothing is drawn: what the copy needed, and what is older.
+    assert_eq!(rig.update(1, &Rect::new(30, 0, 40, 8), true), [a, b]);
+    assert_eq!(rig.update(1, &c, true), [c]);
+    // Who reads a surface counts before anything new is drawn there.
+    rig.draw(0, Effect::Opaque, a, Clip::None, read(b));
+    rig.draw(1, Effect::Opaque, c, Clip::None, fill(4, Rop::PUT));
+    assert_eq!(rig.update(0, &c, true), [a]);
+    rig.check();
+}
+
+/// What inverts twice is not drawn at all: in the pipes there is neither, or the second one where the first was sent.
+#[test]
+fn repeated_commands_leave_the_pipes() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    rig.attach(1000);
+    rig.drain();
+    let place = Rect::new(4, 4, 12, 12);
+    let draws = |rig: &Rig| rig.channel.clients[0].queued_draws();
+    let draw = |rig: &mut Rig, effect, rop| rig.draw(0, effect, place, Clip::None, fill(7, rop));
+    draw(&mut rig, Effect::RevertOnDup, Rop::XOR);
+    assert_eq!(draws(&rig), 1);
+    draw(&mut rig, Effect::RevertOnDup, Rop::XOR);
+    assert_eq!((draws(&rig), rig.held()), (0, 0));
+    draw(&mut rig, Effect::RevertOnDup, Rop::XOR);
+    rig.drain();
+    draw(&mut rig, Effect::RevertOnDup, Rop::XOR);
+    assert_eq!(draws(&rig), 1);
+    rig.drain();
+    assert_eq!(rig.held(), 0);
+    draw(&mut rig, Effect::NopOnDup, Rop::OR);
+    draw(&mut rig, Effect::NopOnDup, Rop::OR);
+    assert_eq!(draws(&rig), 1);
+    draw(&mut rig, Effect::OpaqueBrush, Rop::PUT);
+    draw(&mut rig, Effect::OpaqueBrush, Rop::PUT);
+    assert_eq!(draws(&rig), 2);
+    rig.check();
+}
+
 /// One random step, from numbers.
 fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
     let surface = u32::from(n[0] % 4);
@@ -445,6 +711,19 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
             }
         }
         0..=2 => rig.draw(surface, Effect::Opaque, bbox, clip, fill(color, Rop::PUT)),
+        3 if n[3].is_multiple_of(2) => {
+            // Commands that come twice, at one of two places.
+            let place = if n[4].is_multiple_of(4) { Rect::new(3, 3, 9, 9) } else { Rect::new(6, 6, 20, 20) };
+            let (effect, rop) = [
+                (Effect::RevertOnDup, Rop::XOR),
+                (Effect::NopOnDup, Rop::OR),
+                (Effect::OpaqueBrush, Rop::PUT),
+            ][usize::from(n[1] % 3)];
+            let color = 0x1234 << (n[2] % 2);
+            for _ in 0..=n[2] / 2 % 3 {
+                rig.draw(surface, effect, place, Clip::None, fill(color, rop));
+            }
+        }
         3 | 4 => rig.draw(surface, Effect::Blend, bbox, clip, fill(color, Rop::XOR)),
         5 => rig.draw(surface, Effect::Blend, bbox, clip, DrawOp::Invers(None)),
         6..=8 => {
@@ -496,8 +775,23 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
         }
         15 if surface != 0 => rig.surface(surface, n[1].is_multiple_of(2)),
         16 if surface != 0 && n[1].is_multiple_of(3) => rig.no_surface(surface),
+        17 if n[5].is_multiple_of(2) => {
+            // The guest looks.
+            rig.channel.update_area(surface, &bbox, Some(0), false);
+            if let Some(canvas) = rig.expect.get(&surface) {
+                let pixels_of = |mut all: Vec<u8>| -> Vec<u8> {
+                    if rig.ignore_unused {
+                        clear_unused(canvas.format(), &mut all);
+                    }
+                    let rows = (bbox.top..bbox.bottom).map(|y| row_of(canvas, &bbox, y));
+                    rows.flat_map(|range| all[range].to_vec()).collect()
+                };
+                let memory = pixels_of(rig.channel.surfaces.pixels(surface));
+                assert!(memory == pixels_of(pixels(canvas)), "surface {surface} as the guest sees it");
+            }
+        }
         17 => {
-            rig.channel.update_area(surface, &bbox, None, n[1].is_multiple_of(2));
+            rig.update(surface, &bbox, n[1].is_multiple_of(2));
         }
         18 if rig.clients.len() < 3 => {
             rig.attach(if n[1].is_multiple_of(2) { 100 } else { 100_000 });
@@ -546,6 +840,12 @@ fn run(settings: DisplaySettings, steps: Vec<(u8, [u16; 6])>, lossy: bool) {
     for (op, n) in steps {
         step(&mut rig, op, n, lossy);
     }
+    finish(rig);
+}
+
+/// The end of a run: everybody has the right picture, and everything is given back.
+fn finish(mut rig: Rig) {
+    let lossy = rig.lossy;
     rig.drain();
     if rig.video {
         rig.now += Duration::from_secs(2);

@@ -38,13 +38,17 @@ pub(super) struct Shared<'a> {
     pub scanout: Option<&'a Arc<GlScanout>>,
 }
 
-/// The surfaces that a client was told of: width and height by id.
+/// The surfaces that a client was told of: width, height and format by id.
 #[derive(Debug, Default)]
-struct Told(BTreeMap<u32, (u32, u32)>);
+struct Told(BTreeMap<u32, (u32, u32, SurfaceFormat)>);
 
 impl SurfaceSizes for Told {
     fn surface_size(&self, surface_id: u32) -> Option<(u32, u32)> {
-        self.0.get(&surface_id).copied()
+        self.0.get(&surface_id).map(|(width, height, _)| (*width, *height))
+    }
+
+    fn surface_format(&self, surface_id: u32) -> Option<SurfaceFormat> {
+        self.0.get(&surface_id).map(|(_, _, format)| *format)
     }
 }
 
@@ -196,15 +200,18 @@ impl DisplayClient {
         }
     }
 
-    /// Commands that became invisible.
-    pub fn covered(&mut self, covered: &[Arc<Queued>]) {
+    /// Commands that became invisible. Whether some were still there.
+    pub fn covered(&mut self, covered: &[Arc<Queued>]) -> bool {
+        let mut some = false;
         for queued in covered {
             let was_there = self.pipe.remove(queued);
+            some |= was_there;
             let agent = queued.stream.and_then(|s| self.streams.get_mut(&s.key));
             if let Some(agent) = agent.filter(|_| was_there) {
                 agent.overtaken();
             }
         }
+        some
     }
 
     /// Keeps the streams of the client in step with a command that is about to be queued (display.md 11.5, 11.6).
@@ -543,7 +550,7 @@ impl DisplayClient {
             }
             PipeItem::SurfaceCreate { id, width, height, format, .. } => {
                 let flags = if id == 0 { SURFACE_PRIMARY } else { 0 };
-                self.told.0.insert(id, (width, height));
+                self.told.0.insert(id, (width, height, format));
                 self.encoder.surface_changed(id);
                 self.connection.send(surface_create(id, width, height, format, flags));
             }
@@ -590,6 +597,7 @@ impl DisplayClient {
                 }
             }
             PipeItem::GlDraw(area) => {
+                self.gl.sent();
                 let edge = |v: i32| u32::try_from(v).unwrap_or(0);
                 self.connection.send(display::gl_draw(
                     edge(area.left),

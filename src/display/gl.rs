@@ -89,6 +89,8 @@ impl Gl {
 #[derive(Debug, Default)]
 pub struct GlClient {
     owed: VecDeque<DrawId>,
+    /// How many of them it was sent.
+    sent: usize,
     /// Requests that came while too much was owed, and the area of them all.
     waiting: Vec<DrawId>,
     area: Option<Rect>,
@@ -108,8 +110,14 @@ impl GlClient {
         None
     }
 
-    /// The client has drawn; the area to be sent next, if any. `None`: it was not asked to.
+    /// An area was sent.
+    pub fn sent(&mut self) {
+        self.sent += 1;
+    }
+
+    /// The client has drawn; the area to be sent next, if any. `None`: it was not asked to, or what asks it still waits.
     pub fn drawn(&mut self) -> Option<Option<Rect>> {
+        self.sent = self.sent.checked_sub(1)?;
         self.owed.pop_front()?;
         let Some(area) = self.area.take() else { return Some(None) };
         // One message stands for all of them: the newest is what is waited for.
@@ -141,10 +149,12 @@ mod tests {
         let (mut gl, mut a, mut b) = (Gl::default(), GlClient::default(), GlClient::default());
         let id = gl.begin(7, now);
         assert_eq!((a.draw(id, AREA), b.draw(id, AREA)), (Some(AREA), Some(AREA)));
+        a.sent();
         gl.settle(|id| a.owes(id) || b.owes(id), now);
-        assert_eq!(a.drawn(), Some(None));
+        assert_eq!((a.drawn(), b.drawn()), (Some(None), None));
         gl.settle(|id| a.owes(id) || b.owes(id), now);
         assert!(gl.take_done().is_empty());
+        b.sent();
         assert_eq!(b.drawn(), Some(None));
         gl.settle(|id| a.owes(id) || b.owes(id), now);
         assert_eq!(gl.take_done(), [7]);
@@ -165,7 +175,10 @@ mod tests {
         }
         assert_eq!((client.owed.len(), client.waiting.len()), (MAX_OWED, 0));
         // Late answers are accepted, and what was missed follows.
+        client.sent();
+        client.sent();
         assert_eq!(client.drawn(), Some(Some(AREA)));
+        client.sent();
         assert_eq!((client.drawn(), client.drawn()), (Some(None), Some(None)));
         assert_eq!(client.drawn(), None);
     }

@@ -23,10 +23,13 @@
 mod channel;
 mod client;
 pub mod cursor;
+mod dirty;
 pub mod encode;
 mod gl;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod model_wire;
 mod pipe;
 mod queued;
 pub mod settings;

@@ -1,19 +1,18 @@
 //! A client for tests: reads the wire like spice-gtk, draws on surfaces of its own, and fails on what a real client would
 //! trip over.
 
-use crate::canvas::{Canvas, ImageCache, Surfaces};
-use crate::codec::quic::{self, PixelLayout};
-use crate::draw::{Brush, Clip, Copy, DrawOp, Drawable, Effect, Fill, Rop, ScaleMode};
-use crate::geometry::{Point, Rect};
+use super::model_wire::{Cursor, Images};
+use crate::canvas::{Canvas, DrawError, ImageCache, Surfaces};
+use crate::draw::{Clip, Drawable, Effect};
+use crate::geometry::Rect;
 use crate::guest::PrivateSurface;
 use crate::host::MappedSurface;
-use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
+use crate::image::SurfaceFormat;
 use crate::protocol::common::server as base;
 use crate::protocol::display::server;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 
 /// A surface of private memory, zeroed.
 pub fn blank(width: u32, height: u32, format: SurfaceFormat) -> MappedSurface {
@@ -46,13 +45,12 @@ impl Surfaces for Lookup<'_> {
     }
 }
 
-/// Draws a command on one of these surfaces.
-pub fn draw_on(surfaces: &mut BTreeMap<u32, Canvas>, drawable: &Drawable) {
+/// Draws a command on one of these surfaces, which has to exist.
+pub fn draw_on(surfaces: &mut BTreeMap<u32, Canvas>, drawable: &Drawable) -> Result<(), DrawError> {
     let mut target = surfaces.remove(&drawable.surface_id).expect("draw on a surface that exists");
-    target
-        .draw(drawable, None, &Lookup(surfaces), &mut ImageCache::default())
-        .unwrap_or_else(|e| panic!("{e}: {drawable:?}"));
+    let drawn = target.draw(drawable, None, &Lookup(surfaces), &mut ImageCache::default());
     surfaces.insert(drawable.surface_id, target);
+    drawn
 }
 
 /// See the module.
@@ -60,7 +58,7 @@ pub struct ModelClient {
     socket: UnixStream,
     bytes: Vec<u8>,
     pub surfaces: BTreeMap<u32, Canvas>,
-    images: HashMap<u64, Bitmap>,
+    images: Images,
     /// Types of all messages, in order.
     pub log: Vec<u16>,
     since_ack: u32,
@@ -85,7 +83,7 @@ impl ModelClient {
             socket,
             bytes: Vec::new(),
             surfaces: BTreeMap::new(),
-            images: HashMap::new(),
+            images: Images::default(),
             log: Vec::new(),
             since_ack: 0,
             window: u32::MAX,
@@ -141,7 +139,7 @@ impl ModelClient {
     fn handle(&mut self, msg_type: u16, body: &[u8]) {
         self.log.push(msg_type);
         self.play();
-        let mut r = Cursor { body, at: 0 };
+        let mut r = Cursor::new(body);
         match msg_type {
             server::STREAM_CREATE => {
                 assert_eq!(r.u32(), 0);
@@ -180,11 +178,13 @@ impl ModelClient {
             server::INVAL_LIST => {
                 for _ in 0..r.u16() {
                     assert_eq!(r.u8(), 1);
-                    let id = r.u64();
-                    self.images.remove(&id).expect("invalidated image is cached");
+                    self.images.forget(r.u64());
                 }
             }
-            server::INVAL_ALL_PALETTES | server::MONITORS_CONFIG => {}
+            server::INVAL_PALETTE => self.images.forget_palette(r.u64()),
+            server::INVAL_ALL_PALETTES => self.images.forget_palettes(),
+            base::PING => self.send(3, &body[..12]),
+            server::MONITORS_CONFIG => {}
             server::STREAM_DESTROY_ALL => self.streams.clear(),
             server::SURFACE_CREATE => {
                 let (id, width, height, format, flags) = (r.u32(), r.u32(), r.u32(), r.u32(), r.u32());
@@ -228,28 +228,12 @@ impl ModelClient {
             0 => Clip::None,
             _ => Clip::Rects((0..r.u32()).map(|_| r.rect()).collect()),
         };
-        let op = match msg_type {
-            server::COPY_BITS => DrawOp::CopyBits(r.point()),
-            server::DRAW_FILL => {
-                assert_eq!(r.u8(), 1, "solid brush");
-                let brush = Brush::Solid(r.u32());
-                let rop = Rop::from_bits_retain(r.u16());
-                DrawOp::Fill(Fill { brush, rop, mask: None })
-            }
-            server::DRAW_COPY | server::DRAW_BLEND => {
-                let offset = r.u32();
-                let src_area = r.rect();
-                let rop = Rop::from_bits_retain(r.u16());
-                let scale_mode = if r.u8() == 0 { ScaleMode::Interpolate } else { ScaleMode::Nearest };
-                let src = self.image(&mut Cursor { body: r.body, at: offset as usize });
-                let copy = Copy { src, src_area, rop, scale_mode, mask: None };
-                if msg_type == server::DRAW_COPY { DrawOp::Copy(copy) } else { DrawOp::Blend(copy) }
-            }
-            server::DRAW_BLACKNESS => DrawOp::Blackness(None),
-            server::DRAW_WHITENESS => DrawOp::Whiteness(None),
-            server::DRAW_INVERS => DrawOp::Invers(None),
-            other => panic!("message {other} is not known to the model"),
-        };
+        let target = self.surfaces.get(&surface_id).expect("target exists").format();
+        let op = self.images.operation(msg_type, &mut r, target);
+        for (id, width, height) in self.images.surfaces_read.drain(..) {
+            let canvas = self.surfaces.get(&id).expect("source surface exists");
+            assert_eq!((canvas.width(), canvas.height()), (width, height));
+        }
         let drawable = Drawable {
             surface_id,
             effect: Effect::Blend,
@@ -261,114 +245,6 @@ impl ModelClient {
             op,
             release: None,
         };
-        draw_on(&mut self.surfaces, &drawable);
-    }
-
-    fn image(&mut self, r: &mut Cursor<'_>) -> Arc<Image> {
-        let id = r.u64();
-        let (image_type, flags) = (r.u8(), r.u8());
-        let (width, height) = (r.u32(), r.u32());
-        let bitmap = match image_type {
-            0 => {
-                let format = BitmapFormat::try_from(r.u8()).unwrap();
-                let top_down = r.u8() & 4 != 0;
-                let (width, height, stride) = (r.u32(), r.u32(), r.u32());
-                assert_eq!(r.u32(), 0, "no palette");
-                let pixels = Arc::new(r.bytes((stride * height) as usize));
-                Bitmap { format, width, height, stride, top_down, unstable: false, palette: None, pixels }
-            }
-            1 => {
-                let size = r.u32() as usize;
-                let data = r.bytes(size);
-                let mut pixels = Vec::new();
-                let header = quic::decode(&data, width, height, PixelLayout::Bgra32, &mut pixels).unwrap();
-                let alpha = header.kind == quic::QuicType::Rgba;
-                Bitmap {
-                    format: if alpha { BitmapFormat::Rgba } else { BitmapFormat::ThirtyTwoBit },
-                    ..rgb32(width, height, pixels)
-                }
-            }
-            105 => {
-                let size = r.u32() as usize;
-                let data = r.bytes(size);
-                // Whatever depends on lossy pixels must be repaired, so these are as wrong as can be.
-                rgb32(
-                    width,
-                    height,
-                    data.iter().cycle().take((width * height * 4) as usize).copied().collect(),
-                )
-            }
-            108 => Bitmap {
-                format: BitmapFormat::Rgba,
-                ..rgb32(width, height, vec![0x77; (width * height * 4) as usize])
-            },
-            103 | 106 => self.images.get(&id).expect("image from the cache is there").clone(),
-            104 => {
-                let id = r.u32();
-                let canvas = self.surfaces.get(&id).expect("source surface exists");
-                assert_eq!((canvas.width(), canvas.height()), (width, height));
-                let data = ImageData::Surface(id);
-                return Arc::new(Image { id: 0, cache_me: false, high_bits_set: false, width, height, data });
-            }
-            other => panic!("image type {other} is not known to the model"),
-        };
-        if flags & 1 != 0 {
-            assert!(self.images.insert(id, bitmap.clone()).is_none(), "image is cached twice");
-        }
-        if flags & 4 != 0 {
-            assert!(self.images.insert(id, bitmap.clone()).is_some(), "nothing to replace");
-        }
-        let high_bits_set = flags & 2 != 0;
-        let data = ImageData::Bitmap(bitmap);
-        Arc::new(Image { id, cache_me: false, high_bits_set, width, height, data })
-    }
-}
-
-fn rgb32(width: u32, height: u32, pixels: Vec<u8>) -> Bitmap {
-    Bitmap {
-        format: BitmapFormat::ThirtyTwoBit,
-        width,
-        height,
-        stride: width * 4,
-        top_down: true,
-        unstable: false,
-        palette: None,
-        pixels: Arc::new(pixels),
-    }
-}
-
-struct Cursor<'a> {
-    body: &'a [u8],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    fn bytes(&mut self, n: usize) -> Vec<u8> {
-        let bytes = self.body[self.at..self.at + n].to_vec();
-        self.at += n;
-        bytes
-    }
-    fn u8(&mut self) -> u8 {
-        self.bytes(1)[0]
-    }
-    fn u16(&mut self) -> u16 {
-        u16::from_le_bytes(self.bytes(2).try_into().unwrap())
-    }
-    fn u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.bytes(4).try_into().unwrap())
-    }
-    fn u64(&mut self) -> u64 {
-        u64::from_le_bytes(self.bytes(8).try_into().unwrap())
-    }
-    fn clip_rects(&mut self) -> Vec<Rect> {
-        assert_eq!(self.u8(), 1);
-        (0..self.u32()).map(|_| self.rect()).collect()
-    }
-    fn point(&mut self) -> Point {
-        Point { x: self.u32() as i32, y: self.u32() as i32 }
-    }
-    fn rect(&mut self) -> Rect {
-        let (top, left, bottom, right) = (self.u32(), self.u32(), self.u32(), self.u32());
-        Rect::new(left as i32, top as i32, right as i32, bottom as i32)
+        draw_on(&mut self.surfaces, &drawable).unwrap_or_else(|e| panic!("{e}: {drawable:?}"));
     }
 }

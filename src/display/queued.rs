@@ -2,7 +2,7 @@
 
 use super::stream::Stream;
 use crate::canvas::Region;
-use crate::draw::{Brush, Clip, Composite, DrawOp, Drawable, Effect, Mask};
+use crate::draw::{Brush, Clip, Composite, DrawOp, Drawable, Effect, Mask, ScaleMode};
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::image::{Image, ImageData};
@@ -94,6 +94,47 @@ impl Queued {
     }
 }
 
+/// What a command that repeats the one below it comes to (display.md 4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Both cancel out.
+    Reverts,
+    /// It changes nothing.
+    Idles,
+    /// Nothing is seen of the one below.
+    Replaces,
+}
+
+/// What the guest promises about a command above one that draws in the same region, apart from opaque ones.
+#[must_use]
+pub fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
+    let repeat = match new.effect {
+        Effect::RevertOnDup => Repeat::Reverts,
+        Effect::NopOnDup => Repeat::Idles,
+        Effect::OpaqueBrush => Repeat::Replaces,
+        _ => return None,
+    };
+    if old.effect != new.effect || old.bbox != new.bbox {
+        return None;
+    }
+    let (rops, brushes) = match (&new.op, &old.op) {
+        (DrawOp::Fill(a), DrawOp::Fill(b)) if a.mask.is_none() && b.mask.is_none() => {
+            ((a.rop, b.rop), (&a.brush, &b.brush))
+        }
+        (DrawOp::Stroke(a), DrawOp::Stroke(b))
+            if a.path == b.path
+                && a.line_flags == b.line_flags
+                && a.style.is_empty()
+                && b.style.is_empty() =>
+        {
+            ((a.fore_mode, b.fore_mode), (&a.brush, &b.brush))
+        }
+        _ => return None,
+    };
+    let same = rops.0 == rops.1 && matches!(brushes, (Brush::Solid(a), Brush::Solid(b)) if a == b);
+    (same || repeat == Repeat::Replaces).then_some(repeat)
+}
+
 /// Box and clip of a command on a surface of this size.
 #[must_use]
 pub fn region_of(drawable: &Drawable, surface: &Rect) -> Region {
@@ -115,6 +156,17 @@ pub fn copy_offset(drawable: &Drawable) -> Option<(i32, i32)> {
     }
 }
 
+/// Where an unscaled copy of this surface draws: pixels whose source lies outside of it are left alone.
+#[must_use]
+pub fn reach_of_copy(drawable: &Drawable, source: u32, bounds: &Rect) -> Option<Rect> {
+    let (DrawOp::Copy(copy) | DrawOp::Blend(copy)) = &drawable.op else { return None };
+    let (from, to) = (&copy.src_area, &drawable.bbox);
+    let ours = matches!(copy.src.data, ImageData::Surface(id) if id == source);
+    let unscaled = (from.width(), from.height()) == (to.width(), to.height());
+    let offset = |to: i32, from: i32| to.saturating_sub(from);
+    (ours && unscaled).then(|| bounds.translate(offset(to.left, from.left), offset(to.top, from.top)))
+}
+
 /// Everything: for image arguments that are read as a whole.
 const WHOLE: Rect = Rect::new(i32::MIN, i32::MIN, i32::MAX, i32::MAX);
 
@@ -127,9 +179,19 @@ pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
             found.push((*id, area));
         }
     };
-    // Scaling reads neighbours of the source area too.
-    let scaled = |area: &Rect| {
+    // What sampling reads of a source area (canvas.md 7.1).
+    let scaled = |area: &Rect, mode: ScaleMode| {
+        let around = |from: u32, to: u32| {
+            let exact = from == to || mode == ScaleMode::Nearest && u64::from(from) << 16 >= u64::from(to);
+            i32::from(!exact)
+        };
+        let (x, y) = (around(area.width(), bbox.width()), around(area.height(), bbox.height()));
+        let (left, top) = (area.left.saturating_sub(x), area.top.saturating_sub(y));
+        Rect::new(left, top, area.right.saturating_add(x), area.bottom.saturating_add(y))
+    };
+    let rop3_scaled = |area: &Rect| {
         let same = area.width() == bbox.width() && area.height() == bbox.height();
+        // Where it begins is rounded in pixels of the target.
         if same { *area } else { WHOLE }
     };
     let brush = |b: &Brush| match b {
@@ -144,17 +206,17 @@ pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
             image(mask(&f.mask).as_ref(), WHOLE);
         }
         DrawOp::Opaque(o) => {
-            image(o.src.as_ref(), scaled(&o.src_area));
+            image(o.src.as_ref(), scaled(&o.src_area, o.scale_mode));
             image(brush(&o.brush).as_ref(), WHOLE);
             image(mask(&o.mask).as_ref(), WHOLE);
         }
         DrawOp::Copy(c) | DrawOp::Blend(c) => {
-            image(Some(&c.src), scaled(&c.src_area));
+            image(Some(&c.src), scaled(&c.src_area, c.scale_mode));
             image(mask(&c.mask).as_ref(), WHOLE);
         }
         DrawOp::Blackness(m) | DrawOp::Whiteness(m) | DrawOp::Invers(m) => image(mask(m).as_ref(), WHOLE),
         DrawOp::Rop3(r) => {
-            image(r.src.as_ref(), scaled(&r.src_area));
+            image(r.src.as_ref(), rop3_scaled(&r.src_area));
             image(brush(&r.brush).as_ref(), WHOLE);
             image(mask(&r.mask).as_ref(), WHOLE);
         }
@@ -163,8 +225,8 @@ pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
             image(brush(&t.fore_brush).as_ref(), WHOLE);
             image(brush(&t.back_brush).as_ref(), WHOLE);
         }
-        DrawOp::Transparent(t) => image(t.src.as_ref(), scaled(&t.src_area)),
-        DrawOp::AlphaBlend(a) => image(a.src.as_ref(), scaled(&a.src_area)),
+        DrawOp::Transparent(t) => image(t.src.as_ref(), scaled(&t.src_area, ScaleMode::Nearest)),
+        DrawOp::AlphaBlend(a) => image(a.src.as_ref(), scaled(&a.src_area, ScaleMode::Nearest)),
         DrawOp::Composite(Composite { src, mask, .. }) => {
             image(src.as_ref(), WHOLE);
             image(mask.as_ref(), WHOLE);

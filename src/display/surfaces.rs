@@ -5,10 +5,11 @@
 //! has those rendered that read what it draws over, all that is pending there is older than the pending readers of that area. So
 //! rendering a command never leads to newer ones.
 
+use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
-    Queued, Read, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, region_of, set_self_bitmap,
-    surface_arguments, wants_self_bitmap,
+    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, reach_of_copy,
+    region_of, repeats, set_self_bitmap, surface_arguments, wants_self_bitmap,
 };
 use super::tree::{Needed, Taken, Tree};
 use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
@@ -20,9 +21,6 @@ use crate::image::SurfaceFormat;
 use crate::limits::{MAX_DRAWABLES, MAX_SURFACES};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-/// Boxes of rendered commands before they are joined with the others.
-const MAX_FRESH: usize = 128;
 
 /// Pending readers of a surface, beyond which looking for those that matter costs more than rendering all of them.
 const MAX_READERS: usize = 8;
@@ -38,21 +36,20 @@ pub struct Surface {
     pub height: u32,
     pub format: SurfaceFormat,
     canvas: Canvas,
-    /// Boxes of what was rendered since the host last took them, apart from those in `fresh`.
-    dirty: Region,
-    /// Such boxes that are still to be joined, for less work in all.
-    fresh: Vec<Rect>,
-    tree: Tree,
+    pub(super) dirty: Dirty,
+    pub(super) tree: Tree,
     /// Pending commands of other surfaces that read this one.
-    readers: Vec<Reader>,
+    pub(super) readers: Vec<Reader>,
     life: Arc<SurfaceLife>,
 }
 
 /// A pending command that reads another surface.
 #[derive(Clone, Copy, Debug)]
-struct Reader {
-    target: u32,
-    seq: u64,
+pub(super) struct Reader {
+    pub target: u32,
+    pub seq: u64,
+    /// Where it draws.
+    pub bbox: Rect,
     /// What it reads.
     area: Rect,
 }
@@ -72,23 +69,7 @@ impl Surface {
 
     /// A command was rendered.
     fn painted(&mut self, queued: &Queued) {
-        self.add_dirty(queued.drawable.bbox.intersect(&self.bounds()));
-    }
-
-    fn add_dirty(&mut self, rect: Rect) {
-        let known = self.fresh.last().is_some_and(|last| last.contains(&rect));
-        if known || self.dirty.contains_rect(&rect) {
-            return;
-        }
-        self.fresh.push(rect);
-        if self.fresh.len() >= MAX_FRESH {
-            self.join_dirty();
-        }
-    }
-
-    fn join_dirty(&mut self) {
-        self.dirty = self.dirty.union(&Region::from_rects(&self.fresh));
-        self.fresh.clear();
+        self.dirty.drawn(queued.seq, queued.drawable.bbox.intersect(&self.bounds()));
     }
 }
 
@@ -131,6 +112,10 @@ impl Surfaces {
         self.map.get(&id)
     }
 
+    pub(super) fn surface_mut(&mut self, id: u32) -> Option<&mut Surface> {
+        self.map.get_mut(&id)
+    }
+
     /// Ids of all surfaces, ascending.
     #[must_use]
     pub fn ids(&self) -> Vec<u32> {
@@ -168,8 +153,7 @@ impl Surfaces {
             height,
             format,
             canvas,
-            dirty: Region::new(),
-            fresh: Vec::new(),
+            dirty: Dirty::default(),
             tree: Tree::default(),
             readers: Vec::new(),
             life: SurfaceLife::new(token),
@@ -179,6 +163,7 @@ impl Surfaces {
 
     /// Removes a surface. Who reads it is rendered before; its own pending commands are not, and are returned.
     pub fn destroy(&mut self, id: u32, token: Option<ReleaseToken>) -> Option<(SurfaceKey, Covered)> {
+        self.count_readers(id);
         self.render_readers(id, |_| true);
         let mut surface = self.map.remove(&id)?;
         let dropped = surface.tree.clear();
@@ -202,7 +187,7 @@ impl Surfaces {
         if !bounds.contains(&drawable.bbox) || drawable.bbox.left < 0 || drawable.bbox.top < 0 {
             return Err("box outside of the surface");
         }
-        let region = region_of(&drawable, &bounds);
+        let mut region = region_of(&drawable, &bounds);
         if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
             return Err(NOTHING_TO_DRAW);
         }
@@ -212,10 +197,11 @@ impl Surfaces {
             if area.is_empty() || !bounds.contains(&area) {
                 return Err("self bitmap outside of the surface");
             }
-            let snapshot = self.read(id, &area).ok_or("surface cannot be read")?;
+            self.render_area(id, &area);
             self.last_image = self.last_image.wrapping_add(1);
             let image_id = u64::from(self.last_image) << 32 | SERVER_IMAGE_GROUP;
-            set_self_bitmap(&mut drawable.op, Arc::new(snapshot.into_image(image_id)));
+            let snapshot = self.map.get(&id).and_then(|s| s.canvas.snapshot(&area, id == 0, image_id));
+            set_self_bitmap(&mut drawable.op, snapshot.ok_or("surface cannot be read")?);
         }
         let mut reads: Vec<Read> = Vec::new();
         let mut self_read = match copy_offset(&drawable) {
@@ -226,6 +212,9 @@ impl Surfaces {
         let declared = drawable.deps.iter().flatten().map(|d| (d.surface_id, d.area));
         for (read_id, area) in surface_arguments(&drawable.op, &drawable.bbox).into_iter().chain(declared) {
             let surface = self.map.get(&read_id).ok_or("reads a surface that is not there")?;
+            if let Some(reach) = reach_of_copy(&drawable, read_id, &surface.bounds()) {
+                region = region.intersect_rect(&reach);
+            }
             let area = area.intersect(&surface.bounds());
             if read_id == id {
                 if self_read == SelfRead::Nothing {
@@ -239,6 +228,12 @@ impl Surfaces {
             let life = surface.life.clone();
             reads.push(Read { surface_id: read_id, key: surface.key, area, life });
         }
+        if let SelfRead::Offset(dx, dy) = self_read {
+            region = region.intersect_rect(&bounds.translate(dx.saturating_neg(), dy.saturating_neg()));
+        }
+        if region.is_empty() {
+            return Err(NOTHING_TO_DRAW);
+        }
         self.last_seq += 1;
         let opaque = is_opaque(&drawable);
         let seq = self.last_seq;
@@ -249,8 +244,7 @@ impl Surfaces {
     pub fn insert(&mut self, queued: &Arc<Queued>) -> Covered {
         while self.pending >= MAX_DRAWABLES && self.render_oldest() {}
         let id = queued.drawable.surface_id;
-        let many = self.map.get(&id).is_some_and(|s| s.readers.len() >= MAX_READERS);
-        self.render_readers(id, |area| many || queued.region.intersects_rect(area));
+        self.make_way(queued);
         let gone = match self.map.get_mut(&id) {
             Some(surface) => surface.tree.insert(queued.clone()),
             None => return Vec::new(),
@@ -266,10 +260,37 @@ impl Surfaces {
         }
         for read in &queued.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
-                surface.readers.push(Reader { target: id, seq: queued.seq, area: read.area });
+                let bbox = queued.drawable.bbox;
+                surface.readers.push(Reader { target: id, seq: queued.seq, bbox, area: read.area });
             }
         }
         gone.covered
+    }
+
+    /// Has all drawn that reads what a new command draws over.
+    fn make_way(&mut self, queued: &Queued) {
+        let id = queued.drawable.surface_id;
+        self.count_readers(id);
+        let many = self.map.get(&id).is_some_and(|s| s.readers.len() >= MAX_READERS);
+        self.render_readers(id, |area| many || queued.region.intersects_rect(area));
+    }
+
+    /// Looks for a pending command that a new one repeats, and takes it away if nothing is left of it.
+    pub fn repeated(&mut self, queued: &Queued) -> Option<(Repeat, Arc<Queued>)> {
+        if !matches!(queued.drawable.op, DrawOp::Fill(_) | DrawOp::Stroke(_)) {
+            return None;
+        }
+        let id = queued.drawable.surface_id;
+        repeats(&queued.drawable, &queued.drawable)?;
+        self.make_way(queued);
+        let surface = self.map.get_mut(&id)?;
+        let old = surface.tree.newest_at(&queued.region)?.clone();
+        let repeat = repeats(&queued.drawable, &old.drawable).filter(|_| !surface.dirty.counts(old.seq))?;
+        if repeat != Repeat::Idles {
+            surface.tree.take(old.seq);
+            self.forget(&old);
+        }
+        Some((repeat, old))
     }
 
     /// Takes a command off the lists around the tree.
@@ -294,7 +315,7 @@ impl Surfaces {
     }
 
     /// Renders the commands of a surface that are not newer than `seq`.
-    fn render_until(&mut self, id: u32, seq: u64) {
+    pub(super) fn render_until(&mut self, id: u32, seq: u64) {
         loop {
             let next = self.map.get_mut(&id).and_then(|s| s.tree.take_first_until(seq));
             let Some((queued, visible)) = next else { return };
@@ -345,14 +366,13 @@ impl Surfaces {
             surface.painted(queued);
             drawn
         } else {
-            let Some(mut surface) = self.map.remove(&id) else { return };
-            let mut drawn = Ok(());
-            if surface.key == queued.key {
-                let others = Others(&self.map);
-                drawn = surface.canvas.draw_region(&queued.drawable, region, &others, &mut self.decoded);
-                surface.painted(queued);
+            let Some(mut lent) = Lent::of(&mut self.map, id) else { return };
+            let Lent { map, surface: Some(surface), .. } = &mut lent else { return };
+            if surface.key != queued.key {
+                return;
             }
-            self.map.insert(id, surface);
+            let drawn = surface.canvas.draw_region(&queued.drawable, region, &Others(map), &mut self.decoded);
+            surface.painted(queued);
             drawn
         };
         if let Err(error) = drawn {
@@ -365,17 +385,16 @@ impl Surfaces {
         self.decoded.clear();
     }
 
-    /// Renders what draws into the area, and everything older on that surface: what a guest sees as dirty afterwards is
-    /// defined so.
+    /// Renders an area, so that it may be read.
     pub fn render_area(&mut self, id: u32, area: &Rect) {
-        if let Some(seq) = self.map.get(&id).and_then(|s| s.tree.newest_in(area)) {
-            self.render_until(id, seq);
-        }
+        self.count_area(id, area);
+        self.render_needed(id, area);
     }
 
     /// Renders everything that waits for a surface.
     pub fn render_surface(&mut self, id: u32) {
         if let Some(seq) = self.map.get(&id).and_then(|s| s.tree.newest()) {
+            self.count_all_until(id, seq);
             self.render_until(id, seq);
         }
     }
@@ -389,6 +408,7 @@ impl Surfaces {
     pub fn render_oldest(&mut self) -> bool {
         while let Some((seq, id)) = self.order.pop_front() {
             if self.map.get(&id).is_some_and(|s| s.tree.first() == Some(seq)) {
+                self.count_all_until(id, seq);
                 self.render_until(id, seq);
                 return true;
             }
@@ -399,7 +419,7 @@ impl Surfaces {
     /// Renders the area and copies it out; `None` for bad ids, empty areas and formats that no image has.
     pub fn read(&mut self, id: u32, area: &Rect) -> Option<AreaPixels> {
         let area = area.intersect(&self.map.get(&id)?.bounds());
-        self.render_needed(id, &area);
+        self.render_area(id, &area);
         let surface = self.map.get(&id)?;
         surface.canvas.read_area(&area, id == 0)
     }
@@ -411,19 +431,30 @@ impl Surfaces {
 
     /// The dirty rectangles: at most `max`, the last one then around the rest.
     pub fn dirty_rects(&mut self, id: u32, max: Option<usize>, clear: bool) -> Vec<Rect> {
-        let Some(surface) = self.map.get_mut(&id) else { return Vec::new() };
-        surface.join_dirty();
-        let mut rects = surface.dirty.rects().to_vec();
-        if let Some(max) = max.filter(|&max| max < rects.len()) {
-            let rest = rects.split_off(max.saturating_sub(1)).into_iter();
-            let rest = rest.fold(Rect::default(), |all, r| all.union(&r));
-            rects.push(rest);
-            rects.truncate(max);
+        self.settle(id);
+        self.map.get_mut(&id).map(|surface| surface.dirty.rects(max, clear)).unwrap_or_default()
+    }
+}
+
+/// A surface that is out of the map while it is drawn on, and returns to it whatever happens.
+struct Lent<'a> {
+    map: &'a mut BTreeMap<u32, Surface>,
+    id: u32,
+    surface: Option<Surface>,
+}
+
+impl<'a> Lent<'a> {
+    fn of(map: &'a mut BTreeMap<u32, Surface>, id: u32) -> Option<Self> {
+        let surface = Some(map.remove(&id)?);
+        Some(Self { map, id, surface })
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(surface) = self.surface.take() {
+            self.map.insert(self.id, surface);
         }
-        if clear {
-            surface.dirty = Region::new();
-        }
-        rects
     }
 }
 

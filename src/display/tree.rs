@@ -191,10 +191,34 @@ impl Tree {
         self.ages.binary_search(&seq).is_ok_and(|i| self.items[i].is_some())
     }
 
-    /// The newest command that draws into the area.
+    /// The newest command that draws in a region or reads there, if that is all that is visible of it.
     #[must_use]
-    pub fn newest_in(&self, area: &Rect) -> Option<u64> {
-        self.live().rev().find(|item| item.queued.region.intersects_rect(area)).map(|item| item.queued.seq)
+    pub fn newest_at(&self, region: &Region) -> Option<&Arc<Queued>> {
+        let bounds = region.bounds();
+        let touching = (self.head..self.items.len()).rev().filter(|&i| self.boxes[i].intersects(&bounds));
+        let mut touching = touching.filter_map(|i| self.items[i].as_ref()).filter(|item| {
+            item.visible.intersects(region)
+                || held(item.self_read, &item.visible).is_some_and(|read| region.intersects_rect(&read))
+        });
+        touching.next().filter(|item| item.visible == *region && !item.begun).map(|item| &item.queued)
+    }
+
+    /// The newest command that is visible in the area, if it is newer than `seq`.
+    #[must_use]
+    pub fn newest_in(&self, area: &Rect, seq: u64) -> Option<u64> {
+        let newer = self.ages.partition_point(|&age| age <= seq).max(self.head);
+        let touching = (newer..self.items.len()).rev().find(|&i| {
+            let item = self.items[i].as_ref().filter(|_| self.boxes[i].intersects(area));
+            item.is_some_and(|item| item.visible.intersects_rect(area))
+        });
+        touching.map(|i| self.ages[i])
+    }
+
+    /// The commands newer than `seq` up to the age `last`, oldest first.
+    pub fn between(&self, seq: u64, last: u64) -> impl Iterator<Item = &Arc<Queued>> {
+        let newer = self.ages.partition_point(|&age| age <= seq).max(self.head);
+        let end = self.ages.partition_point(|&age| age <= last).max(newer);
+        self.items[newer..end].iter().flatten().map(|item| &item.queued)
     }
 
     /// What must be rendered for an area to be up to date, oldest first: commands that draw into it, and the older ones
@@ -258,8 +282,8 @@ impl Tree {
         self.take(needed.seq).map(|(queued, region)| Taken { queued, region, whole: true })
     }
 
-    /// Takes the command of this age out: to be rendered, where it is visible.
-    fn take(&mut self, seq: u64) -> Option<(Arc<Queued>, Region)> {
+    /// Takes the command of this age out, with where it is visible.
+    pub fn take(&mut self, seq: u64) -> Option<(Arc<Queued>, Region)> {
         let i = self.ages.binary_search(&seq).ok()?;
         let item = self.items[i].take()?;
         self.boxes[i] = Rect::default();

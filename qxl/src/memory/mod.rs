@@ -305,8 +305,14 @@ impl GuestRange {
         let (low, high) = (from.min(to), from.max(to));
         let Some(span) = (high - low).checked_add(len) else { return };
         self.with(low, span, |base| {
-            // SAFETY: `with` found `span` usable bytes at `base`, which hold both the source and the destination.
-            unsafe { ptr::copy(base.add(from - low), base.add(to - low), len) }
+            // In the order in which no piece is overwritten before it is copied.
+            let pieces = len.div_ceil(PIECE);
+            for n in 0..pieces {
+                let at = PIECE * if to <= from { n } else { pieces - 1 - n };
+                let part = PIECE.min(len - at);
+                // SAFETY: `with` found `span` usable bytes at `base`, which hold both the source and the destination.
+                unsafe { ptr::copy(base.add(from - low + at), base.add(to - low + at), part) }
+            }
         });
     }
 
@@ -365,7 +371,7 @@ impl GuestRange {
 }
 
 /// Bytes that are copied at a time: from 4 KiB on `memcpy` turns to `rep movsb`, which takes three times as long where
-/// both sides lie alike within their pages.
+/// both sides lie alike within their pages. What overlaps as a whole does not in pieces, so that these go faster, too.
 const PIECE: usize = 3840;
 
 /// A bulk copy that the optimizer cannot look into, so that racing guest writes are at worst torn bytes.

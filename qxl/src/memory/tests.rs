@@ -67,6 +67,23 @@ proptest! {
     }
 
     #[test]
+    fn moves_are_alike(
+        from in 0usize..20_000,
+        // What overlaps most, too.
+        by in prop_oneof![-40isize..40, -20_000isize..20_000],
+        len in prop_oneof![0usize..70, 0usize..20_000],
+        seed: u32,
+    ) {
+        let to = from.saturating_add_signed(by);
+        let content: Vec<u8> = (0..60_000u32).map(|i| (i ^ seed).wrapping_mul(0x9e37_79b9).to_le_bytes()[3]).collect();
+        let (guest, private) = both(&content, |memory| memory.copy_within(from, to, len));
+        prop_assert!(guest == private);
+        let mut want = content;
+        want.copy_within(from..from + len, to);
+        prop_assert!(guest == want);
+    }
+
+    #[test]
     fn blends_are_alike(
         under in proptest::collection::vec(any::<u32>(), 400..401),
         over in proptest::collection::vec(any::<u32>(), 0..390),

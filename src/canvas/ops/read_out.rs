@@ -36,16 +36,23 @@ impl Canvas {
     /// image can carry.
     #[must_use]
     pub fn read_area(&self, area: &Rect, is_primary: bool) -> Option<AreaPixels> {
-        self.copy_area(area, is_primary, 1)
+        self.copy_area(area, is_primary, 1, false)
     }
 
     /// The stand-in for a missing source (canvas.md 6.10): as [`Canvas::read_area`], rows padded to 4 bytes.
     #[must_use]
     pub fn snapshot(&self, area: &Rect, is_primary: bool, id: u64) -> Option<Arc<Image>> {
-        self.copy_area(area, is_primary, 4).map(|pixels| Arc::new(pixels.into_image(id)))
+        self.copy_area(area, is_primary, 4, true).map(|pixels| Arc::new(pixels.into_image(id)))
     }
 
-    fn copy_area(&self, area: &Rect, is_primary: bool, alignment: usize) -> Option<AreaPixels> {
+    /// `as_original`: where 0xff stands among zeros in unused bytes, it counts as if it stood everywhere.
+    fn copy_area(
+        &self,
+        area: &Rect,
+        is_primary: bool,
+        alignment: usize,
+        as_original: bool,
+    ) -> Option<AreaPixels> {
         if area.is_empty() || !self.bounds().contains(area) {
             return None;
         }
@@ -73,7 +80,8 @@ impl Canvas {
             }
             SurfaceFormat::Xrgb32 if !is_primary => match unused_bytes(&pixels) {
                 Unused::Set => high_bits_set = true,
-                Unused::Alpha => format = BitmapFormat::Rgba,
+                Unused::Mixed if as_original => high_bits_set = true,
+                Unused::Mixed | Unused::Alpha => format = BitmapFormat::Rgba,
                 Unused::Zero => {}
             },
             _ => {}
@@ -95,21 +103,25 @@ impl Canvas {
 /// What the unused bytes of xRGB pixels hold.
 enum Unused {
     Zero,
-    /// 0xff, perhaps among zeros: clients then take it for 0xff everywhere.
+    /// 0xff.
     Set,
+    /// 0xff among zeros.
+    Mixed,
     /// Anything else, which may be meant as alpha.
     Alpha,
 }
 
 fn unused_bytes(pixels: &[u8]) -> Unused {
-    let (mut any, mut alpha) = (0, false);
+    let (mut any, mut all, mut alpha) = (0, 0xff, false);
     for [_, _, _, x] in pixels.as_chunks::<4>().0 {
         any |= x;
+        all &= x;
         alpha |= !matches!(x, 0 | 0xff);
     }
-    match (any, alpha) {
-        (0, _) => Unused::Zero,
-        (_, false) => Unused::Set,
+    match (any, all, alpha) {
+        (0, ..) => Unused::Zero,
+        (_, 0xff, _) => Unused::Set,
+        (_, _, false) => Unused::Mixed,
         _ => Unused::Alpha,
     }
 }
@@ -139,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn unused_bytes_of_zero_and_255_count_as_255() {
+    fn unused_bytes_are_kept_as_what_they_may_be() {
         let read = |top: [u8; 2], primary: bool| {
             let pixels = [1, 2, 3, top[0], 4, 5, 6, top[1]];
             let got = canvas(SurfaceFormat::Xrgb32, &pixels, 2).read_area(&Rect::new(0, 0, 2, 1), primary);
@@ -147,7 +159,12 @@ mod tests {
             (got.bitmap.format, got.high_bits_set)
         };
         assert_eq!(read([0, 0], false), (BitmapFormat::ThirtyTwoBit, false));
-        assert_eq!(read([0, 255], false), (BitmapFormat::ThirtyTwoBit, true));
+        assert_eq!(read([255, 255], false), (BitmapFormat::ThirtyTwoBit, true));
+        assert_eq!(read([0, 255], false), (BitmapFormat::Rgba, false));
+        let pixels = [1, 2, 3, 0, 4, 5, 6, 255];
+        let got =
+            canvas(SurfaceFormat::Xrgb32, &pixels, 2).snapshot(&Rect::new(0, 0, 2, 1), false, 1).unwrap();
+        assert!(got.high_bits_set, "as the original has it for sources");
         assert_eq!(read([0, 7], false), (BitmapFormat::Rgba, false));
         assert_eq!(read([255, 7], true), (BitmapFormat::ThirtyTwoBit, false));
     }

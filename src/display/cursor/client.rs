@@ -33,8 +33,9 @@ pub(super) enum Item {
         length: u16,
         frequency: u16,
     },
-    /// What a collapsed pipe comes to: shape, visibility and trail of the moment when it is sent.
-    State(Point16),
+    /// What a collapsed pipe comes to: the pointer where it is to be, with shape, visibility and trail of the moment when
+    /// it is sent.
+    State,
 }
 
 #[derive(Debug)]
@@ -44,8 +45,8 @@ pub(super) struct CursorClient {
     cache: CursorCache,
     /// INIT was sent or is queued, and no RESET since: another INIT would be refused by the client (display.md 13.5).
     initialised: bool,
-    /// Where the last queued message put the pointer.
-    position: Point16,
+    /// Where the last message that was sent or waits put the pointer; `None`: that will be an INIT that waits, if any.
+    position: Option<Point16>,
 }
 
 /// Bounds of the client's messages: only base messages exist.
@@ -66,7 +67,7 @@ impl CursorClient {
             cache: CursorCache::default(),
             // A migrated client has its pointer from the source.
             initialised: migrated,
-            position: Point16::default(),
+            position: None,
         };
         client.initialise();
         client
@@ -100,7 +101,7 @@ impl CursorClient {
         self.pipe.push_back(Item::InvalAll);
         self.pipe.push_back(Item::Reset);
         self.initialised = false;
-        self.position = Point16::default();
+        self.position = None;
     }
 
     /// Queues what the guest changed; before INIT the state that INIT will carry says it all.
@@ -110,7 +111,7 @@ impl CursorClient {
             return;
         }
         if let Item::Set { position, .. } | Item::Move(position) = &item {
-            self.position = *position;
+            self.position = Some(*position);
         }
         if let (Item::Move(position), Some(Item::Move(waiting))) = (&item, self.pipe.back_mut()) {
             *waiting = *position;
@@ -119,7 +120,7 @@ impl CursorClient {
         self.pipe.push_back(item);
         if self.pipe.len() > MAX_CURSOR_PIPE {
             self.pipe.retain(|item| matches!(item, Item::Init | Item::Reset | Item::InvalAll));
-            self.pipe.push_back(Item::State(self.position));
+            self.pipe.push_back(Item::State);
         }
     }
 
@@ -163,6 +164,7 @@ impl CursorClient {
         match item {
             Item::Init => {
                 self.cache.clear();
+                self.position.get_or_insert(state.position);
                 self.send_shape(state.shape.as_deref(), |shape| {
                     cursor::init(
                         state.position,
@@ -184,7 +186,8 @@ impl CursorClient {
             Item::Move(position) => self.send_message(cursor::move_to(position)),
             Item::Hide => self.send_message(cursor::hide()),
             Item::Trail { length, frequency } => self.send_message(cursor::trail(length, frequency)),
-            Item::State(position) => {
+            Item::State => {
+                let position = self.position.unwrap_or(state.position);
                 self.send_shape(state.shape.as_deref(), |shape| cursor::set(position, state.visible, shape));
                 if !state.visible {
                     self.send_message(cursor::hide());

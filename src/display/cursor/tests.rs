@@ -56,6 +56,20 @@ impl Fixture {
         self.channel.push(self.now);
     }
 
+    /// Everything that waits for the peer, which answers again.
+    fn drain(&mut self, peer: &mut Peer) -> Vec<(u16, Vec<u8>)> {
+        peer.send(1, &1u32.to_le_bytes());
+        let mut messages = Vec::new();
+        while !self.channel.pipes_empty() || !peer.is_silent() {
+            peer.send(2, &[]);
+            self.serve();
+            while !peer.is_silent() {
+                messages.push(peer.expect());
+            }
+        }
+        messages
+    }
+
     /// Lets the channel read what the peer sent.
     fn serve(&mut self) {
         for entry in self.channel.clients() {
@@ -177,23 +191,43 @@ fn slow_client_gets_the_state_instead_of_history() {
         f.move_to(i16::try_from(key).unwrap());
     }
     assert!(f.channel.clients[0].1.queued() <= MAX_CURSOR_PIPE);
-    peer.send(1, &1u32.to_le_bytes());
-    let mut last = Vec::new();
-    while !f.channel.pipes_empty() {
-        peer.send(2, &[]);
-        f.serve();
-        while !peer.is_silent() {
-            last.push(peer.expect());
-        }
-    }
-    while !peer.is_silent() {
-        last.push(peer.expect());
-    }
+    let last = f.drain(&mut peer);
     let position = last.iter().rev().find(|m| m.0 == MOVE || m.0 == SET).unwrap();
     assert_eq!(position.1[..2], 1999i16.to_le_bytes());
     let shape = last.iter().rev().find(|m| m.0 == SET).unwrap();
     assert_eq!(shape.1[7..9], 1999u16.to_le_bytes());
     assert!(last.iter().any(|m| m.0 == TRAIL));
+}
+
+/// Neither HIDE nor TRAIL says where the pointer is: it stays where INIT put it, sent before or after.
+#[test]
+fn collapsed_pipe_leaves_the_pointer_where_init_put_it() {
+    for reset in [false, true] {
+        let mut f = Fixture::new();
+        f.move_to(40);
+        let mut peer = f.connect();
+        let hide_often = |f: &mut Fixture| {
+            for length in 0..2 * MAX_CURSOR_PIPE as u16 {
+                let release = f.token(1);
+                f.command(CursorCommand::Hide { release });
+                let release = f.token(1);
+                f.command(CursorCommand::Trail { length, frequency: 1, release });
+            }
+        };
+        hide_often(&mut f);
+        if reset {
+            f.channel.reset();
+            f.channel.primary_created();
+            // The client places its pointer itself, and ours is not told.
+            f.channel.set_mouse_mode(true);
+            f.move_to(40);
+            hide_often(&mut f);
+        }
+        let messages = f.drain(&mut peer);
+        let set = messages.iter().rev().find(|m| m.0 == SET).unwrap();
+        assert_eq!(set.1[..4], [40, 0, 1, 0], "reset {reset}");
+        assert_eq!(messages.iter().filter(|m| m.0 == INIT).count(), if reset { 2 } else { 1 });
+    }
 }
 
 #[test]

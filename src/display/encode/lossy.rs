@@ -1,9 +1,12 @@
 //! Which areas of a client's surfaces hold lossy pixels, and which operations need lossless input (display.md 9.4).
 //! Only used where JPEG is on for the client.
 
+use super::SurfaceSizes;
+use crate::canvas::rop::RasterOp;
 use crate::draw::{Brush, Clip, DrawOp, Drawable, Rop};
 use crate::geometry::Rect;
 use crate::image::{Image, ImageData};
+use crate::protocol::draw::DrawBase;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -117,10 +120,12 @@ impl LossyRegions {
         inputs
     }
 
-    /// The command is going out; `lossy`: an image of it is lossy.
-    pub fn sent(&mut self, surface_id: u32, bbox: &Rect, clip: &Clip, op: &DrawOp, lossy: bool) {
+    /// The command is going out; `lossy`: an image of it is lossy. `surfaces`: as the client has them.
+    pub fn sent(&mut self, base: &DrawBase<'_>, op: &DrawOp, lossy: bool, surfaces: &dyn SurfaceSizes) {
+        let DrawBase { surface_id, bbox, clip } = *base;
+        let bbox = &bbox;
         let source_lossy = |src: Option<&Arc<Image>>, area: &Rect| match src.map(|i| &i.data) {
-            Some(ImageData::Surface(id)) => self.is_lossy(*id, area),
+            Some(ImageData::Surface(id)) => self.is_lossy(*id, &read_of(area, bbox)),
             _ => false,
         };
         let (lossy, masked, may_clear) = match op {
@@ -142,7 +147,8 @@ impl LossyRegions {
             | DrawOp::Text(_)
             | DrawOp::Transparent(_) => return,
         };
-        if !lossy && (masked || !may_clear || !self.0.contains_key(&surface_id)) {
+        let clears = may_clear && !masked && self.0.contains_key(&surface_id);
+        if !(lossy || clears && covers(base, op, surfaces)) {
             return;
         }
         let area = self.0.entry(surface_id).or_default();
@@ -163,9 +169,41 @@ impl LossyRegions {
     }
 }
 
+/// What is read of a source for a box: scaling reads neighbours of the source area too.
+fn read_of(src_area: &Rect, bbox: &Rect) -> Rect {
+    let same = src_area.width() == bbox.width() && src_area.height() == bbox.height();
+    if same { *src_area } else { WHOLE }
+}
+
+/// Whether every pixel of the box has a source: others are left alone.
+fn covers(base: &DrawBase<'_>, op: &DrawOp, surfaces: &dyn SurfaceSizes) -> bool {
+    let size = |id| surfaces.surface_size(id).map(|(width, height)| Rect::of_size(width, height));
+    let inside = |image: &Image, area: &Rect| {
+        let size = match image.data {
+            ImageData::Surface(id) => size(id),
+            _ => Some(Rect::of_size(image.width, image.height)),
+        };
+        read_of(area, &base.bbox) != *area || size.is_some_and(|size| size.contains(area))
+    };
+    match op {
+        DrawOp::CopyBits(p) => {
+            let (dx, dy) = (p.x.saturating_sub(base.bbox.left), p.y.saturating_sub(base.bbox.top));
+            size(base.surface_id).is_some_and(|size| size.contains(&base.bbox.translate(dx, dy)))
+        }
+        DrawOp::Copy(c) => inside(&c.src, &c.src_area),
+        DrawOp::Opaque(o) => o.src.as_ref().is_some_and(|src| inside(src, &o.src_area)),
+        _ => true,
+    }
+}
+
 /// Whether the operation combines bits, which makes any loss visible.
 fn combines(rop: Rop) -> bool {
     rop.intersects(Rop::OR | Rop::AND | Rop::XOR)
+}
+
+/// Whether the result depends on what was there.
+fn reads_dest(rop: Rop, op: RasterOp) -> bool {
+    combines(rop) || !op.ignores_dest()
 }
 
 /// Whether the source of this operation may be lossy.
@@ -185,6 +223,7 @@ fn lossless_inputs(op: &DrawOp, dest: (u32, Rect), inputs: &mut Vec<(u32, Rect)>
             inputs.push((*id, area));
         }
     };
+    let read = |src_area: &Rect| read_of(src_area, &dest.1);
     let pattern = |brush: &Brush| match brush {
         Brush::Pattern { image, .. } => Some(image.clone()),
         _ => None,
@@ -192,31 +231,31 @@ fn lossless_inputs(op: &DrawOp, dest: (u32, Rect), inputs: &mut Vec<(u32, Rect)>
     let needs_dest = match op {
         DrawOp::Fill(f) => {
             image(pattern(&f.brush).as_ref(), WHOLE);
-            combines(f.rop)
+            reads_dest(f.rop, RasterOp::of_brush(f.rop))
         }
         DrawOp::Opaque(o) => {
             image(pattern(&o.brush).as_ref(), WHOLE);
             if combines(o.rop) {
-                image(o.src.as_ref(), o.src_area);
+                image(o.src.as_ref(), read(&o.src_area));
             }
             false
         }
         DrawOp::Copy(c) => {
             if combines(c.rop) {
-                image(Some(&c.src), c.src_area);
+                image(Some(&c.src), read(&c.src_area));
             }
-            combines(c.rop)
+            reads_dest(c.rop, RasterOp::of_image(c.rop))
         }
         DrawOp::Transparent(t) => {
-            image(t.src.as_ref(), t.src_area);
+            image(t.src.as_ref(), read(&t.src_area));
             false
         }
         DrawOp::Blend(c) => {
-            image(Some(&c.src), c.src_area);
+            image(Some(&c.src), read(&c.src_area));
             true
         }
         DrawOp::Rop3(r) => {
-            image(r.src.as_ref(), r.src_area);
+            image(r.src.as_ref(), read(&r.src_area));
             image(pattern(&r.brush).as_ref(), WHOLE);
             true
         }
@@ -248,11 +287,44 @@ mod tests {
     use super::*;
     use crate::draw::{Copy, Effect, Fill, ScaleMode};
     use crate::geometry::Point;
+    use crate::image::SurfaceFormat;
     use proptest::prelude::*;
 
     fn surface(id: u32) -> Arc<Image> {
         let data = ImageData::Surface(id);
         Arc::new(Image { id: 1, cache_me: false, high_bits_set: false, width: 9, height: 9, data })
+    }
+
+    /// All surfaces are of this size.
+    struct Sized;
+
+    impl SurfaceSizes for Sized {
+        fn surface_size(&self, _: u32) -> Option<(u32, u32)> {
+            Some((40, 40))
+        }
+        fn surface_format(&self, _: u32) -> Option<SurfaceFormat> {
+            None
+        }
+    }
+
+    /// Something lossless of a command is sent to surface 0.
+    fn sent(lossy: &mut LossyRegions, bbox: &Rect, op: &DrawOp) {
+        lossy.sent(&DrawBase { surface_id: 0, bbox: *bbox, clip: &Clip::None }, op, false, &Sized);
+    }
+
+    /// What has no source is left alone.
+    #[test]
+    fn copies_from_beyond_a_surface_clear_no_loss() {
+        let area = Rect::new(0, 0, 5, 5);
+        let mut lossy = LossyRegions::default();
+        lossy.add(0, &area);
+        sent(&mut lossy, &area, &DrawOp::CopyBits(Point { x: 36, y: 9 }));
+        let DrawOp::Copy(mut beyond) = copy(3, Rop::PUT) else { unreachable!() };
+        beyond.src_area = Rect::new(36, 9, 41, 14);
+        sent(&mut lossy, &area, &DrawOp::Copy(beyond));
+        assert!(lossy.is_lossy(0, &area));
+        sent(&mut lossy, &area, &DrawOp::CopyBits(Point { x: 35, y: 9 }));
+        assert!(!lossy.is_lossy(0, &area));
     }
 
     fn copy(src: u32, rop: Rop) -> DrawOp {
@@ -291,13 +363,12 @@ mod tests {
     #[test]
     fn copies_spread_and_fills_clear_loss() {
         let mut lossy = LossyRegions::default();
-        let clip = Clip::None;
         lossy.add(3, &Rect::new(0, 0, 2, 2));
-        lossy.sent(0, &Rect::new(10, 10, 15, 15), &clip, &copy(3, Rop::PUT), false);
+        sent(&mut lossy, &Rect::new(10, 10, 15, 15), &copy(3, Rop::PUT));
         assert!(lossy.is_lossy(0, &Rect::new(14, 14, 15, 15)));
-        lossy.sent(0, &Rect::new(20, 20, 25, 25), &clip, &DrawOp::CopyBits(Point { x: 10, y: 10 }), false);
+        sent(&mut lossy, &Rect::new(20, 20, 25, 25), &DrawOp::CopyBits(Point { x: 10, y: 10 }));
         assert!(lossy.is_lossy(0, &Rect::new(20, 20, 21, 21)));
-        lossy.sent(0, &Rect::new(0, 0, 30, 30), &clip, &fill(Rop::PUT), false);
+        sent(&mut lossy, &Rect::new(0, 0, 30, 30), &fill(Rop::PUT));
         assert!(!lossy.is_lossy(0, &WHOLE));
         lossy.forget(3);
         assert_eq!(lossy.bounds(3), Rect::default());
@@ -308,6 +379,45 @@ mod tests {
         assert!(lossy_source_allowed(&copy(1, Rop::PUT)));
         assert!(!lossy_source_allowed(&copy(1, Rop::PUT | Rop::XOR)));
         assert!(!lossy_source_allowed(&fill(Rop::PUT)));
+    }
+
+    /// Whatever reads lossy pixels of its target waits for true ones, or leaves them marked.
+    #[test]
+    fn no_raster_operation_clears_loss_that_it_reads() {
+        let area = Rect::new(0, 0, 5, 5);
+        for rop in (0..0x800).map(Rop::from_bits_retain) {
+            let copy = copy(3, rop);
+            let blend = match copy.clone() {
+                DrawOp::Copy(c) => DrawOp::Blend(c),
+                _ => unreachable!(),
+            };
+            for (op, ignores) in [
+                (fill(rop), RasterOp::of_brush(rop).ignores_dest()),
+                (copy, RasterOp::of_image(rop).ignores_dest()),
+                (blend, RasterOp::of_image(rop).ignores_dest()),
+            ] {
+                let mut lossy = LossyRegions::default();
+                lossy.add(0, &area);
+                let waits = !lossy.needs(&drawable(area, op.clone())).is_empty();
+                sent(&mut lossy, &area, &op);
+                assert!(ignores || waits || lossy.is_lossy(0, &area), "{op:?}");
+            }
+        }
+    }
+
+    /// Scaling interpolates with neighbours of the source area.
+    #[test]
+    fn scaled_copies_take_loss_from_beside_their_source_area() {
+        let mut lossy = LossyRegions::default();
+        lossy.add(3, &Rect::new(5, 0, 6, 5));
+        let (small, large) = (Rect::new(10, 10, 15, 15), Rect::new(10, 10, 30, 30));
+        let xor = copy(3, Rop::XOR);
+        assert_eq!(lossy.needs(&drawable(small, xor.clone())), vec![]);
+        assert!(!lossy.needs(&drawable(large, xor)).is_empty());
+        for (bbox, spreads) in [(small, false), (large, true)] {
+            sent(&mut lossy, &bbox, &copy(3, Rop::PUT));
+            assert_eq!(lossy.is_lossy(0, &bbox), spreads);
+        }
     }
 
     proptest! {

@@ -29,7 +29,7 @@ use crate::codec::graduality::{self, Graduality};
 use crate::display::settings::ImageCompression;
 use crate::draw::{Brush, Clip, DrawOp, Drawable, Rop, ScaleMode};
 use crate::geometry::Rect;
-use crate::image::{Bitmap, BitmapFormat, Image, ImageData, Palette};
+use crate::image::{Bitmap, BitmapFormat, Image, ImageData, Palette, SurfaceFormat};
 use crate::net::stream::{ChannelStream, Outgoing};
 use crate::protocol::channel_type::ChannelType;
 use crate::protocol::common::{WaitFor, wait_for_channels};
@@ -63,10 +63,13 @@ pub struct EncodeSettings {
     pub unix: bool,
 }
 
-/// Sizes of the surfaces that a client has.
+/// The surfaces that a client has.
 pub trait SurfaceSizes {
     /// Width and height in pixels; `None` if there is no such surface.
     fn surface_size(&self, surface_id: u32) -> Option<(u32, u32)>;
+
+    /// Format of its pixels.
+    fn surface_format(&self, surface_id: u32) -> Option<SurfaceFormat>;
 }
 
 /// Where the stream that messages are encoded for stands.
@@ -110,6 +113,8 @@ impl IntoIterator for Encoded {
 /// What one message under construction did to the caches.
 #[derive(Debug, Default)]
 struct Building {
+    /// Format of the surface that is drawn on, if that is known.
+    target: Option<SurfaceFormat>,
     /// Images pinned in the pixmap cache.
     used: Vec<u64>,
     evicted: Vec<Evicted>,
@@ -268,10 +273,11 @@ impl ImageEncoder {
         origin: Origin,
     ) -> Option<Encoded> {
         let slots = Slots::of(op, self_bitmap)?;
-        if !slots.surfaces_exist(surfaces) {
+        let target = surfaces.surface_format(base.surface_id);
+        if !slots.surfaces_exist(surfaces) || !slots.has_colours_for(target) {
             return None;
         }
-        let mut building = Building::default();
+        let mut building = Building { target, ..Building::default() };
         let lossy_allowed = origin.lossy_allowed && lossy_source_allowed(op);
         let of_drawable = origin.of_drawable;
         let mut encode = |image: Option<&Arc<Image>>, lossy: bool| {
@@ -289,7 +295,7 @@ impl ImageEncoder {
         };
         let message = draw(base, op, images)?;
         if self.settings.jpeg {
-            self.lossy.sent(base.surface_id, &base.bbox, base.clip, op, building.lossy);
+            self.lossy.sent(base, op, building.lossy, surfaces);
         }
         Some(self.finish(serials, message, building))
     }
@@ -353,7 +359,10 @@ impl ImageEncoder {
             return Some(wire);
         }
         let lossy_allowed = lossy_allowed && self.settings.jpeg;
-        let pixmaps = self.caches.as_ref().filter(|_| image.cache_me).map(|c| c.pixmaps.clone());
+        // Clients keep the colours of palettes as the surface of the first use took them.
+        let same_anywhere = !has_palette(image) || building.target.is_none_or(|f| f == SurfaceFormat::Xrgb32);
+        let cached = image.cache_me && same_anywhere;
+        let pixmaps = self.caches.as_ref().filter(|_| cached).map(|c| c.pixmaps.clone());
         let mut replace = false;
         if let Some(pixmaps) = &pixmaps {
             match pixmaps.lookup(self.channel_id, image.id, lossy_allowed) {
@@ -528,6 +537,14 @@ impl SurfaceSizes for NoSurfaces {
     fn surface_size(&self, _: u32) -> Option<(u32, u32)> {
         None
     }
+    fn surface_format(&self, _: u32) -> Option<SurfaceFormat> {
+        None
+    }
+}
+
+/// Whether the pixels are indexes of colours.
+fn has_palette(image: &Image) -> bool {
+    matches!(&image.data, ImageData::Bitmap(bitmap) if bitmap.format.is_palette())
 }
 
 /// A mask always goes uncompressed and uncached.
@@ -603,6 +620,15 @@ impl<'a> Slots<'a> {
             slots.src = Some(own.or(self_bitmap)?);
         }
         Some(slots)
+    }
+
+    /// Whether clients take colours from palettes as we do on a surface of this format. Where there is alpha they do not:
+    /// codecs lose that of palettes, and whether it counts depends on their cache.
+    fn has_colours_for(&self, target: Option<SurfaceFormat>) -> bool {
+        use SurfaceFormat::{Rgb555, Xrgb32};
+        let mask = self.mask.and_then(|(image, one_bit)| (!one_bit).then_some(image));
+        let mut images = [self.src, self.brush, self.back_brush, mask].into_iter().flatten();
+        target.is_none_or(|f| matches!(f, Xrgb32 | Rgb555)) || !images.any(|image| has_palette(image))
     }
 
     /// Whether every surface that is an argument can be named to the client. Checked before any cache is touched.

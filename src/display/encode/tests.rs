@@ -99,6 +99,41 @@ fn second_use_comes_from_the_cache() {
     assert_eq!(c.copy(&private), (0, 0));
 }
 
+/// Surface 0 of this format.
+struct One(SurfaceFormat);
+
+impl SurfaceSizes for One {
+    fn surface_size(&self, id: u32) -> Option<(u32, u32)> {
+        (id == 0).then_some((64, 64))
+    }
+    fn surface_format(&self, id: u32) -> Option<SurfaceFormat> {
+        (id == 0).then_some(self.0)
+    }
+}
+
+/// Clients keep a palette image as the first surface took its colours, and lose the alpha of palettes.
+#[test]
+fn palettes_are_cached_for_xrgb_and_not_sent_for_alpha() {
+    let src = image(7 << 32, true, bitmap(BitmapFormat::EightBit, 32));
+    let mut c = Client::new(&ClientShared::default(), 0, 5000, off());
+    for (format, expect) in [
+        (SurfaceFormat::Rgb555, Some((0, 0))),
+        (SurfaceFormat::Xrgb32, Some((0, IMAGE_CACHE_ME))),
+        (SurfaceFormat::Xrgb32, Some((103, 0))),
+        (SurfaceFormat::Rgb555, Some((0, 0))),
+        (SurfaceFormat::Argb32, None),
+        (SurfaceFormat::A8, None),
+    ] {
+        let serials = Serials { last: 0, mini_header: true };
+        let encoded = c.encoder.drawable(&mut c.workspace, serials, &copy(src.clone()), None, &One(format));
+        let sent = encoded.map(|e| {
+            let body = e.messages[0].message.body.to_vec();
+            (body[57 + 8], body[57 + 9])
+        });
+        assert_eq!(sent, expect, "{format:?}");
+    }
+}
+
 #[test]
 fn eviction_is_told_before_the_message_that_caused_it() {
     let mut c = Client::new(&ClientShared::default(), 0, 1500, off());
