@@ -1,6 +1,6 @@
 //! Commands with impossible numbers: nothing may panic, and nothing outside of box and clip may change.
 
-use super::{Canvas, ImageCache};
+use super::{Canvas, ImageCache, Region};
 use crate::draw::{
     AlphaBlend, Brush, Clip, Copy, DrawOp, Drawable, Effect, Fill, Mask, Opaque, Rop, Rop3, ScaleMode,
     Transparent,
@@ -184,5 +184,74 @@ proptest! {
                 prop_assert!(a == b || allowed, "{x},{y} changed");
             }
         }
+    }
+
+    /// Commands are drawn where they are still visible, which must not change what they do there.
+    #[test]
+    fn commands_drawn_in_parts_are_drawn_as_a_whole(
+        op in op(),
+        bbox in rect(),
+        clip in proptest::option::of(proptest::collection::vec(rect(), 0..4)),
+        formats in (0usize..6, 0usize..6),
+        cut in rect(),
+        from in proptest::option::of((0..9i32, 0..9i32)),
+        blend_fully: bool,
+    ) {
+        use SurfaceFormat::{A1, A8, Argb32, Rgb555, Rgb565, Xrgb32};
+        let all = [A1, A8, Rgb555, Rgb565, Xrgb32, Argb32];
+        let (mut whole, mut parts) = (canvas(all[formats.0], false), canvas(all[formats.0], false));
+        let other = One(canvas(all[formats.1], false));
+        let clip = clip.map_or(Clip::None, |rects| Clip::Rects(rects.into()));
+        let region = match &clip {
+            Clip::None => Region::from(bbox),
+            Clip::Rects(rects) => Region::from_rects(rects).intersect_rect(&bbox),
+        }
+        .intersect_rect(&whole.bounds());
+        let mut op = op;
+        let src_area = match &mut op {
+            DrawOp::Copy(o) => Some(&mut o.src_area),
+            DrawOp::Opaque(o) => Some(&mut o.src_area),
+            DrawOp::Rop3(o) => Some(&mut o.src_area),
+            DrawOp::Transparent(o) => Some(&mut o.src_area),
+            DrawOp::AlphaBlend(o) => {
+                o.alpha |= if blend_fully { 255 } else { 0 };
+                Some(&mut o.src_area)
+            }
+            _ => None,
+        };
+        if let (Some(area), Some((x, y))) = (src_area, from) {
+            let size = Rect::of_size(bbox.width(), bbox.height());
+            *area = size.translate(x, y);
+        }
+        let op = match op {
+            // Reads what it draws.
+            DrawOp::CopyBits(_) => DrawOp::Blackness(None),
+            // Clears unused bytes beside what is drawn.
+            DrawOp::AlphaBlend(a) => {
+                DrawOp::AlphaBlend(AlphaBlend { flags: a.flags | AlphaBlend::DEST_HAS_ALPHA, ..a })
+            }
+            op => op,
+        };
+        // So does what takes the target for an image.
+        if format!("{op:?}").contains("Surface(0)") {
+            return Ok(());
+        }
+        let drawable = Drawable {
+            surface_id: 0,
+            effect: Effect::Blend,
+            bbox,
+            clip,
+            mm_time: 0,
+            self_bitmap: None,
+            deps: [None; 3],
+            op,
+            release: None,
+        };
+        let _ = whole.draw(&drawable, None, &other, &mut ImageCache::default());
+        let cache = &mut ImageCache::default();
+        for part in [region.intersect_rect(&cut), region.subtract_rect(&cut)] {
+            let _ = parts.draw_region(&drawable, &part, &other, cache);
+        }
+        prop_assert_eq!(pixels(&whole), pixels(&parts));
     }
 }

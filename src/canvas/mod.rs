@@ -32,7 +32,7 @@ pub use region::Region;
 pub use target::Canvas;
 
 use crate::codec::quic::{self, PixelLayout};
-use crate::draw::{DrawOp, Drawable, Mask};
+use crate::draw::{Clip, DrawOp, Drawable, Mask};
 use crate::geometry::Rect;
 use crate::image::{Image, ImageData};
 use area::BitMask;
@@ -342,11 +342,22 @@ impl Canvas {
             }
             DrawOp::Rop3(op) => self.draw_rop3(&area, &bbox, op, &mut env),
             DrawOp::Transparent(op) => self.draw_transparent(&area, &bbox, op, &mut env),
-            DrawOp::AlphaBlend(op) => self.draw_alpha_blend(&area, &bbox, op, &mut env),
+            DrawOp::AlphaBlend(op) => {
+                let extents = extents_of(&bbox, &drawable.clip);
+                self.draw_alpha_blend(&area, &extents, &bbox, op, &mut env)
+            }
             DrawOp::Stroke(op) => self.draw_stroke(&area, op, &mut env),
             DrawOp::Text(op) => self.draw_text(&area, op, &mut env),
             DrawOp::Composite(op) => self.draw_composite(&area, &bbox, op, &mut env),
         }
+    }
+}
+
+/// Around all that a command may draw, not only where it is still visible.
+fn extents_of(bbox: &Rect, clip: &Clip) -> Rect {
+    match clip {
+        Clip::None => *bbox,
+        Clip::Rects(rects) => rects.iter().fold(Rect::default(), |all, r| all.union(&r.intersect(bbox))),
     }
 }
 

@@ -16,6 +16,7 @@ impl Canvas {
     pub(in crate::canvas) fn draw_alpha_blend<'a>(
         &mut self,
         area: &Area,
+        extents: &Rect,
         bbox: &Rect,
         op: &'a AlphaBlend,
         env: &mut Env<'a>,
@@ -34,7 +35,7 @@ impl Canvas {
             samples_unused: false,
         };
         let mut source = Source::open(image, self, bbox, &area.bounds(), &spec, env)?;
-        if op.alpha == 255 && source.replaces(&area.bounds()) {
+        if op.alpha == 255 && source.replaces(extents) {
             // Nothing is blended, so unused bits are copied.
             self.combine_source(area, &mut source, RasterOp::COPY);
             if self.format() == SurfaceFormat::Xrgb32 && op.flags & AlphaBlend::DEST_HAS_ALPHA == 0 {
