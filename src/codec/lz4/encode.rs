@@ -376,7 +376,8 @@ impl Block<'_> {
                 return;
             }
         } else if count == WINDOW {
-            count += common(bytes.get(at + count..).unwrap_or_default(), &bytes[at + count - distance..]);
+            let rest = |from: usize| bytes.get(from..).unwrap_or_default();
+            count += common(rest(at + count), rest(at + count - distance));
         }
         let count = count.min(bytes.len() - LAST_LITERALS - at);
         match self.stage.get_mut(self.state.staged..).and_then(|rest| rest.first_chunk_mut::<4>()) {

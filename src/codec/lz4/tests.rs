@@ -54,6 +54,29 @@ fn other_formats_padding_and_too_long_output_are_refused() {
     assert_eq!(out, [1]);
 }
 
+/// Matches that go on to the end of a sharp picture, whose last pixels look like what is read beyond it.
+#[test]
+fn small_sharp_images_with_a_black_end_come_back() {
+    for (count, black) in (1u32..90).flat_map(|count| (0..count).map(move |black| (count, black))) {
+        let pixels: Vec<u8> = (0..count)
+            .flat_map(|i| if i < count - black { [(i * 90) as u8, (i * 55) as u8, 0, 0] } else { [0; 4] })
+            .collect();
+        let source = SliceSource(&pixels);
+        let image = ImageView {
+            format: BitmapFormat::Rgba,
+            width: count,
+            height: 1,
+            stride: count * 4,
+            top_down: true,
+            source: &source,
+        };
+        let (mut data, mut out) = (Vec::new(), Vec::new());
+        Encoder::default().encode(&image, usize::MAX, &mut data).unwrap();
+        decode(&data, count, 1, &mut out).unwrap();
+        assert!(out == pixels, "{count} {black}");
+    }
+}
+
 proptest! {
     #![proptest_config(crate::testing::cases(200))]
 
