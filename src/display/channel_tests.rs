@@ -40,7 +40,9 @@ struct Rig {
     video: bool,
     /// Formats of the surfaces by id; the primary one's is fixed.
     formats: [SurfaceFormat; 4],
-    /// Clients have all capabilities (every other one that of COMPOSITE) and sit on what does not look like a unix socket.
+    /// Clients have all capabilities, every other one that of COMPOSITE.
+    capable: bool,
+    /// Clients sit on what does not look like a unix socket.
     remote: bool,
     /// Unused bits of surfaces are not compared.
     ignore_unused: bool,
@@ -87,6 +89,7 @@ impl Rig {
             lossy: false,
             video: false,
             formats: [SurfaceFormat::Argb32; 4],
+            capable: false,
             remote: false,
             ignore_unused: false,
         }
@@ -198,7 +201,7 @@ impl Rig {
         let id = ClientId(self.last_client);
         let mut connection = ChannelConnection::detached(stream, ChannelType::Display, id);
         connection.channel_caps.set(cap::MONITORS_CONFIG);
-        if self.ignore_unused {
+        if self.capable {
             connection.channel_caps.set(cap::A8_SURFACE);
             connection.channel_caps.set(cap::LZ4_COMPRESSION);
             if !self.last_client.is_multiple_of(2) {
