@@ -37,7 +37,7 @@ const LAST_LITERALS: usize = 5;
 /// No match begins so close to the end of a block.
 const NO_MATCH: usize = 16;
 /// Misses before the search begins to skip, as a power of two.
-const SKIP_AFTER: u32 = 6;
+const SKIP_AFTER: u32 = 5;
 /// Bytes that are compared at once.
 const WINDOW: usize = 64;
 
@@ -368,7 +368,7 @@ impl Block<'_> {
         if count < 32 {
             distance = self.enter(entry_of_four(a, b), at);
             if distance.wrapping_sub(1) >= REACH || {
-                count = common(&bytes[at..], &bytes[at - distance..]);
+                count = common(bytes, at, distance);
                 count < 16
             } {
                 self.state.at += (self.state.misses >> SKIP_AFTER) * 4;
@@ -376,8 +376,7 @@ impl Block<'_> {
                 return;
             }
         } else if count == WINDOW {
-            let rest = |from: usize| bytes.get(from..).unwrap_or_default();
-            count += common(rest(at + count), rest(at + count - distance));
+            count += common(bytes, at + count, distance);
         }
         let count = count.min(bytes.len() - LAST_LITERALS - at);
         match self.stage.get_mut(self.state.staged..).and_then(|rest| rest.first_chunk_mut::<4>()) {
@@ -422,10 +421,12 @@ impl Block<'_> {
             start -= 1;
         }
         let (after, match_end) = (at + MIN_MATCH, bytes.len() - LAST_LITERALS);
-        let differ = eight(bytes, after) ^ eight(bytes, after - distance);
-        let mut end = after + differ.trailing_zeros() as usize / 8;
-        if differ == 0 {
-            end += common(&bytes[end..], &bytes[end - distance..]);
+        let (mut spare, mut other_spare) = (None, None);
+        let a = words(window(bytes, after, &mut spare));
+        let b = words(window(bytes, after - distance, &mut other_spare));
+        let mut end = after + equal_bits([a[0] ^ b[0], a[1] ^ b[1], a[2] ^ b[2], a[3] ^ b[3]]) / 8;
+        if end == after + 32 {
+            end += common(bytes, end, distance);
         }
         let end = end.min(match_end);
         self.put(start, distance, end - start);
@@ -497,11 +498,12 @@ fn equal(a: [u64; WINDOW / 8], b: [u64; WINDOW / 8]) -> usize {
     32 + equal_bits([d[4], d[5], d[6], d[7]]) / 8
 }
 
-/// How many bytes at the start of both are the same.
+/// How many bytes from here on are the same as those before by a distance.
 #[inline(never)]
-fn common(a: &[u8], b: &[u8]) -> usize {
-    let len = a.len().min(b.len());
-    let (a, b) = (&a[..len], &b[..len]);
+fn common(bytes: &[u8], from: usize, distance: usize) -> usize {
+    // What is compared at once may have been beyond the end.
+    let Some(a) = bytes.get(from..) else { return 0 };
+    let b = &bytes[from - distance..][..a.len()];
     let mut at = 0;
     for (x, y) in a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0) {
         if x != y {

@@ -77,6 +77,23 @@ fn small_sharp_images_with_a_black_end_come_back() {
     }
 }
 
+/// The same where single bytes are looked at.
+#[test]
+fn soft_images_with_a_black_end_come_back() {
+    for black in 0..80 {
+        let mut pixels: Vec<u8> =
+            (0..4000u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 28) as u8 | 16).collect();
+        pixels[4000 - black..].fill(0);
+        let (format, source) = (BitmapFormat::ThirtyTwoBit, SliceSource(&pixels));
+        let image =
+            ImageView { format, width: 100, height: 10, stride: 400, top_down: true, source: &source };
+        let (mut data, mut out) = (Vec::new(), Vec::new());
+        Encoder::default().encode(&image, usize::MAX, &mut data).unwrap();
+        decode(&data, 100, 10, &mut out).unwrap();
+        assert!(out == pixels, "{black}");
+    }
+}
+
 proptest! {
     #![proptest_config(crate::testing::cases(200))]
 
