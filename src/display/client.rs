@@ -27,8 +27,9 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long nothing must have been sent before lossy areas are sent again without loss.
-const REFINE_IDLE: Duration = Duration::from_millis(300);
+/// How long nothing must have been sent before lossy areas are sent again without loss. Pictures that change more often
+/// than this are not worth it.
+const REFINE_IDLE: Duration = Duration::from_millis(500);
 
 /// What all clients of a channel send from.
 pub(super) struct Shared<'a> {
