@@ -217,16 +217,26 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
             let run = if TOP { end } else { next_set(candidates, test_from, end) };
             if at < run {
                 let mut context = coded[at.saturating_sub(1)];
-                for (symbols, coded) in symbols[at..run].iter().zip(&mut coded[at..run]) {
-                    put_pixel(models, context, *symbols, &mut writer);
+                let (symbols, coded) = (&symbols[at..run], &mut coded[at..run]);
+                let mut i = 0;
+                while i < symbols.len() {
+                    if wait >= 2 && i + 1 < symbols.len() {
+                        let (a, b) = (symbols[i], symbols[i + 1]);
+                        put_two(models, [context, a, b], &mut writer);
+                        wait -= 2;
+                        (coded[i], coded[i + 1], context) = (a, b, b);
+                        i += 2;
+                        continue;
+                    }
+                    put_pixel(models, context, symbols[i], &mut writer);
                     if wait > 0 {
                         wait -= 1;
                     } else {
-                        learn(models, context, *symbols, coder);
+                        learn(models, context, symbols[i], coder);
                         wait = coder.wait;
                     }
-                    *coded = *symbols;
-                    context = *symbols;
+                    (coded[i], context) = (symbols[i], symbols[i]);
+                    i += 1;
                 }
                 if run == end {
                     break;
@@ -258,6 +268,47 @@ fn learn<const CHANNELS: usize, const BITS: usize>(
     coder.draw_wait();
 }
 
+/// The entries of one pixel's folded residuals in the tables of codes, and their sum.
+#[inline(always)]
+fn entries<const CHANNELS: usize, const BITS: usize>(
+    models: &[Model<BITS>; CHANNELS],
+    context: u32,
+    symbols: u32,
+) -> ([u32; CHANNELS], u32) {
+    let codes = &family::<BITS>().codes;
+    let mut entries = [0; CHANNELS];
+    for (c, (model, entry)) in models.iter().zip(&mut entries).enumerate() {
+        let shift = 8 * (CHANNELS - 1 - c);
+        let symbol = usize::from((symbols >> shift) as u8);
+        *entry = codes[model.table((context >> shift) as u8) | symbol];
+    }
+    (entries, entries.iter().sum())
+}
+
+/// The codes of entries as one, if that is not longer than 64 bits.
+#[inline(always)]
+fn joined<const CHANNELS: usize>(entries: [u32; CHANNELS]) -> u64 {
+    entries.iter().fold(0, |code, e| (code << (e & 63)) | u64::from(e >> 8))
+}
+
+/// Codes the folded residuals of two pixels, which are behind those of the one before.
+#[inline(always)]
+fn put_two<const CHANNELS: usize, const BITS: usize>(
+    models: &[Model<BITS>; CHANNELS],
+    [context, a, b]: [u32; 3],
+    writer: &mut BitWriter<'_>,
+) {
+    let ((first, first_sum), (second, second_sum)) = (entries(models, context, a), entries(models, a, b));
+    // The low bytes are lengths, which do not overflow.
+    let (first_len, second_len) = (first_sum & 255, second_sum & 255);
+    if first_len + second_len <= 32 {
+        writer.put((joined(first) << (second_len & 63)) | joined(second), first_len + second_len);
+    } else {
+        put_entries(first, first_len, writer);
+        put_entries(second, second_len, writer);
+    }
+}
+
 /// Codes one pixel's folded residuals.
 #[inline(always)]
 fn put_pixel<const CHANNELS: usize, const BITS: usize>(
@@ -266,21 +317,17 @@ fn put_pixel<const CHANNELS: usize, const BITS: usize>(
     symbols: u32,
     writer: &mut BitWriter<'_>,
 ) {
-    let codes = &family::<BITS>().codes;
-    let mut entries = [0; CHANNELS];
-    let mut total = 0;
-    for (c, (model, entry)) in models.iter().zip(&mut entries).enumerate() {
-        let shift = 8 * (CHANNELS - 1 - c);
-        let symbol = usize::from((symbols >> shift) as u8);
-        *entry = codes[model.table((context >> shift) as u8) | symbol];
-        total += *entry & 63;
-    }
-    if total <= 32 {
-        let code = entries.iter().fold(0u64, |code, e| (code << (e & 63)) | u64::from(e >> 6));
-        writer.put(code, total);
+    let (entries, sum) = entries(models, context, symbols);
+    put_entries(entries, sum & 255, writer);
+}
+
+#[inline(always)]
+fn put_entries<const CHANNELS: usize>(entries: [u32; CHANNELS], len: u32, writer: &mut BitWriter<'_>) {
+    if len <= 32 {
+        writer.put(joined(entries), len);
     } else {
         for entry in entries {
-            writer.put(u64::from(entry >> 6), entry & 63);
+            writer.put(u64::from(entry >> 8), entry & 63);
         }
     }
 }

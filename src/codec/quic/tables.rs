@@ -78,7 +78,7 @@ pub(super) struct CodeShape {
 /// The codes for channels of one depth.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// Entry `l * 256 + symbol`: code << 6 | length. (A shift by the entry is a shift by the length.)
+    /// Entry `l * 256 + symbol`: code << 8 | length. (A shift by the entry is a shift by the length.)
     pub(super) codes: [u32; 8 * 256],
     /// `lengths[symbol][l]` in eighths of bits (see [`super::model::Model`]); 0 for codes that the depth does
     /// not have.
@@ -107,7 +107,7 @@ impl Family {
                 } else {
                     (symbol - first_escaped, prefix + suffix)
                 };
-                codes[(l * 256 + symbol) as usize] = (code << 6) | length;
+                codes[(l * 256 + symbol) as usize] = (code << 8) | length;
                 lengths[symbol as usize][l as usize] = 8 * length as i32;
                 symbol += 1;
             }
@@ -154,8 +154,9 @@ mod tests {
     fn every_code_fits_its_length_and_the_limit() {
         for (family, bits) in [(&EIGHT_BITS, 8), (&FIVE_BITS, 5)] {
             for code in family.codes[..bits * 256].chunks(256).flat_map(|c| &c[..1 << bits]) {
-                assert!(code & 63 <= CODE_LIMIT);
-                assert!(code >> 6 < 1 << (code & 63));
+                // Those of three channels can be added.
+                assert!(code & 255 <= CODE_LIMIT && (code >> 8) < 1 << 22);
+                assert!(code >> 8 < 1 << (code & 63));
             }
         }
     }
