@@ -9,6 +9,7 @@ use super::bits::BitWriter;
 use super::model::{Coder, Model};
 use super::pixels::{
     bytes_per_pixel, equals_left, load, mask_words, next_clear, next_set, residuals, run_candidates,
+    run_starts,
 };
 use super::tables::family;
 use super::{HEADER_BYTES, MAGIC, QuicType, VERSION};
@@ -130,6 +131,8 @@ struct Rows {
     flat: Vec<u64>,
     flat_above: Vec<u64>,
     candidates: Vec<u64>,
+    /// Where runs are coded, if the row is coded in one go.
+    starts: Vec<u64>,
 }
 
 impl Rows {
@@ -139,7 +142,7 @@ impl Rows {
         self.symbols.resize(width, 0);
         self.coded.clear();
         self.coded.resize(width, 0);
-        for mask in [&mut self.flat, &mut self.flat_above, &mut self.candidates] {
+        for mask in [&mut self.flat, &mut self.flat_above, &mut self.candidates, &mut self.starts] {
             mask.resize(mask_words(width), 0);
         }
     }
@@ -183,6 +186,8 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
             let len = self.coder.segment(width - start);
             writer = if top {
                 self.encode_segment::<true>(start, start + len, writer)
+            } else if len == width {
+                self.encode_whole(writer)
             } else {
                 self.encode_segment::<false>(start, start + len, writer)
             };
@@ -209,46 +214,84 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
         let Self { coder, models, rows } = self;
         let Rows { symbols, coded, flat, candidates, .. } = &mut **rows;
         let (symbols, coded) = (&symbols[..end], &mut coded[..end]);
-        let mut wait = coder.wait;
         let mut at = start;
         // A run is not tested for where an empty one has just been coded.
         let mut test_from = start;
         while at < end {
             let run = if TOP { end } else { next_set(candidates, test_from, end) };
-            if at < run {
-                let mut context = coded[at.saturating_sub(1)];
-                let (symbols, coded) = (&symbols[at..run], &mut coded[at..run]);
-                let mut i = 0;
-                while i < symbols.len() {
-                    if wait >= 2 && i + 1 < symbols.len() {
-                        let (a, b) = (symbols[i], symbols[i + 1]);
-                        put_two(models, [context, a, b], &mut writer);
-                        wait -= 2;
-                        (coded[i], coded[i + 1], context) = (a, b, b);
-                        i += 2;
-                        continue;
-                    }
-                    put_pixel(models, context, symbols[i], &mut writer);
-                    if wait > 0 {
-                        wait -= 1;
-                    } else {
-                        learn(models, context, symbols[i], coder);
-                        wait = coder.wait;
-                    }
-                    (coded[i], context) = (symbols[i], symbols[i]);
-                    i += 1;
-                }
-                if run == end {
-                    break;
-                }
+            put_stretch(models, coder, symbols, coded, at, run, &mut writer);
+            if run == end {
+                break;
             }
             at = next_clear(flat, run, end);
             put_run(coder, at - run, &mut writer);
             test_from = at + usize::from(at == run);
         }
-        coder.wait = wait;
         writer
     }
+
+    /// The same for a row that is not the top one and not cut into segments: where runs begin does not depend on where the
+    /// ones before have ended, which would take time to find out one after the other.
+    #[inline(always)]
+    fn encode_whole<'w>(&mut self, mut writer: BitWriter<'w>) -> BitWriter<'w> {
+        let Self { coder, models, rows } = self;
+        let Rows { symbols, coded, flat, candidates, starts, .. } = &mut **rows;
+        let end = symbols.len();
+        run_starts(flat, candidates, starts);
+        let mut at = 0;
+        for (n, word) in starts.iter().enumerate() {
+            let mut left = *word;
+            while left != 0 {
+                let run = n * 64 + left.trailing_zeros() as usize;
+                left &= left - 1;
+                put_stretch(models, coder, symbols, coded, at, run, &mut writer);
+                at = next_clear(flat, run, end);
+                put_run(coder, at - run, &mut writer);
+            }
+        }
+        put_stretch(models, coder, symbols, coded, at, end, &mut writer);
+        writer
+    }
+}
+
+/// Codes pixels that are in no run.
+#[inline(always)]
+fn put_stretch<const CHANNELS: usize, const BITS: usize>(
+    models: &mut [Model<BITS>; CHANNELS],
+    coder: &mut Coder,
+    symbols: &[u32],
+    coded: &mut [u32],
+    start: usize,
+    end: usize,
+    writer: &mut BitWriter<'_>,
+) {
+    if start >= end {
+        return;
+    }
+    let mut context = coded[start.saturating_sub(1)];
+    let (symbols, coded) = (&symbols[start..end], &mut coded[start..end]);
+    let mut wait = coder.wait;
+    let mut i = 0;
+    while i < symbols.len() {
+        if wait >= 2 && i + 1 < symbols.len() {
+            let (a, b) = (symbols[i], symbols[i + 1]);
+            put_two(models, [context, a, b], writer);
+            wait -= 2;
+            (coded[i], coded[i + 1], context) = (a, b, b);
+            i += 2;
+            continue;
+        }
+        put_pixel(models, context, symbols[i], writer);
+        if wait > 0 {
+            wait -= 1;
+        } else {
+            learn(models, context, symbols[i], coder);
+            wait = coder.wait;
+        }
+        (coded[i], context) = (symbols[i], symbols[i]);
+        i += 1;
+    }
+    coder.wait = wait;
 }
 
 /// Updates the models by a pixel that was coded as `symbols` after `context`, and draws the time to the next

@@ -88,11 +88,13 @@ pub(super) struct Coder {
     step_left: u32,
     /// State of the run coder.
     run: usize,
+    /// Its start (see [`RUN_STARTS`]); for the encoder.
+    run_start: usize,
 }
 
 impl Coder {
     pub(super) fn new() -> Self {
-        Self { wait: 0, wait_index: 255, step: 0, step_left: STEP_PIXELS, run: 0 }
+        Self { wait: 0, wait_index: 255, step: 0, step_left: STEP_PIXELS, run: 0, run_start: 0 }
     }
 
     /// Counter value above which counters are halved now.
@@ -128,15 +130,15 @@ impl Coder {
     /// zero bit, and the rest. The state is moved past the run.
     #[inline(always)]
     pub(super) fn code_run(&mut self, n: usize) -> (u32, u32, usize) {
-        let from = self.run & 31;
         // Counted from state 0, so that where the code ends is a matter of looking up.
-        let total = n + usize::from(RUN_STARTS[from]);
+        let total = n + self.run_start;
         let Some(end) = RUN_ENDS.get(total) else {
             return self.code_long_run(total);
         };
-        let to = usize::from(end.state);
+        let (from, to) = (self.run, usize::from(end.state));
         self.run = to.saturating_sub(1);
-        ((to - from) as u32, u32::from(end.shift), usize::from(end.rest))
+        self.run_start = usize::from(end.next_start);
+        (to.wrapping_sub(from) as u32, u32::from(end.shift), usize::from(end.rest))
     }
 
     #[cold]
@@ -149,6 +151,7 @@ impl Coder {
         let (more, rest) = (rest >> shift, rest & ((1 << shift) - 1));
         let ones = to - (self.run & 31) + more;
         self.run = to.saturating_sub(1);
+        self.run_start = usize::from(RUN_STARTS[self.run]);
         (ones as u32, shift, rest)
     }
 
@@ -198,9 +201,10 @@ mod tests {
                 }
                 let shift = rule.run_shift();
                 rule.run_ends();
-                let mut coder = Coder { run: state, ..Coder::new() };
+                let run_start = usize::from(RUN_STARTS[state]);
+                let mut coder = Coder { run: state, run_start, ..Coder::new() };
                 assert_eq!(coder.code_run(n), (ones, shift, rest), "{state} {n}");
-                assert_eq!(coder.run, rule.run);
+                assert_eq!((coder.run, coder.run_start), (rule.run, usize::from(RUN_STARTS[rule.run])));
             }
         }
     }

@@ -108,6 +108,22 @@ pub(super) fn run_candidates(flat: &[u64], flat_above: &[u64], candidates: &mut 
     }
 }
 
+/// Where runs are coded in a row that is not cut: at the first candidate behind each change of colour, and, with no pixels,
+/// where such a run ends if that is a candidate too.
+pub(super) fn run_starts(flat: &[u64], candidates: &[u64], starts: &mut [u64]) {
+    let (mut carry, mut more) = (0, false);
+    for ((word, candidates), out) in flat.iter().zip(candidates).zip(starts.iter_mut()) {
+        // Behind pixels that equal their neighbour. Added to that, the first candidate of a stretch of ones clears itself
+        // and leaves a one for each other candidate.
+        let behind = (word << 1) | carry;
+        let (sum, over) = behind.overflowing_add(*candidates);
+        let (sum, again) = sum.overflowing_add(u64::from(more));
+        *out = candidates & !(sum & word);
+        carry = word >> 63;
+        more = over | again;
+    }
+}
+
 /// The first set bit in `from..to`, or `to`.
 #[inline(always)]
 pub(super) fn next_set(mask: &[u64], from: usize, to: usize) -> usize {
