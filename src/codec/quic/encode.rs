@@ -8,7 +8,7 @@
 use super::bits::BitWriter;
 use super::model::{Coder, Model};
 use super::pixels::{
-    bytes_per_pixel, equals_left, load, mask_words, next_clear, next_set, residuals, run_candidates,
+    bytes_per_pixel, equals_left, is_set, load, mask_words, next_clear, next_set, residuals, run_candidates,
     run_starts,
 };
 use super::tables::family;
@@ -246,7 +246,15 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
                 left &= left - 1;
                 put_stretch(models, coder, symbols, coded, at, run, &mut writer);
                 at = next_clear(flat, run, end);
-                put_run(coder, at - run, &mut writer);
+                let another = at > run && is_set(candidates, at);
+                if let Some((code, len)) = coder.code_runs(at - run, another) {
+                    writer.put(code, len);
+                } else {
+                    put_run(coder, at - run, &mut writer);
+                    if another {
+                        put_run(coder, 0, &mut writer);
+                    }
+                }
             }
         }
         put_stretch(models, coder, symbols, coded, at, end, &mut writer);

@@ -141,6 +141,23 @@ impl Coder {
         (to.wrapping_sub(from) as u32, u32::from(end.shift), usize::from(end.rest))
     }
 
+    /// The code of a run of `n` pixels, and of one of none behind it if there is one: the bits, of which the leading ones are
+    /// zero, and how many. `None`, and nothing is done, if that may be more than 32.
+    #[inline(always)]
+    pub(super) fn code_runs(&mut self, n: usize, another: bool) -> Option<(u64, u32)> {
+        let end = RUN_ENDS.get(n + self.run_start)?;
+        let (from, to, shift) = (self.run, usize::from(end.state), u32::from(end.shift));
+        let ones = to.wrapping_sub(from) as u32;
+        let more = if another { 1 + u32::from(end.next_shift) } else { 0 };
+        let len = ones + 1 + shift + more;
+        if len > 32 {
+            return None;
+        }
+        self.run = to.saturating_sub(1 + usize::from(another));
+        self.run_start = usize::from(if another { end.after_start } else { end.next_start });
+        Some((((((1 << ones) - 1) << (shift + 1)) | u64::from(end.rest)) << more, len))
+    }
+
     #[cold]
     #[inline(never)]
     fn code_long_run(&mut self, total: usize) -> (u32, u32, usize) {
@@ -190,7 +207,8 @@ mod tests {
 
     #[test]
     fn run_codes_equal_the_bit_by_bit_rule() {
-        for state in 0..32 {
+        for (state, start) in RUN_STARTS.into_iter().enumerate() {
+            let run_start = usize::from(start);
             for n in (0..1500).chain((1500..400_000).step_by(977)) {
                 let mut rule = Coder { run: state, ..Coder::new() };
                 let (mut ones, mut rest) = (0, n);
@@ -201,10 +219,22 @@ mod tests {
                 }
                 let shift = rule.run_shift();
                 rule.run_ends();
-                let run_start = usize::from(RUN_STARTS[state]);
                 let mut coder = Coder { run: state, run_start, ..Coder::new() };
                 assert_eq!(coder.code_run(n), (ones, shift, rest), "{state} {n}");
                 assert_eq!((coder.run, coder.run_start), (rule.run, usize::from(RUN_STARTS[rule.run])));
+                for another in [false, true] {
+                    let mut both = Coder { run: state, run_start, ..Coder::new() };
+                    let Some((code, len)) = both.code_runs(n, another) else { continue };
+                    let mut one = Coder { run: state, run_start, ..Coder::new() };
+                    let (ones, shift, rest) = one.code_run(n);
+                    let mut want = ((((1u64 << ones) - 1) << (shift + 1)) | rest as u64, ones + 1 + shift);
+                    if another {
+                        let (0, shift, 0) = one.code_run(0) else { panic!("a run of no pixels has no ones") };
+                        want = (want.0 << (1 + shift), want.1 + 1 + shift);
+                    }
+                    assert_eq!((code, len), want);
+                    assert_eq!((both.run, both.run_start), (one.run, one.run_start));
+                }
             }
         }
     }

@@ -108,8 +108,8 @@ pub(super) fn run_candidates(flat: &[u64], flat_above: &[u64], candidates: &mut 
     }
 }
 
-/// Where runs are coded in a row that is not cut: at the first candidate behind each change of colour, and, with no pixels,
-/// where such a run ends if that is a candidate too.
+/// Where runs begin in a row that is not cut: at the first candidate behind each change of colour. Where such a run ends
+/// another one, of no pixels, is coded if that is a candidate too.
 pub(super) fn run_starts(flat: &[u64], candidates: &[u64], starts: &mut [u64]) {
     let (mut carry, mut more) = (0, false);
     for ((word, candidates), out) in flat.iter().zip(candidates).zip(starts.iter_mut()) {
@@ -118,10 +118,16 @@ pub(super) fn run_starts(flat: &[u64], candidates: &[u64], starts: &mut [u64]) {
         let behind = (word << 1) | carry;
         let (sum, over) = behind.overflowing_add(*candidates);
         let (sum, again) = sum.overflowing_add(u64::from(more));
-        *out = candidates & !(sum & word);
+        *out = candidates & !sum;
         carry = word >> 63;
         more = over | again;
     }
+}
+
+/// Bit `at`.
+#[inline(always)]
+pub(super) fn is_set(mask: &[u64], at: usize) -> bool {
+    mask.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
 }
 
 /// The first set bit in `from..to`, or `to`.

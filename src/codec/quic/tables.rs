@@ -34,21 +34,33 @@ pub(super) struct RunEnd {
     pub(super) shift: u8,
     /// Pixels that the one bits left over.
     pub(super) rest: u16,
-    /// The start (see [`RUN_STARTS`]) of the state after the whole code.
+    /// The start (see [`RUN_STARTS`]) of the state after the whole code, and the shift of that state.
     pub(super) next_start: u16,
+    pub(super) next_shift: u8,
+    /// The start of the state that a run of no pixels leads to from there.
+    pub(super) after_start: u16,
 }
 
 /// Run coder: the ends of runs that would, with what led to the current state, have that length.
 pub(super) static RUN_ENDS: [RunEnd; 512] = {
-    let mut ends = [RunEnd { state: 0, shift: 0, rest: 0, next_start: 0 }; 512];
+    let none = RunEnd { state: 0, shift: 0, rest: 0, next_start: 0, next_shift: 0, after_start: 0 };
+    let mut ends = [none; 512];
     let (mut at, mut state) = (0, 0);
     while at < ends.len() {
         if RUN_STARTS[state + 1] as usize <= at {
             state += 1;
         }
         let rest = at as u16 - RUN_STARTS[state];
-        let next_start = if state > 0 { RUN_STARTS[state - 1] } else { 0 };
-        ends[at] = RunEnd { state: state as u8, shift: RUN_SHIFTS[state], rest, next_start };
+        let next = if state > 0 { state - 1 } else { 0 };
+        let after = if next > 0 { next - 1 } else { 0 };
+        ends[at] = RunEnd {
+            state: state as u8,
+            shift: RUN_SHIFTS[state],
+            rest,
+            next_start: RUN_STARTS[next],
+            next_shift: RUN_SHIFTS[next],
+            after_start: RUN_STARTS[after],
+        };
         at += 1;
     }
     ends
