@@ -69,18 +69,24 @@ pub(super) fn mask_words(width: usize) -> usize {
 
 /// Bit i: pixel i equals pixel i - 1. Bit 0 and those behind the row are zero.
 pub(super) fn equals_left(row: &[u32], mask: &mut [u64]) {
-    let mut last = row.first().map_or(0, |p| !p);
-    mask.fill(0);
-    let blocks = row.chunks(64);
-    for (block, bits) in blocks.zip(mask) {
+    for (n, bits) in mask.iter_mut().enumerate() {
+        let start = n * 64;
         let mut equal = [0u8; 64];
-        if let ([first, ..], [e, ..]) = (block, &mut equal[..]) {
-            *e = u8::from(*first == last);
+        let whole = start.checked_sub(1).and_then(|left| {
+            Some((row.get(left..)?.first_chunk::<64>()?, row.get(start..)?.first_chunk::<64>()?))
+        });
+        if let Some((left, pixels)) = whole {
+            for ((left, pixel), e) in left.iter().zip(pixels).zip(&mut equal) {
+                *e = u8::from(left == pixel);
+            }
+        } else {
+            let first = start.max(1);
+            let pixels = row.get(first - 1..).unwrap_or_default();
+            let pairs = pixels.iter().zip(pixels.get(1..).unwrap_or_default());
+            for ((left, pixel), e) in pairs.zip(&mut equal[first - start..]) {
+                *e = u8::from(left == pixel);
+            }
         }
-        for ((left, pixel), e) in block.iter().zip(&block[1..]).zip(&mut equal[1..]) {
-            *e = u8::from(left == pixel);
-        }
-        last = block.last().copied().unwrap_or(last);
         *bits = pack_bits(&equal);
     }
 }
