@@ -11,9 +11,9 @@ mod pictures;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use pictures::{HEIGHT, Picture, WIDTH};
-use spice_server::codec::{glz, graduality, jpeg, lz, lz4, quic};
-use spice_server::guest::SliceSource;
-use spice_server::image::{BitmapFormat, ImageView};
+use spice_server_core::codec::{glz, graduality, jpeg, lz, lz4, quic};
+use spice_server_core::guest::SliceSource;
+use spice_server_core::image::{BitmapFormat, ImageView};
 
 fn main() {
     divan::main();

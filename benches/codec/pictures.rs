@@ -1,6 +1,6 @@
 //! Full-screen pictures of the kinds that screens show.
 
-use spice_server::image::BitmapFormat;
+use spice_server_core::image::BitmapFormat;
 use std::fmt;
 
 pub const WIDTH: usize = 1920;

@@ -1,3 +1,3 @@
 //! A server whose clients come, send and go in any order.
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_server::oracles::fuzz_session(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_server_core::oracles::fuzz_session(data));

@@ -1,4 +1,4 @@
 //! Frames and requests of a WebSocket client.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_server::oracles::fuzz_websocket(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_server_core::oracles::fuzz_websocket(data));

@@ -7,13 +7,13 @@
 use divan::{Bencher, counter::BytesCount};
 use spice_qxl::memory::{Block, GuestMemory, GuestRange};
 use spice_qxl::surface::GuestSurface;
-use spice_server::canvas::{Canvas, ImageCache};
-use spice_server::draw::{
+use spice_server_core::canvas::{Canvas, ImageCache};
+use spice_server_core::draw::{
     AlphaBlend, Brush, Clip, Copy, DrawOp, Drawable, Effect, Fill, Rop, ScaleMode, Transparent,
 };
-use spice_server::geometry::{Point, Rect};
-use spice_server::host::{MappedSurface, MemSlot, QxlInitInfo};
-use spice_server::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
+use spice_server_core::geometry::{Point, Rect};
+use spice_server_core::host::{MappedSurface, MemSlot, QxlInitInfo};
+use spice_server_core::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use std::sync::{Arc, LazyLock};
 
 const WIDTH: u32 = 1920;

@@ -1,6 +1,6 @@
 //! Packed little-endian structures, built field by field.
 
-use spice_server::geometry::{Point, Point16, Rect};
+use spice_server_core::geometry::{Point, Point16, Rect};
 
 /// Bytes of a guest structure. Every method appends one field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

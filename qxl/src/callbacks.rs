@@ -1,9 +1,9 @@
 //! The host's side of a QXL device as this crate needs it: the worker's part of `QXLInterface` in
 //! Rust types (qxl.md A3). `capi` implements it over the C callbacks, the mock guest over plain memory.
 
-use spice_server::geometry::Rect;
-use spice_server::guest::ReleaseInfo;
-use spice_server::host::CommandExt;
+use spice_server_core::geometry::Rect;
+use spice_server_core::guest::ReleaseInfo;
+use spice_server_core::host::CommandExt;
 
 /// Callbacks of a QXL device, made on its worker thread only (after the worker was joined, the thread that removes
 /// the interface hands back what is left). No lock of ours is held over any of them.

@@ -5,14 +5,14 @@ use crate::callbacks::QxlCallbacks;
 use crate::memory::GuestMemory;
 use crate::parse::{self, Parser};
 use crate::record::Recorder;
-use spice_server::geometry::Rect;
-use spice_server::guest::{ByteSource, ReleaseInfo, ReleaseQueue};
-use spice_server::host::{
+use spice_server_core::geometry::Rect;
+use spice_server_core::guest::{ByteSource, ReleaseInfo, ReleaseQueue};
+use spice_server_core::host::{
     CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, MappedSurface, MemSlot, MonitorsConfig,
     QxlDevice, QxlInitInfo, SurfaceSpec,
 };
-use spice_server::limits;
-use spice_server::warning_limited;
+use spice_server_core::limits;
+use spice_server_core::warning_limited;
 use std::sync::Arc;
 
 /// A QXL device over the host's callbacks. Dropping it hands the releases that are still queued to the host, so

@@ -14,11 +14,13 @@ use crate::mock::samples::all_commands;
 use crate::mock::{GROUP, MockCallbacks, MockGuest, SLOT};
 use crate::parse::{command_type, flags};
 use screen::Screen;
-use spice_server::canvas::{Canvas, ImageCache, Surfaces};
-use spice_server::draw::{Brush, DrawOp, Drawable};
-use spice_server::guest::ByteSource;
-use spice_server::host::{CommandExt, CursorCommand, DisplayCommand, Fetched, QxlDevice, SurfaceCommand};
-use spice_server::image::{Image, ImageData};
+use spice_server_core::canvas::{Canvas, ImageCache, Surfaces};
+use spice_server_core::draw::{Brush, DrawOp, Drawable};
+use spice_server_core::guest::ByteSource;
+use spice_server_core::host::{
+    CommandExt, CursorCommand, DisplayCommand, Fetched, QxlDevice, SurfaceCommand,
+};
+use spice_server_core::image::{Image, ImageData};
 use std::collections::{HashMap, VecDeque};
 use std::io::Cursor;
 

@@ -1,7 +1,7 @@
 //! Pixel memory of surfaces in guest memory.
 
 use crate::memory::GuestRange;
-use spice_server::guest::{ByteSource, Rows, SurfaceMemory};
+use spice_server_core::guest::{ByteSource, Rows, SurfaceMemory};
 
 /// The memory block of one surface. Reads zero and ignores writes after its memslot was deleted.
 #[derive(Debug)]

@@ -2,15 +2,15 @@
 
 use super::generate::{Layout, Prng, rows};
 use super::script::{Line, fixed, number, numbers, rect, word};
-use spice_server::canvas::{Canvas, DrawError, ImageCache, Surfaces};
-use spice_server::draw::{
+use spice_server_core::canvas::{Canvas, DrawError, ImageCache, Surfaces};
+use spice_server_core::draw::{
     AlphaBlend, Brush, Clip, Composite, Copy, DrawOp, Drawable, Effect, Fill, Glyph, GlyphString, Mask,
     Opaque, PathSegment, Rop, Rop3, ScaleMode, Stroke, Text, Transform, Transparent,
 };
-use spice_server::geometry::{Point, Point16, PointFix, Rect};
-use spice_server::guest::PrivateSurface;
-use spice_server::host::MappedSurface;
-use spice_server::image::{Bitmap, BitmapFormat, Image, ImageData, Palette, SurfaceFormat};
+use spice_server_core::geometry::{Point, Point16, PointFix, Rect};
+use spice_server_core::guest::PrivateSurface;
+use spice_server_core::host::MappedSurface;
+use spice_server_core::image::{Bitmap, BitmapFormat, Image, ImageData, Palette, SurfaceFormat};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::PathBuf;

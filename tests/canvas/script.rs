@@ -1,6 +1,6 @@
 //! Lines of a script as a verb and `key=value` words.
 
-use spice_server::geometry::Rect;
+use spice_server_core::geometry::Rect;
 
 /// One line.
 #[derive(Debug)]

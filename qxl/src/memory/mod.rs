@@ -12,8 +12,8 @@ mod tests;
 
 pub use block::Block;
 
-use spice_server::guest::Rows;
-use spice_server::host::{DeviceError, MemSlot, QxlInitInfo};
+use spice_server_core::guest::Rows;
+use spice_server_core::host::{DeviceError, MemSlot, QxlInitInfo};
 use std::fmt;
 use std::ptr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};

@@ -3,8 +3,8 @@
 use super::{Block, GuestMemory};
 use crate::surface::GuestSurface;
 use proptest::prelude::*;
-use spice_server::guest::{PrivateSurface, Rows, SurfaceMemory};
-use spice_server::host::{MemSlot, QxlInitInfo};
+use spice_server_core::guest::{PrivateSurface, Rows, SurfaceMemory};
+use spice_server_core::host::{MemSlot, QxlInitInfo};
 
 /// Draws on both; gives what both hold then.
 fn both(content: &[u8], draw: impl Fn(&mut dyn SurfaceMemory)) -> (Vec<u8>, Vec<u8>) {

@@ -2,9 +2,9 @@
 
 use crate::callbacks::QxlCallbacks;
 use crate::memory::Block;
-use spice_server::geometry::Rect;
-use spice_server::guest::ReleaseInfo;
-use spice_server::host::CommandExt;
+use spice_server_core::geometry::Rect;
+use spice_server_core::guest::ReleaseInfo;
+use spice_server_core::host::CommandExt;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

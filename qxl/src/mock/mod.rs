@@ -13,7 +13,7 @@ pub use callbacks::{MockCallbacks, MockHost};
 
 use crate::device::Device;
 use crate::memory::Block;
-use spice_server::host::{CommandExt, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec};
+use spice_server_core::host::{CommandExt, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec};
 use std::sync::Arc;
 
 /// Geometry of QEMU's device.

@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::memory::Block;
 use crate::record::Recorder;
 use crate::replay::{Replay, ReplayError, ReplayHost, ReplayPrimary};
-use spice_server::host::{
+use spice_server_core::host::{
     CursorCommand, DisplayCommand, Fetched, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec,
 };
 use std::collections::HashMap;

@@ -3,8 +3,8 @@
 use super::structures::{BitmapSpec, DrawableSpec, PUT, body, brush, draw_type, mask, no_mask};
 use super::{Bytes, MockGuest};
 use crate::parse::command_type;
-use spice_server::codec::quic;
-use spice_server::geometry::{Point, Point16, Rect};
+use spice_server_core::codec::quic;
+use spice_server_core::geometry::{Point, Point16, Rect};
 
 const BOX: Rect = Rect::new(0, 0, 4, 4);
 
@@ -76,7 +76,7 @@ pub fn all_commands(guest: &mut MockGuest) -> Vec<(u32, u64)> {
     let mut commands = Vec::new();
     let spec = guest.surface_spec(8, 8);
     commands.push((command_type::SURFACE, guest.create_surface(5, &spec)));
-    let kept = spice_server::host::SurfaceSpec { keep_data: true, stride: -32, ..spec };
+    let kept = spice_server_core::host::SurfaceSpec { keep_data: true, stride: -32, ..spec };
     commands.push((command_type::SURFACE, guest.create_surface(6, &kept)));
     for (kind, body) in bodies {
         let mut spec = DrawableSpec::new(kind, BOX);
@@ -103,9 +103,9 @@ pub fn all_commands(guest: &mut MockGuest) -> Vec<(u32, u64)> {
 
 /// A QUIC image of 4 x 4 pixels.
 fn quic_stream() -> Vec<u8> {
-    use spice_server::image::{BitmapFormat, ImageView};
+    use spice_server_core::image::{BitmapFormat, ImageView};
     let pixels: Vec<u8> = (0..64).collect();
-    let source = spice_server::guest::SliceSource(&pixels);
+    let source = spice_server_core::guest::SliceSource(&pixels);
     let view = ImageView {
         format: BitmapFormat::ThirtyTwoBit,
         width: 4,

@@ -2,7 +2,7 @@
 //! other structures return bytes.
 
 use super::{Bytes, MockGuest};
-use spice_server::geometry::{Point, Point16, Rect};
+use spice_server_core::geometry::{Point, Point16, Rect};
 
 /// Draw types by number.
 pub use crate::parse::draw::draw_type;
@@ -307,7 +307,7 @@ impl MockGuest {
         self.put(&Bytes::new().u64(0).bytes(text).u8(0).0)
     }
 
-    pub fn create_surface(&mut self, surface_id: u32, spec: &spice_server::host::SurfaceSpec) -> u64 {
+    pub fn create_surface(&mut self, surface_id: u32, spec: &spice_server_core::host::SurfaceSpec) -> u64 {
         let head = Bytes::new().u64(0).u32(surface_id).u8(0).u32(u32::from(spec.keep_data));
         let body = head.u32(spec.format).u32(spec.width).u32(spec.height).i32(spec.stride).u64(spec.address);
         self.put(&body.0)

@@ -1,14 +1,14 @@
 //! What a hostile guest's commands do further on: the tree, the clients' pipes, the encoders.
 
-use spice_server::channel::client::WorkerChannel;
-use spice_server::channel::connection::ClientId;
-use spice_server::display::DisplayChannel;
-use spice_server::display::cursor::CursorChannel;
-use spice_server::geometry::Rect;
-use spice_server::host::{CursorCommand, DisplayCommand, MappedSurface, Readiness};
-use spice_server::oracles::Script;
-use spice_server::oracles::memory::MemoryPeer;
-use spice_server::protocol::ChannelType;
+use spice_server_core::channel::client::WorkerChannel;
+use spice_server_core::channel::connection::ClientId;
+use spice_server_core::display::DisplayChannel;
+use spice_server_core::display::cursor::CursorChannel;
+use spice_server_core::geometry::Rect;
+use spice_server_core::host::{CursorCommand, DisplayCommand, MappedSurface, Readiness};
+use spice_server_core::oracles::Script;
+use spice_server_core::oracles::memory::MemoryPeer;
+use spice_server_core::protocol::ChannelType;
 use std::time::{Duration, Instant};
 
 /// Messages of a client.

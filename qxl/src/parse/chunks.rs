@@ -3,8 +3,8 @@
 use super::fields::Fields;
 use super::{Context, ParseError, Result, bad};
 use crate::memory::GuestRange;
-use spice_server::guest::ByteSource;
-use spice_server::limits;
+use spice_server_core::guest::ByteSource;
+use spice_server_core::limits;
 use std::mem::size_of;
 use std::sync::Arc;
 

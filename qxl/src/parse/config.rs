@@ -4,9 +4,9 @@ use super::fields::Fields;
 use super::{ParseError, Result, bad};
 use crate::memory::GuestMemory;
 use crate::surface::GuestSurface;
-use spice_server::host::{DeviceError, MappedSurface, MonitorHead, MonitorsConfig, SurfaceSpec};
-use spice_server::image::SurfaceFormat;
-use spice_server::limits;
+use spice_server_core::host::{DeviceError, MappedSurface, MonitorHead, MonitorsConfig, SurfaceSpec};
+use spice_server_core::image::SurfaceFormat;
+use spice_server_core::limits;
 use std::sync::Arc;
 
 /// Checks the parameters of a surface and maps its memory, zero-filled unless its data is kept (qxl.md A6).

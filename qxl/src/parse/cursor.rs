@@ -4,9 +4,9 @@ use super::chunks::{CHUNK_HEADER, Excess};
 use super::fields::Fields;
 use super::{Context, ParseError, Result, bad};
 use crate::memory::GuestRange;
-use spice_server::guest::ReleaseToken;
-use spice_server::host::{CursorCommand, CursorShape};
-use spice_server::limits;
+use spice_server_core::guest::ReleaseToken;
+use spice_server_core::host::{CursorCommand, CursorShape};
+use spice_server_core::limits;
 
 /// Bytes that a shape of this type and size has; `None` for an unknown type.
 pub(crate) fn shape_bytes(cursor_type: u16, width: u16, height: u16) -> Option<u64> {

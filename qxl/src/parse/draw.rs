@@ -4,12 +4,12 @@ use super::fields::Fields;
 use super::objects::on_surface;
 use super::{Context, Result, bad};
 use crate::memory::GuestRange;
-use spice_server::draw::{
+use spice_server_core::draw::{
     AlphaBlend, Brush, Clip, Composite, Copy, DrawOp, Drawable, Effect, Fill, Opaque, Rop, Rop3, ScaleMode,
     Stroke, SurfaceDep, Text, Transparent,
 };
-use spice_server::geometry::Rect;
-use spice_server::image::{Image, ImageData};
+use spice_server_core::geometry::Rect;
+use spice_server_core::image::{Image, ImageData};
 use std::sync::Arc;
 
 pub(super) const NATIVE_SIZE: u64 = 191;

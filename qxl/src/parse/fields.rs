@@ -1,6 +1,6 @@
 //! Decoding of fields from a private copy of a guest structure. All structures are packed and little-endian.
 
-use spice_server::geometry::{Point, Point16, Rect};
+use spice_server_core::geometry::{Point, Point16, Rect};
 
 /// A copied structure; offsets are bytes. What lies beyond the copy reads as zero.
 #[derive(Clone, Copy, Debug)]

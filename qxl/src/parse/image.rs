@@ -4,11 +4,11 @@ use super::chunks::{CHUNK_HEADER, Excess};
 use super::fields::Fields;
 use super::{Context, ParseError, Result, bad};
 use crate::memory::GuestRange;
-use spice_server::codec::quic;
-use spice_server::draw::{Brush, Mask};
-use spice_server::guest::ByteSource;
-use spice_server::image::{Bitmap, BitmapFormat, Image, ImageData, Palette};
-use spice_server::limits;
+use spice_server_core::codec::quic;
+use spice_server_core::draw::{Brush, Mask};
+use spice_server_core::guest::ByteSource;
+use spice_server_core::image::{Bitmap, BitmapFormat, Image, ImageData, Palette};
+use spice_server_core::limits;
 use std::sync::Arc;
 
 mod image_type {

@@ -16,12 +16,12 @@ pub use config::{map_surface, monitors_config};
 
 use crate::memory::{GuestMemory, GuestRange, MemoryError};
 use fields::Fields;
-use spice_server::guest::{ReleaseInfo, ReleaseQueue, ReleaseToken};
-use spice_server::host::{
+use spice_server_core::guest::{ReleaseInfo, ReleaseQueue, ReleaseToken};
+use spice_server_core::host::{
     CommandExt, CursorCommand, DisplayCommand, Fetched, SurfaceCommand, SurfaceSpec, UpdateCommand,
 };
-use spice_server::limits;
-use spice_server::{debug, warning_limited};
+use spice_server_core::limits;
+use spice_server_core::{debug, warning_limited};
 use std::cell::Cell;
 use std::sync::Arc;
 

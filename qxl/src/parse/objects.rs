@@ -3,9 +3,9 @@
 use super::chunks::{CHUNK_HEADER, Excess};
 use super::fields::Fields;
 use super::{Context, ParseError, Result, bad};
-use spice_server::draw::{Clip, Glyph, GlyphString, PathSegment, Transform};
-use spice_server::geometry::{PointFix, Rect};
-use spice_server::limits;
+use spice_server_core::draw::{Clip, Glyph, GlyphString, PathSegment, Transform};
+use spice_server_core::geometry::{PointFix, Rect};
+use spice_server_core::limits;
 use std::mem::size_of;
 use std::sync::Arc;
 

@@ -4,12 +4,12 @@ use crate::device::Device;
 use crate::mock::structures::{BitmapSpec, DrawableSpec, PUT, body, brush, draw_type, mask, no_mask};
 use crate::mock::{Bytes, MockCallbacks, MockGuest};
 use crate::parse::{command_type, flags};
-use spice_server::draw::{Brush, Clip, DrawOp, Drawable};
-use spice_server::geometry::{Point, Point16, Rect};
-use spice_server::host::{
+use spice_server_core::draw::{Brush, Clip, DrawOp, Drawable};
+use spice_server_core::geometry::{Point, Point16, Rect};
+use spice_server_core::host::{
     CommandExt, CursorCommand, DisplayCommand, Fetched, MemSlot, QxlDevice, SurfaceCommand,
 };
-use spice_server::image::ImageData;
+use spice_server_core::image::ImageData;
 
 const BOX: Rect = Rect::new(0, 0, 4, 4);
 

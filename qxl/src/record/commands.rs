@@ -4,16 +4,16 @@ use super::text::Text;
 use crate::bytes::Bytes;
 use crate::parse::command_type;
 use crate::parse::draw::draw_type;
-use spice_server::draw::{
+use spice_server_core::draw::{
     AlphaBlend, Brush, Clip, Composite, Copy, DrawOp, Drawable, Fill, GlyphString, Mask, Opaque, PathSegment,
     Rop3, Stroke, Text as TextOp, Transform, Transparent,
 };
-use spice_server::geometry::{Point, Rect};
-use spice_server::guest::{ByteSource, SliceSource};
-use spice_server::host::{
+use spice_server_core::geometry::{Point, Rect};
+use spice_server_core::guest::{ByteSource, SliceSource};
+use spice_server_core::host::{
     CursorCommand, CursorShape, DisplayCommand, MappedSurface, SurfaceCommand, SurfaceSpec,
 };
-use spice_server::image::{Bitmap, Image, ImageData};
+use spice_server_core::image::{Bitmap, Image, ImageData};
 
 /// Writes a command of the display ring; gives its type.
 pub(super) fn display(t: &mut Text, command: &DisplayCommand) -> u32 {
@@ -67,7 +67,7 @@ fn surface_command(t: &mut Text, command: &SurfaceCommand) {
 }
 
 fn format_number(surface: &MappedSurface) -> u8 {
-    use spice_server::image::SurfaceFormat::{A1, A8, Argb32, Rgb555, Rgb565, Xrgb32};
+    use spice_server_core::image::SurfaceFormat::{A1, A8, Argb32, Rgb555, Rgb565, Xrgb32};
     match surface.format {
         A1 => 1,
         A8 => 8,

@@ -7,9 +7,9 @@ mod commands;
 mod filter;
 mod text;
 
-use spice_server::guest::ByteSource;
-use spice_server::host::{CursorCommand, DisplayCommand, SurfaceSpec};
-use spice_server::{info, warning};
+use spice_server_core::guest::ByteSource;
+use spice_server_core::host::{CursorCommand, DisplayCommand, SurfaceSpec};
+use spice_server_core::{info, warning};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::process::Child;

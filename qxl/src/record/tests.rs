@@ -5,7 +5,7 @@ use crate::mock::MockGuest;
 use crate::mock::replay::{Next, Replayer};
 use crate::mock::samples::all_commands;
 use crate::parse::command_type;
-use spice_server::host::{Fetched, QxlDevice};
+use spice_server_core::host::{Fetched, QxlDevice};
 use std::io::{Cursor, Read, Write};
 use std::sync::{Arc, Mutex};
 

@@ -1,7 +1,7 @@
 //! The primitives of the recording format (qxl.md C2).
 
-use spice_server::geometry::{Point, Point16, Rect};
-use spice_server::guest::{ByteSource, SliceSource};
+use spice_server_core::geometry::{Point, Point16, Rect};
+use spice_server_core::guest::{ByteSource, SliceSource};
 use std::fmt::Display;
 use std::io::Write;
 

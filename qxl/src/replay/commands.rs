@@ -5,8 +5,8 @@ use super::reader::{Reader, Result, bad, block};
 use crate::bytes::Bytes;
 use crate::memory::Block;
 use crate::parse::draw::draw_type;
-use spice_server::geometry::Rect;
-use spice_server::limits;
+use spice_server_core::geometry::Rect;
+use spice_server_core::limits;
 
 const ANY: u64 = limits::MAX_GUEST_OBJECT;
 const DIRECT: u8 = 1;

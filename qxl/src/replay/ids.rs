@@ -49,7 +49,7 @@ impl SurfaceIds {
         let known = self.table().by_recorded.get(&recorded).map(|mapping| mapping.id);
         known.unwrap_or_else(|| {
             if recorded != 0 {
-                spice_server::warning_limited!("replay: unknown surface {recorded}");
+                spice_server_core::warning_limited!("replay: unknown surface {recorded}");
             }
             0
         })

@@ -3,8 +3,8 @@
 
 use crate::memory::Block;
 use flate2::read::ZlibDecoder;
-use spice_server::geometry::{Point, Point16, Rect};
-use spice_server::limits;
+use spice_server_core::geometry::{Point, Point16, Rect};
+use spice_server_core::limits;
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Longest word or number; names of the format have at most 25 characters.
