@@ -18,6 +18,7 @@ pub mod limits;
 pub mod log;
 pub mod net;
 pub mod oracles;
+pub mod panic;
 pub mod protocol;
 pub mod reds;
 #[cfg(test)]

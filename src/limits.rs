@@ -77,11 +77,19 @@ pub const MAX_SILENCE: Duration = Duration::from_secs(30);
 /// Messages taken from one client before others get their turn: a flood must not keep the thread.
 pub const MAX_MESSAGES_PER_READ: u32 = 64;
 
+/// Host callbacks (scan codes, pointer movements) that one client's messages may cause before others get their turn: legal
+/// messages of thousands of scan codes would otherwise keep the host's loop for a tenth of a second.
+pub const MAX_WORK_PER_TURN: usize = 2048;
+
 /// Time that a connection may take from accept to the end of its link stage: a silent peer would hold a descriptor for ever.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connections in the link stage; one more drops the oldest. A flood must not use up the host's descriptors.
 pub const MAX_PENDING_LINKS: usize = 96;
+
+/// Reads of one connection in the link stage per turn: more than the bytes of any link message, so that only a peer that
+/// wraps each byte in a frame of its own gets there.
+pub const MAX_READS_PER_TURN: usize = 4096;
 
 /// Connections accepted per turn of the host's loop: a flood must not keep the host thread.
 pub const MAX_ACCEPTS_PER_TURN: usize = 16;

@@ -1,7 +1,6 @@
 //! The one place where panics stop: nothing may unwind into the host.
 
-use spice_server_core::warning;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use spice_server_core::panic::guarded;
 
 /// What an exported function returns when it failed inside.
 pub trait Failure {
@@ -36,21 +35,7 @@ pub fn guard<T: Failure>(function: &'static str, body: impl FnOnce() -> T) -> T 
 
 /// Like [`guard`] with another value for failures. Also used around our callbacks that the host calls.
 pub fn guard_or<T>(function: &'static str, failure: T, body: impl FnOnce() -> T) -> T {
-    // What a panic left half done is behind the core's own poison handling; dropping the call is the best we can do.
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(value) => value,
-        Err(cause) => {
-            let text = cause
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| cause.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("unknown cause");
-            warning!("{function}: internal error: {text}");
-            // A payload whose own Drop panics must not undo all this.
-            std::mem::forget(cause);
-            failure
-        }
-    }
+    guarded(function, body).unwrap_or(failure)
 }
 
 #[cfg(test)]
@@ -59,11 +44,8 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_the_error_value() {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
         let int: libc::c_int = guard("test", || panic!("oops"));
         let pointer: *mut u8 = guard("test", || panic!("oops {}", 1));
-        std::panic::set_hook(hook);
         assert_eq!(int, -1);
         assert!(pointer.is_null());
     }

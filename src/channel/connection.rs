@@ -1,6 +1,7 @@
 //! A linked and authenticated connection on its way to the thread of its channel.
 
 use crate::display::encode::ClientShared;
+pub use crate::host::ConnectionId;
 use crate::net::stream::ChannelStream;
 use crate::protocol::{Caps, ChannelType};
 use std::fmt;

@@ -1,12 +1,15 @@
-//! Pings of the channels on the host thread: the net test of the main channel (server.md 6.2), latency tests
-//! (server.md 6.3) and whether the client still moves bytes. No I/O; time comes in as parameters.
+//! What the server measures by PINGs, without I/O: the net test of the main channel (server.md 6.2), the latency tests of
+//! every link (server.md 6.3), and whether a client that owes something still moves bytes.
 
+use crate::limits::MAX_SILENCE;
 use crate::protocol::Message;
 use crate::protocol::common::ping;
 use std::time::{Duration, Instant};
 
-/// From the end of the net test, or the connection, to the first latency test.
-const FIRST_TEST: Duration = Duration::from_millis(100);
+/// The pipe must have been empty for so long before a latency test (display.md 3).
+pub(super) const PING_IDLE: Duration = Duration::from_millis(100);
+/// Least id of a latency test; the net test has the ids below.
+const FIRST_TEST_ID: u32 = 16;
 /// Zero bytes behind the third ping of the net test.
 const NET_TEST_BYTES: u32 = 256_000;
 /// Bits per second below which a client counts as low bandwidth.
@@ -88,73 +91,109 @@ impl NetTest {
     }
 }
 
-/// Latency tests of one channel: two pings with one id.
+/// What a PONG meant to the latency tests of its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TestEnd {
+    /// It answers no PING of theirs.
+    Foreign,
+    /// The test goes on, or it is over and the socket may stay as it is.
+    Nothing,
+    /// The test is over: Nagle's algorithm may work again.
+    RestoreNagle,
+}
+
+/// The latency tests of one link: two PINGs with one id back to back, the first to warm up, the second to measure.
 #[derive(Debug)]
-pub struct LatencyTest {
-    epoch: Instant,
+pub(super) struct LatencyTest {
+    pub(super) enabled: bool,
     period: Duration,
-    next: Option<Instant>,
+    /// What the channel's socket is set to outside of tests.
+    pub(super) nodelay: bool,
+    epoch: Instant,
+    next_test: Instant,
+    idle_since: Option<Instant>,
     id: u32,
-    /// Pongs to come and when the pings went out.
-    running: Option<(u32, Instant)>,
+    /// PONGs to come, and when the PINGs were sent.
+    running: Option<(u8, Instant)>,
     best: Option<Duration>,
 }
 
 impl LatencyTest {
-    /// Not running yet. `first_id` is random, above the net test's.
-    #[must_use]
-    pub fn new(period: Duration, first_id: u32, epoch: Instant) -> Self {
-        Self { epoch, period, next: None, id: first_id.max(16), running: None, best: None }
-    }
-
-    /// The first test may begin soon.
-    pub fn start(&mut self, now: Instant) {
-        self.next = Some(now + FIRST_TEST);
-    }
-
-    /// When [`Self::begin`] may be called.
-    #[must_use]
-    pub fn due(&self) -> Option<Instant> {
-        self.next.filter(|_| self.running.is_none())
-    }
-
-    /// Begins a test: the ping to be sent twice. `idle`: nothing is queued for the client; otherwise the test waits.
-    pub fn begin(&mut self, idle: bool, now: Instant) -> Option<[Message; 2]> {
-        self.due().filter(|due| *due <= now)?;
-        if !idle {
-            self.next = Some(now + FIRST_TEST);
-            return None;
+    /// Not running, and none begins before `enabled` is set.
+    pub(super) fn new(period: Duration, nodelay: bool, now: Instant) -> Self {
+        Self {
+            enabled: false,
+            period,
+            nodelay,
+            epoch: now,
+            next_test: now,
+            idle_since: None,
+            id: first_id(),
+            running: None,
+            best: None,
         }
-        self.id = self.id.wrapping_add(1).max(16);
-        self.running = Some((2, now));
-        let stamp = u64::try_from(timestamp(self.epoch, now).as_nanos()).unwrap_or(u64::MAX);
-        Some([ping(self.id, stamp, 0), ping(self.id, stamp, 0)])
     }
 
-    /// A pong; a foreign id is ignored.
-    pub fn pong(&mut self, id: u32, now: Instant) {
-        let Some((to_come, sent)) = self.running.filter(|_| id == self.id) else { return };
-        if to_come > 1 {
-            self.running = Some((to_come - 1, sent));
-            return;
-        }
-        self.running = None;
-        self.next = Some(now + self.period);
-        let round_trip = now.saturating_duration_since(sent);
-        self.best = Some(self.best.map_or(round_trip, |best| best.min(round_trip)));
-    }
-
-    /// Whether a pong is awaited.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
+    /// Whether a PONG is awaited.
+    pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
+    /// The driver flushed the link: whether more waits for the client, and whether bytes were written.
+    pub(super) fn pipe(&mut self, busy: bool, moved: bool, now: Instant) {
+        if busy {
+            self.idle_since = None;
+        } else if moved || self.idle_since.is_none() {
+            self.idle_since = Some(now);
+        }
+    }
+
+    /// When [`Self::begin`] may be called.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let idle_since = self.idle_since.filter(|_| self.enabled && self.running.is_none())?;
+        Some(self.next_test.max(idle_since + PING_IDLE))
+    }
+
+    /// The link is busy after all: the test waits.
+    pub(super) fn postpone(&mut self, now: Instant) {
+        self.idle_since = Some(now);
+    }
+
+    /// Begins a test: the id and the time stamp (nanoseconds) of both PINGs.
+    pub(super) fn begin(&mut self, now: Instant) -> (u32, u64) {
+        self.id = self.id.wrapping_add(1).max(FIRST_TEST_ID);
+        self.running = Some((2, now));
+        let nanoseconds = timestamp(self.epoch, now).as_nanos();
+        (self.id, u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    }
+
+    /// A PONG. A client may answer PINGs of a channel that it migrated from, so a foreign id is no fault.
+    pub(super) fn pong(&mut self, id: u32, now: Instant) -> TestEnd {
+        let Some((to_come, sent)) = self.running.filter(|_| id == self.id) else { return TestEnd::Foreign };
+        if to_come > 1 {
+            self.running = Some((to_come - 1, sent));
+            return TestEnd::Nothing;
+        }
+        self.running = None;
+        self.next_test = now + self.period;
+        let round_trip = now.saturating_duration_since(sent);
+        self.best = Some(self.best.map_or(round_trip, |best| best.min(round_trip)));
+        if self.nodelay { TestEnd::Nothing } else { TestEnd::RestoreNagle }
+    }
+
     /// The least round trip seen.
-    #[must_use]
-    pub fn round_trip(&self) -> Option<Duration> {
+    pub(super) fn round_trip(&self) -> Option<Duration> {
         self.best
     }
+}
+
+/// A random id above the net test's, so that a client cannot answer before it was asked.
+fn first_id() -> u32 {
+    let mut bytes = [0; 4];
+    if openssl::rand::rand_bytes(&mut bytes).is_err() {
+        return FIRST_TEST_ID;
+    }
+    u32::from_le_bytes(bytes).max(FIRST_TEST_ID)
 }
 
 /// Since when a client owes reading or an answer without a byte having moved.
@@ -174,7 +213,14 @@ impl Silence {
     /// When the client is to be given up.
     #[must_use]
     pub fn limit(&self) -> Option<Instant> {
-        self.0.map(|(since, _)| since + crate::limits::MAX_SILENCE)
+        self.0.map(|(since, _)| since + MAX_SILENCE)
+    }
+
+    /// How long the client has been silent, if that is too long.
+    #[must_use]
+    pub fn exceeded(&self, now: Instant) -> Option<Duration> {
+        let (since, _) = self.0?;
+        Some(now.saturating_duration_since(since)).filter(|silence| *silence >= MAX_SILENCE)
     }
 }
 
@@ -212,17 +258,21 @@ mod tests {
     #[test]
     fn latency_test_repeats_after_its_period() {
         let t = Instant::now();
-        let mut test = LatencyTest::new(Duration::from_secs(15), 5, t);
-        assert!(test.begin(true, t).is_none());
-        test.start(t);
+        let mut test = LatencyTest::new(Duration::from_secs(15), true, t);
+        test.pipe(false, true, t);
+        assert_eq!(test.due(), None);
+        test.enabled = true;
         let at = test.due().unwrap();
-        assert_eq!(at - t, FIRST_TEST);
-        assert!(test.begin(false, at).is_none());
+        assert_eq!(at - t, PING_IDLE);
+        test.pipe(true, true, at);
+        assert_eq!(test.due(), None);
+        test.pipe(false, true, at);
         let at = test.due().unwrap();
-        assert!(test.begin(true, at).is_some() && test.is_running() && test.due().is_none());
-        test.pong(3, at);
-        test.pong(17, at + Duration::from_millis(3));
-        test.pong(17, at + Duration::from_millis(4));
+        let (id, _) = test.begin(at);
+        assert!(id >= FIRST_TEST_ID && test.is_running() && test.due().is_none());
+        assert_eq!(test.pong(3, at), TestEnd::Foreign);
+        assert_eq!(test.pong(id, at + Duration::from_millis(3)), TestEnd::Nothing);
+        test.pong(id, at + Duration::from_millis(4));
         assert_eq!(test.round_trip(), Some(Duration::from_millis(4)));
         assert_eq!(test.due().unwrap() - at, Duration::from_millis(15_004));
     }
@@ -233,9 +283,9 @@ mod tests {
         let mut silence = Silence::default();
         silence.update(true, 5, t);
         silence.update(true, 5, t + Duration::from_secs(9));
-        assert_eq!(silence.limit(), Some(t + crate::limits::MAX_SILENCE));
+        assert_eq!(silence.limit(), Some(t + MAX_SILENCE));
         silence.update(true, 6, t + Duration::from_secs(10));
-        assert_eq!(silence.limit(), Some(t + Duration::from_secs(10) + crate::limits::MAX_SILENCE));
+        assert_eq!(silence.limit(), Some(t + Duration::from_secs(10) + MAX_SILENCE));
         silence.update(false, 6, t);
         assert_eq!(silence.limit(), None);
     }

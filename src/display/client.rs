@@ -9,7 +9,7 @@ use super::stream::{Agent, MAX_STREAMS, StreamKey, reads_own};
 use super::surfaces::{Surface, Surfaces};
 use super::view::View;
 use crate::canvas::Region;
-use crate::channel::client::{ChannelClient, ChannelError, ClientKey, PING_PERIOD, Received};
+use crate::channel::client::{ChannelClient, ChannelError, ClientKey, Received};
 use crate::channel::connection::ChannelConnection;
 use crate::draw::Clip;
 use crate::geometry::Rect;
@@ -115,7 +115,7 @@ impl DisplayClient {
             last_unique: 0,
             gl: GlClient::default(),
             encoder: ImageEncoder::new(channel_id, encode),
-            connection: ChannelClient::new(connection, display::max_body, PING_PERIOD, now),
+            connection: ChannelClient::new(connection, super::PROFILE.options, now),
             pipe: Pipe::default(),
             view: View::default(),
             known: BTreeMap::new(),
@@ -324,7 +324,7 @@ impl DisplayClient {
         while let Some(received) = self.connection.receive(now)? {
             match received {
                 Received::Message(message) => self.message(&message, shared, now)?,
-                Received::FlushMark | Received::MigrateData(_) => {}
+                Received::Pong { .. } | Received::FlushMark | Received::MigrateData(_) => {}
             }
         }
         Ok(())

@@ -40,3 +40,22 @@ mod view;
 
 pub use channel::DisplayChannel;
 pub use encode::ClientShared;
+
+use crate::channel::Profile;
+use crate::channel::link::{LinkOptions, PING_PERIOD};
+use crate::protocol::ChannelType;
+use crate::protocol::caps::display::{
+    MONITORS_CONFIG, PREF_COMPRESSION, PREF_VIDEO_CODEC_TYPE, STREAM_REPORT,
+};
+
+/// The display channel's line in the registry.
+pub(crate) static PROFILE: Profile = Profile {
+    channel_type: ChannelType::Display,
+    caps: &[MONITORS_CONFIG, STREAM_REPORT, PREF_COMPRESSION, PREF_VIDEO_CODEC_TYPE],
+    shared: true,
+    options: LinkOptions {
+        max_body: crate::protocol::display::max_body,
+        window: true,
+        ping_period: PING_PERIOD,
+    },
+};

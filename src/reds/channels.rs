@@ -1,410 +1,331 @@
-//! Channels that live on the host thread: main and inputs.
+//! The channels that clients can link to, where each of them is served, and the connections that live on them: the host
+//! thread's driver of [`Served`] channels, on the host's watches.
 
-use super::clients::Registered;
+use super::effect::{ChannelKey, Closing, Effect};
+use super::qxl::QxlInstance;
 use super::state::State;
-use crate::channel::connection::{ChannelConnection, ClientId};
-use crate::channel::inputs::{InputsAction, InputsChannel, MODIFIERS_DELAY_MS, Pointer};
-use crate::channel::main::{MainChannel, MainRequest};
-use crate::channel::pings::{LatencyTest, Silence};
+use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId};
+use crate::channel::link::ChannelError;
+use crate::channel::out::Said;
+use crate::channel::served::Served;
+use crate::channel::{Channel, Out, Profile};
+use crate::host::call::{HostCall, HostReply};
 use crate::host::{Readiness, WatchId};
-use crate::limits::{HOST_CHANNEL_BACKLOG, MAX_HOST_CHANNEL_BACKLOG, MAX_MESSAGES_PER_READ};
-use crate::net::stream::{Flush, Incoming, StreamError};
-use crate::protocol::common::CommonMessage;
-use crate::protocol::{Message, inputs, main_channel};
-use std::time::{Duration, Instant};
+use crate::panic::guarded;
+use crate::protocol::ChannelType;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
 
-/// Between latency tests.
-const MAIN_PING_PERIOD: Duration = Duration::from_secs(15);
-const PING_PERIOD: Duration = Duration::from_secs(300);
-
-/// What a channel is.
+/// Where a channel is served.
 #[derive(Debug)]
-pub(crate) enum Kind {
-    Main(MainChannel),
-    Inputs(InputsChannel),
+pub(crate) enum Home {
+    /// On the host thread.
+    Host(Served<dyn Channel>),
+    /// On the worker of a QXL device, which is attached when the registration is over.
+    Worker(&'static Profile, Option<Arc<QxlInstance>>),
 }
 
-/// See the module.
-#[derive(Debug)]
-pub(crate) struct HostChannel {
-    connection: ChannelConnection,
-    pub watch: Option<WatchId>,
-    pub kind: Kind,
-    interest: Readiness,
-    /// Nothing is read before the channel's first message is queued.
-    reading: bool,
-    /// The socket took no more at the last flush.
-    blocked: bool,
-    /// Reading stopped at the end of a batch.
-    unread: bool,
-    latency: LatencyTest,
-    silence: Silence,
-    /// KEY_MODIFIERS is to be sent when the socket takes it.
-    leds_due: bool,
+impl Home {
+    /// A channel of the host thread.
+    pub fn host(channel: impl Channel) -> Self {
+        Self::Host(Served::new(Box::new(channel)))
+    }
+
+    fn profile(&self) -> &'static Profile {
+        match self {
+            Self::Host(served) => served.channel().profile(),
+            Self::Worker(profile, _) => profile,
+        }
+    }
 }
 
-impl HostChannel {
-    /// A channel over a linked connection, whose watch was made in the link stage.
-    pub fn new(
-        key: u64,
-        connection: ChannelConnection,
-        (watch, interest): (Option<WatchId>, Readiness),
-        kind: Kind,
-        state: &State,
-    ) -> Self {
-        let period = if matches!(kind, Kind::Main(_)) { MAIN_PING_PERIOD } else { PING_PERIOD };
-        let mut id = [0; 4];
-        if openssl::rand::rand_bytes(&mut id).is_err() {
-            id = [0xff, 0, 0, 0];
+/// Where a connection lives.
+#[derive(Debug)]
+enum Place {
+    Host { watch: Option<WatchId>, interest: Readiness },
+    Worker,
+}
+
+/// One connection of a client on a channel.
+#[derive(Debug)]
+struct Connection {
+    channel: ChannelKey,
+    client: ClientId,
+    place: Place,
+}
+
+/// The registry of channels and their connections.
+#[derive(Debug, Default)]
+pub(crate) struct Channels {
+    /// Newest first, as CHANNELS_LIST has them. Main is among them, but never listed.
+    registry: Vec<(ChannelKey, Home)>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Channels of the host thread with something to flush.
+    flush_queue: BTreeSet<ChannelKey>,
+}
+
+impl Channels {
+    /// Makes a channel known. Registering a key again is the caller's mistake and ignored.
+    pub fn register(&mut self, id: u8, home: Home) -> ChannelKey {
+        let key = ChannelKey { channel_type: home.profile().channel_type, id };
+        if !self.is_registered(key.channel_type.number(), id) {
+            self.registry.insert(0, (key, home));
         }
-        let mut latency = LatencyTest::new(period, u32::from_le_bytes(id), state.epoch);
-        // Main's begins when the net test is over.
-        if !connection.stream.is_unix() && matches!(kind, Kind::Inputs(_)) {
-            latency.start(state.now);
+        key
+    }
+
+    /// Forgets a channel. Its connections on the host thread must be closed already.
+    pub fn unregister(&mut self, key: ChannelKey) {
+        self.registry.retain(|(known, _)| *known != key);
+    }
+
+    /// Forgets all channels, at the end of the server.
+    pub fn clear(&mut self) {
+        self.registry.clear();
+    }
+
+    /// Whether nobody is linked to any channel.
+    #[cfg(test)]
+    pub fn is_unused(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Whether clients can link to this type and id.
+    pub fn is_registered(&self, channel_type: u8, id: u8) -> bool {
+        self.profile(channel_type, id).is_some()
+    }
+
+    /// What is fixed about a channel that clients name.
+    pub fn profile(&self, channel_type: u8, id: u8) -> Option<&'static Profile> {
+        let is = |key: &ChannelKey| key.channel_type.number() == channel_type && key.id == id;
+        self.registry.iter().find(|(key, _)| is(key)).map(|(_, home)| home.profile())
+    }
+
+    /// CHANNELS_LIST: main is not among them, and while several clients are connected those that cannot be shared neither.
+    pub fn list(&self, several_clients: bool) -> Vec<ChannelKey> {
+        let listed = |home: &Home| {
+            let profile = home.profile();
+            profile.channel_type != ChannelType::Main && (profile.shared || !several_clients)
+        };
+        self.registry.iter().filter(|(_, home)| listed(home)).map(|(key, _)| *key).collect()
+    }
+
+    /// Where a channel is served.
+    pub fn home(&mut self, key: ChannelKey) -> Option<&mut Home> {
+        self.registry.iter_mut().find(|(known, _)| *known == key).map(|(_, home)| home)
+    }
+
+    fn served(&mut self, key: ChannelKey) -> Option<&mut Served<dyn Channel>> {
+        match self.home(key)? {
+            Home::Host(served) => Some(served),
+            Home::Worker(..) => None,
         }
-        crate::debug!("{}: connection {key}", connection.label());
-        Self {
-            connection,
-            watch,
-            kind,
-            interest,
-            reading: false,
-            blocked: false,
-            unread: false,
-            latency,
-            silence: Silence::default(),
-            leds_due: false,
-        }
     }
 
-    pub fn client(&self) -> ClientId {
-        self.connection.client
+    /// Whether a client is linked to a channel already.
+    pub fn has(&self, client: ClientId, key: ChannelKey) -> bool {
+        self.connections.values().any(|c| c.client == client && c.channel == key)
     }
 
-    pub fn registered(&self) -> Registered {
-        Registered { channel_type: self.connection.channel_type, id: self.connection.channel_id }
+    /// Notes a connection that lives on a worker now.
+    pub fn note_remote(&mut self, at: ConnectionId, client: ClientId, channel: ChannelKey) {
+        self.connections.insert(at, Connection { channel, client, place: Place::Worker });
     }
 
-    /// Queues a message; the caller marks the channel dirty.
-    pub fn queue(&mut self, message: Message) {
-        self.connection.stream.send(message);
+    /// The socket of a connection is closed.
+    pub fn on_gone(&mut self, at: ConnectionId) {
+        self.connections.remove(&at);
     }
 
-    fn receive(&mut self) -> Result<Option<Incoming>, StreamError> {
-        match self.kind {
-            Kind::Main(_) => self.connection.stream.receive(&main_channel::max_body),
-            Kind::Inputs(_) => self.connection.stream.receive(&inputs::max_body),
-        }
+    /// Whose connection this is.
+    pub fn client_of(&self, at: ConnectionId) -> Option<ClientId> {
+        self.connections.get(&at).map(|c| c.client)
     }
 
-    fn watch_silence(&mut self, now: Instant) {
-        let testing = matches!(&self.kind, Kind::Main(main) if main.is_testing());
-        let owes = self.blocked || testing || self.latency.is_running();
-        let stream = &self.connection.stream;
-        let bytes = stream.bytes_received().wrapping_add(stream.bytes_sent());
-        self.silence.update(owes, bytes, now);
+    /// The connections of a client on the host thread; main's, which the others may concern, is the last.
+    fn of_client(&self, client: ClientId) -> Vec<ConnectionId> {
+        let here = |c: &Connection| c.client == client && matches!(c.place, Place::Host { .. });
+        let mut found: Vec<_> =
+            self.connections.iter().filter(|(_, c)| here(c)).map(|(&at, c)| (c.channel, at)).collect();
+        found.sort_by_key(|(key, _)| key.channel_type == ChannelType::Main);
+        found.into_iter().map(|(_, at)| at).collect()
     }
 
+    /// When a channel or a link of the host thread wants its time.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let unread = self.unread.then_some(now);
-        [unread, self.latency.due(), self.silence.limit()].into_iter().flatten().min()
-    }
-
-    fn wanted_interest(&self) -> Readiness {
-        let backlog = self.connection.stream.pending_bytes() > HOST_CHANNEL_BACKLOG;
-        Readiness { read: self.reading && !backlog, write: self.blocked }
+        let of = |(_, home): &(ChannelKey, Home)| match home {
+            Home::Host(served) => served.next_deadline(now),
+            Home::Worker(..) => None,
+        };
+        self.registry.iter().filter_map(of).min()
     }
 }
 
 impl State {
-    /// Queues a message for a connection, if it is (still) a channel of the host thread.
-    pub fn send(&mut self, key: u64, message: Message) {
-        if let Some(channel) = self.channels.get_mut(&key) {
-            channel.queue(message);
-            self.dirty.push(key);
+    /// Runs `change` on a channel of the host thread whose type is `C`. `None`: there is no such channel.
+    pub fn with_channel<C: Channel, R>(
+        &mut self,
+        key: ChannelKey,
+        change: impl FnOnce(&mut C, &mut Out<'_>) -> R,
+    ) -> Option<R> {
+        let (now, mut said) = (self.now, Said::default());
+        let result = {
+            let (channel, mut out) = self.channels.served(key)?.parts(now, &mut said);
+            let channel = (channel as &mut dyn Any).downcast_mut::<C>()?;
+            change(channel, &mut out)
+        };
+        self.hear(key, said);
+        Some(result)
+    }
+
+    /// Runs `work` on a channel of the host thread as a boundary for panics: if it panics, the link that it is about is
+    /// dropped with its client.
+    fn drive(
+        &mut self,
+        key: ChannelKey,
+        about: Option<ConnectionId>,
+        what: &str,
+        work: impl FnOnce(&mut Served<dyn Channel>, Instant, &mut Said),
+    ) {
+        let (now, mut said) = (self.now, Said::default());
+        let Some(served) = self.channels.served(key) else { return };
+        let done = guarded(what, || work(served, now, &mut said));
+        if let (None, Some(at)) = (done, about) {
+            said.ended.push((at, ChannelError::Fault));
+        }
+        self.hear(key, said);
+    }
+
+    /// Queues what a channel said.
+    fn hear(&mut self, key: ChannelKey, said: Said) {
+        self.channels.flush_queue.insert(key);
+        self.effects.extend(said.calls.into_iter().map(|call| Effect::Host { call, from: Some(key) }));
+        self.requests.extend(said.requests);
+        for (at, error) in said.ended {
+            self.end_connection(at, &error);
         }
     }
 
-    /// The channel's first message is queued: the client is listened to.
-    pub fn resume_reading(&mut self, key: u64) {
-        if let Some(channel) = self.channels.get_mut(&key) {
-            channel.reading = true;
-            // Layers below may hold bytes that no watch reports.
-            channel.unread = true;
-            self.dirty.push(key);
+    /// Ends a connection of the host thread, with one line in the log; the client goes with its main channel.
+    fn end_connection(&mut self, at: ConnectionId, error: &ChannelError) {
+        let Some(connection) = self.channels.connections.get(&at) else { return };
+        let (key, client) = (connection.channel, connection.client);
+        if let Some(link) = self.channels.served(key).and_then(|served| served.links().get(at)) {
+            link.log_end(error);
         }
-    }
-
-    /// Ends a channel of the host thread; the client goes with its main channel. One line in the log.
-    fn end_channel(&mut self, key: u64, closed: bool, why: &str) {
-        let Some(channel) = self.channels.get(&key) else { return };
-        let label = channel.connection.label();
-        if closed {
-            crate::info!("{label}: closed by the client");
+        if key.channel_type == ChannelType::Main || matches!(error, ChannelError::Fault) {
+            self.drop_client(client, &error.to_string());
         } else {
-            crate::warning_limited!("{label}: disconnected: {why}");
-        }
-        let client = channel.client();
-        if matches!(channel.kind, Kind::Main(_)) {
-            self.drop_client(client, why);
-        } else {
-            self.close_channel(key);
+            self.close_connection(at);
         }
     }
 
-    fn end_on_stream_error(&mut self, key: u64, error: &StreamError) {
-        self.end_channel(key, matches!(error, StreamError::Closed), &error.to_string());
-    }
-
-    /// Closes one connection and clears up behind it.
-    pub fn close_channel(&mut self, key: u64) {
-        let Some(channel) = self.channels.remove(&key) else { return };
-        if matches!(channel.kind, Kind::Inputs(_)) {
-            self.release_keys();
+    /// Closes one connection of the host thread and lets its channel clear up behind it.
+    fn close_connection(&mut self, at: ConnectionId) {
+        let Some(connection) = self.channels.connections.remove(&at) else { return };
+        let Place::Host { watch, .. } = connection.place else { return };
+        let key = connection.channel;
+        let (now, mut said) = (self.now, Said::default());
+        let link = self.channels.served(key).and_then(|served| served.take(at));
+        if let Some(served) = self.channels.served(key) {
+            guarded("end of a link", || served.on_closed(at, now, &mut said));
         }
-        let (watch, connection) = (channel.watch, channel.connection);
-        self.effect(move |core| core.close(watch, connection));
-    }
-
-    /// The socket of a channel is ready.
-    pub fn read_channel(&mut self, key: u64) {
-        self.dirty.push(key);
-        for _ in 0..MAX_MESSAGES_PER_READ {
-            let Some(channel) = self.channels.get_mut(&key) else { return };
-            channel.unread = false;
-            if !channel.wanted_interest().read {
-                return;
-            }
-            match channel.receive() {
-                Ok(None) => return,
-                Ok(Some(message)) => self.dispatch(key, &message),
-                Err(error) => {
-                    self.end_on_stream_error(key, &error);
-                    return;
-                }
-            }
-        }
-        // A transport may hold bytes that no watch reports.
-        if let Some(channel) = self.channels.get_mut(&key) {
-            channel.unread = true;
+        self.hear(key, said);
+        if let Some(link) = link {
+            self.effects.push_back(Effect::Close(watch, Closing::Linked { _link: Box::new(link) }));
         }
     }
 
-    fn dispatch(&mut self, key: u64, message: &Incoming) {
-        let Some(channel) = self.channels.get(&key) else { return };
-        match channel.kind {
-            Kind::Main(_) => self.on_main_message(key, message),
-            Kind::Inputs(_) => self.on_inputs_message(key, message),
+    /// Closes a client's connections on the host thread.
+    pub fn close_connections_of(&mut self, client: ClientId) {
+        for at in self.channels.of_client(client) {
+            self.close_connection(at);
         }
     }
 
-    fn on_main_message(&mut self, key: u64, message: &Incoming) {
-        let now = self.now;
-        let Some(channel) = self.channels.get_mut(&key) else { return };
-        let client = channel.client();
-        let Kind::Main(main) = &mut channel.kind else { return };
-        let request = main.on_message(message.msg_type, &message.body, now);
-        for reply in main.replies() {
-            channel.queue(reply);
-        }
-        match request {
-            Ok(None) => {}
-            Ok(Some(request)) => self.on_main_request(key, client, request),
-            Err(error) => self.end_channel(key, false, &error.to_string()),
-        }
+    /// Gives a linked connection, whose watch was made in the link stage, to its channel on the host thread.
+    pub fn serve(
+        &mut self,
+        at: ConnectionId,
+        connection: ChannelConnection,
+        watch: Option<WatchId>,
+        interest: Readiness,
+    ) {
+        let key = ChannelKey { channel_type: connection.channel_type, id: connection.channel_id };
+        crate::debug!("{}: connection {}", connection.label(), at.0);
+        let place = Place::Host { watch, interest };
+        self.channels.connections.insert(at, Connection { channel: key, client: connection.client, place });
+        self.drive(key, Some(at), "opening a link", |served, now, said| {
+            served.attach(at, connection, now, said)
+        });
     }
 
-    fn on_main_request(&mut self, key: u64, client: ClientId, request: MainRequest) {
-        let now = self.now;
-        match request {
-            MainRequest::AttachChannels => self.send_channels_list(client),
-            MainRequest::MouseMode(mode) => self.request_mouse_mode(mode),
-            MainRequest::Pong { id } => {
-                if let Some(channel) = self.channels.get_mut(&key) {
-                    channel.latency.pong(id, now);
-                }
+    /// A connection's socket is ready.
+    pub fn on_connection_ready(&mut self, at: ConnectionId, ready: Readiness) {
+        match self.channels.connections.get(&at) {
+            Some(connection) => {
+                let key = connection.channel;
+                self.drive(key, Some(at), "a client's messages", |served, now, said| {
+                    served.on_ready(at, ready, now, said);
+                });
             }
-            MainRequest::NetTestDone(quality) => {
-                if let Some(c) = self.clients.get_mut(&client) {
-                    c.quality = quality;
-                }
-                if let Some(channel) = self.channels.get_mut(&key) {
-                    crate::debug!("{}: net test: {quality:?}", channel.connection.label());
-                    channel.latency.start(now);
-                }
-            }
-            // No agent: as the protocol says, these mean nothing then.
-            MainRequest::AgentStart { .. } | MainRequest::AgentData(_) | MainRequest::AgentToken { .. } => {}
+            None => self.drive_link(at),
         }
     }
 
-    fn on_inputs_message(&mut self, key: u64, message: &Incoming) {
-        let pointer = self.pointer_target();
-        let keyboard = self.keyboard.is_some();
-        let Self { channels, key_state, agent_mouse, .. } = self;
-        let Some(channel) = channels.get_mut(&key) else { return };
-        let Kind::Inputs(inputs) = &mut channel.kind else { return };
-        let actions =
-            inputs.on_message(message.msg_type, &message.body, keyboard, key_state, pointer, agent_mouse);
-        match actions {
-            Ok(actions) => {
-                for action in actions {
-                    self.on_inputs_action(key, action);
-                }
-            }
-            Err(error) => self.end_channel(key, false, &error.to_string()),
+    /// The host answered a call.
+    pub fn on_reply(&mut self, reply: HostReply, from: Option<ChannelKey>) {
+        if let HostReply::Watch { connection, watch } = reply {
+            self.on_watch(connection, watch);
+        } else if let Some(key) = from {
+            self.drive(key, None, "an answer of the host", |served, now, said| {
+                let (channel, mut out) = served.parts(now, said);
+                channel.on_reply(reply, &mut out);
+            });
         }
     }
 
-    fn on_inputs_action(&mut self, key: u64, action: InputsAction) {
-        match action {
-            InputsAction::Scan(byte) => self.push_scan_codes(&[byte]),
-            InputsAction::StartModifiersTimer => {
-                if let Some(timer) = self.modifiers_timer {
-                    self.host_effect(move |l| l.timer_start(timer, MODIFIERS_DELAY_MS));
-                }
-            }
-            InputsAction::MotionAck => self.send(key, inputs::mouse_motion_ack()),
-            InputsAction::Motion { dx, dy, dz, buttons } => {
-                if let Some(mouse) = self.mouse.clone() {
-                    self.effect(move |_| mouse.motion(dx, dy, dz, buttons));
-                }
-            }
-            InputsAction::MouseButtons(buttons) => {
-                if let Some(mouse) = self.mouse.clone() {
-                    self.effect(move |_| mouse.buttons(buttons));
-                }
-            }
-            InputsAction::Position { x, y, buttons } => {
-                if let Some((_, tablet)) = self.tablet.clone() {
-                    self.effect(move |_| tablet.position(x, y, buttons));
-                }
-            }
-            InputsAction::Wheel { dz, buttons } => {
-                if let Some((_, tablet)) = self.tablet.clone() {
-                    self.effect(move |_| tablet.wheel(dz, buttons));
-                }
-            }
-            InputsAction::TabletButtons(buttons) => {
-                if let Some((_, tablet)) = self.tablet.clone() {
-                    self.effect(move |_| tablet.buttons(buttons));
-                }
-            }
-            // Only chosen while an agent is attached.
-            InputsAction::Agent(_) => {}
-            InputsAction::Common(message) => self.on_inputs_common(key, &message),
-        }
-    }
-
-    fn on_inputs_common(&mut self, key: u64, message: &CommonMessage) {
-        let now = self.now;
-        match message {
-            CommonMessage::Pong { id, .. } => {
-                if let Some(channel) = self.channels.get_mut(&key) {
-                    channel.latency.pong(*id, now);
-                }
-            }
-            CommonMessage::MigrateFlushMark => {
-                self.end_channel(key, false, "MIGRATE_FLUSH_MARK was not asked for")
-            }
-            CommonMessage::MigrateData(_) => self.end_channel(key, false, "MIGRATE_DATA was not asked for"),
-            CommonMessage::AckSync { .. } | CommonMessage::Ack | CommonMessage::Disconnecting => {}
-        }
-    }
-
-    fn push_scan_codes(&mut self, bytes: &[u8]) {
-        if let Some(keyboard) = self.keyboard.clone() {
-            for &byte in bytes {
-                let keyboard = keyboard.clone();
-                self.effect(move |_| keyboard.push_scan_code(byte));
-            }
-        }
-    }
-
-    /// A client's inputs channel is gone: no key stays down.
-    fn release_keys(&mut self) {
-        let bytes = self.key_state.release_all();
-        self.push_scan_codes(&bytes);
-    }
-
-    /// KEY_MODIFIERS to all clients.
-    pub fn push_leds(&mut self) {
-        let keys: Vec<u64> = self
-            .channels
-            .iter()
-            .filter(|(_, c)| matches!(c.kind, Kind::Inputs(_)))
-            .map(|(&k, _)| k)
-            .collect();
+    /// Pings, liveness, messages left unread, and the channels' own deadlines.
+    pub fn on_channel_timers(&mut self) {
+        let keys: Vec<ChannelKey> = self.channels.registry.iter().map(|(key, _)| *key).collect();
         for key in keys {
-            if let Some(channel) = self.channels.get_mut(&key) {
-                channel.leds_due = true;
-                self.dirty.push(key);
+            let now = self.now;
+            for at in self.channels.served(key).map(|served| served.due(now)).unwrap_or_default() {
+                self.drive(key, Some(at), "the time of a link", |served, now, said| {
+                    served.on_link_timer(at, now, said);
+                });
+            }
+            self.drive(key, None, "the time of a channel", Served::on_channel_timer);
+        }
+    }
+
+    /// Writes what channels of the host thread have queued, then says what to watch for.
+    pub fn flush_channels(&mut self) {
+        while let Some(key) = self.channels.flush_queue.pop_first() {
+            let touched = self.channels.served(key).map(Served::take_touched).unwrap_or_default();
+            for &at in &touched {
+                self.drive(key, Some(at), "sending to a client", |served, now, said| {
+                    served.flush(at, now, said);
+                });
+            }
+            for at in touched {
+                self.update_watch(key, at);
+            }
+            if self.channels.served(key).is_none_or(|served| !served.is_touched()) {
+                self.channels.flush_queue.remove(&key);
             }
         }
     }
 
-    /// Writes what is queued, then says what to watch for.
-    pub fn flush_channel(&mut self, key: u64) {
-        let (now, leds) = (self.now, self.key_state.ideal());
-        let Some(channel) = self.channels.get_mut(&key) else { return };
-        // Before INIT nothing may be sent; while the socket is full the latest state is enough.
-        if channel.leds_due && channel.reading && !channel.connection.stream.has_pending() {
-            channel.leds_due = false;
-            channel.queue(inputs::key_modifiers(leds));
-        }
-        match channel.connection.stream.flush() {
-            Ok(flush) => channel.blocked = flush == Flush::Blocked,
-            Err(error) => {
-                self.end_on_stream_error(key, &error);
-                return;
-            }
-        }
-        if channel.connection.stream.pending_bytes() > MAX_HOST_CHANNEL_BACKLOG {
-            self.end_channel(key, false, "it does not read what it is sent");
-            return;
-        }
-        channel.watch_silence(now);
-        let again = channel.leds_due && channel.reading && !channel.blocked;
-        let interest = channel.wanted_interest();
-        if let Some(watch) = channel.watch.filter(|_| interest != channel.interest) {
-            channel.interest = interest;
-            self.host_effect(move |l| l.watch_update(watch, interest));
-        }
-        if again {
-            self.dirty.push(key);
-        }
-    }
-
-    /// Pings, liveness, and messages left unread.
-    pub fn on_channel_timer(&mut self, key: u64) {
-        let now = self.now;
-        let Some(channel) = self.channels.get_mut(&key) else { return };
-        channel.watch_silence(now);
-        if channel.silence.limit().is_some_and(|limit| limit <= now) {
-            self.end_channel(key, false, "no byte moved for too long");
-            return;
-        }
-        let idle = !channel.connection.stream.has_pending();
-        if let Some(pings) = channel.latency.begin(idle, now) {
-            for ping in pings {
-                channel.queue(ping);
-            }
-            self.dirty.push(key);
-        }
-        let unread = self.channels.get(&key).is_some_and(|c| c.unread);
-        if unread {
-            self.read_channel(key);
-        }
-    }
-
-    /// Where pointer messages go.
-    fn pointer_target(&self) -> Pointer {
-        if !self.pointer.is_client_mode() {
-            Pointer::Mouse
-        } else if self.tablet.is_some() {
-            Pointer::Tablet
-        } else {
-            Pointer::Nobody
+    fn update_watch(&mut self, key: ChannelKey, at: ConnectionId) {
+        let wanted = self.channels.served(key).and_then(|s| s.links().get(at)).map(|link| link.interest());
+        let Some(connection) = self.channels.connections.get_mut(&at) else { return };
+        let (Some(wanted), Place::Host { watch, interest }) = (wanted, &mut connection.place) else { return };
+        if let Some(watch) = watch.filter(|_| *interest != wanted) {
+            *interest = wanted;
+            self.effects.push_back(Effect::Host { call: HostCall::UpdateWatch(watch, wanted), from: None });
         }
     }
 }

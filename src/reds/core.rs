@@ -1,8 +1,8 @@
 //! The engine under [`super::Server`]: the state behind its lock, effects, and what other threads post.
 
 use super::state::State;
-use crate::channel::connection::ClientId;
-use crate::host::{ChannelEvent, EventLoop, Readiness, WatchId};
+use crate::channel::connection::{ClientId, ConnectionId};
+use crate::host::{ChannelEvent, EventLoop};
 use crate::net::keys::KeyEvent;
 use crate::worker::WorkerEvents;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -12,9 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-/// Something to be done without the lock, most often a call of the host.
-pub(crate) type Effect = Box<dyn FnOnce(&Arc<Core>) + Send>;
-
 /// How deep calls of the host from inside our calls of the host run effects themselves. Deeper ones leave them to the outer
 /// call: a host that re-enters from every callback must not use up the stack.
 const MAX_NESTING: u32 = 8;
@@ -22,10 +19,10 @@ const MAX_NESTING: u32 = 8;
 /// What another thread wants done on the host's main loop.
 pub(crate) enum Post {
     /// A connection's socket was closed.
-    Gone(u64),
+    Gone(ConnectionId),
     Key(KeyEvent),
     /// A channel event that arose on another thread.
-    Event(u64, ChannelEvent),
+    Event(ConnectionId, ChannelEvent),
     DisconnectClient(ClientId),
     PlaybackLatency(ClientId, u32),
     /// An asynchronous request changed the primary surface of a QXL device.
@@ -134,7 +131,7 @@ impl Core {
         loop {
             let effect = lock(&self.state).effects.pop_front();
             let Some(effect) = effect else { break };
-            effect(self);
+            self.perform(effect);
         }
     }
 
@@ -199,18 +196,18 @@ impl Core {
 
     fn take_post(self: &Arc<Self>, post: Post) {
         match post {
-            Post::Gone(key) => {
-                self.within(|s| s.on_gone(key));
-                self.tell(key, ChannelEvent::Disconnected);
+            Post::Gone(at) => {
+                self.within(|s| s.channels.on_gone(at));
+                self.tell(at, ChannelEvent::Disconnected);
             }
-            Post::Event(key, event) => self.tell(key, event),
+            Post::Event(at, event) => self.tell(at, event),
             Post::Key(KeyEvent::Ready) => self.within(State::on_key_ready),
             Post::Key(KeyEvent::Opened { link, password }) => {
                 let seconds = self.clock.seconds();
-                self.within(|s| s.on_ticket_opened(link, password.as_deref(), seconds));
+                self.within(|s| s.on_ticket_opened(ConnectionId(link), password.as_deref(), seconds));
             }
             Post::Key(KeyEvent::Handshake { link, handshake, step }) => {
-                self.within(|s| s.on_handshake(link, handshake, step));
+                self.within(|s| s.on_handshake(ConnectionId(link), handshake, step));
             }
             Post::DisconnectClient(client) => {
                 self.within(|s| s.drop_client(client, "its display is stuck or broke the protocol"));
@@ -220,36 +217,19 @@ impl Core {
         }
     }
 
-    fn tell(&self, key: u64, event: ChannelEvent) {
+    fn tell(&self, at: ConnectionId, event: ChannelEvent) {
         if let Some(event_loop) = self.event_loop() {
-            event_loop.channel_event(key, event);
+            event_loop.channel_event(at.0, event);
         }
     }
 
     /// Reports a channel event, in order with those of other threads; only ever from the main loop's thread.
-    pub fn channel_event(self: &Arc<Self>, key: u64, event: ChannelEvent) {
+    pub fn channel_event(self: &Arc<Self>, at: ConnectionId, event: ChannelEvent) {
         if self.on_loop_thread() {
             self.take_posts();
-            self.tell(key, event);
+            self.tell(at, event);
         } else {
-            self.post(Post::Event(key, event));
-        }
-    }
-
-    /// Adds a watch for a connection.
-    pub fn watch_connection(self: &Arc<Self>, key: u64, fd: i32, interest: Readiness) {
-        let Some(event_loop) = self.event_loop() else { return };
-        let weak = Arc::downgrade(self);
-        let callback = Arc::new(move |ready: Readiness| {
-            if let Some(core) = weak.upgrade() {
-                core.adopt_loop_thread();
-                core.with(|s| s.on_connection_ready(key, ready));
-            }
-        });
-        let watch = event_loop.watch_add(fd, interest, callback);
-        let unused = self.within(|s| s.set_watch(key, watch));
-        if let Some(watch) = unused {
-            event_loop.watch_remove(watch);
+            self.post(Post::Event(at, event));
         }
     }
 
@@ -257,15 +237,6 @@ impl Core {
     pub fn on_timer(self: &Arc<Self>) {
         self.adopt_loop_thread();
         self.with(State::on_timer);
-    }
-
-    /// Removes a watch, closes the socket, and reports it gone.
-    pub fn close(self: &Arc<Self>, watch: Option<WatchId>, connection: impl Send) {
-        if let (Some(watch), Some(event_loop)) = (watch, self.event_loop()) {
-            event_loop.watch_remove(watch);
-        }
-        drop(connection);
-        self.take_posts_if_on_loop();
     }
 }
 

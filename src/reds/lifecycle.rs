@@ -1,11 +1,17 @@
 //! Beginning and end of a server (server.md 3.1, 3.6), and the QXL devices' coming and going.
 
+use super::channels::Home;
+use super::clients::{INPUTS, MAIN};
 use super::config::Family;
 use super::core::{Core, Post, WorkerPosts};
+use super::effect::ChannelKey;
 use super::error::ServerError;
 use super::qxl::QxlInstance;
-use super::state::{Listening, State};
+use super::state::{Phase, State};
 use super::{MakeDevice, Result};
+use crate::channel::inputs::InputsChannel;
+use crate::channel::main::MainChannel;
+use crate::display::{self, cursor};
 use crate::host::{EventLoop, QxlControl, Readiness};
 use crate::net::keys::Keys;
 use crate::net::listener::Listener;
@@ -20,7 +26,7 @@ const READ: Readiness = Readiness { read: true, write: false };
 
 impl Core {
     pub fn init(self: &Arc<Self>, event_loop: Arc<dyn EventLoop>) -> Result {
-        if self.read(|s| s.initialized || s.destroyed) {
+        if self.read(|s| s.phase != Phase::New) {
             return Err(ServerError::AlreadyInitialized);
         }
         self.adopt_loop_thread();
@@ -52,8 +58,8 @@ impl Core {
             return Err(error);
         }
         self.with(|s| {
-            s.initialized = true;
-            s.register(ChannelType::Inputs, 0);
+            s.phase = Phase::Ready;
+            s.open_channels();
         });
         Ok(())
     }
@@ -72,16 +78,15 @@ impl Core {
             }
         });
         let watch = event_loop.watch_add(mailbox, READ, on_mailbox);
-        self.with(|s| s.mailbox_watch = watch);
+        self.with(|s| s.waiting.mailbox = watch);
         watch.ok_or(ServerError::HostRefused("watch"))?;
         // Client migration comes to nothing yet: the timer only keeps the host's expectations.
         let timer = event_loop.timer_add(Arc::new(|| {}));
-        self.with(|s| s.migration_timer = timer);
+        self.with(|s| s.waiting.migration = timer);
         timer.ok_or(ServerError::HostRefused("timer"))?;
-        for (index, (listener, tls)) in listeners.into_iter().enumerate() {
+        for (listener, tls) in listeners {
             let fd = listener.as_fd().as_raw_fd();
-            let listening = Listening { listener: Arc::new(listener), watch: None, tls, paused_until: None };
-            self.with(|s| s.listening.push(listening));
+            let index = self.with(|s| s.listeners.add(listener, tls));
             let weak = Arc::downgrade(self);
             let on_connect = Arc::new(move |_| {
                 if let Some(core) = weak.upgrade() {
@@ -91,83 +96,54 @@ impl Core {
             });
             let watch =
                 event_loop.watch_add(fd, READ, on_connect).ok_or(ServerError::HostRefused("watch"))?;
-            self.with(|s| {
-                if let Some(listening) = s.listening.get_mut(index) {
-                    listening.watch = Some(watch);
-                }
-            });
+            self.with(|s| s.listeners.set_watch(index, watch));
         }
         let weak = Arc::downgrade(self);
-        let on_modifiers = Arc::new(move || {
+        let on_timer = Arc::new(move || {
             if let Some(core) = weak.upgrade() {
-                core.with(State::push_leds);
+                core.on_timer();
             }
         });
-        let timer = event_loop.timer_add(on_modifiers);
-        self.with(|s| s.modifiers_timer = timer);
+        let timer = event_loop.timer_add(on_timer);
+        self.with(|s| s.waiting.service = timer);
         timer.ok_or(ServerError::HostRefused("timer"))?;
         Ok(())
     }
 
     fn remove_watches(&self, event_loop: &dyn EventLoop) {
-        // Locked only to take them out.
-        let (listening, mailbox, timers) = self.take_watches();
-        for l in listening {
-            if let Some(watch) = l.watch {
-                event_loop.watch_remove(watch);
-            }
+        let (listeners, waiting) = self.within(|s| (s.listeners.take(), std::mem::take(&mut s.waiting)));
+        for (watch, _listener) in &listeners {
+            watch.iter().for_each(|&watch| event_loop.watch_remove(watch));
         }
-        if let Some(migration) = timers[0] {
-            event_loop.timer_remove(migration);
-        }
-        if let Some(watch) = mailbox {
-            event_loop.watch_remove(watch);
-        }
-        for timer in timers[1..].iter().flatten() {
-            event_loop.timer_remove(*timer);
-        }
+        waiting.migration.iter().for_each(|&timer| event_loop.timer_remove(timer));
+        waiting.mailbox.iter().for_each(|&watch| event_loop.watch_remove(watch));
+        waiting.service.iter().for_each(|&timer| event_loop.timer_remove(timer));
     }
 
-    /// (Re)arms the one timer of links, pings and pauses; made when first needed.
+    /// (Re)arms the one timer of links, channels and pauses.
     pub fn start_service_timer(self: &Arc<Self>, ms: u32) {
-        let Some(event_loop) = self.event_loop() else { return };
-        let timer = match self.read(|s| s.service_timer) {
-            Some(timer) => timer,
-            None => {
-                let weak = Arc::downgrade(self);
-                let made = event_loop.timer_add(Arc::new(move || {
-                    if let Some(core) = weak.upgrade() {
-                        core.on_timer();
-                    }
-                }));
-                let Some(timer) = made else {
-                    crate::warning_limited!("the host refused a timer: no time limits");
-                    return;
-                };
-                self.within(|s| s.service_timer = Some(timer));
-                timer
-            }
-        };
-        event_loop.timer_start(timer, ms);
+        let (event_loop, timer) = self.read(|s| (s.event_loop.clone(), s.waiting.service));
+        if let (Some(event_loop), Some(timer)) = (event_loop, timer) {
+            event_loop.timer_start(timer, ms);
+        }
     }
 
     pub fn destroy(self: &Arc<Self>) {
-        if self.read(|s| s.destroyed) {
+        if self.read(|s| s.phase.is_over()) {
             return;
         }
         let Some(event_loop) = self.event_loop() else {
-            self.with(|s| s.destroyed = true);
+            self.with(|s| s.phase = Phase::Over);
             return;
         };
         // Listeners first: nobody comes in any more.
-        let listening = self.with(|s| {
-            s.destroyed = true;
-            std::mem::take(&mut s.listening)
+        let listeners = self.with(|s| {
+            s.phase = Phase::Over;
+            s.listeners.take()
         });
-        for l in listening {
-            if let Some(watch) = l.watch {
-                event_loop.watch_remove(watch);
-            }
+        for (watch, listener) in listeners {
+            watch.iter().for_each(|&watch| event_loop.watch_remove(watch));
+            drop(listener);
         }
         let was_loop = self.on_loop_thread();
         // Whoever destroys is the last to run: what is posted is done here and now.
@@ -175,14 +151,11 @@ impl Core {
         self.with(|s| {
             s.config.exit_on_disconnect = false;
             s.drop_all_clients("the server is destroyed");
-            let links: Vec<u64> = s.links.keys().copied().collect();
-            for key in links {
-                if let Some(link) = s.links.remove(&key) {
-                    s.close_quietly(link);
-                }
+            for link in s.links.take() {
+                s.close_quietly(link);
             }
         });
-        for instance in self.with(|s| std::mem::take(&mut s.qxls)) {
+        for instance in self.with(|s| s.devices.take()) {
             if let Some(worker) = instance.retire() {
                 worker.shutdown();
             }
@@ -194,8 +167,8 @@ impl Core {
         self.remove_watches(&*event_loop);
         self.with(|s| {
             s.event_loop = None;
-            s.registry.clear();
-            (s.keyboard, s.mouse, s.tablet) = (None, None, None);
+            // The host's input devices go with their channel.
+            s.channels.clear();
         });
         if !was_loop {
             crate::debug!("destroyed from another thread than the main loop's");
@@ -208,12 +181,12 @@ impl Core {
         control: Arc<dyn QxlControl>,
         make_device: MakeDevice,
     ) -> Result<Arc<QxlInstance>> {
-        if !self.read(|s| s.initialized && !s.destroyed) {
+        if !self.read(|s| s.phase.is_ready()) {
             return Err(ServerError::NotInitialized);
         }
         let channel_id =
             u8::try_from(id).map_err(|_| ServerError::Value { what: "QXL id", value: id.into() })?;
-        if self.read(|s| s.is_registered(ChannelType::Display.number(), channel_id)) {
+        if self.read(|s| s.channels.is_registered(ChannelType::Display.number(), channel_id)) {
             return Err(ServerError::Duplicate("QXL device with this id"));
         }
         let info = control.init_info();
@@ -231,9 +204,9 @@ impl Core {
             Arc::downgrade(self),
         ));
         self.with(|s| {
-            s.qxls.push(instance.clone());
-            s.register(ChannelType::Cursor, channel_id);
-            s.register(ChannelType::Display, channel_id);
+            s.devices.add(instance.clone());
+            s.register(channel_id, Home::Worker(&cursor::PROFILE, Some(instance.clone())));
+            s.register(channel_id, Home::Worker(&display::PROFILE, Some(instance.clone())));
             s.refresh_displays();
         });
         control.attached_worker(&instance);
@@ -245,11 +218,11 @@ impl Core {
 
     pub fn remove_qxl(self: &Arc<Self>, instance: &Arc<QxlInstance>) -> Result {
         let known = self.with(|s| {
-            let before = s.qxls.len();
-            s.qxls.retain(|q| !Arc::ptr_eq(q, instance));
-            s.unregister(ChannelType::Display, instance.id());
-            s.unregister(ChannelType::Cursor, instance.id());
-            before != s.qxls.len()
+            let known = s.devices.remove(instance);
+            for channel_type in [ChannelType::Display, ChannelType::Cursor].into_iter().filter(|_| known) {
+                s.channels.unregister(ChannelKey { channel_type, id: instance.id() });
+            }
+            known
         });
         if !known {
             return Err(ServerError::NotAttached("QXL device"));
@@ -264,32 +237,24 @@ impl Core {
 
     /// Every device's `set_compression_level`, after settings changed.
     pub fn tell_compression_level(self: &Arc<Self>) {
-        let (level, controls) = self.read(|s| {
-            let controls: Vec<_> = s.qxls.iter().map(|q| q.control()).collect();
-            (s.config.compression_level(), controls)
-        });
+        let (level, controls) = self.read(|s| (s.config.compression_level(), s.devices.controls()));
         for control in controls {
             control.set_compression_level(level);
         }
     }
 
     pub fn workers(&self) -> Vec<Arc<WorkerHandle>> {
-        self.read(|s| s.qxls.iter().filter_map(|q| q.worker()).collect())
-    }
-}
-
-type Watches = (Vec<Listening>, Option<crate::host::WatchId>, [Option<crate::host::TimerId>; 3]);
-
-impl Core {
-    fn take_watches(&self) -> Watches {
-        self.within(|s| {
-            let timers = [s.migration_timer.take(), s.modifiers_timer.take(), s.service_timer.take()];
-            (std::mem::take(&mut s.listening), s.mailbox_watch.take(), timers)
-        })
+        self.read(|s| s.devices.workers())
     }
 }
 
 impl State {
+    /// The registry's lines for the channels that every server has.
+    pub fn open_channels(&mut self) {
+        self.register(MAIN.id, Home::host(MainChannel::default()));
+        self.register(INPUTS.id, Home::host(InputsChannel::default()));
+    }
+
     fn open_listeners(&mut self) -> Result<Vec<(Listener, bool)>> {
         let config = &mut self.config;
         let mut listeners = Vec::new();

@@ -8,9 +8,12 @@ mod channels;
 mod clients;
 pub mod config;
 mod core;
+mod devices;
+mod effect;
 pub mod error;
 mod lifecycle;
 mod links;
+mod listeners;
 mod oracle;
 mod pointer;
 pub mod qxl;
@@ -22,7 +25,10 @@ pub use error::ServerError;
 pub use oracle::fuzz_session;
 pub use qxl::QxlInstance;
 
+use self::clients::INPUTS;
 use self::core::Core;
+use self::state::Phase;
+use crate::channel::inputs::InputsChannel;
 use crate::host::{DeviceError, EventLoop, Keyboard, Mouse, QxlControl, QxlDevice, QxlInitInfo, Tablet};
 use config::Config;
 use std::os::fd::OwnedFd;
@@ -38,7 +44,7 @@ pub type Result<T = ()> = std::result::Result<T, ServerError>;
 /// Makes the device of [`Server::add_qxl`] from the host's answers at creation.
 pub type MakeDevice = Box<dyn FnOnce(&QxlInitInfo) -> std::result::Result<Box<dyn QxlDevice>, DeviceError>>;
 
-/// See the module. Calls come from host threads under the host's own lock, and from inside callbacks of the library.
+/// A SPICE server. Calls come from host threads under the host's own lock, and from inside callbacks of the library.
 #[derive(Debug)]
 pub struct Server {
     core: Arc<Core>,
@@ -252,7 +258,7 @@ impl Server {
     /// Whether the mouse mode is SERVER; false before `init`.
     #[must_use]
     pub fn is_server_mouse(&self) -> bool {
-        self.core.read(|s| s.initialized && !s.pointer.is_client_mode())
+        self.core.read(|s| s.phase != Phase::New && !s.pointer.is_client_mode())
     }
 
     /// Name of the virtual machine for clients that connect later.
@@ -296,60 +302,39 @@ impl Server {
 
     /// Attaches the one keyboard.
     pub fn add_keyboard(&self, keyboard: Arc<dyn Keyboard>) -> Result {
-        self.core.with(|s| {
-            s.attachable()?;
-            if s.keyboard.is_some() {
-                return Err(ServerError::Duplicate("keyboard"));
-            }
-            s.keyboard = Some(keyboard);
-            Ok(())
-        })
+        self.add_input("keyboard", |inputs| inputs.set_keyboard(keyboard))
     }
 
     /// The guest's LEDs changed: bits 1 scroll, 2 num, 4 caps.
     pub fn kbd_leds(&self, leds: u8) {
         self.core.with(|s| {
-            s.key_state.set_leds(leds.into());
-            s.push_leds();
+            s.with_channel(INPUTS, |inputs: &mut InputsChannel, out| inputs.set_leds(leds, out));
         });
     }
 
     /// Attaches the one relative pointer.
     pub fn add_mouse(&self, mouse: Arc<dyn Mouse>) -> Result {
+        self.add_input("mouse", |inputs| inputs.set_mouse(mouse))
+    }
+
+    fn add_input(&self, what: &'static str, attach: impl FnOnce(&mut InputsChannel) -> bool) -> Result {
         self.core.with(|s| {
             s.attachable()?;
-            if s.mouse.is_some() {
-                return Err(ServerError::Duplicate("mouse"));
+            match s.with_channel(INPUTS, |inputs: &mut InputsChannel, _| attach(inputs)) {
+                Some(true) => Ok(()),
+                _ => Err(ServerError::Duplicate(what)),
             }
-            s.mouse = Some(mouse);
-            Ok(())
         })
     }
 
     /// Attaches an absolute pointer; one at a time.
     pub fn add_tablet(&self, tablet: Arc<dyn Tablet>) -> Result<TabletId> {
-        self.core.with(|s| {
-            s.attachable()?;
-            if s.tablet.is_some() {
-                return Err(ServerError::Duplicate("tablet"));
-            }
-            let id = TabletId(s.fresh_key());
-            s.tablet = Some((id, tablet));
-            s.update_mouse_mode();
-            s.tell_tablet_size();
-            Ok(id)
-        })
+        self.core.with(|s| s.add_tablet(tablet))
     }
 
-    /// Detaches a tablet; mouse mode may fall back to SERVER.
+    /// Detaches a tablet; mouse mode may fall back to SERVER. None of its callbacks runs after return.
     pub fn remove_tablet(&self, tablet: TabletId) -> Result {
-        self.core.with(|s| {
-            if s.tablet.take_if(|(id, _)| *id == tablet).is_none() {
-                return Err(ServerError::NotAttached("tablet"));
-            }
-            s.update_mouse_mode();
-            Ok(())
-        })
+        self.core.with(|s| s.remove_tablet(tablet))
     }
 
     /// Attaches a QXL device and starts its worker. `id` must be free and not negative. Asks `control` for

@@ -4,15 +4,19 @@
 //! What must hold: no panic, what is sent is framed, and after the server's end every connection is closed and every watch
 //! and timer removed.
 
+use super::channels::Home;
 use super::core::Core;
 use super::links::PendingLink;
-use super::state::State;
+use super::state::{Phase, State};
 use super::{Server, TabletId};
+use crate::channel::connection::ConnectionId;
+use crate::display;
+use crate::host::call::HostCall;
 use crate::host::{ChannelEvent, EventLoop, Keyboard, Mouse, Readiness, Tablet, TimerId, WatchId};
 use crate::oracles::Script;
 use crate::oracles::memory::MemoryPeer;
+use crate::protocol::Caps;
 use crate::protocol::link::LinkMessage;
-use crate::protocol::{Caps, ChannelType};
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,11 +146,11 @@ impl Bench {
         // As init leaves it, without sockets and keys.
         server.core.with(|state: &mut State| {
             state.event_loop = Some(host);
-            state.initialized = true;
+            state.phase = Phase::Ready;
             state.config.multi_client = choice & 1 != 0;
-            state.register(ChannelType::Inputs, 0);
-            state.register(ChannelType::Display, 0);
-            state.register(ChannelType::Cursor, 0);
+            state.open_channels();
+            state.register(0, Home::Worker(&display::PROFILE, None));
+            state.register(0, Home::Worker(&display::cursor::PROFILE, None));
         });
         server.set_name((choice & 2 != 0).then_some("oracle"));
         if choice & 4 != 0 {
@@ -174,7 +178,7 @@ impl Bench {
             _ => 2,
         };
         let nth = usize::from(s.byte());
-        let known: Vec<u32> = self.core().read(|state| state.clients.values().map(|c| c.session).collect());
+        let known: Vec<u32> = self.core().read(|state| state.clients.sessions().collect());
         let session = known.get(nth % known.len().max(1)).copied().unwrap_or(7);
         let message = LinkMessage {
             connection_id: if channel_type == 1 { 0 } else { session },
@@ -189,18 +193,18 @@ impl Bench {
         let raw = transport.raw_fd();
         let core = self.core().clone();
         let key = core.with(|state| {
-            let key = state.fresh_key();
+            let key = ConnectionId(state.fresh_key());
             let link = PendingLink::linked(transport, message, state.guard(key), state.now);
             state.links.insert(key, link);
-            state.effect(move |core| core.watch_connection(key, raw, READ));
+            state.host_call(HostCall::AddWatch { connection: key, fd: raw, interest: READ });
             key
         });
         core.with(|state| {
-            let Some(link) = state.links.remove(&key) else { return };
+            let Some(link) = state.links.remove(key) else { return };
             if channel_type == 1 && !state.config.multi_client {
                 state.drop_all_clients("replaced by a new client");
             }
-            state.effect(move |core: &Arc<Core>| core.within(|state| state.attach_link(key, link)));
+            state.attach_link(key, link);
         });
         self.peers.push((channel_type, peer));
     }

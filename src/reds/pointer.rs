@@ -1,7 +1,14 @@
 //! Mouse modes (server.md 6.4): who places the pointer, the guest (SERVER) or the client (CLIENT).
 
+use super::clients::INPUTS;
+use super::effect::Effect;
 use super::state::State;
+use super::{ServerError, TabletId};
+use crate::channel::inputs::InputsChannel;
+use crate::host::Tablet;
+use crate::host::call::HostCall;
 use crate::protocol::main_channel::{self, mouse_mode};
+use std::sync::Arc;
 
 /// What a QXL device says about its screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,11 +27,18 @@ pub(crate) struct PointerState {
     /// Whether the displays allow CLIENT mode.
     displays_allow: bool,
     size: (u32, u32),
+    tablet: Option<TabletId>,
 }
 
 impl Default for PointerState {
     fn default() -> Self {
-        Self { current: mouse_mode::SERVER, allowed: false, displays_allow: false, size: (0, 0) }
+        Self {
+            current: mouse_mode::SERVER,
+            allowed: false,
+            displays_allow: false,
+            size: (0, 0),
+            tablet: None,
+        }
     }
 }
 
@@ -58,7 +72,7 @@ fn judge_displays(newest_first: impl Iterator<Item = ScreenInfo>) -> (bool, (u32
 impl State {
     /// A device's screen changed, or a device came or went.
     pub fn refresh_displays(&mut self) {
-        let screens: Vec<ScreenInfo> = self.qxls.iter().rev().map(|q| q.screen()).collect();
+        let screens = self.devices.screens();
         (self.pointer.displays_allow, self.pointer.size) = judge_displays(screens.into_iter());
         self.update_mouse_mode();
         self.tell_tablet_size();
@@ -67,11 +81,12 @@ impl State {
     /// Recomputes what is allowed; tells clients and workers of changes.
     pub fn update_mouse_mode(&mut self) {
         let before = self.pointer;
-        let by_tablet = self.tablet.is_some() && self.qxls.len() == 1;
+        let by_tablet = self.tablet().is_some() && self.devices.len() == 1;
         self.pointer.allowed = self.pointer.displays_allow && by_tablet;
         if !self.pointer.allowed {
             self.pointer.current = mouse_mode::SERVER;
         }
+        self.tell_inputs();
         if self.pointer.modes() != before.modes() {
             self.announce_mouse_mode(before.current != self.pointer.current);
         }
@@ -89,6 +104,7 @@ impl State {
         }
         if self.pointer.current != mode {
             self.pointer.current = mode;
+            self.tell_inputs();
             self.announce_mouse_mode(true);
         }
     }
@@ -97,8 +113,8 @@ impl State {
         let (supported, current) = self.pointer.modes();
         if changed {
             let client = current == mouse_mode::CLIENT;
-            for worker in self.qxls.iter().filter_map(|q| q.worker()).collect::<Vec<_>>() {
-                self.effect(move |_| worker.set_mouse_mode(client));
+            for worker in self.devices.workers() {
+                self.effects.push_back(Effect::MouseMode { worker, client });
             }
         }
         self.send_to_mains(&main_channel::mouse_mode(supported, current));
@@ -107,11 +123,50 @@ impl State {
     /// The tablet scales by this size.
     pub fn tell_tablet_size(&mut self) {
         let (width, height) = self.pointer.size;
-        if let Some((_, tablet)) = self.tablet.clone().filter(|_| self.pointer.allowed) {
-            let (w, h) =
+        if let Some(tablet) = self.tablet().filter(|_| self.pointer.allowed) {
+            let (width, height) =
                 (i32::try_from(width).unwrap_or(i32::MAX), i32::try_from(height).unwrap_or(i32::MAX));
-            self.effect(move |_| tablet.set_logical_size(w, h));
+            self.host_call(HostCall::TabletSize { tablet, width, height });
         }
+    }
+
+    /// Attaches a tablet; one at a time.
+    pub fn add_tablet(&mut self, tablet: Arc<dyn Tablet>) -> Result<TabletId, ServerError> {
+        self.attachable()?;
+        if self.pointer.tablet.is_some() {
+            return Err(ServerError::Duplicate("tablet"));
+        }
+        let id = TabletId(self.fresh_key());
+        self.pointer.tablet = Some(id);
+        self.with_channel(INPUTS, |inputs: &mut InputsChannel, _| inputs.set_tablet(Some(tablet)));
+        self.update_mouse_mode();
+        self.tell_tablet_size();
+        Ok(id)
+    }
+
+    /// Detaches a tablet. Calls of it that are still queued are dropped: the host may free it next.
+    pub fn remove_tablet(&mut self, id: TabletId) -> Result<(), ServerError> {
+        if self.pointer.tablet.take_if(|known| *known == id).is_none() {
+            return Err(ServerError::NotAttached("tablet"));
+        }
+        if let Some(gone) = self.tablet() {
+            let concerns =
+                |effect: &Effect| matches!(effect, Effect::Host { call, .. } if call.is_of_tablet(&gone));
+            self.effects.retain(|effect| !concerns(effect));
+        }
+        self.with_channel(INPUTS, |inputs: &mut InputsChannel, _| inputs.set_tablet(None));
+        self.update_mouse_mode();
+        Ok(())
+    }
+
+    fn tablet(&mut self) -> Option<Arc<dyn Tablet>> {
+        self.with_channel(INPUTS, |inputs: &mut InputsChannel, _| inputs.tablet())?
+    }
+
+    /// The inputs channel learns who places the pointer.
+    fn tell_inputs(&mut self) {
+        let client_mode = self.pointer.is_client_mode();
+        self.with_channel(INPUTS, |inputs: &mut InputsChannel, _| inputs.set_pointer(client_mode, false));
     }
 }
 

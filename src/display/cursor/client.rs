@@ -2,7 +2,7 @@
 
 use super::PointerState;
 use super::cache::{CacheUse, CursorCache};
-use crate::channel::client::{ChannelClient, ChannelError, PING_PERIOD_RARE, Received};
+use crate::channel::client::{ChannelClient, ChannelError, Received};
 use crate::channel::connection::ChannelConnection;
 use crate::geometry::Point16;
 use crate::host::CursorShape;
@@ -50,7 +50,7 @@ pub(super) struct CursorClient {
 }
 
 /// Bounds of the client's messages: only base messages exist.
-fn max_body(msg_type: u16) -> Option<usize> {
+pub(super) fn max_body(msg_type: u16) -> Option<usize> {
     matches!(msg_type, common::client::ACK_SYNC..=common::client::DISCONNECTING)
         .then(|| crate::protocol::display::max_body(msg_type))
         .flatten()
@@ -59,7 +59,7 @@ fn max_body(msg_type: u16) -> Option<usize> {
 impl CursorClient {
     pub(super) fn new(connection: ChannelConnection, now: Instant) -> Self {
         let migrated = connection.migration_target;
-        let mut channel = ChannelClient::new(connection, max_body, PING_PERIOD_RARE, now);
+        let mut channel = ChannelClient::new(connection, super::PROFILE.options, now);
         channel.open();
         let mut client = Self {
             channel,
@@ -133,7 +133,7 @@ impl CursorClient {
                     let error: ProtocolError = common::unknown("cursor", message.msg_type);
                     return Err(error.into());
                 }
-                Received::FlushMark | Received::MigrateData(_) => {}
+                Received::Pong { .. } | Received::FlushMark | Received::MigrateData(_) => {}
             }
         }
         Ok(())

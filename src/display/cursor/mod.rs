@@ -9,14 +9,24 @@ mod client;
 #[cfg(test)]
 mod tests;
 
-use crate::channel::client::{ClientKey, PollEntry, WorkerChannel};
+use crate::channel::Profile;
+use crate::channel::client::{ClientKey, LinkOptions, PING_PERIOD_RARE, PollEntry, WorkerChannel};
 use crate::channel::connection::{ChannelConnection, ClientId};
 use crate::geometry::Point16;
 use crate::guest::ReleaseToken;
 use crate::host::{CursorCommand, CursorShape, Readiness};
+use crate::protocol::ChannelType;
 use client::{CursorClient, Item};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// The cursor channel's line in the registry.
+pub(crate) static PROFILE: Profile = Profile {
+    channel_type: ChannelType::Cursor,
+    caps: &[],
+    shared: true,
+    options: LinkOptions { max_body: client::max_body, window: true, ping_period: PING_PERIOD_RARE },
+};
 
 /// What the guest last said about its pointer.
 #[derive(Debug)]

@@ -171,7 +171,7 @@ impl Host {
                 server.set_port(0).unwrap();
                 configure(&server);
                 server.init(event_loop.clone()).unwrap();
-                let port = server.core.read(|s| s.listening.first().and_then(|l| l.listener.port()));
+                let port = server.core.read(|s| s.listeners.port());
                 ready.send(port.unwrap_or(0)).unwrap();
                 run(&event_loop, &server, &queue, &stop);
             })

@@ -1,5 +1,7 @@
 //! The whole server in one process: a host with a poll loop on a thread of its own, and raw clients.
 
+mod echo;
+mod faults;
 mod harness;
 mod inputs;
 mod link;

@@ -43,8 +43,8 @@ fn reconnects_leave_nothing_behind() {
     host.wait("all ends", |h| h.event_kinds().iter().all(|k| k == "123"));
     host.run(|s| {
         s.core.read(|s| {
-            assert!(s.links.is_empty() && s.channels.is_empty() && s.clients.is_empty());
-            assert!(s.remotes.is_empty() && s.effects.is_empty());
+            assert!(s.links.next_deadline().is_none() && s.channels.is_unused() && s.clients.is_empty());
+            assert!(s.effects.is_empty());
         });
     });
     // Mailbox, listener.

@@ -4,6 +4,8 @@
 //! lock; [`QxlDevice`] only on the worker. No lock of ours is held over any of these calls, since the host may call
 //! back into the library from inside them (server.md 3.7).
 
+pub mod call;
+
 use crate::draw::Drawable;
 use crate::geometry::{Point16, Rect};
 use crate::guest::{ByteSource, ReleaseToken, SurfaceMemory};
@@ -20,6 +22,10 @@ pub struct WatchId(pub u64);
 /// See [`WatchId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerId(pub u64);
+
+/// One connection of a client, from accept to close. Never reused within a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
 
 /// What a watch waits for or reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

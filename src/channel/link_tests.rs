@@ -1,5 +1,7 @@
 use super::*;
+use crate::channel::pings::PING_IDLE;
 use crate::channel::testing::Peer;
+use crate::limits::MAX_SILENCE;
 use crate::protocol::ChannelType;
 use crate::protocol::Message;
 use crate::protocol::common::{client, server};
@@ -8,23 +10,25 @@ fn limit(msg_type: u16) -> Option<usize> {
     (msg_type <= 101).then_some(16)
 }
 
-fn make(pair: (ChannelConnection, Peer), now: Instant) -> (ChannelClient, Peer) {
-    let mut client = ChannelClient::new(pair.0, limit, PING_PERIOD, now);
+const OPTIONS: LinkOptions = LinkOptions { max_body: limit, window: true, ping_period: PING_PERIOD };
+
+fn make(pair: (ChannelConnection, Peer), now: Instant) -> (ChannelLink, Peer) {
+    let mut client = ChannelLink::new(pair.0, OPTIONS, now);
     client.open();
     client.flush(false, now).unwrap();
     (client, pair.1)
 }
 
-fn unix(now: Instant) -> (ChannelClient, Peer) {
+fn unix(now: Instant) -> (ChannelLink, Peer) {
     make(Peer::unix(ChannelType::Display, ClientId(1)), now)
 }
 
-fn tcp(now: Instant) -> (ChannelClient, Peer) {
+fn tcp(now: Instant) -> (ChannelLink, Peer) {
     make(Peer::tcp(ChannelType::Display, ClientId(1)), now)
 }
 
 /// Receives until something was read.
-fn receive_until(client: &mut ChannelClient, now: Instant, done: impl Fn(&ChannelClient) -> bool) {
+fn receive_until(client: &mut ChannelLink, now: Instant, done: impl Fn(&ChannelLink) -> bool) {
     while !done(client) {
         client.begin_reading();
         assert_eq!(client.receive(now).unwrap(), None);
@@ -36,7 +40,7 @@ fn receive_until(client: &mut ChannelClient, now: Instant, done: impl Fn(&Channe
 fn nothing_may_be_sent_before_open() {
     let now = Instant::now();
     let (connection, peer) = Peer::unix(ChannelType::Display, ClientId(1));
-    let client = ChannelClient::new(connection, limit, PING_PERIOD, now);
+    let client = ChannelLink::new(connection, OPTIONS, now);
     assert!(!client.may_send());
     assert!(peer.is_silent());
 }
@@ -55,7 +59,7 @@ fn set_ack_comes_first_and_the_window_stops_the_rest() {
     client.flush(true, now).unwrap();
     peer.send(client::ACK_SYNC, &[1, 0, 0, 0]);
     peer.send(client::ACK, &[]);
-    receive_until(&mut client, now, ChannelClient::may_send);
+    receive_until(&mut client, now, ChannelLink::may_send);
 }
 
 #[test]
@@ -121,6 +125,13 @@ fn latency_is_measured_by_two_pings_when_idle() {
     assert_eq!((first.0, first.1.len()), (server::PING, 12));
     assert_eq!(first, second);
     peer.send(client::PONG, &[9; 12]);
+    let foreign = loop {
+        client.begin_reading();
+        if let Some(received) = client.receive(sent).unwrap() {
+            break received;
+        }
+    };
+    assert_eq!(foreign, Received::Pong { id: 0x0909_0909 });
     peer.send(client::PONG, &first.1);
     peer.send(client::PONG, &first.1);
     let answered = sent + Duration::from_millis(7);
@@ -136,7 +147,7 @@ fn latency_is_measured_by_two_pings_when_idle() {
     peer.send(client::PONG, &ping.1);
     peer.send(client::PONG, &ping.1);
     let late = answered + PING_PERIOD + Duration::from_millis(50);
-    receive_until(&mut client, late, |c| !c.ping.running());
+    receive_until(&mut client, late, |c| !c.ping.is_running());
     assert_eq!(client.round_trip(), Some(Duration::from_millis(7)));
 }
 
@@ -175,7 +186,7 @@ fn a_client_that_stops_reading_is_disconnected_and_one_that_reads_slowly_is_not(
     assert!(client.interest().write);
     // Some bytes move in time.
     let half = start + MAX_SILENCE / 2;
-    while client.owed.is_some_and(|(since, _)| since == start) {
+    while client.silence.limit() == Some(start + MAX_SILENCE) {
         peer.expect();
         client.flush(true, half).unwrap();
     }

@@ -1,0 +1,231 @@
+//! The inputs channel of the server: one keyboard, one relative pointer and one tablet for all clients.
+
+use super::messages::{AgentMouse, InputsAction, InputsClient, Pointer};
+use super::{KeyState, MODIFIERS_DELAY};
+use crate::channel::connection::ConnectionId;
+use crate::channel::link::{ChannelError, LinkOptions, PING_PERIOD_RARE};
+use crate::channel::{Channel, Out, Profile, ServerRequest};
+use crate::host::call::{HostCall, HostReply};
+use crate::host::{Keyboard, Mouse, Tablet};
+use crate::net::stream::Incoming;
+use crate::protocol::caps::inputs::KEY_SCANCODE;
+use crate::protocol::{ChannelType, inputs};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+static PROFILE: Profile = Profile {
+    channel_type: ChannelType::Inputs,
+    caps: &[KEY_SCANCODE],
+    shared: true,
+    options: LinkOptions { max_body: inputs::max_body, window: false, ping_period: PING_PERIOD_RARE },
+};
+
+#[derive(Debug, Default)]
+struct Client {
+    messages: InputsClient,
+    /// INIT was sent: nothing may precede it.
+    greeted: bool,
+    /// KEY_MODIFIERS is to be sent when the link has nothing pending: the latest state is enough for a slow client.
+    leds_due: bool,
+}
+
+/// The host's input devices and the clients that use them.
+#[derive(Debug, Default)]
+pub struct InputsChannel {
+    keyboard: Option<Arc<dyn Keyboard>>,
+    mouse: Option<Arc<dyn Mouse>>,
+    tablet: Option<Arc<dyn Tablet>>,
+    keys: KeyState,
+    agent_mouse: AgentMouse,
+    /// CLIENT mouse mode: clients place the pointer.
+    client_mode: bool,
+    /// The guest agent takes the pointer's place instead of the tablet.
+    agent_takes_mouse: bool,
+    clients: BTreeMap<ConnectionId, Client>,
+    /// When clients are told the LEDs that their lock keys should have led to.
+    leds_at: Option<Instant>,
+}
+
+impl InputsChannel {
+    /// Attaches the keyboard; false if there is one already.
+    pub fn set_keyboard(&mut self, keyboard: Arc<dyn Keyboard>) -> bool {
+        let free = self.keyboard.is_none();
+        self.keyboard.get_or_insert(keyboard);
+        free
+    }
+
+    /// Attaches the relative pointer; false if there is one already.
+    pub fn set_mouse(&mut self, mouse: Arc<dyn Mouse>) -> bool {
+        let free = self.mouse.is_none();
+        self.mouse.get_or_insert(mouse);
+        free
+    }
+
+    /// Attaches or detaches the tablet.
+    pub fn set_tablet(&mut self, tablet: Option<Arc<dyn Tablet>>) {
+        self.tablet = tablet;
+    }
+
+    /// The tablet, if one is attached.
+    #[must_use]
+    pub fn tablet(&self) -> Option<Arc<dyn Tablet>> {
+        self.tablet.clone()
+    }
+
+    /// Who places the pointer from now on.
+    pub fn set_pointer(&mut self, client_mode: bool, agent_takes_mouse: bool) {
+        (self.client_mode, self.agent_takes_mouse) = (client_mode, agent_takes_mouse);
+    }
+
+    /// The guest's LEDs changed: bits 1 scroll, 2 num, 4 caps.
+    pub fn set_leds(&mut self, leds: u8, out: &mut Out<'_>) {
+        self.keys.set_leds(leds.into());
+        self.tell_leds(out);
+    }
+
+    /// Where pointer messages go.
+    fn pointer(&self) -> Pointer {
+        if !self.client_mode {
+            Pointer::Mouse
+        } else if self.agent_takes_mouse {
+            Pointer::Agent
+        } else if self.tablet.is_some() {
+            Pointer::Tablet
+        } else {
+            Pointer::Nobody
+        }
+    }
+
+    /// KEY_MODIFIERS to all clients.
+    fn tell_leds(&mut self, out: &mut Out<'_>) {
+        for at in out.connections() {
+            if let Some(client) = self.clients.get_mut(&at) {
+                client.leds_due = true;
+            }
+            self.send_due_leds(at, out);
+        }
+    }
+
+    fn send_due_leds(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        let Some(client) = self.clients.get_mut(&at) else { return };
+        let Some(link) = out.link(at).filter(|link| client.greeted && !link.stream().has_pending()) else {
+            return;
+        };
+        if std::mem::take(&mut client.leds_due) {
+            link.send(inputs::key_modifiers(self.keys.ideal()));
+        }
+    }
+
+    fn scan(&self, bytes: Vec<u8>, out: &mut Out<'_>) {
+        if let Some(keyboard) = self.keyboard.clone().filter(|_| !bytes.is_empty()) {
+            out.call(HostCall::ScanCodes(keyboard, bytes));
+        }
+    }
+
+    fn on_action(&mut self, at: ConnectionId, action: InputsAction, out: &mut Out<'_>) {
+        let (mouse, tablet) = (self.mouse.clone(), self.tablet.clone());
+        let call = match action {
+            InputsAction::Scan(bytes) => return self.scan(bytes, out),
+            InputsAction::StartModifiersTimer => {
+                self.leds_at = Some(out.now + MODIFIERS_DELAY);
+                return;
+            }
+            InputsAction::MotionAck => return out.send(at, inputs::mouse_motion_ack()),
+            InputsAction::Agent(mouse) => return out.ask(at, ServerRequest::AgentMouse(mouse)),
+            InputsAction::Motion { dx, dy, dz, buttons } => {
+                mouse.map(|mouse| HostCall::MouseMotion { mouse, dx, dy, dz, buttons })
+            }
+            InputsAction::MouseButtons(buttons) => {
+                mouse.map(|mouse| HostCall::MouseButtons { mouse, buttons })
+            }
+            InputsAction::Position { x, y, buttons } => {
+                tablet.map(|tablet| HostCall::TabletPosition { tablet, x, y, buttons })
+            }
+            InputsAction::Wheel { dz, buttons } => {
+                tablet.map(|tablet| HostCall::TabletWheel { tablet, dz, buttons })
+            }
+            InputsAction::TabletButtons(buttons) => {
+                tablet.map(|tablet| HostCall::TabletButtons { tablet, buttons })
+            }
+        };
+        if let Some(call) = call {
+            out.call(call);
+        }
+    }
+}
+
+impl Channel for InputsChannel {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    /// INIT tells the LEDs, which only the host knows; the client's messages wait for it.
+    fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        self.clients.insert(at, Client::default());
+        if let Some(link) = out.link(at) {
+            link.pause_reading();
+            link.start_pings();
+        }
+        match self.keyboard.clone() {
+            Some(keyboard) => out.call(HostCall::AskLeds { keyboard, connection: at }),
+            None => self.on_reply(HostReply::Leds { connection: at, leds: 0 }, out),
+        }
+        Ok(())
+    }
+
+    fn on_message(
+        &mut self,
+        at: ConnectionId,
+        message: Incoming,
+        out: &mut Out<'_>,
+    ) -> Result<(), ChannelError> {
+        let (keyboard, pointer) = (self.keyboard.is_some(), self.pointer());
+        let Some(client) = self.clients.get_mut(&at) else { return Ok(()) };
+        let actions = client.messages.on_message(
+            message.msg_type,
+            &message.body,
+            keyboard,
+            &mut self.keys,
+            pointer,
+            &mut self.agent_mouse,
+        )?;
+        for action in actions {
+            self.on_action(at, action, out);
+        }
+        Ok(())
+    }
+
+    fn on_drained(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        self.send_due_leds(at, out);
+        Ok(())
+    }
+
+    /// No key stays down.
+    fn on_closed(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        self.clients.remove(&at);
+        let bytes = self.keys.release_all();
+        self.scan(bytes, out);
+    }
+
+    fn on_reply(&mut self, reply: HostReply, out: &mut Out<'_>) {
+        let HostReply::Leds { connection, leds } = reply else { return };
+        let Some(client) = self.clients.get_mut(&connection) else { return };
+        client.greeted = true;
+        if let Some(link) = out.link(connection) {
+            link.send(inputs::init(leds.into()));
+            link.resume_reading();
+        }
+        self.send_due_leds(connection, out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.leds_at
+    }
+
+    fn on_timer(&mut self, out: &mut Out<'_>) {
+        if self.leds_at.take_if(|at| *at <= out.now).is_some() {
+            self.tell_leds(out);
+        }
+    }
+}

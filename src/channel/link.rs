@@ -1,0 +1,446 @@
+//! One client's connection on one channel: what every channel has in common, whichever thread serves it (display.md 3,
+//! server.md 6.3): framing, the optional acknowledgement window, latency tests, liveness, base messages, and the flags of
+//! a migration.
+//!
+//! A link does no waiting and knows no event loop; time comes in as a parameter. Its driver, per turn:
+//!
+//! ```text
+//! readable, or wants_reading():  begin_reading(); while let Some(received) = link.receive(now)? { ... }
+//! to send:                       while link.may_send() { link.send(message); }
+//!                                link.flush(whether more waits elsewhere, now)?
+//! next_deadline() reached:       link.on_timer(now)?
+//! ```
+//!
+//! After an error the connection is dead: the driver logs it with [`ChannelLink::log_end`] and drops the link.
+
+use super::connection::{ChannelConnection, ClientId};
+use super::pings::{LatencyTest, Silence, TestEnd};
+use crate::host::Readiness;
+use crate::limits::{HOST_CHANNEL_BACKLOG, MAX_HOST_CHANNEL_BACKLOG, MAX_MESSAGES_PER_READ};
+use crate::net::flow::AckWindow;
+use crate::net::stream::{ChannelStream, Flush, Incoming, Outgoing, StreamError};
+use crate::protocol::common::{self, CommonMessage};
+use crate::protocol::error::ProtocolError;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Time between latency tests of main and display channels.
+pub const PING_PERIOD: Duration = Duration::from_secs(15);
+/// Time between latency tests of the other channels.
+pub const PING_PERIOD_RARE: Duration = Duration::from_secs(300);
+/// Bytes queued in the stream before they are written: few system calls, and not much that cannot be taken back.
+const SEND_BATCH: usize = 64 * 1024;
+
+/// What a channel type fixes about its links.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkOptions {
+    /// Bound of a client message's body (bytes) by message type; `None`: the channel has no such type, which ends the link.
+    pub max_body: fn(u16) -> Option<usize>,
+    /// Whether messages to the client count in an acknowledgement window. Without one the link bounds its backlog
+    /// instead: it stops reading, and in the end disconnects, a client that reads nothing.
+    pub window: bool,
+    /// [`PING_PERIOD`] or [`PING_PERIOD_RARE`].
+    pub ping_period: Duration,
+}
+
+/// Why a client's link ends.
+#[derive(Debug, Error)]
+pub enum ChannelError {
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The client owes us reading, an ACK or a PONG, and moved no byte.
+    #[error("no byte moved for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// More bytes wait for the client than a link without window keeps.
+    #[error("it does not read what it is sent: {0} bytes wait")]
+    Backlog(usize),
+    #[error("{0}")]
+    Refused(String),
+    /// A panic of ours while the client was served; it is logged where it was caught.
+    #[error("an internal fault in serving it")]
+    Fault,
+}
+
+impl ChannelError {
+    /// Whether the client just went away.
+    #[must_use]
+    pub fn is_close(&self) -> bool {
+        matches!(self, Self::Stream(StreamError::Closed))
+    }
+}
+
+/// What a client sent, base messages having been handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A message of the channel itself.
+    Message(Incoming),
+    /// A PONG that answers none of the link's own PINGs.
+    Pong {
+        /// The id of the PING that it answers.
+        id: u32,
+    },
+    /// The answer to MIGRATE, after [`ChannelLink::expect_flush_mark`].
+    FlushMark,
+    /// After [`ChannelLink::expect_migrate_data`].
+    MigrateData(Vec<u8>),
+}
+
+/// One client's connection on one channel.
+#[derive(Debug)]
+pub struct ChannelLink {
+    connection: ChannelConnection,
+    options: LinkOptions,
+    /// `None`: the channel has no window.
+    acks: Option<AckWindow>,
+    open: bool,
+    /// Client messages are left in the socket while this is false.
+    reading: bool,
+    /// The socket took no more at the last flush.
+    blocked: bool,
+    /// Messages wait in the owner's pipe.
+    waiting: bool,
+    read_budget: u32,
+    /// Bytes may be in the transport that no poll reports.
+    unread: bool,
+    expect_flush_mark: bool,
+    expect_migrate_data: bool,
+    ping: LatencyTest,
+    silence: Silence,
+    /// The owner awaits an answer of the client beyond those that the link knows of.
+    owed: bool,
+}
+
+impl ChannelLink {
+    /// Takes a connection over. Nothing may be sent before [`Self::open`].
+    #[must_use]
+    pub fn new(connection: ChannelConnection, options: LinkOptions, now: Instant) -> Self {
+        // A window makes Nagle's algorithm useful on thin links; without one every message counts.
+        let nodelay = !(options.window && connection.low_bandwidth);
+        connection.stream.set_nodelay(nodelay);
+        Self {
+            acks: options.window.then(|| AckWindow::new(connection.low_bandwidth)),
+            ping: LatencyTest::new(options.ping_period, nodelay, now),
+            connection,
+            options,
+            open: false,
+            reading: true,
+            blocked: false,
+            waiting: false,
+            read_budget: MAX_MESSAGES_PER_READ,
+            unread: false,
+            expect_flush_mark: false,
+            expect_migrate_data: false,
+            silence: Silence::default(),
+            owed: false,
+        }
+    }
+
+    /// Lets messages follow; with a window SET_ACK is the first.
+    pub fn open(&mut self) {
+        self.open = true;
+        if let Some(acks) = &mut self.acks {
+            acks.open();
+            let message = common::set_ack(acks.generation(), acks.window());
+            self.send(message);
+            self.start_pings();
+        }
+    }
+
+    /// Latency tests begin, on sockets that are not local.
+    pub fn start_pings(&mut self) {
+        self.ping.enabled = !self.connection.stream.is_unix();
+    }
+
+    /// Leaves the client's messages in its socket until [`Self::resume_reading`].
+    pub fn pause_reading(&mut self) {
+        self.reading = false;
+    }
+
+    /// Reads the client's messages again.
+    pub fn resume_reading(&mut self) {
+        self.reading = true;
+        self.unread = true;
+    }
+
+    /// Whether the owner awaits an answer of the client: liveness is judged meanwhile.
+    pub fn set_owed(&mut self, owed: bool, now: Instant) {
+        self.owed = owed;
+        self.watch(now);
+    }
+
+    /// Who the client is, and its capabilities.
+    #[must_use]
+    pub fn connection(&self) -> &ChannelConnection {
+        &self.connection
+    }
+
+    /// The client that this connection belongs to.
+    #[must_use]
+    pub fn id(&self) -> ClientId {
+        self.connection.client
+    }
+
+    /// The stream, to look at (serials, kind of socket).
+    #[must_use]
+    pub fn stream(&self) -> &ChannelStream {
+        &self.connection.stream
+    }
+
+    /// The descriptor to poll.
+    #[must_use]
+    pub fn raw_fd(&self) -> RawFd {
+        self.connection.stream.raw_fd()
+    }
+
+    /// What to poll for.
+    #[must_use]
+    pub fn interest(&self) -> Readiness {
+        Readiness { read: self.reads(), write: self.blocked }
+    }
+
+    fn reads(&self) -> bool {
+        let backlog = !self.options.window && self.connection.stream.pending_bytes() > HOST_CHANNEL_BACKLOG;
+        self.reading && !backlog
+    }
+
+    fn window_is_open(&self) -> bool {
+        self.acks.map_or(self.open, |acks| acks.may_send())
+    }
+
+    /// Whether another message may be made now: the window is open, the socket takes data, the batch is not full.
+    #[must_use]
+    pub fn may_send(&self) -> bool {
+        self.window_is_open() && !self.is_blocked() && self.connection.stream.pending_bytes() < SEND_BATCH
+    }
+
+    /// Whether the socket takes no more data now.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Whether all that was sent is with the kernel.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        !self.blocked && !self.connection.stream.has_pending()
+    }
+
+    /// Queues a message, which counts in the window, and returns its serial. [`Self::flush`] must follow.
+    pub fn send(&mut self, outgoing: impl Into<Outgoing>) -> u64 {
+        let before = self.connection.stream.serial();
+        let serial = self.connection.stream.send(outgoing);
+        if let Some(acks) = &mut self.acks {
+            acks.sent(serial.wrapping_sub(before));
+        }
+        serial
+    }
+
+    /// Writes what was sent. `waiting` says whether the owner's pipe holds more. On [`Flush::Drained`] with
+    /// [`Self::may_send`], go on sending.
+    pub fn flush(&mut self, waiting: bool, now: Instant) -> Result<Flush, ChannelError> {
+        let sent = self.connection.stream.bytes_sent();
+        let flush = self.connection.stream.flush()?;
+        let pending = self.connection.stream.pending_bytes();
+        if !self.options.window && pending > MAX_HOST_CHANNEL_BACKLOG {
+            return Err(ChannelError::Backlog(pending));
+        }
+        self.blocked = flush == Flush::Blocked;
+        self.waiting = waiting;
+        let moved = self.connection.stream.bytes_sent() != sent;
+        self.ping.pipe(self.blocked || waiting, moved, now);
+        self.watch(now);
+        Ok(flush)
+    }
+
+    /// Sends the byte and the descriptor that follow GL_SCANOUT_UNIX, after all that was sent before. `false`: the socket
+    /// takes no more now; try again before anything else is sent.
+    pub fn send_fd(&mut self, fd: Option<RawFd>, now: Instant) -> Result<bool, ChannelError> {
+        if self.flush(true, now)? == Flush::Blocked {
+            return Ok(false);
+        }
+        match self.connection.stream.send_fd(fd) {
+            Ok(()) => Ok(true),
+            Err(StreamError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                self.blocked = true;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Allows another batch of messages to be read: one client must not keep the thread to itself.
+    pub fn begin_reading(&mut self) {
+        self.read_budget = MAX_MESSAGES_PER_READ;
+        self.unread = false;
+    }
+
+    /// Ends the present batch early: what its messages cost is enough for one turn.
+    pub fn end_batch(&mut self) {
+        self.read_budget = 0;
+    }
+
+    /// Whether reading stopped at the end of the batch: read again without waiting for the poll.
+    #[must_use]
+    pub fn wants_reading(&self) -> bool {
+        (self.read_budget == 0 || self.unread) && self.reads()
+    }
+
+    /// The next message, base messages being handled here. `None`: nothing complete is there, or the batch is used up.
+    pub fn receive(&mut self, now: Instant) -> Result<Option<Received>, ChannelError> {
+        while self.read_budget > 0 && self.reads() {
+            let (limit, mark, data) =
+                (self.options.max_body, self.expect_flush_mark, self.expect_migrate_data);
+            let max_body = move |msg_type: u16| match msg_type {
+                common::client::MIGRATE_FLUSH_MARK if !mark => None,
+                common::client::MIGRATE_DATA if !data => None,
+                other => limit(other),
+            };
+            let Some(incoming) = self.connection.stream.receive(&max_body)? else {
+                self.watch(now);
+                return Ok(None);
+            };
+            self.read_budget -= 1;
+            if incoming.msg_type > 100 {
+                return Ok(Some(Received::Message(incoming)));
+            }
+            let name = self.connection.channel_type.name();
+            match CommonMessage::decode(name, incoming.msg_type, &incoming.body)? {
+                CommonMessage::AckSync { generation } => {
+                    if let Some(acks) = &mut self.acks {
+                        acks.ack_sync(generation);
+                    }
+                }
+                CommonMessage::Ack => {
+                    if let Some(acks) = &mut self.acks {
+                        acks.ack();
+                    }
+                }
+                CommonMessage::Pong { id, .. } => match self.ping.pong(id, now) {
+                    TestEnd::Foreign => return Ok(Some(Received::Pong { id })),
+                    TestEnd::RestoreNagle => self.connection.stream.set_nodelay(false),
+                    TestEnd::Nothing => {}
+                },
+                CommonMessage::MigrateFlushMark => {
+                    self.expect_flush_mark = false;
+                    return Ok(Some(Received::FlushMark));
+                }
+                CommonMessage::MigrateData(data) => {
+                    self.expect_migrate_data = false;
+                    return Ok(Some(Received::MigrateData(data)));
+                }
+                CommonMessage::Disconnecting => {}
+            }
+        }
+        self.watch(now);
+        Ok(None)
+    }
+
+    /// MIGRATE was sent with the flag NEED_FLUSH: one MIGRATE_FLUSH_MARK is allowed. Unasked it ends the channel.
+    pub fn expect_flush_mark(&mut self) {
+        self.expect_flush_mark = true;
+    }
+
+    /// One MIGRATE_DATA is allowed. Unasked it ends the channel.
+    pub fn expect_migrate_data(&mut self) {
+        self.expect_migrate_data = true;
+    }
+
+    /// When [`Self::on_timer`] wants to be called; a time that has passed: at once.
+    #[must_use]
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let reading = self.wants_reading().then_some(now);
+        [reading, self.silence.limit(), self.ping.due()].into_iter().flatten().min()
+    }
+
+    /// Sends due pings and judges liveness. Reading for [`Self::wants_reading`] is the owner's.
+    pub fn on_timer(&mut self, now: Instant) -> Result<(), ChannelError> {
+        self.watch(now);
+        if let Some(silence) = self.silence.exceeded(now) {
+            return Err(ChannelError::Silent(silence));
+        }
+        if self.ping.due().is_some_and(|due| due <= now) {
+            if !self.window_is_open() || self.connection.stream.kernel_queue().is_some_and(|bytes| bytes > 0)
+            {
+                self.ping.postpone(now);
+                return Ok(());
+            }
+            if !self.ping.nodelay {
+                self.connection.stream.set_nodelay(true);
+            }
+            let (id, timestamp) = self.ping.begin(now);
+            for _ in 0..2 {
+                self.send(common::ping(id, timestamp, 0));
+            }
+            self.flush(self.waiting, now)?;
+        }
+        Ok(())
+    }
+
+    /// Least round trip seen by latency tests on this channel.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.ping.round_trip()
+    }
+
+    /// Writes the one line that says why the connection ends.
+    pub fn log_end(&self, error: &ChannelError) {
+        if error.is_close() {
+            crate::info!("{}: closed by the client", self.connection.label());
+        } else {
+            crate::warning_limited!("{}: disconnected: {error}", self.connection.label());
+        }
+    }
+
+    /// Follows whether the client owes us anything and whether bytes move.
+    fn watch(&mut self, now: Instant) {
+        let owes = self.blocked
+            || self.owed
+            || (self.waiting && self.open && !self.window_is_open())
+            || self.ping.is_running();
+        let stream = &self.connection.stream;
+        let bytes = stream.bytes_received().wrapping_add(stream.bytes_sent());
+        self.silence.update(owes, bytes, now);
+    }
+}
+
+/// Names one connection within its channel; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientKey(pub u64);
+
+/// One connection to be polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollEntry {
+    pub key: ClientKey,
+    pub fd: RawFd,
+    pub interest: Readiness,
+}
+
+/// What the worker's loop needs of the display and the cursor channel. The poll is edge-triggered: after readiness was
+/// told, the channel reads and writes until the socket would block or says by [`WorkerChannel::next_deadline`] that it
+/// wants to go on. The channel disconnects faulty clients by itself.
+pub trait WorkerChannel {
+    /// All connections.
+    fn clients(&self) -> Vec<PollEntry>;
+    /// Takes a new connection over.
+    fn attach(&mut self, connection: ChannelConnection, now: Instant);
+    /// Drops all connections of a client.
+    fn detach(&mut self, client: ClientId);
+    fn on_ready(&mut self, key: ClientKey, readiness: Readiness, now: Instant);
+    /// Sends to every client what it can take now.
+    fn push(&mut self, now: Instant);
+    /// When [`WorkerChannel::on_timer`] is to be called; a time that has passed: at once.
+    fn next_deadline(&self, now: Instant) -> Option<Instant>;
+    fn on_timer(&mut self, now: Instant);
+    /// Whether no more commands may be taken before pipes get shorter (display.md 2.2). Must not be true for long on
+    /// account of one client: that one's pipe is to be collapsed, or it is to be disconnected.
+    fn is_congested(&self) -> bool;
+    /// Whether there are clients and every one's socket is full.
+    fn all_blocked(&self) -> bool;
+}
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

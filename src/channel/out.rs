@@ -1,0 +1,103 @@
+//! What a channel says: messages to its clients, calls of the host, requests to the server.
+
+use super::connection::ConnectionId;
+use super::inputs::AgentMouse;
+use super::link::{ChannelError, ChannelLink};
+use super::pings::LinkQuality;
+use super::served::Links;
+use crate::host::call::HostCall;
+use crate::protocol::Message;
+use std::time::Instant;
+
+/// What a channel asks of the server on behalf of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerRequest {
+    /// The client wants the list of channels.
+    ListChannels,
+    /// The client wants this mouse mode.
+    MouseMode(u16),
+    /// The client's net test is over.
+    Quality(LinkQuality),
+    /// The guest agent is to be told the pointer's state.
+    AgentMouse(AgentMouse),
+}
+
+/// What a channel said in one turn, beside the messages that are with the links already.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Calls of the host, in order.
+    pub calls: Vec<HostCall>,
+    /// Requests to the server, in order, with the connection that they are for.
+    pub requests: Vec<(ConnectionId, ServerRequest)>,
+    /// Links that the channel gives up.
+    pub ended: Vec<(ConnectionId, ChannelError)>,
+    /// Work of the turn so far, in units of one host callback.
+    pub work: usize,
+}
+
+/// What a channel method may use: the time, the links of its clients, and where to leave calls and requests.
+#[derive(Debug)]
+pub struct Out<'a> {
+    /// Time of the present turn.
+    pub now: Instant,
+    links: &'a mut Links,
+    said: &'a mut Said,
+}
+
+impl<'a> Out<'a> {
+    /// Over the links of a channel.
+    pub fn new(now: Instant, links: &'a mut Links, said: &'a mut Said) -> Self {
+        Self { now, links, said }
+    }
+
+    /// A client's link, if it is (still) there. It is flushed at the end of the turn.
+    pub fn link(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
+        self.links.touch(at)
+    }
+
+    /// Queues a message for a client. Void when the link is gone.
+    pub fn send(&mut self, at: ConnectionId, message: Message) {
+        if let Some(link) = self.links.touch(at) {
+            link.send(message);
+        }
+    }
+
+    /// Queues a message for every client of the channel.
+    pub fn send_to_all(&mut self, message: &Message) {
+        for at in self.connections() {
+            self.send(at, message.clone());
+        }
+    }
+
+    /// The connections of the channel's clients.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionId> {
+        self.links.ids().collect()
+    }
+
+    /// Wants a call of the host made.
+    pub fn call(&mut self, call: HostCall) {
+        self.said.work += match &call {
+            HostCall::ScanCodes(_, bytes) => bytes.len(),
+            _ => 1,
+        };
+        self.said.calls.push(call);
+    }
+
+    /// Asks something of the server on behalf of a client.
+    pub fn ask(&mut self, at: ConnectionId, request: ServerRequest) {
+        self.said.work += 1;
+        self.said.requests.push((at, request));
+    }
+
+    /// Ends a client's link at the end of the turn.
+    pub fn disconnect(&mut self, at: ConnectionId, error: ChannelError) {
+        self.said.ended.push((at, error));
+    }
+
+    /// What the turn has cost so far, in units of one host callback.
+    #[must_use]
+    pub fn work(&self) -> usize {
+        self.said.work
+    }
+}

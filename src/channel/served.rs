@@ -1,0 +1,230 @@
+//! One channel with the links of all its clients, as both event loops drive it: readiness and time come in, messages are
+//! read and dispatched, what was said is flushed, faulty links are taken out. It knows no watch and no poll.
+
+use super::connection::{ChannelConnection, ClientId, ConnectionId};
+use super::link::{ChannelError, ChannelLink, Received};
+use super::out::Said;
+use super::{Channel, Out};
+use crate::host::Readiness;
+use crate::limits::MAX_WORK_PER_TURN;
+use crate::net::stream::Flush;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// How often one flush may find that the channel had more to send, before others get their turn.
+const MAX_REFILLS: usize = 64;
+
+/// The links of a channel, and which of them have something to flush.
+#[derive(Debug, Default)]
+pub struct Links {
+    links: BTreeMap<ConnectionId, ChannelLink>,
+    touched: Vec<ConnectionId>,
+    /// Links whose channel had more to send when their turn was over.
+    unfinished: BTreeSet<ConnectionId>,
+}
+
+impl Links {
+    /// A link that something may be sent to now.
+    pub fn touch(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
+        let link = self.links.get_mut(&at)?;
+        if self.touched.last() != Some(&at) {
+            self.touched.push(at);
+        }
+        Some(link)
+    }
+
+    /// A link, to look at.
+    #[must_use]
+    pub fn get(&self, at: ConnectionId) -> Option<&ChannelLink> {
+        self.links.get(&at)
+    }
+
+    /// All connections, oldest first.
+    pub fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.links.keys().copied()
+    }
+
+    /// All links, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &ChannelLink)> {
+        self.links.iter().map(|(&at, link)| (at, link))
+    }
+
+    fn take_touched(&mut self) -> Vec<ConnectionId> {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        touched
+    }
+}
+
+/// A channel and its links.
+#[derive(Debug)]
+pub struct Served<C: Channel + ?Sized> {
+    links: Links,
+    channel: Box<C>,
+}
+
+impl<C: Channel + ?Sized> Served<C> {
+    /// A channel that nobody is linked to yet.
+    #[must_use]
+    pub fn new(channel: Box<C>) -> Self {
+        Self { links: Links::default(), channel }
+    }
+
+    /// The links, to look at.
+    #[must_use]
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// The channel, to look at.
+    #[must_use]
+    pub fn channel(&self) -> &C {
+        &self.channel
+    }
+
+    /// The channel, and where it says what follows.
+    pub fn parts<'a>(&'a mut self, now: Instant, said: &'a mut Said) -> (&'a mut C, Out<'a>) {
+        (&mut *self.channel, Out::new(now, &mut self.links, said))
+    }
+
+    /// Takes a connection over and lets the channel greet its client.
+    pub fn attach(&mut self, at: ConnectionId, connection: ChannelConnection, now: Instant, said: &mut Said) {
+        let mut link = ChannelLink::new(connection, self.channel.profile().options, now);
+        link.open();
+        // Layers below may hold bytes that no watch reports.
+        link.resume_reading();
+        self.links.links.insert(at, link);
+        self.links.touched.push(at);
+        let (channel, mut out) = self.parts(now, said);
+        let opened = channel.on_open(at, &mut out);
+        self.judge(at, opened, said);
+    }
+
+    fn judge(&mut self, at: ConnectionId, result: Result<(), ChannelError>, said: &mut Said) {
+        if let Err(error) = result {
+            said.ended.push((at, error));
+        }
+    }
+
+    /// Takes a link out; nothing can be sent to it any more. [`Self::on_closed`] must follow.
+    pub fn take(&mut self, at: ConnectionId) -> Option<ChannelLink> {
+        self.links.unfinished.remove(&at);
+        self.links.links.remove(&at)
+    }
+
+    /// The channel learns that a link is gone.
+    pub fn on_closed(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+        let (channel, mut out) = self.parts(now, said);
+        channel.on_closed(at, &mut out);
+    }
+
+    /// The connections of one client.
+    #[must_use]
+    pub fn connections_of(&self, client: ClientId) -> Vec<ConnectionId> {
+        self.links.iter().filter(|(_, link)| link.id() == client).map(|(at, _)| at).collect()
+    }
+
+    /// A link's socket is ready.
+    pub fn on_ready(&mut self, at: ConnectionId, ready: Readiness, now: Instant, said: &mut Said) {
+        if self.links.touch(at).is_some() && ready.read {
+            let read = self.read(at, now, said);
+            self.judge(at, read, said);
+        }
+    }
+
+    fn read(&mut self, at: ConnectionId, now: Instant, said: &mut Said) -> Result<(), ChannelError> {
+        if let Some(link) = self.links.touch(at) {
+            link.begin_reading();
+        }
+        while let Some(link) = self.links.touch(at) {
+            if said.work >= MAX_WORK_PER_TURN {
+                link.end_batch();
+                return Ok(());
+            }
+            let Some(received) = link.receive(now)? else { return Ok(()) };
+            let (channel, mut out) = self.parts(now, said);
+            match received {
+                Received::Message(message) => channel.on_message(at, message, &mut out)?,
+                Received::Pong { id } => channel.on_pong(at, id, &mut out),
+                Received::MigrateData(data) => channel.restore(at, &data, &mut out)?,
+                Received::FlushMark => {
+                    if let Some(data) = channel.migrate_data(at, &mut out) {
+                        out.send(at, crate::protocol::common::migrate_data(data));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The links that something was sent to since the last flush.
+    pub fn take_touched(&mut self) -> Vec<ConnectionId> {
+        self.links.take_touched()
+    }
+
+    /// Whether something was sent to a link since the last flush.
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        !self.links.touched.is_empty()
+    }
+
+    /// Writes what was sent to a link. A link whose client took everything gets more from the channel.
+    pub fn flush(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+        let flushed = self.flush_link(at, now, said);
+        self.judge(at, flushed, said);
+    }
+
+    fn flush_link(&mut self, at: ConnectionId, now: Instant, said: &mut Said) -> Result<(), ChannelError> {
+        self.links.unfinished.remove(&at);
+        for _ in 0..MAX_REFILLS {
+            let Some(link) = self.links.links.get_mut(&at) else { return Ok(()) };
+            if link.flush(false, now)? == Flush::Blocked {
+                return Ok(());
+            }
+            let (channel, mut out) = self.parts(now, said);
+            channel.on_drained(at, &mut out)?;
+            self.links.touched.retain(|&touched| touched != at);
+            if self.links.get(at).is_none_or(ChannelLink::is_drained) {
+                return Ok(());
+            }
+        }
+        self.links.unfinished.insert(at);
+        Ok(())
+    }
+
+    /// When [`Self::on_link_timer`] or [`Self::on_channel_timer`] want to be called.
+    #[must_use]
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let links = self.links.links.values().filter_map(|link| link.next_deadline(now));
+        let unfinished = (!self.links.unfinished.is_empty()).then_some(now);
+        links.chain(self.channel.next_deadline()).chain(unfinished).min()
+    }
+
+    /// Links whose time has come.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Vec<ConnectionId> {
+        let is_due = |link: &ChannelLink| link.next_deadline(now).is_some_and(|at| at <= now);
+        let due = self.links.iter().filter(|(at, link)| is_due(link) || self.links.unfinished.contains(at));
+        due.map(|(at, _)| at).collect()
+    }
+
+    /// Pings, liveness, and messages left unread of one link.
+    pub fn on_link_timer(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+        let Some(link) = self.links.touch(at) else { return };
+        let wants_reading = link.wants_reading();
+        let mut result = link.on_timer(now);
+        if result.is_ok() && wants_reading {
+            result = self.read(at, now, said);
+        }
+        self.judge(at, result, said);
+    }
+
+    /// The channel's own deadline.
+    pub fn on_channel_timer(&mut self, now: Instant, said: &mut Said) {
+        if self.channel.next_deadline().is_some_and(|at| at <= now) {
+            let (channel, mut out) = self.parts(now, said);
+            channel.on_timer(&mut out);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Calls of the host as data: what the state machines under the server's lock want done, performed when the lock is
+//! released (server.md 3.7). Being values, they can be logged, compared in tests and printed by oracles.
+
+use super::{ChannelEvent, ConnectionId, EventLoop, Keyboard, Mouse, Readiness, Tablet, WatchId};
+use std::fmt;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+/// One call of the host.
+#[derive(Clone, Debug)]
+pub enum HostCall {
+    /// Watch a connection's socket; answered by [`HostReply::Watch`].
+    AddWatch { connection: ConnectionId, fd: RawFd, interest: Readiness },
+    /// Change what a watch waits for.
+    UpdateWatch(WatchId, Readiness),
+    /// Remove a watch, before its descriptor is closed.
+    RemoveWatch(WatchId),
+    /// Tell the host about a connection.
+    Event(ConnectionId, ChannelEvent),
+    /// Give scan codes to the keyboard, in order.
+    ScanCodes(Arc<dyn Keyboard>, Vec<u8>),
+    /// Ask for the guest's LEDs on behalf of a connection; answered by [`HostReply::Leds`].
+    AskLeds { keyboard: Arc<dyn Keyboard>, connection: ConnectionId },
+    /// Move the relative pointer.
+    MouseMotion { mouse: Arc<dyn Mouse>, dx: i32, dy: i32, dz: i32, buttons: u32 },
+    /// Change the buttons of the relative pointer.
+    MouseButtons { mouse: Arc<dyn Mouse>, buttons: u32 },
+    /// Say in what area the tablet's positions are.
+    TabletSize { tablet: Arc<dyn Tablet>, width: i32, height: i32 },
+    /// Place the absolute pointer.
+    TabletPosition { tablet: Arc<dyn Tablet>, x: i32, y: i32, buttons: u32 },
+    /// Turn the absolute pointer's wheel.
+    TabletWheel { tablet: Arc<dyn Tablet>, dz: i32, buttons: u32 },
+    /// Change the buttons of the absolute pointer.
+    TabletButtons { tablet: Arc<dyn Tablet>, buttons: u32 },
+}
+
+/// The answer to a call that has one.
+#[derive(Clone, Debug)]
+pub enum HostReply {
+    /// To [`HostCall::AddWatch`]; `None`: the host refused.
+    Watch { connection: ConnectionId, watch: Option<WatchId> },
+    /// To [`HostCall::AskLeds`]: bits 1 scroll, 2 num, 4 caps.
+    Leds { connection: ConnectionId, leds: u8 },
+}
+
+/// What a watch of a connection runs.
+pub type OnReady = Arc<dyn Fn(Readiness) + Send + Sync>;
+
+impl HostCall {
+    /// Makes the call. The caller holds no lock. `event_loop` is `None` before init and after destroy: calls of the loop are
+    /// void then. `on_ready` makes the callback of a connection's watch.
+    pub fn perform(
+        self,
+        event_loop: Option<&dyn EventLoop>,
+        on_ready: impl FnOnce(ConnectionId) -> OnReady,
+    ) -> Option<HostReply> {
+        match (self, event_loop) {
+            (Self::AddWatch { connection, fd, interest }, _) => {
+                let watch = event_loop.and_then(|l| l.watch_add(fd, interest, on_ready(connection)));
+                return Some(HostReply::Watch { connection, watch });
+            }
+            (Self::AskLeds { keyboard, connection }, _) => {
+                return Some(HostReply::Leds { connection, leds: keyboard.leds() });
+            }
+            (Self::UpdateWatch(watch, interest), Some(l)) => l.watch_update(watch, interest),
+            (Self::RemoveWatch(watch), Some(l)) => l.watch_remove(watch),
+            (Self::Event(connection, event), Some(l)) => l.channel_event(connection.0, event),
+            (Self::UpdateWatch(..) | Self::RemoveWatch(_) | Self::Event(..), None) => {}
+            (Self::ScanCodes(keyboard, bytes), _) => {
+                bytes.into_iter().for_each(|byte| keyboard.push_scan_code(byte));
+            }
+            (Self::MouseMotion { mouse, dx, dy, dz, buttons }, _) => mouse.motion(dx, dy, dz, buttons),
+            (Self::MouseButtons { mouse, buttons }, _) => mouse.buttons(buttons),
+            (Self::TabletSize { tablet, width, height }, _) => tablet.set_logical_size(width, height),
+            (Self::TabletPosition { tablet, x, y, buttons }, _) => tablet.position(x, y, buttons),
+            (Self::TabletWheel { tablet, dz, buttons }, _) => tablet.wheel(dz, buttons),
+            (Self::TabletButtons { tablet, buttons }, _) => tablet.buttons(buttons),
+        }
+        None
+    }
+
+    /// Whether this is a call of the given tablet, which the host is about to free.
+    #[must_use]
+    pub fn is_of_tablet(&self, gone: &Arc<dyn Tablet>) -> bool {
+        match self {
+            Self::TabletSize { tablet, .. }
+            | Self::TabletPosition { tablet, .. }
+            | Self::TabletWheel { tablet, .. }
+            | Self::TabletButtons { tablet, .. } => Arc::ptr_eq(tablet, gone),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for dyn Keyboard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keyboard")
+    }
+}
+
+impl fmt::Debug for dyn Mouse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mouse")
+    }
+}
+
+impl fmt::Debug for dyn Tablet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tablet")
+    }
+}

@@ -1,0 +1,62 @@
+//! The attached QXL devices, oldest first.
+
+use super::pointer::ScreenInfo;
+use super::qxl::QxlInstance;
+use crate::host::QxlControl;
+use crate::worker::WorkerHandle;
+use std::sync::Arc;
+
+/// The attached QXL devices.
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    qxls: Vec<Arc<QxlInstance>>,
+}
+
+impl Devices {
+    /// Number of devices.
+    pub fn len(&self) -> usize {
+        self.qxls.len()
+    }
+
+    /// The device attached last.
+    pub fn newest(&self) -> Option<&Arc<QxlInstance>> {
+        self.qxls.last()
+    }
+
+    /// The device with this id.
+    pub fn by_id(&self, id: u8) -> Option<&Arc<QxlInstance>> {
+        self.qxls.iter().find(|q| q.id() == id)
+    }
+
+    /// Attaches a device.
+    pub fn add(&mut self, qxl: Arc<QxlInstance>) {
+        self.qxls.push(qxl);
+    }
+
+    /// Detaches a device; false if it was not attached.
+    pub fn remove(&mut self, qxl: &Arc<QxlInstance>) -> bool {
+        let before = self.qxls.len();
+        self.qxls.retain(|q| !Arc::ptr_eq(q, qxl));
+        before != self.qxls.len()
+    }
+
+    /// Detaches all devices.
+    pub fn take(&mut self) -> Vec<Arc<QxlInstance>> {
+        std::mem::take(&mut self.qxls)
+    }
+
+    /// The workers of all devices.
+    pub fn workers(&self) -> Vec<Arc<WorkerHandle>> {
+        self.qxls.iter().filter_map(|q| q.worker()).collect()
+    }
+
+    /// The host's sides of all devices.
+    pub fn controls(&self) -> Vec<Arc<dyn QxlControl>> {
+        self.qxls.iter().map(|q| q.control()).collect()
+    }
+
+    /// What the devices say about their screens, newest first.
+    pub fn screens(&self) -> Vec<ScreenInfo> {
+        self.qxls.iter().rev().map(|q| q.screen()).collect()
+    }
+}

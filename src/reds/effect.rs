@@ -1,0 +1,139 @@
+//! What a change of the state wants done without the lock: calls of the host, requests to workers, and the next step of a
+//! connection once the host has been told of the last one. Effects are data, performed in order.
+
+use super::core::Core;
+use super::links::PendingLink;
+use super::state::State;
+use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId};
+use crate::channel::link::ChannelLink;
+use crate::host::call::{HostCall, OnReady};
+use crate::host::{ChannelEvent, WatchId};
+use crate::protocol::ChannelType;
+use crate::worker::WorkerHandle;
+use std::sync::Arc;
+
+/// Names a channel that clients can link to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ChannelKey {
+    pub channel_type: ChannelType,
+    pub id: u8,
+}
+
+/// One thing to be done without the lock.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// A call of the host; its answer, if any, goes to the channel that asked, or to the server.
+    Host { call: HostCall, from: Option<ChannelKey> },
+    /// Remove a connection's watch, close its socket, report it gone.
+    Close(Option<WatchId>, Closing),
+    /// Hand a linked connection to the worker of its channel.
+    ToWorker { worker: Option<Arc<WorkerHandle>>, connection: Box<ChannelConnection> },
+    /// Disconnect a client's channels of a worker.
+    Disconnect(Arc<WorkerHandle>, ClientId),
+    /// Tell a worker who places the pointer.
+    MouseMode { worker: Arc<WorkerHandle>, client: bool },
+    /// (Re)arm the timer of links, pings and pauses, in milliseconds.
+    ArmTimer(u32),
+    /// Take a connection's next step: what was queued before this is done.
+    Step(Step),
+    /// Tell the host about a connection, then take its next step. One effect, so that what the host calls from inside the
+    /// event cannot end the connection before the event is over.
+    Announce(ConnectionId, ChannelEvent, Step),
+    /// End the process, as the host asked for when the client is gone.
+    Exit,
+}
+
+/// The next step of a connection.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The client may come in: tell it so.
+    Accept(ConnectionId),
+    /// The host knows the client's main channel: begin its session.
+    OpenMain(ConnectionId, ClientId, Box<PendingLink>),
+    /// The host knows the channel: hand it the connection.
+    Attach(ConnectionId, Box<PendingLink>),
+}
+
+/// What is closed by being dropped.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    Pending { _link: Box<PendingLink> },
+    Linked { _link: Box<ChannelLink> },
+    Refused { _connection: Box<ChannelConnection> },
+}
+
+impl Core {
+    /// Performs one effect.
+    pub(super) fn perform(self: &Arc<Self>, effect: Effect) {
+        match effect {
+            Effect::Host { call: HostCall::Event(connection, event), .. } => {
+                self.channel_event(connection, event);
+            }
+            Effect::Host { call, from } => self.call_host(call, from),
+            Effect::Close(watch, closing) => {
+                self.remove_watch(watch);
+                drop(closing);
+                self.take_posts_if_on_loop();
+            }
+            Effect::ToWorker { worker, connection } => {
+                match worker {
+                    Some(worker) if connection.channel_type == ChannelType::Display => {
+                        worker.connect_display(*connection);
+                    }
+                    Some(worker) => worker.connect_cursor(*connection),
+                    None => drop(connection),
+                }
+                self.take_posts_if_on_loop();
+            }
+            Effect::Disconnect(worker, client) => worker.disconnect_client(client),
+            Effect::MouseMode { worker, client } => worker.set_mouse_mode(client),
+            Effect::ArmTimer(ms) => self.start_service_timer(ms),
+            Effect::Step(step) => self.within(|state| state.step(step)),
+            Effect::Announce(connection, event, step) => {
+                self.channel_event(connection, event);
+                self.within(|state| state.step(step));
+            }
+            Effect::Exit => {
+                crate::info!("the client is gone, and the host asked to exit then");
+                std::process::exit(0)
+            }
+        }
+    }
+
+    fn call_host(self: &Arc<Self>, call: HostCall, from: Option<ChannelKey>) {
+        let event_loop = self.event_loop();
+        let reply = call.perform(event_loop.as_deref(), |connection| self.on_ready_of(connection));
+        if let Some(reply) = reply {
+            self.within(|state| state.on_reply(reply, from));
+        }
+    }
+
+    /// The callback of a connection's watch.
+    fn on_ready_of(self: &Arc<Self>, connection: ConnectionId) -> OnReady {
+        let weak = Arc::downgrade(self);
+        Arc::new(move |ready| {
+            if let Some(core) = weak.upgrade() {
+                core.adopt_loop_thread();
+                core.with(|state| state.on_connection_ready(connection, ready));
+            }
+        })
+    }
+
+    /// Removes a connection's watch, which must come before its descriptor is closed.
+    pub(super) fn remove_watch(&self, watch: Option<WatchId>) {
+        if let (Some(watch), Some(event_loop)) = (watch, self.event_loop()) {
+            event_loop.watch_remove(watch);
+        }
+    }
+}
+
+impl State {
+    /// Takes the next step of a connection.
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Accept(at) => self.accept_link(at),
+            Step::OpenMain(at, client, link) => self.open_main(at, client, *link),
+            Step::Attach(at, link) => self.attach_channel(at, *link),
+        }
+    }
+}

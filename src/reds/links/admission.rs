@@ -1,0 +1,110 @@
+//! Who is let in: security of the channel, whether it exists, ticket, session (server.md 5.1 steps 4 to 8, 5.2).
+
+use super::{LinkStage, PendingLink};
+use crate::channel::connection::ConnectionId;
+use crate::protocol::caps::common;
+use crate::protocol::link::{LinkError, LinkMessage};
+use crate::protocol::{Caps, ChannelType};
+use crate::reds::clients::{MAIN, initialized};
+use crate::reds::config::security;
+use crate::reds::effect::{Effect, Step};
+use crate::reds::state::State;
+
+impl State {
+    /// The client said which channel it wants (server.md 5.1 steps 4 and 5).
+    pub(super) fn judge_message(&mut self, link: &mut PendingLink, message: LinkMessage) {
+        let allowed = self.config.security(message.channel_type);
+        let (needed, error) = if link.tls {
+            (security::SSL, LinkError::NeedUnsecured)
+        } else {
+            (security::NONE, LinkError::NeedSecured)
+        };
+        let (channel_type, id) = (message.channel_type, message.channel_id);
+        link.message = message;
+        link.identified = true;
+        if allowed & needed == 0 {
+            link.machine.refuse(error);
+            link.stage = LinkStage::Refused(format!("channel type {channel_type}: {error}"));
+        } else if !is_main(channel_type) && !self.channels.is_registered(channel_type, id) {
+            link.stage = LinkStage::Refused(format!("there is no channel of type {channel_type}, id {id}"));
+        } else {
+            link.stage = LinkStage::AwaitKey;
+            self.give_key(link);
+        }
+    }
+
+    fn give_key(&mut self, link: &mut PendingLink) {
+        let Some(ticket_key) = self.keys.as_ref().and_then(|keys| keys.current(self.now)) else { return };
+        link.stage = LinkStage::Talking;
+        let ours = Caps::from_bits(&[common::AUTH_SELECTION, common::AUTH_SPICE, common::MINI_HEADER]);
+        let (channel_type, id) = (link.message.channel_type, link.message.channel_id);
+        let id = if is_main(channel_type) { MAIN.id } else { id };
+        let caps = self.channels.profile(channel_type, id).map_or(&[][..], |profile| profile.caps);
+        link.machine.accept(ticket_key.public(), &ours, &Caps::from_bits(caps));
+        link.key = Some(ticket_key);
+    }
+
+    /// The first ticket key is there, or another.
+    pub fn on_key_ready(&mut self) {
+        let waits = |link: &PendingLink| matches!(link.stage, LinkStage::AwaitKey);
+        let waiting: Vec<_> = self.links.links.iter().filter(|(_, l)| waits(l)).map(|(&at, _)| at).collect();
+        for at in waiting {
+            if let Some(mut link) = self.links.remove(at) {
+                self.give_key(&mut link);
+                self.links.insert(at, link);
+                self.drive_link(at);
+            }
+        }
+    }
+
+    /// The ticket of a link was tried. `seconds` is the ticket clock.
+    pub fn on_ticket_opened(&mut self, at: ConnectionId, password: Option<&[u8]>, seconds: u64) {
+        let Some(link) = self.links.links.get(&at) else { return };
+        let main = is_main(link.message.channel_type);
+        let session = link.message.connection_id;
+        let refusal = if !self.ticketing.admits(password, link.skip_auth, seconds) {
+            Some((LinkError::PermissionDenied, "wrong or expired password"))
+        } else if main && session != 0 {
+            Some((LinkError::BadConnectionId, "no migration is under way"))
+        } else if !main && self.clients.of_session(session).is_none() {
+            Some((LinkError::BadConnectionId, "no client has this session id"))
+        } else {
+            None
+        };
+        if let Some((error, why)) = refusal {
+            self.finish_link(at, error, LinkStage::Refused(why.into()));
+            return;
+        }
+        if main && !self.config.multi_client {
+            self.drop_all_clients("replaced by a new client");
+        }
+        // After what that causes: the old client is gone before the new one is told OK.
+        self.effects.push_back(Effect::Step(Step::Accept(at)));
+    }
+
+    /// Tells the client that it may come in.
+    pub fn accept_link(&mut self, at: ConnectionId) {
+        self.finish_link(at, LinkError::Ok, LinkStage::Accepted);
+    }
+
+    fn finish_link(&mut self, at: ConnectionId, result: LinkError, stage: LinkStage) {
+        let Some(link) = self.links.links.get_mut(&at) else { return };
+        link.machine.finish(result);
+        link.stage = stage;
+        self.drive_link(at);
+    }
+
+    /// The result is written: tells the host, then the link becomes a channel.
+    pub fn attach_link(&mut self, at: ConnectionId, link: PendingLink) {
+        if is_main(link.message.channel_type) {
+            self.attach_main(at, link);
+        } else {
+            let event = initialized(link.message.connection_id, &link);
+            self.effects.push_back(Effect::Announce(at, event, Step::Attach(at, Box::new(link))));
+        }
+    }
+}
+
+fn is_main(channel_type: u8) -> bool {
+    channel_type == ChannelType::Main.number()
+}

@@ -1,0 +1,224 @@
+//! Moves a pending link as far as its socket goes.
+
+use super::{LinkStage, NOTHING, PendingLink, READ, WRITE};
+use crate::channel::connection::ConnectionId;
+use crate::host::call::HostCall;
+use crate::host::{Readiness, WatchId};
+use crate::limits::MAX_READS_PER_TURN;
+use crate::log::{RateLimit, emit_limited};
+use crate::net::link::LinkEvent;
+use crate::net::stream::Transport;
+use crate::net::tls::{Handshake, Step};
+use crate::net::websocket::{self, WebSocketTransport};
+use crate::panic::guarded;
+use crate::protocol::link::LinkError;
+use crate::reds::effect::{Closing, Effect};
+use crate::reds::state::State;
+use std::io;
+
+/// Unread bytes thrown away before a refused connection is closed: closing over them would reset the connection and take
+/// our answer away from the client.
+const MAX_DISCARD: usize = 64 * 1024;
+
+/// What becomes of a link after a turn.
+enum Progress {
+    Wait(Readiness),
+    Close(String),
+    Attach,
+}
+
+impl State {
+    /// The host made, or refused, the watch of a connection.
+    pub fn on_watch(&mut self, at: ConnectionId, watch: Option<WatchId>) {
+        let Some(link) = self.links.links.get_mut(&at) else {
+            // The connection is gone meanwhile.
+            if let Some(watch) = watch {
+                self.host_call(HostCall::RemoveWatch(watch));
+            }
+            return;
+        };
+        link.watch = watch;
+        let interest = link.interest;
+        match watch {
+            Some(watch) => self.host_call(HostCall::UpdateWatch(watch, interest)),
+            None => {
+                if let Some(link) = self.links.remove(at) {
+                    self.close_link(link, "the host refused a watch");
+                }
+            }
+        }
+    }
+
+    /// Reads and writes as far as the socket goes. A panic costs the link.
+    pub fn drive_link(&mut self, at: ConnectionId) {
+        let Some(mut link) = self.links.remove(at) else { return };
+        let progress = guarded("the link stage of a connection", || self.advance(at, &mut link))
+            .unwrap_or_else(|| Progress::Close("an internal fault".into()));
+        match progress {
+            Progress::Wait(interest) => {
+                self.watch_for(&mut link, interest);
+                self.links.insert(at, link);
+            }
+            Progress::Close(why) => self.close_link(link, &why),
+            Progress::Attach => self.attach_link(at, link),
+        }
+    }
+
+    fn watch_for(&mut self, link: &mut PendingLink, interest: Readiness) {
+        if link.interest != interest {
+            link.interest = interest;
+            if let Some(watch) = link.watch {
+                self.host_call(HostCall::UpdateWatch(watch, interest));
+            }
+        }
+    }
+
+    fn advance(&mut self, at: ConnectionId, link: &mut PendingLink) -> Progress {
+        if let LinkStage::Tls(_) = link.stage
+            && let LinkStage::Tls(handshake) = std::mem::replace(&mut link.stage, LinkStage::TlsAway)
+            && let Some(keys) = &self.keys
+        {
+            keys.handshake(at.0, handshake);
+        }
+        for _ in 0..MAX_READS_PER_TURN {
+            let Some(stream) = &mut link.stream else { return Progress::Wait(NOTHING) };
+            link.output.extend(link.machine.output());
+            match write_out(&mut **stream, &mut link.output) {
+                Ok(true) => {}
+                Ok(false) => return Progress::Wait(WRITE),
+                Err(error) => return Progress::Close(error.to_string()),
+            }
+            if std::mem::take(&mut link.upgrading) {
+                let Some(stream) = link.stream.take() else { return Progress::Wait(NOTHING) };
+                link.stream = Some(Box::new(WebSocketTransport::new(stream)));
+                link.machine.restart();
+                continue;
+            }
+            match &mut link.stage {
+                LinkStage::Refused(why) => {
+                    let why = std::mem::take(why);
+                    discard_input(&mut **stream);
+                    return Progress::Close(why);
+                }
+                LinkStage::Accepted => return Progress::Attach,
+                _ => {}
+            }
+            let wanted = link.machine.wanted();
+            if wanted == 0 {
+                return Progress::Wait(NOTHING);
+            }
+            let mut buffer = [0; 4096];
+            let room = buffer.get_mut(..wanted.min(4096)).unwrap_or_default();
+            let event = match stream.read(room) {
+                Ok(0) => return Progress::Close("closed by the client in the link stage".into()),
+                Ok(n) => link.machine.feed(buffer.get(..n).unwrap_or_default()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Progress::Wait(READ),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => None,
+                Err(error) => return Progress::Close(error.to_string()),
+            };
+            if let Some(event) = event
+                && let Err(why) = self.on_link_event(at, link, event)
+            {
+                return Progress::Close(why);
+            }
+        }
+        // The link message takes a few reads; who needs more sends it in crumbs.
+        Progress::Close("the link message comes in too many pieces".into())
+    }
+
+    fn on_link_event(
+        &mut self,
+        at: ConnectionId,
+        link: &mut PendingLink,
+        event: LinkEvent,
+    ) -> Result<(), String> {
+        match event {
+            LinkEvent::Upgrade(request) => match websocket::answer(&request) {
+                Some(reply) => {
+                    link.output.extend(reply);
+                    link.upgrading = true;
+                }
+                None => {
+                    link.machine.refuse(LinkError::InvalidMagic);
+                    link.stage = LinkStage::Refused("a HTTP request that asks for no WebSocket".into());
+                }
+            },
+            LinkEvent::Message(message) => self.judge_message(link, message),
+            LinkEvent::Ticket(ticket) => {
+                let (Some(keys), Some(ticket_key)) = (&self.keys, link.key.take()) else {
+                    return Err("no ticket key".into());
+                };
+                link.stage = LinkStage::TicketAway;
+                keys.open(at.0, ticket_key, ticket);
+            }
+            LinkEvent::Failed(why) => link.stage = LinkStage::Refused(why),
+        }
+        Ok(())
+    }
+
+    /// A TLS handshake comes back from the crypto threads.
+    pub fn on_handshake(&mut self, at: ConnectionId, handshake: Handshake, step: io::Result<Step>) {
+        // Of a link that was given up meanwhile nothing is left but this.
+        let Some(mut link) = self.links.remove(at) else { return };
+        let interest = match step {
+            Ok(Step::Done) => {
+                link.stream = Some(Box::new(handshake.finish()));
+                link.stage = LinkStage::Talking;
+                self.links.insert(at, link);
+                return self.drive_link(at);
+            }
+            Ok(Step::Read) => READ,
+            Ok(Step::Write) => WRITE,
+            Err(error) => {
+                link.stage = LinkStage::Tls(handshake);
+                return self.close_link(link, &error.to_string());
+            }
+        };
+        link.stage = LinkStage::Tls(handshake);
+        self.watch_for(&mut link, interest);
+        self.links.insert(at, link);
+    }
+
+    /// Ends a connection of the link stage, with one line in the log.
+    pub fn close_link(&mut self, link: PendingLink, why: &str) {
+        // Apart, so that a flood of strangers does not keep refused clients out of the log.
+        static STRANGERS: RateLimit = RateLimit::new();
+        static CLIENTS: RateLimit = RateLimit::new();
+        let limit = if link.identified { &CLIENTS } else { &STRANGERS };
+        emit_limited(limit, file!(), line!(), format_args!("link from {}: {why}", link.peer));
+        self.close_quietly(link);
+    }
+
+    /// The same without a line.
+    pub fn close_quietly(&mut self, link: PendingLink) {
+        let watch = link.watch;
+        self.effects.push_back(Effect::Close(watch, Closing::Pending { _link: Box::new(link) }));
+    }
+}
+
+/// Whether all is written; false: the socket is full.
+fn write_out(transport: &mut dyn Transport, output: &mut Vec<u8>) -> io::Result<bool> {
+    while !output.is_empty() {
+        match transport.write(output) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => drop(output.drain(..n.min(output.len()))),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    match transport.flush() {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+fn discard_input(transport: &mut dyn Transport) {
+    let mut buffer = [0; 4096];
+    for _ in 0..MAX_DISCARD / buffer.len() {
+        if !matches!(transport.read(&mut buffer), Ok(n) if n > 0) {
+            return;
+        }
+    }
+}
