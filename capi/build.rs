@@ -75,12 +75,26 @@ fn version_script(symbols: &[Symbol<'_>]) -> String {
     script
 }
 
+/// Per module of api/ the directives for its functions; the nodes' own symbols are with those of the first module.
 fn symver_modules(symbols: &[Symbol<'_>]) -> BTreeMap<String, String> {
     let mut modules = BTreeMap::new();
+    let mut nodes: Vec<&str> = Vec::new();
     for symbol in symbols {
         let text: &mut String = modules.entry(symbol.module.to_owned()).or_default();
         let _ =
             writeln!(text, "std::arch::global_asm!(\".symver {0}, {0}@@{1}\");", symbol.name, symbol.node);
+        if nodes.last() != Some(&symbol.node) {
+            nodes.push(symbol.node);
+        }
+    }
+    if let Some(first) = symbols.first().and_then(|s| modules.get_mut(s.module)) {
+        for node in nodes {
+            // GNU ld makes an absolute symbol for each node, which distributions' lists of symbols have; LLD does not.
+            let asm = format!(
+                ".globl node_{node}; .type node_{node}, @object; .set node_{node}, 0; .symver node_{node}, {node}@@{node}"
+            );
+            let _ = writeln!(first, "std::arch::global_asm!(\"{asm}\");");
+        }
     }
     modules
 }

@@ -261,7 +261,7 @@ void spice_qxl_set_device_info(struct QXLInstance *instance,
                                uint32_t device_display_id_count);
 
 /* The screen is in num_planes dmabufs, which then belong to the library: fd, offset and stride have num_planes values
- * each. num_planes 0: the screen is in no dmabuf, the arrays may be NULL. Since 0.15.3. */
+ * each. num_planes 0: the screen is in no dmabuf, the arrays may be NULL. Since 0.16.0. */
 void spice_qxl_gl_scanout2(struct QXLInstance *qxl,
                            const int *fd,
                            uint32_t width,

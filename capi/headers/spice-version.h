@@ -5,7 +5,7 @@
 #error "Only spice.h can be included directly."
 #endif
 
-/* 0.15.2 */
-#define SPICE_SERVER_VERSION 0x000f02
+/* 0.16.0 */
+#define SPICE_SERVER_VERSION 0x001000
 
 #endif /* SPICE_VERSION_H_ */

@@ -169,7 +169,7 @@ static void unattached_qxl(QXLInstance *qxl)
     spice_qxl_set_device_info(qxl, NULL, 0, 100);
     spice_qxl_gl_scanout(qxl, -1, 0, 0, 0, 0, 0);
     spice_qxl_gl_draw_async(qxl, 0, 0, 0, 0, 1);
-#if SPICE_SERVER_VERSION >= 0x000f02
+#if SPICE_SERVER_VERSION >= 0x001000
     spice_qxl_gl_scanout2(qxl, NULL, 0, 0, NULL, NULL, 0, 0, 0, 0);
     spice_qxl_gl_scanout2(qxl, NULL, 0, 0, NULL, NULL, 4, 0, 0, 0);
     spice_qxl_gl_scanout2(qxl, NULL, 0, 0, NULL, NULL, 5, 0, 0, 0);

@@ -447,7 +447,7 @@ pub unsafe extern "C" fn spice_qxl_set_device_info(
 }
 
 /// The screen is in num_planes dmabufs, which then belong to the library: fd, offset and stride have num_planes values
-/// each. num_planes 0: the screen is in no dmabuf, the arrays may be NULL. Since 0.15.3.
+/// each. num_planes 0: the screen is in no dmabuf, the arrays may be NULL. Since 0.16.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_gl_scanout2(
     qxl: *mut QXLInstance,
