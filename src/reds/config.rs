@@ -164,7 +164,9 @@ impl Config {
         Ok(())
     }
 
-    /// `encoder:codec;...` or `auto`; unknown entries are skipped, none left is an error and keeps the old list.
+    /// `encoder:codec;...` or `auto`; unknown entries are skipped, none left is an error and keeps the old list. A known
+    /// codec is accepted whether or not this build can encode it, as in the original, since hosts exit otherwise: the
+    /// list says "one of these if there is one, else the best there is".
     pub fn set_video_codecs(&mut self, codecs: &str) -> Result<(), ServerError> {
         let text = if codecs == "auto" { DEFAULT_VIDEO_CODECS } else { codecs };
         let mut list = Vec::new();
@@ -175,10 +177,6 @@ impl Config {
                 Some(VideoCodec { encoder: encoder.into(), codec })
             });
             match parsed {
-                // The built-in encoder makes MJPEG alone.
-                Some(c) if c.encoder == "spice" && c.codec != 1 => {
-                    crate::warning!("set_video_codecs: the spice encoder has no {entry:?}");
-                }
                 Some(c) => list.push(c),
                 None => crate::warning!("set_video_codecs: {entry:?} is not known"),
             }
@@ -297,6 +295,30 @@ mod tests {
         c.set_video_codecs("gstreamer:h264;foo:bar;spice:mjpeg;").unwrap();
         assert!(c.set_video_codecs("nothing").is_err() && c.set_video_codecs("").is_err());
         assert_eq!(c.video_codecs(), "gstreamer:h264;spice:mjpeg");
+    }
+
+    /// Also the built-in encoder with codecs that it lacks: what both originals say.
+    #[test]
+    fn every_known_codec_is_accepted_alone() {
+        for encoder in ["spice", "gstreamer"] {
+            for codec in ["mjpeg", "vp8", "h264", "vp9"] {
+                let (mut c, list) = (Config::default(), format!("{encoder}:{codec}"));
+                c.set_video_codecs(&list).unwrap();
+                assert_eq!(c.video_codecs(), list);
+            }
+        }
+        for list in [
+            "gst:h264",
+            "spice:",
+            ":mjpeg",
+            "mjpeg",
+            "spice:MJPEG",
+            "spice:mjpeg:x",
+            "spice:mjpeg x",
+            " spice:mjpeg",
+        ] {
+            assert!(Config::default().set_video_codecs(list).is_err(), "{list:?}");
+        }
     }
 
     #[test]

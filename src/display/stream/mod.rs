@@ -82,10 +82,9 @@ impl Streams {
             StreamingVideo::Filter => true,
             StreamingVideo::All => false,
         };
-        let mjpeg =
-            settings.video_codecs.is_empty() || settings.video_codecs.iter().any(|c| c.codec == MJPEG);
+        // MJPEG is always there: a list of other codecs means "one of these if there is one, else the best there is".
         let small = u64::from(shape.width) * u64::from(shape.height) < MIN_PIXELS;
-        if !mjpeg || (filter && small) {
+        if filter && small {
             return None;
         }
         let like_video = || !filter || grade(&bitmap.view()).is_some_and(|g| g != Graduality::Low);
