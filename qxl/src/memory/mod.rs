@@ -44,6 +44,11 @@ struct Slot {
 }
 
 impl Slot {
+    /// Whether addresses are pointers of the host's own process: the slot is all of its memory, in place.
+    fn is_identity(&self) -> bool {
+        (self.start, self.end, self.delta) == (0, u64::MAX, 0)
+    }
+
     fn covers(&self, host: u64, len: u64) -> bool {
         self.start < self.end
             && self.start <= host
@@ -160,23 +165,32 @@ impl GuestMemory {
 
     /// Translates an address of `group` that must be valid for `len` bytes.
     ///
+    /// Where the group's first slot is all memory in place, as hosts set it up for commands of their own, addresses are
+    /// pointers: none of their bits is taken for a slot or a generation, since ARM's TBI, AMD's UAI and Intel's LAM
+    /// let pointers carry tags there.
+    ///
     /// # Errors
     /// Everything that qxl.md A5 calls invalid.
     pub fn resolve(self: &Arc<Self>, group: u32, address: u64, len: u64) -> Result<GuestRange, MemoryError> {
-        if group >= self.groups {
-            return Err(MemoryError::Group(group));
+        let bytes = usize::try_from(len).map_err(|_| MemoryError::Range(address, len))?;
+        let first = self.index(group, 0).ok_or(MemoryError::Group(group))?;
+        let table = self.table();
+        if let Some(entry) = table.get(first).filter(|slot| slot.is_identity()) {
+            if !entry.covers(address, len) {
+                return Err(MemoryError::Range(address, len));
+            }
+            return Ok(GuestRange { memory: self.clone(), index: first, host: address, len: bytes });
         }
         let slot = if self.id_bits == 0 { 0 } else { address >> (64 - self.id_bits) };
         let generation = (address >> (64 - self.id_bits - self.gen_bits).min(63)) & low_mask(self.gen_bits);
         let offset = address & low_mask(64 - self.id_bits - self.gen_bits);
         let index = u32::try_from(slot).ok().and_then(|slot| self.index(group, slot));
         let index = index.ok_or(MemoryError::Slot(address))?;
-        let entry = self.table().get(index).copied().unwrap_or_default();
+        let entry = table.get(index).copied().unwrap_or_default();
         if entry.generation != generation {
             return Err(MemoryError::Generation(address));
         }
         let host = offset.wrapping_add(entry.delta);
-        let bytes = usize::try_from(len).map_err(|_| MemoryError::Range(address, len))?;
         if !entry.covers(host, len) {
             return Err(MemoryError::Range(address, len));
         }

@@ -1,6 +1,6 @@
 //! What is drawn on guest memory equals what is drawn on memory of ours, and nothing else changes.
 
-use super::{Block, GuestMemory};
+use super::{Block, GuestMemory, MemoryError};
 use crate::surface::GuestSurface;
 use proptest::prelude::*;
 use spice_server_core::guest::{PrivateSurface, Rows, SurfaceMemory};
@@ -37,6 +37,48 @@ fn both(content: &[u8], draw: impl Fn(&mut dyn SurfaceMemory)) -> (Vec<u8>, Vec<
     let mut private = PrivateSurface(content.to_vec());
     draw(&mut private);
     (guest, private.0)
+}
+
+#[test]
+fn pointers_of_the_host_keep_their_tags() {
+    let geometry = QxlInitInfo {
+        num_memslot_groups: 2,
+        num_memslots: 8,
+        memslot_gen_bits: 8,
+        memslot_id_bits: 8,
+        qxl_ram_size: 0,
+        internal_groupslot_id: 0,
+        n_surfaces: 1,
+    };
+    // SAFETY: nothing is accessed, addresses are only translated.
+    let memory = unsafe { GuestMemory::new(&geometry) }.unwrap();
+    let all =
+        MemSlot { group_id: 0, slot_id: 0, generation: 0, virt_start: 0, virt_end: u64::MAX, addr_delta: 0 };
+    memory.add_slot(&all).unwrap();
+    let guest = MemSlot {
+        group_id: 1,
+        slot_id: 1,
+        generation: 5,
+        virt_start: 0x7000_0000,
+        virt_end: 0x7000_2000,
+        addr_delta: 0x7000_0000,
+    };
+    memory.add_slot(&guest).unwrap();
+    let host = |group, address, len| memory.resolve(group, address, len).map(|range| range.host);
+    for bit in 47..64 {
+        let tagged = 0x7f00_1234_5678 | 1 << bit;
+        assert_eq!(host(0, tagged, 32), Ok(tagged));
+    }
+    assert_eq!(host(0, u64::MAX - 8, 32), Err(MemoryError::Range(u64::MAX - 8, 32)));
+    // Addresses of other groups name slot and generation as ever.
+    assert_eq!(host(1, 0x0105_0000_0000_0010, 32), Ok(0x7000_0010));
+    assert_eq!(host(1, 0x0106_0000_0000_0010, 32), Err(MemoryError::Generation(0x0106_0000_0000_0010)));
+    assert_eq!(host(1, 0x0905_0000_0000_0010, 32), Err(MemoryError::Slot(0x0905_0000_0000_0010)));
+    assert_eq!(host(2, 0, 0), Err(MemoryError::Group(2)));
+    // So do those of the first group once it is not all memory in place.
+    memory.add_slot(&MemSlot { addr_delta: 0x1000, ..all }).unwrap();
+    assert_eq!(host(0, 0x10, 32), Ok(0x1010));
+    assert_eq!(host(0, 1 << 48 | 0x10, 32), Err(MemoryError::Generation(1 << 48 | 0x10)));
 }
 
 proptest! {
