@@ -19,8 +19,8 @@ pub enum HostCall {
     Event(ConnectionId, ChannelEvent),
     /// Give scan codes to the keyboard, in order.
     ScanCodes(Arc<dyn Keyboard>, Vec<u8>),
-    /// Ask for the guest's LEDs on behalf of a connection; answered by [`HostReply::Leds`].
-    AskLeds { keyboard: Arc<dyn Keyboard>, connection: ConnectionId },
+    /// Ask for the guest's LEDs on behalf of a connection, or of all; answered by [`HostReply::Leds`].
+    AskLeds { keyboard: Arc<dyn Keyboard>, connection: Option<ConnectionId> },
     /// Move the relative pointer.
     MouseMotion { mouse: Arc<dyn Mouse>, dx: i32, dy: i32, dz: i32, buttons: u32 },
     /// Change the buttons of the relative pointer.
@@ -41,7 +41,7 @@ pub enum HostReply {
     /// To [`HostCall::AddWatch`]; `None`: the host refused.
     Watch { connection: ConnectionId, watch: Option<WatchId> },
     /// To [`HostCall::AskLeds`]: bits 1 scroll, 2 num, 4 caps.
-    Leds { connection: ConnectionId, leds: u8 },
+    Leds { connection: Option<ConnectionId>, leds: u8 },
 }
 
 /// What a watch of a connection runs.

@@ -264,6 +264,9 @@ impl State {
         };
         if let Some(socket) = config.listen_socket.take() {
             listeners.push((Listener::from_host(socket).map_err(ServerError::io("host's socket"))?, false));
+        } else if config.family == Family::Unix && config.address.is_empty() {
+            // As with the original: a host that names no path gets no socket and hands in its clients itself.
+            crate::info!("no unix socket: the host gave no path");
         } else if config.port >= 0 || config.family == Family::Unix {
             let port = u16::try_from(config.port).unwrap_or(0);
             let listener = Listener::bind(&config.address, config.family, port).map_err(|error| {
@@ -274,12 +277,11 @@ impl State {
             listeners.push((listener, false));
         }
         if let Some(tls) = &config.tls {
+            // One path, one socket: with TLS configured it speaks TLS, as with the original.
             if config.family == Family::Unix {
-                // Both would want the same path.
-                return Err(ServerError::Value {
-                    what: "TLS port beside a unix socket",
-                    value: tls.port.into(),
-                });
+                listeners.iter_mut().for_each(|(_, tls)| *tls = true);
+                self.tls = context;
+                return Ok(listeners);
             }
             let port = u16::try_from(tls.port).unwrap_or(0);
             let listener = Listener::bind(&config.address, config.family, port).map_err(|error| {

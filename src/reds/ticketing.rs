@@ -72,6 +72,16 @@ impl Ticketing {
         }
     }
 
+    /// What the log says of a link that was not admitted.
+    #[must_use]
+    pub fn why_not(&self) -> &'static str {
+        if self.password.is_empty() {
+            "no password is set, so nobody is let in"
+        } else {
+            "wrong or expired password"
+        }
+    }
+
     /// Whether a link may go on. `sent` is what its ticket held; `None`: it could not be opened, which never passes.
     #[must_use]
     pub fn admits(&self, sent: Option<&[u8]>, skip_auth: bool, now: u64) -> bool {

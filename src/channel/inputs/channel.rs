@@ -38,6 +38,9 @@ pub struct InputsChannel {
     tablet: Option<Arc<dyn Tablet>>,
     keys: KeyState,
     agent_mouse: AgentMouse,
+    /// Buttons that the relative pointer and the tablet hold down.
+    mouse_buttons: u32,
+    tablet_buttons: u32,
     /// CLIENT mouse mode: clients place the pointer.
     client_mode: bool,
     /// The guest agent takes the pointer's place instead of the tablet.
@@ -117,14 +120,50 @@ impl InputsChannel {
         }
     }
 
+    fn greet(&mut self, at: ConnectionId, leds: u8, out: &mut Out<'_>) {
+        let Some(client) = self.clients.get_mut(&at) else { return };
+        client.greeted = true;
+        if let Some(link) = out.link(at) {
+            link.send(inputs::init(leds.into()));
+            link.resume_reading();
+        }
+        self.send_due_leds(at, out);
+    }
+
     fn scan(&self, bytes: Vec<u8>, out: &mut Out<'_>) {
         if let Some(keyboard) = self.keyboard.clone().filter(|_| !bytes.is_empty()) {
             out.call(HostCall::ScanCodes(keyboard, bytes));
         }
     }
 
+    /// A client is gone, or another device takes the pointer's place: the buttons that are held down go up.
+    fn release_buttons(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        if std::mem::take(&mut self.mouse_buttons) != 0
+            && let Some(mouse) = self.mouse.clone()
+        {
+            out.call(HostCall::MouseButtons { mouse, buttons: 0 });
+        }
+        if std::mem::take(&mut self.tablet_buttons) != 0
+            && let Some(tablet) = self.tablet.clone()
+        {
+            out.call(HostCall::TabletButtons { tablet, buttons: 0 });
+        }
+        if std::mem::take(&mut self.agent_mouse.buttons) != 0 && self.agent_takes_mouse {
+            out.ask(at, ServerRequest::AgentMouse(self.agent_mouse));
+        }
+    }
+
     fn on_action(&mut self, at: ConnectionId, action: InputsAction, out: &mut Out<'_>) {
         let (mouse, tablet) = (self.mouse.clone(), self.tablet.clone());
+        match action {
+            InputsAction::Motion { buttons, .. } | InputsAction::MouseButtons(buttons) => {
+                self.mouse_buttons = buttons;
+            }
+            InputsAction::Position { buttons, .. }
+            | InputsAction::Wheel { buttons, .. }
+            | InputsAction::TabletButtons(buttons) => self.tablet_buttons = buttons,
+            _ => {}
+        }
         let call = match action {
             InputsAction::Scan(bytes) => return self.scan(bytes, out),
             InputsAction::StartModifiersTimer => {
@@ -168,8 +207,8 @@ impl Channel for InputsChannel {
             link.start_pings();
         }
         match self.keyboard.clone() {
-            Some(keyboard) => out.call(HostCall::AskLeds { keyboard, connection: at }),
-            None => self.on_reply(HostReply::Leds { connection: at, leds: 0 }, out),
+            Some(keyboard) => out.call(HostCall::AskLeds { keyboard, connection: Some(at) }),
+            None => self.greet(at, 0, out),
         }
         Ok(())
     }
@@ -201,22 +240,20 @@ impl Channel for InputsChannel {
         Ok(())
     }
 
-    /// No key stays down.
+    /// No key and no button stays down.
     fn on_closed(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         self.clients.remove(&at);
         let bytes = self.keys.release_all();
         self.scan(bytes, out);
+        self.release_buttons(at, out);
     }
 
     fn on_reply(&mut self, reply: HostReply, out: &mut Out<'_>) {
-        let HostReply::Leds { connection, leds } = reply else { return };
-        let Some(client) = self.clients.get_mut(&connection) else { return };
-        client.greeted = true;
-        if let Some(link) = out.link(connection) {
-            link.send(inputs::init(leds.into()));
-            link.resume_reading();
+        match reply {
+            HostReply::Leds { connection: Some(at), leds } => self.greet(at, leds, out),
+            HostReply::Leds { connection: None, leds } => self.set_leds(leds, out),
+            HostReply::Watch { .. } => {}
         }
-        self.send_due_leds(connection, out);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -224,8 +261,11 @@ impl Channel for InputsChannel {
     }
 
     fn on_timer(&mut self, out: &mut Out<'_>) {
-        if self.leds_at.take_if(|at| *at <= out.now).is_some() {
-            self.tell_leds(out);
+        // The host knows what became of the lock keys: a guest may have left its LEDs as they were.
+        if self.leds_at.take_if(|at| *at <= out.now).is_some()
+            && let Some(keyboard) = self.keyboard.clone()
+        {
+            out.call(HostCall::AskLeds { keyboard, connection: None });
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{LinkStage, PendingLink};
 use crate::channel::connection::ConnectionId;
 use crate::protocol::caps::common;
-use crate::protocol::link::{LinkError, LinkMessage};
+use crate::protocol::link::{LinkError, LinkMessage, TICKET_SIZE};
 use crate::protocol::{Caps, ChannelType};
 use crate::reds::clients::{MAIN, initialized};
 use crate::reds::config::security;
@@ -57,13 +57,53 @@ impl State {
         }
     }
 
+    /// Gives a ticket to the crypto threads.
+    pub(super) fn open_ticket(
+        &mut self,
+        at: ConnectionId,
+        link: &mut PendingLink,
+        ticket: Box<[u8; TICKET_SIZE]>,
+    ) -> Result<(), String> {
+        let (Some(keys), Some(ticket_key)) = (&self.keys, link.key.take()) else {
+            return Err("no ticket key".into());
+        };
+        link.stage = LinkStage::TicketAway;
+        keys.open(at.0, ticket_key, ticket);
+        Ok(())
+    }
+
+    /// Looks at the tickets of guessers whose time has come.
+    pub(super) fn open_held_tickets(&mut self) {
+        let now = self.now;
+        let due = |link: &PendingLink| matches!(link.stage, LinkStage::Held { until, .. } if until <= now);
+        let due: Vec<_> = self.links.links.iter().filter(|(_, link)| due(link)).map(|(&at, _)| at).collect();
+        for at in due {
+            let Some(mut link) = self.links.remove(at) else { continue };
+            let LinkStage::Held { ticket, .. } = std::mem::replace(&mut link.stage, LinkStage::TicketAway)
+            else {
+                continue;
+            };
+            match self.open_ticket(at, &mut link, ticket) {
+                Ok(()) => self.links.insert(at, link),
+                Err(why) => self.close_link(link, &why),
+            }
+        }
+    }
+
     /// The ticket of a link was tried. `seconds` is the ticket clock.
     pub fn on_ticket_opened(&mut self, at: ConnectionId, password: Option<&[u8]>, seconds: u64) {
         let Some(link) = self.links.links.get(&at) else { return };
         let main = is_main(link.message.channel_type);
         let session = link.message.connection_id;
-        let refusal = if !self.ticketing.admits(password, link.skip_auth, seconds) {
-            Some((LinkError::PermissionDenied, "wrong or expired password"))
+        let origin = link.origin;
+        let admitted = self.ticketing.admits(password, link.skip_auth, seconds);
+        if admitted {
+            self.links.guesses.succeeded(origin);
+        } else {
+            self.links.guesses.failed(origin, self.now);
+        }
+        let refusal = if !admitted {
+            Some((LinkError::PermissionDenied, self.ticketing.why_not()))
         } else if main && session != 0 {
             Some((LinkError::BadConnectionId, "no migration is under way"))
         } else if !main && self.clients.of_session(session).is_none() {

@@ -145,11 +145,12 @@ impl State {
             },
             LinkEvent::Message(message) => self.judge_message(link, message),
             LinkEvent::Ticket(ticket) => {
-                let (Some(keys), Some(ticket_key)) = (&self.keys, link.key.take()) else {
-                    return Err("no ticket key".into());
-                };
-                link.stage = LinkStage::TicketAway;
-                keys.open(at.0, ticket_key, ticket);
+                let wait =
+                    if link.skip_auth { None } else { self.links.guesses.next_try(link.origin, self.now) };
+                match wait {
+                    Some(until) => link.stage = LinkStage::Held { until, ticket },
+                    None => self.open_ticket(at, link, ticket)?,
+                }
             }
             LinkEvent::Failed(why) => link.stage = LinkStage::Refused(why),
         }

@@ -13,6 +13,8 @@
 //!                   |  ^             |            not made yet
 //!                   |  +-------------+
 //!                   |
+//!                   +-----------> Held            the address guessed wrong before: its ticket waits
+//!                   |                v
 //!                   +-----------> TicketAway      the crypto threads open the ticket
 //!                   |                |
 //!                   v                v
@@ -24,6 +26,7 @@
 //!
 //! - `mod.rs`: the stages, the set of pending links, which ones go when there are too many.
 //! - `driver.rs`: reads and writes as far as the socket goes, on the host's watch.
+//! - `guesses.rs`: who has been guessing passwords.
 //! - `admission.rs`: who is let in: security, channels, tickets, sessions.
 //!
 //! The protocol of the link stage itself is a machine without I/O, `net::link`. Everything in here runs on the host thread
@@ -31,7 +34,9 @@
 
 mod admission;
 mod driver;
+mod guesses;
 
+use super::clients::Clients;
 use super::error::ServerError;
 use super::state::State;
 use crate::channel::connection::{ConnectionGuard, ConnectionId};
@@ -44,7 +49,9 @@ use crate::net::listener::{addresses, set_connection_options};
 use crate::net::socket::SocketTransport;
 use crate::net::stream::Transport;
 use crate::net::tls::Handshake;
-use crate::protocol::link::LinkMessage;
+use crate::protocol::link::{LinkMessage, TICKET_SIZE};
+use guesses::{Guesses, Origin};
+use nix::sys::resource::{Resource, getrlimit};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -66,6 +73,8 @@ enum LinkStage {
     Talking,
     /// The client waits for a ticket key.
     AwaitKey,
+    /// The ticket waits until this time, since its address has been guessing.
+    Held { until: Instant, ticket: Box<[u8; TICKET_SIZE]> },
     /// The ticket is with the crypto threads.
     TicketAway,
     /// The refusal is being written, then the connection is closed for this reason.
@@ -89,6 +98,7 @@ pub(crate) struct PendingLink {
     skip_auth: bool,
     pub tls: bool,
     pub peer: String,
+    origin: Origin,
     pub message: LinkMessage,
     /// The link message has come: the client is more than a stranger.
     identified: bool,
@@ -119,6 +129,7 @@ impl PendingLink {
             deadline,
             skip_auth: false,
             tls: false,
+            origin: Origin::of(&peer),
             peer,
             message: LinkMessage::default(),
             identified: false,
@@ -138,6 +149,17 @@ impl PendingLink {
         Self { stream, message, identified: true, ..Self::new("memory".into(), deadline, guard) }
     }
 
+    /// How much would be lost with it.
+    fn promise(&self, clients: &Clients) -> u8 {
+        match self.stage {
+            LinkStage::Held { .. } | LinkStage::Refused(_) => 0,
+            _ if self.origin == Origin::Local || self.skip_auth => 3,
+            _ if !self.identified => 1,
+            _ if clients.of_session(self.message.connection_id).is_some() => 3,
+            _ => 2,
+        }
+    }
+
     /// The stream, for the message stage.
     pub fn take_stream(&mut self) -> Option<Box<dyn Transport>> {
         self.stream.take()
@@ -148,12 +170,27 @@ impl PendingLink {
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     links: BTreeMap<ConnectionId, PendingLink>,
+    guesses: Guesses,
+    /// How many there may be; `None`: not looked up yet.
+    limit: Option<usize>,
 }
 
 impl Links {
     /// When the next one has used up its time.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.links.values().map(|link| link.deadline).min()
+        let next = |link: &PendingLink| match link.stage {
+            LinkStage::Held { until, .. } => until.min(link.deadline),
+            _ => link.deadline,
+        };
+        self.links.values().map(next).min()
+    }
+
+    /// The most that there may be.
+    pub fn limit(&mut self) -> usize {
+        *self.limit.get_or_insert_with(|| {
+            let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+            usize::try_from(descriptors / 4).unwrap_or(MAX_PENDING_LINKS).clamp(16, MAX_PENDING_LINKS)
+        })
     }
 
     /// Adds a connection; for oracles, which make links of their own.
@@ -175,10 +212,20 @@ impl Links {
         self.links.iter().filter(|(_, link)| link.deadline <= now).map(|(&at, _)| at).collect()
     }
 
-    /// The one to go when there are too many: the oldest that has not even sent its link message, or else the oldest.
-    fn least_promising(&self) -> Option<ConnectionId> {
-        let early = self.links.iter().find(|(_, link)| link.machine.is_early());
-        early.or_else(|| self.links.first_key_value()).map(|(&at, _)| at)
+    /// The one to go when there are too many. Guessers first, then strangers, then those that said what they want, and
+    /// last the further channels of clients that are in already and sockets that the host vouches for. Among equals the
+    /// address with the most links loses its oldest.
+    fn least_promising(&self, clients: &Clients) -> Option<ConnectionId> {
+        let mut per_origin: BTreeMap<Origin, usize> = BTreeMap::new();
+        for link in self.links.values() {
+            *per_origin.entry(link.origin).or_default() += 1;
+        }
+        let rank = |link: &PendingLink| {
+            let crowd = per_origin.get(&link.origin).copied().unwrap_or(0);
+            (link.promise(clients), std::cmp::Reverse(crowd))
+        };
+        // Oldest first, and `min_by_key` gives the first of equals.
+        self.links.iter().min_by_key(|(_, link)| rank(link)).map(|(&at, _)| at)
     }
 }
 
@@ -225,16 +272,16 @@ impl State {
     }
 
     fn make_room_for_link(&mut self) {
-        while self.links.links.len() >= MAX_PENDING_LINKS {
-            let Some(link) = self.links.least_promising().and_then(|at| self.links.remove(at)) else {
-                return;
-            };
+        while self.links.links.len() >= self.links.limit() {
+            let victim = self.links.least_promising(&self.clients);
+            let Some(link) = victim.and_then(|at| self.links.remove(at)) else { return };
             self.close_link(link, "too many connections in the link stage");
         }
     }
 
-    /// Closes the links that have used up their time.
+    /// Closes the links that have used up their time, and looks at the tickets whose time has come.
     pub fn expire_links(&mut self) {
+        self.open_held_tickets();
         for at in self.links.late(self.now) {
             if let Some(link) = self.links.remove(at) {
                 self.close_link(link, "the link stage took too long");

@@ -72,9 +72,40 @@ fn lock_keys_push_modifiers_after_their_delay() {
     let mut inputs = host.inputs(&main);
     let start = std::time::Instant::now();
     inputs.send(103, &[4, 0]);
+    devices.leds.store(4, Ordering::Relaxed);
     assert_eq!(inputs.message(), (102, vec![4, 0]));
     assert!(start.elapsed() >= Duration::from_millis(1990));
     assert_eq!(devices.take(), ["key 3a", "key ba"]);
+}
+
+#[test]
+fn a_lock_key_that_the_guest_ignores_is_not_told_to_clients() {
+    let (host, devices) = host();
+    let main = host.main();
+    let mut inputs = host.inputs(&main);
+    inputs.send(101, &[0x3a, 0, 0, 0]);
+    inputs.send(102, &[0xba, 0, 0, 0]);
+    host.wait("the key", |_| devices.log.lock().unwrap().len() == 2);
+    devices.take();
+    // The LED stayed off, and that is what clients are told; their agreeing answer types nothing.
+    assert_eq!(inputs.message(), (102, vec![0, 0]));
+    inputs.send(103, &[0, 0]);
+    inputs.send(101, &[0x1e, 0, 0, 0]);
+    host.wait("the next key", |_| !devices.log.lock().unwrap().is_empty());
+    assert_eq!(devices.take(), ["key 1e"]);
+}
+
+#[test]
+fn buttons_that_a_client_held_are_released_when_it_goes() {
+    let (host, devices) = host();
+    let main = host.main();
+    let mut inputs = host.inputs(&main);
+    inputs.send(111, &[1, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    host.wait("the press", |_| !devices.log.lock().unwrap().is_empty());
+    assert_eq!(devices.take(), ["motion 1 0 0 1"]);
+    drop(inputs);
+    host.wait("the release", |_| !devices.log.lock().unwrap().is_empty());
+    assert_eq!(devices.take(), ["buttons 0"]);
 }
 
 #[test]

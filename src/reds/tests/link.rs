@@ -177,3 +177,18 @@ fn sockets_of_the_host_are_linked_too() {
     let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     assert!(host.run(move |s| s.add_ssl_client(ours.into(), true).is_err()), "no TLS was configured");
 }
+
+#[test]
+fn a_password_guesser_gets_some_ten_tries_a_second() {
+    let host = Host::start(|s| s.set_ticket(Some(b"secret"), 0, false, false).unwrap());
+    let start = std::time::Instant::now();
+    let tries = 8;
+    for _ in 0..tries {
+        let mut guesser = host.connect();
+        assert_eq!(guesser.link(1, 0, 0, b"wrong"), LinkError::PermissionDenied as u32);
+    }
+    // The first is free, and the others come a tenth of a second apart at least.
+    assert!(start.elapsed() >= crate::limits::GUESS_DELAY * (tries - 2));
+    let mut client = host.connect();
+    assert_eq!(client.link(1, 0, 0, b"secret"), 0, "the right password still works");
+}
