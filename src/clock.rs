@@ -1,15 +1,48 @@
 //! The multimedia clock: one for the whole process, so that frames and the time announced to clients go together.
 
+use nix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-static EPOCH: OnceLock<Instant> = OnceLock::new();
+/// A moment and the milliseconds of `CLOCK_MONOTONIC` at that moment.
+static EPOCH: OnceLock<(Instant, u128)> = OnceLock::new();
 
-/// Milliseconds of a monotonic clock at `now`, wrapping. Never 0 in practice: it starts at one hour, since clients take a
-/// frame's time 0 for an error.
+/// Milliseconds of `CLOCK_MONOTONIC`, which other programs of this machine can compare, at `now`: wrapping, and never 0,
+/// since clients take a frame's time 0 for an error.
 #[must_use]
 pub fn mm_time(now: Instant) -> u32 {
-    let epoch = *EPOCH.get_or_init(|| now);
-    let ms = now.saturating_duration_since(epoch).as_millis() + 3_600_000;
-    u32::try_from(ms & u128::from(u32::MAX)).unwrap_or(1)
+    let (epoch, ms_at_epoch) = *EPOCH.get_or_init(|| (Instant::now(), monotonic_ms()));
+    // Moments before the first call count backwards.
+    let ms = match now.checked_duration_since(epoch) {
+        Some(later) => ms_at_epoch + later.as_millis(),
+        None => ms_at_epoch.saturating_sub(epoch.saturating_duration_since(now).as_millis()),
+    };
+    u32::try_from(ms & u128::from(u32::MAX)).unwrap_or(1).max(1)
+}
+
+/// An hour, so far from 0, in the unlikely case that there is no such clock.
+fn monotonic_ms() -> u128 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .ok()
+        .and_then(|t| {
+            Some(u128::try_from(t.tv_sec()).ok()? * 1000 + u128::try_from(t.tv_nsec()).ok()? / 1_000_000)
+        })
+        .unwrap_or(3_600_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn it_is_the_monotonic_clock() {
+        let now = mm_time(Instant::now());
+        let clock = u32::try_from(monotonic_ms() & u128::from(u32::MAX)).unwrap();
+        // Two seconds: the test may lose its processor between the readings.
+        assert!(clock.wrapping_sub(now).wrapping_add(2000) < 4000, "{clock} and {now}");
+        let later = Instant::now() + Duration::from_secs(5);
+        let earlier = later.checked_sub(Duration::from_secs(60)).unwrap();
+        assert!((59_998..=60_002).contains(&mm_time(later).wrapping_sub(mm_time(earlier))));
+    }
 }

@@ -304,13 +304,4 @@ impl State {
             self.drop_client(client, why);
         }
     }
-
-    /// The displays of a client need more time ahead; the latency is only ever raised.
-    pub fn raise_latency(&mut self, client: ClientId, milliseconds: u32) {
-        if !self.clients.contains(client) || milliseconds <= self.latency_ms {
-            return;
-        }
-        self.latency_ms = milliseconds;
-        self.send_to_mains(&main_channel::multi_media_time(self.mm_time()));
-    }
 }

@@ -24,7 +24,6 @@ pub(crate) enum Post {
     /// A channel event that arose on another thread.
     Event(ConnectionId, ChannelEvent),
     DisconnectClient(ClientId),
-    PlaybackLatency(ClientId, u32),
     /// An asynchronous request changed the primary surface of a QXL device.
     PrimaryChanged {
         qxl: u8,
@@ -212,7 +211,6 @@ impl Core {
             Post::DisconnectClient(client) => {
                 self.within(|s| s.drop_client(client, "its display is stuck or broke the protocol"));
             }
-            Post::PlaybackLatency(client, ms) => self.within(|s| s.raise_latency(client, ms)),
             Post::PrimaryChanged { qxl, primary } => self.within(|s| s.on_primary_changed(qxl, primary)),
         }
     }
@@ -255,10 +253,6 @@ impl WorkerPosts {
 }
 
 impl WorkerEvents for WorkerPosts {
-    fn playback_latency(&self, client: ClientId, milliseconds: u32) {
-        self.post(Post::PlaybackLatency(client, milliseconds));
-    }
-
     fn disconnect_client(&self, client: ClientId) {
         self.post(Post::DisconnectClient(client));
     }

@@ -22,9 +22,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// Milliseconds that the multimedia clock lags behind, so that clients can buffer.
-const DEFAULT_LATENCY_MS: u32 = 400;
-
 /// The life of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -88,7 +85,6 @@ pub(crate) struct State {
     pub devices: Devices,
     pub pointer: PointerState,
     pub vm_running: bool,
-    pub latency_ms: u32,
     next_key: u64,
 }
 
@@ -119,7 +115,6 @@ impl State {
             pointer: PointerState::default(),
             // Observed: devices added before the first vm_start do not start by themselves.
             vm_running: false,
-            latency_ms: DEFAULT_LATENCY_MS,
             next_key: 1,
         }
     }
@@ -151,9 +146,10 @@ impl State {
         })
     }
 
-    /// The multimedia clock in milliseconds.
+    /// The multimedia time that clients are told: real time, as since 0.16.0. How long a client waits before it shows a
+    /// frame is its own matter; older servers told it a time 400 ms or more behind the frames'.
     pub fn mm_time(&self) -> u32 {
-        crate::clock::mm_time(self.now).wrapping_sub(self.latency_ms)
+        crate::clock::mm_time(self.now)
     }
 
     /// Does what channels asked for, writes what they queued and sees to the timer; the end of every change.

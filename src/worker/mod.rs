@@ -37,8 +37,6 @@ use std::thread::JoinHandle;
 /// What the worker tells the rest of the library. Called on the worker thread; implementations only post to the host
 /// thread and return: they take no lock that a thread may hold while it waits for the worker.
 pub trait WorkerEvents: Send + Sync {
-    /// The displays of this client need the multimedia time to lag at least so many milliseconds (display.md 11.8).
-    fn playback_latency(&self, client: ClientId, milliseconds: u32);
     /// This client broke the protocol or is stuck: the whole client is to be disconnected.
     fn disconnect_client(&self, client: ClientId);
     /// An asynchronous request created (width, height) or destroyed the primary surface; before its `async_complete`.

@@ -406,7 +406,6 @@ impl Display for FakeDisplay {
 pub(super) struct Events(pub(super) Arc<World>);
 
 impl WorkerEvents for Events {
-    fn playback_latency(&self, _client: ClientId, _milliseconds: u32) {}
     fn disconnect_client(&self, _client: ClientId) {}
 
     fn primary_changed(&self, primary: Option<(u32, u32)>) {
