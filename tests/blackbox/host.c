@@ -4,13 +4,17 @@
  *   paint DEVICE N SEED     N pictures out of a pool that both devices share (so caches and dictionaries meet again what they know)
  *   dump DEVICE FILE        the primary surface as a PPM
  *   scanout DEVICE W H      a GL scanout, in a memory file instead of a dmabuf; W 0: none
+ *   scanout2 DEVICE W H PLANES      the same of 0 (none) to 4 planes, by spice_qxl_gl_scanout2()
  *   draw DEVICE X Y W H COOKIE      "done COOKIE" comes when it is done
  *
- *   host (--port N | --unix PATH) [--compression N]
+ *   host (--port N | --unix PATH) [--compression N] [--devices N]
+ *
+ * With one device there is a tablet, too, whose sizes come as "tablet W H".
  */
 #define main example_main
 #include "../../examples/minimal-host.c"
 #undef main
+#include <dlfcn.h>
 #include <sys/mman.h>
 
 enum { DEVICES = 2, POOL = 40, ROOM = 1024 };
@@ -106,6 +110,48 @@ static void done(QXLInstance *q, uint64_t cookie)
     printf("done %llu\n", (unsigned long long)cookie);
 }
 
+static void logical_size(SpiceTabletInstance *tablet, int width, int height)
+{
+    (void)tablet;
+    printf("tablet %d %d\n", width, height);
+}
+
+static void ignore_position(SpiceTabletInstance *tablet, int x, int y, uint32_t buttons) { (void)tablet, (void)x, (void)y, (void)buttons; }
+static void ignore_wheel(SpiceTabletInstance *tablet, int wheel, uint32_t buttons) { (void)tablet, (void)wheel, (void)buttons; }
+static void ignore_buttons(SpiceTabletInstance *tablet, uint32_t buttons) { (void)tablet, (void)buttons; }
+
+static const SpiceTabletInterface tablet_interface = {
+    .base = { SPICE_INTERFACE_TABLET, "test tablet", SPICE_INTERFACE_TABLET_MAJOR, SPICE_INTERFACE_TABLET_MINOR },
+    .set_logical_size = logical_size, .position = ignore_position, .wheel = ignore_wheel, .buttons = ignore_buttons,
+};
+static SpiceTabletInstance tablet = { .base.sif = &tablet_interface.base };
+
+/* Looked up at run time: the headers of 0.15.1 do not declare it. */
+static void scanout_planes(struct Device *d, int width, int height, int planes)
+{
+    void (*scanout2)(QXLInstance *, const int *, uint32_t, uint32_t, const uint32_t *, const uint32_t *, uint32_t, uint32_t, uint64_t,
+                     int) = (void *)dlsym(RTLD_DEFAULT, "spice_qxl_gl_scanout2");
+    int fds[8];
+    uint32_t offsets[8], strides[8];
+
+    for (int i = 0; i < planes; i++) {
+        fds[i] = memfd_create("plane", MFD_CLOEXEC);
+        dprintf(fds[i], "plane %d", i);
+        offsets[i] = 0;
+        strides[i] = width * 4;
+    }
+    if (planes) {
+        scanout2(&d->qxl, fds, width, height, offsets, strides, planes, 0x34325258, 0, 1);
+    } else {
+        scanout2(&d->qxl, NULL, 0, 0, NULL, NULL, 0, 0, 0x00ffffffffffffff, 0);
+    }
+    for (int i = 0; planes > 4 && i < planes; i++) { /* refused: they are ours still */
+        if (close(fds[i])) {
+            printf("taken\n");
+        }
+    }
+}
+
 static void read_line(int fd, int event, void *opaque)
 {
     static char text[4096];
@@ -127,6 +173,8 @@ static void read_line(int fd, int event, void *opaque)
             paint(&device[n], a, b);
         } else if (sscanf(text, "dump %d %s", &n, file) == 2) {
             dump(&device[n], file);
+        } else if (sscanf(text, "scanout2 %d %d %d %d", &n, &a, &b, &c) == 4) {
+            scanout_planes(&device[n], a, b, c);
         } else if (sscanf(text, "scanout %d %d %d", &n, &a, &b) == 3) {
             int memory = -1;
             if (a) {
@@ -147,6 +195,7 @@ int main(int argc, char **argv)
 {
     static QXLInterface interface;
     SpiceServer *server = spice_server_new();
+    int devices = DEVICES;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i + 1 < argc; i += 2) {
@@ -155,6 +204,8 @@ int main(int argc, char **argv)
             spice_server_set_port(server, atoi(argv[i + 1]));
         } else if (!strcmp(argv[i], "--unix")) {
             spice_server_set_addr(server, argv[i + 1], SPICE_ADDR_FLAG_UNIX_ONLY);
+        } else if (!strcmp(argv[i], "--devices")) {
+            devices = atoi(argv[i + 1]);
         } else if (!strcmp(argv[i], "--compression")) {
             spice_server_set_image_compression(server, atoi(argv[i + 1]));
         }
@@ -167,14 +218,17 @@ int main(int argc, char **argv)
     interface.get_command = get;
     interface.req_cmd_notification = ask;
     interface.async_complete = done;
-    for (int i = 0; i < DEVICES; i++) {
+    if (devices == 1 && spice_server_add_interface(server, &tablet.base)) {
+        return 1;
+    }
+    for (int i = 0; i < devices; i++) {
         device[i].qxl.base.sif = &interface.base;
         device[i].qxl.id = i;
         if (spice_server_add_interface(server, &device[i].qxl.base)) {
             return 1;
         }
         QXLDevSurfaceCreate surface = { .width = WIDTH, .height = HEIGHT, .stride = WIDTH * 4, .format = SPICE_SURFACE_FMT_32_xRGB,
-                                        .mem = (uintptr_t)device[i].pixels };
+                                        .mem = (uintptr_t)device[i].pixels, .mouse_mode = devices == 1 };
         spice_qxl_create_primary_surface(&device[i].qxl, 0, &surface);
     }
     spice_server_vm_start(server);

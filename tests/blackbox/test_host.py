@@ -1,5 +1,5 @@
 """A host of our own with two devices: what QEMU and Xspice cannot be brought to do."""
-import contextlib, os, re, struct, subprocess
+import contextlib, os, re, struct, subprocess, time
 
 import pytest
 import spiceraw
@@ -28,6 +28,11 @@ class Host(Process):
         self.proc.stdin.write((line + "\n").encode())
         self.proc.stdin.flush()
         wait_for(lambda: self.output().count(f"ok {line}\n") > count, line)
+
+    def planes(self):
+        """How many planes of scanouts are open in the host."""
+        links = [os.path.join(f"/proc/{self.pid}/fd", fd) for fd in os.listdir(f"/proc/{self.pid}/fd")]
+        return sum("memfd:plane" in os.readlink(link) for link in links if os.path.lexists(link))
 
     def has_done(self, cookie):
         return re.search(rf"^done {cookie}$", self.output(), re.M)
@@ -98,6 +103,41 @@ def test_gl_scanout_goes_to_local_clients(tmp_path, program):
         session.main.close()
         host("scanout 0 0 0")
         wait_for(lambda: host.fds() <= fds, "all descriptors are closed")
+
+
+def test_gl_scanout_of_planes(tmp_path, program):
+    path = tmp_path / "sock"
+    with Host(program, tmp_path, "--unix", path, "--devices", "1") as host:
+        wait_for(lambda: "tablet 640 480" in host.output(), "the tablet knows the primary surface's size")
+        session, display = gl_client(path)
+        display.expect(102, PATIENCE)  # MARK
+        for planes in range(1, 5):
+            host(f"scanout2 0 800 {600 + planes} {planes}")
+            assert scanout(display) == ((800, 600 + planes, 3200, 0x34325258, 1), b"plane 0")
+            # each plane has a descriptor; those of the scanout before are closed
+            wait_for(lambda: host.planes() == planes, "descriptors of this scanout's planes alone")
+        wait_for(lambda: "tablet 800 604" in host.output(), "the tablet follows the scanout's size")
+        host("scanout2 0 800 600 5")
+        assert "taken" not in host.output()
+        host("draw 0 1 2 30 40 5")  # the scanout of four planes is still there
+        assert struct.unpack("<4I", display.expect(GL_DRAW, PATIENCE).payload) == (1, 2, 30, 40)
+        display.send(MSGC_GL_DRAW_DONE)
+        wait_for(lambda: host.has_done(5), "the client's answer")
+        host("scanout2 0 0 0 0")
+        wait_for(lambda: re.search(r"tablet 800 604\s.*tablet 640 480", host.output(), re.S), "the tablet is back at the primary surface")
+        wait_for(lambda: host.planes() == 0, "all descriptors are closed")
+        display.close()
+        session.main.close()
+
+
+def test_multimedia_time_is_real_time(tmp_path, program):
+    port = free_port()
+    with Host(program, tmp_path, "--port", port):
+        before = time.monotonic_ns() // 1_000_000
+        with raw_client(port, ()) as (session, _):
+            after = time.monotonic_ns() // 1_000_000
+            # one millisecond: roundings
+            assert (session.init["multi_media_time"] - before + 1) % (1 << 32) <= after - before + 2
 
 
 def test_gl_client_that_never_draws_holds_the_guest_for_a_second_only(tmp_path, program):

@@ -498,7 +498,8 @@ fn owned(fd: c_int) -> Option<OwnedFd> {
 }
 
 fn scanout(function: &'static str, qxl: *mut QXLInstance, scanout: GlScanout) {
-    if let Some(worker) = worker(function, qxl) {
-        worker.gl_scanout(scanout);
+    // Past the worker alone, mouse mode and tablet would not follow the screen's size.
+    if let Some(device) = handle::qxl(function, qxl) {
+        device.gl_scanout(scanout);
     }
 }
