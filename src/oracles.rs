@@ -59,7 +59,7 @@ pub fn fuzz_websocket(data: &[u8]) {
     let mut socket = crate::net::websocket::WebSocketTransport::new(Box::new(replay));
     let mut buffer = [0; 64];
     while matches!(socket.read(&mut buffer), Ok(n) if n > 0) {}
-    let _ = crate::net::websocket::answer(data);
+    let _ = crate::net::upgrade::answer(data, &crate::net::upgrade::Origins::only("a"));
 }
 
 /// A client whose whole input is there, and who then closes.

@@ -232,7 +232,7 @@ pub fn fuzz_machine(data: &[u8], step: usize) {
                 machine.accept(&[0; PUBLIC_KEY_SIZE], &Caps::default(), &Caps::default());
             }
             Some(LinkEvent::Upgrade(request)) => {
-                let _ = crate::net::websocket::answer(&request);
+                let _ = crate::net::upgrade::answer(&request, &crate::net::upgrade::Origins::only("a"));
                 machine.restart();
             }
             Some(LinkEvent::Ticket(_)) => machine.finish(LinkError::Ok),

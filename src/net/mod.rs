@@ -7,4 +7,5 @@ pub mod listener;
 pub mod socket;
 pub mod stream;
 pub mod tls;
+pub mod upgrade;
 pub mod websocket;

@@ -1,47 +1,14 @@
-//! WebSocket under a channel (server.md 4.2, 4.3): the answer to the upgrade request, and the framing as a transport.
+//! WebSocket framing under a channel (server.md 4.3).
 //!
 //! Frames are a byte stream: their borders mean nothing. What we send is one unmasked binary frame per write.
 
 use super::stream::Transport;
-use openssl::base64::encode_block;
-use openssl::hash::{MessageDigest, hash};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const MAX_CONTROL: usize = 125;
 /// Longest header: 2 bytes, 8 of length, 4 of mask.
 const MAX_HEADER: usize = 14;
-
-/// Answers an upgrade request that ends in an empty line. `None`: it asks for something else.
-#[must_use]
-pub fn answer(request: &[u8]) -> Option<Vec<u8>> {
-    if !request.starts_with(b"GET ") || !request.ends_with(b"\r\n\r\n") {
-        return None;
-    }
-    let text = String::from_utf8_lossy(request);
-    let header = |name: &str| {
-        text.split("\r\n").find_map(|line| {
-            let (key, value) = line.split_once(':')?;
-            key.eq_ignore_ascii_case(name).then_some(value.trim())
-        })
-    };
-    let key = header("Sec-WebSocket-Key")?;
-    let protocol = header("Sec-WebSocket-Protocol");
-    if protocol.is_some_and(|p| !p.starts_with("binary")) {
-        return None;
-    }
-    let digest = hash(MessageDigest::sha1(), &[key.as_bytes(), ACCEPT_GUID].concat()).ok()?;
-    let mut reply = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n",
-        encode_block(&digest)
-    );
-    if protocol.is_some() {
-        reply.push_str("Sec-WebSocket-Protocol: binary\r\n");
-    }
-    reply.push_str("\r\n");
-    Some(reply.into_bytes())
-}
 
 impl std::fmt::Debug for WebSocketTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -382,24 +349,6 @@ mod tests {
     }
 
     #[test]
-    fn upgrade_is_answered_as_the_rfc_says() {
-        let request = b"GET /x HTTP/1.1\r\nHost: a\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ== \r\n\r\n";
-        let reply = String::from_utf8(answer(request).unwrap()).unwrap();
-        assert!(reply.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
-        assert!(!reply.contains("Protocol:") && reply.ends_with("\r\n\r\n"));
-        let with = |p: &str| {
-            answer(
-                format!("GET / HTTP/1.1\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Protocol: {p}\r\n\r\n")
-                    .as_bytes(),
-            )
-        };
-        assert!(String::from_utf8(with("binary, base64").unwrap()).unwrap().contains("Protocol: binary\r\n"));
-        assert!(with("base64, binary").is_none());
-        assert!(answer(b"GET / HTTP/1.1\r\n\r\n").is_none());
-        assert!(answer(b"get / HTTP/1.1\r\nSec-WebSocket-Key: x\r\n\r\n").is_none());
-    }
-
-    #[test]
     fn control_frames_are_answered_between_data() {
         let (mut socket, mut peer) = pair();
         peer.write_all(&frame(0x02, b"he", Some([1, 2, 3, 4]))).unwrap();
@@ -459,7 +408,6 @@ mod tests {
             let (mut socket, mut peer) = pair();
             peer.write_all(&data).unwrap();
             let _ = read_all(&mut socket);
-            let _ = answer(&data);
         }
     }
 }

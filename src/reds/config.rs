@@ -4,6 +4,7 @@ use super::error::ServerError;
 use crate::display::settings::{
     DisplaySettings, ImageCompression, StreamingVideo, VideoCodec, WanCompression,
 };
+use crate::net::upgrade::Origins;
 use crate::protocol::ChannelType;
 use std::os::fd::OwnedFd;
 
@@ -70,6 +71,8 @@ pub struct Config {
     pub seamless_migration: bool,
     /// SPICE_DEBUG_ALLOW_MC, read at init.
     pub multi_client: bool,
+    /// Web pages that may open a WebSocket, read at init.
+    pub origins: Origins,
 }
 
 impl Default for Config {
@@ -95,6 +98,7 @@ impl Default for Config {
             uuid: None,
             seamless_migration: false,
             multi_client: false,
+            origins: Origins::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::host::{EventLoop, QxlControl, Readiness};
 use crate::net::keys::Keys;
 use crate::net::listener::Listener;
 use crate::net::tls;
+use crate::net::upgrade::Origins;
 use crate::protocol::ChannelType;
 use crate::worker::WorkerHandle;
 use std::io;
@@ -47,6 +48,7 @@ impl Core {
             }
             s.config.multi_client = std::env::var_os("SPICE_DEBUG_ALLOW_MC").is_some();
             s.config.seamless_migration &= !s.config.multi_client;
+            s.config.origins = Origins::from_environment();
         });
         let watched = self.add_watches(&*event_loop, mailbox, listeners);
         if let Err(error) = watched {

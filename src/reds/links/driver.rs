@@ -9,9 +9,9 @@ use crate::log::{RateLimit, emit_limited};
 use crate::net::link::LinkEvent;
 use crate::net::stream::Transport;
 use crate::net::tls::{Handshake, Step};
-use crate::net::websocket::{self, WebSocketTransport};
+use crate::net::upgrade::{self, Answer};
+use crate::net::websocket::WebSocketTransport;
 use crate::panic::guarded;
-use crate::protocol::link::LinkError;
 use crate::reds::effect::{Closing, Effect};
 use crate::reds::state::State;
 use std::io;
@@ -133,14 +133,14 @@ impl State {
         event: LinkEvent,
     ) -> Result<(), String> {
         match event {
-            LinkEvent::Upgrade(request) => match websocket::answer(&request) {
-                Some(reply) => {
+            LinkEvent::Upgrade(request) => match upgrade::answer(&request, &self.config.origins) {
+                Answer::Accept(reply) => {
                     link.output.extend(reply);
                     link.upgrading = true;
                 }
-                None => {
-                    link.machine.refuse(LinkError::InvalidMagic);
-                    link.stage = LinkStage::Refused("a HTTP request that asks for no WebSocket".into());
+                Answer::Refuse { reply, why } => {
+                    link.output.extend(reply);
+                    link.stage = LinkStage::Refused(why.into());
                 }
             },
             LinkEvent::Message(message) => self.judge_message(link, message),
