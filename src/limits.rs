@@ -74,6 +74,10 @@ pub const MAX_SYNC_REQUEST: Duration = Duration::from_secs(60);
 /// a stopped or vanished peer. Phones and roaming laptops fall silent for a minute, which they survive with the original too.
 pub const MAX_SILENCE: Duration = Duration::from_secs(75);
 
+/// Bytes taken from one client's channel before others get their turn; a read counts as 64 bytes at least. Messages may be
+/// long, and a fast client may fill the socket as quickly as it is read.
+pub const MAX_BYTES_PER_TURN: usize = 128 << 10;
+
 /// Messages taken from one client before others get their turn: a flood must not keep the thread.
 pub const MAX_MESSAGES_PER_READ: u32 = 64;
 
@@ -110,6 +114,13 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Bytes of an HTTP request that asks for a WebSocket: it is buffered until its empty line.
 pub const MAX_UPGRADE_REQUEST: usize = 8192;
+
+/// WebSocket frames in a row that carry no data, while the connection never runs empty: a client that only sends pings and
+/// empty frames makes the server work for nothing.
+pub const MAX_DATALESS_FRAMES: u32 = 256;
+
+/// Buffers that one read of a WebSocket looks through for data before others get their turn.
+pub const MAX_DATALESS_READS: u32 = 4;
 
 /// Links that one ticket key serves: bounds the memory of tickets seen.
 pub const TICKET_KEY_LINKS: u32 = 64;

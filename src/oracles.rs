@@ -58,7 +58,13 @@ pub fn fuzz_websocket(data: &[u8]) {
     let replay = Replay { input: io::Cursor::new(data.to_vec()), fd: io::stdin() };
     let mut socket = crate::net::websocket::WebSocketTransport::new(Box::new(replay));
     let mut buffer = [0; 64];
-    while matches!(socket.read(&mut buffer), Ok(n) if n > 0) {}
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(n) if n > 0 => {}
+            Err(_) if socket.has_more() => {}
+            _ => break,
+        }
+    }
     let _ = crate::net::upgrade::answer(data, &crate::net::upgrade::Origins::only("a"));
 }
 

@@ -282,10 +282,10 @@ impl ChannelLink {
         self.read_budget = 0;
     }
 
-    /// Whether reading stopped at the end of the batch: read again without waiting for the poll.
+    /// Whether reading stopped at the end of the batch, or layers below hold bytes: read again without waiting for the poll.
     #[must_use]
     pub fn wants_reading(&self) -> bool {
-        (self.read_budget == 0 || self.unread) && self.reads()
+        (self.read_budget == 0 || self.unread || self.connection.stream.has_more()) && self.reads()
     }
 
     /// The next message, base messages being handled here. `None`: nothing complete is there, or the batch is used up.

@@ -9,6 +9,7 @@
 //! may hold decrypted bytes that no poll reports). Body memory grows as bytes arrive, never ahead of them by more
 //! than one read, and never beyond the bound of the message's type.
 
+use crate::limits::MAX_BYTES_PER_TURN;
 use crate::protocol::body::{Message, Segment};
 use crate::protocol::common::server::LIST;
 use crate::protocol::writer::{Put, count32};
@@ -43,6 +44,12 @@ pub trait Transport: Read + Write + AsFd + Send {
     /// Bytes that wait in the kernel for the peer, if that can be known.
     fn kernel_queue(&self) -> Option<usize> {
         None
+    }
+
+    /// Whether bytes may be there that no poll of the descriptor reports: they were read already, or the last read ended
+    /// with `WouldBlock` because it had gone on for long enough. Read again soon without waiting for the poll.
+    fn has_more(&self) -> bool {
+        false
     }
 }
 
@@ -98,6 +105,49 @@ const FULL_HEADER_SIZE: usize = 18;
 const GATHER: usize = 64;
 /// Growth of a body buffer per read.
 const READ_STEP: usize = 64 * 1024;
+/// What a read of fewer bytes counts as: a client that sends single bytes costs us a system call for each.
+const LEAST_READ_COST: usize = 64;
+
+/// What one turn of reading may still take. It begins anew when nothing more is there, or with the call after it was used up.
+#[derive(Debug)]
+struct ReadTurn {
+    left: usize,
+    used_up: bool,
+}
+
+impl Default for ReadTurn {
+    fn default() -> Self {
+        Self { left: MAX_BYTES_PER_TURN, used_up: false }
+    }
+}
+
+impl ReadTurn {
+    /// Reads once; 0: would block, or the turn is used up. End of file is an error.
+    fn read(&mut self, transport: &mut dyn Transport, buf: &mut [u8]) -> Result<usize, StreamError> {
+        if self.left == 0 {
+            self.used_up = true;
+            return Ok(0);
+        }
+        let size = buf.len().min(self.left);
+        let room = buf.get_mut(..size).unwrap_or_default();
+        loop {
+            match transport.read(room) {
+                Ok(0) => return Err(StreamError::Closed),
+                Ok(n) => {
+                    self.left = self.left.saturating_sub(n.max(LEAST_READ_COST));
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    *self = Self::default();
+                    return Ok(0);
+                }
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(StreamError::Closed),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
 
 struct BodyInProgress {
     msg_type: u16,
@@ -120,6 +170,7 @@ pub struct ChannelStream {
     header: [u8; FULL_HEADER_SIZE],
     header_filled: usize,
     body: Option<BodyInProgress>,
+    turn: ReadTurn,
     bytes_received: u64,
     bytes_sent: u64,
 }
@@ -150,6 +201,7 @@ impl ChannelStream {
             header: [0; FULL_HEADER_SIZE],
             header_filled: 0,
             body: None,
+            turn: ReadTurn::default(),
             bytes_received: 0,
             bytes_sent: 0,
         }
@@ -323,12 +375,23 @@ impl ChannelStream {
         }
     }
 
-    /// The next message of the client; `None`: no complete message is there now. `max_body` gives the bound for the
+    /// Whether [`Self::receive`] is to be called again soon although the poll reports nothing: it stopped because others
+    /// must get their turn, or layers below hold bytes.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.turn.used_up || self.transport.has_more()
+    }
+
+    /// The next message of the client; `None`: no complete message is there now, or enough was read for this turn (see
+    /// [`Self::has_more`]). `max_body` gives the bound for the
     /// body of a message type, `None` for types that the channel does not have. After an error the stream is dead.
     pub fn receive(
         &mut self,
         max_body: &dyn Fn(u16) -> Option<usize>,
     ) -> Result<Option<Incoming>, StreamError> {
+        if self.turn.used_up {
+            self.turn = ReadTurn::default();
+        }
         loop {
             if self.body.is_none() && !self.receive_header(max_body)? {
                 return Ok(None);
@@ -339,7 +402,7 @@ impl ChannelStream {
                     let step = body.filled.max(READ_STEP).min(body.size - body.filled);
                     body.bytes.resize(body.filled + step, 0);
                 }
-                match read_some(&mut *self.transport, &mut body.bytes[body.filled..])? {
+                match self.turn.read(&mut *self.transport, &mut body.bytes[body.filled..])? {
                     0 => return Ok(None),
                     n => {
                         body.filled += n;
@@ -358,7 +421,7 @@ impl ChannelStream {
     fn receive_header(&mut self, max_body: &dyn Fn(u16) -> Option<usize>) -> Result<bool, StreamError> {
         let header_size = if self.mini_header { MINI_HEADER_SIZE } else { FULL_HEADER_SIZE };
         while self.header_filled < header_size {
-            match read_some(&mut *self.transport, &mut self.header[self.header_filled..header_size])? {
+            match self.turn.read(&mut *self.transport, &mut self.header[self.header_filled..header_size])? {
                 0 => return Ok(false),
                 n => {
                     self.header_filled += n;
@@ -376,20 +439,6 @@ impl ChannelStream {
         let size = bounded.ok_or(StreamError::TooLong { msg_type, size, limit })?;
         self.body = Some(BodyInProgress { msg_type, size, bytes: Vec::new(), filled: 0 });
         Ok(true)
-    }
-}
-
-/// Reads once; 0: would block. End of file is an error.
-fn read_some(transport: &mut dyn Transport, buf: &mut [u8]) -> Result<usize, StreamError> {
-    loop {
-        match transport.read(buf) {
-            Ok(0) => return Err(StreamError::Closed),
-            Ok(n) => return Ok(n),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(StreamError::Closed),
-            Err(e) => return Err(e.into()),
-        }
     }
 }
 

@@ -136,6 +136,55 @@ fn too_long_and_unknown_messages_end_the_stream_before_allocation() {
 }
 
 #[test]
+fn a_turn_of_reading_ends_and_the_next_goes_on() {
+    /// Always has another byte, one per read or as many as fit.
+    struct Endless {
+        socket: UnixStream,
+        single: bool,
+        reads: Arc<std::sync::Mutex<usize>>,
+    }
+    impl Read for Endless {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            *self.reads.lock().unwrap() += 1;
+            let n = if self.single { 1 } else { buf.len() };
+            buf[..n].fill(1);
+            Ok(n)
+        }
+    }
+    impl Write for Endless {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl AsFd for Endless {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.socket.as_fd()
+        }
+    }
+    impl Transport for Endless {}
+    for single in [true, false] {
+        let (socket, reads) = (UnixStream::pair().unwrap().0, Arc::default());
+        let transport = Endless { socket, single, reads: Arc::clone(&reads) };
+        let mut stream = ChannelStream::new(Box::new(transport), true);
+        // One message type, bodies of 0x01010101 bytes.
+        for _ in 0..3 {
+            let before = stream.bytes_received();
+            assert!(stream.receive(&|_| Some(1 << 25)).unwrap().is_none());
+            assert!(stream.has_more());
+            let bytes = stream.bytes_received() - before;
+            assert!(bytes > 0 && bytes <= MAX_BYTES_PER_TURN as u64);
+            assert!(std::mem::take(&mut *reads.lock().unwrap()) <= MAX_BYTES_PER_TURN / LEAST_READ_COST);
+        }
+    }
+    let (mut idle, _) = slow(1, true, &[]);
+    assert!(idle.receive(&|_| Some(1)).unwrap().is_none());
+    assert!(!idle.has_more());
+}
+
+#[test]
 fn client_that_stops_reading_only_costs_what_was_queued() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut s = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), true);

@@ -1,14 +1,23 @@
 //! WebSocket framing under a channel (server.md 4.3).
 //!
 //! Frames are a byte stream: their borders mean nothing. What we send is one unmasked binary frame per write.
+//!
+//! The peer is read into a small buffer and frames are parsed from there, so that frames without data cost it more than
+//! they cost us. One [`Read::read`] looks at a few buffers at most; then it says `WouldBlock` and
+//! [`Transport::has_more`] asks the caller to come back, so that no peer keeps the thread.
 
 use super::stream::Transport;
+use crate::limits::{MAX_DATALESS_FRAMES, MAX_DATALESS_READS};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 const MAX_CONTROL: usize = 125;
 /// Longest header: 2 bytes, 8 of length, 4 of mask.
 const MAX_HEADER: usize = 14;
+/// Bytes taken from the connection at a time.
+const BUFFER: usize = 4096;
+/// From this many bytes on the data of a frame go straight to the caller instead of through the buffer.
+const STRAIGHT: usize = 1024;
 
 impl std::fmt::Debug for WebSocketTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -40,6 +49,10 @@ struct Frame {
 /// See the module.
 pub struct WebSocketTransport {
     inner: Box<dyn Transport>,
+    /// What was read and is not parsed yet: `buffer[at..filled]`.
+    buffer: Box<[u8; BUFFER]>,
+    at: usize,
+    filled: usize,
     header: [u8; MAX_HEADER],
     header_filled: usize,
     frame: Option<Frame>,
@@ -47,9 +60,13 @@ pub struct WebSocketTransport {
     continued: bool,
     control: Vec<u8>,
     closed: bool,
+    /// Frames without data since the last byte of data, or since the peer paused.
+    dataless: u32,
+    /// The last read stopped early: the connection may have more.
+    more: bool,
     /// Control frames and frame headers to be written before anything else.
     ahead: Vec<u8>,
-    /// The newest ping's answer, kept until the frame being written is complete.
+    /// The newest ping's answer, kept until what is being written is complete.
     pong: Option<Vec<u8>>,
     /// Payload bytes still to come in the frame whose header is written.
     promised: usize,
@@ -61,33 +78,62 @@ impl WebSocketTransport {
     pub fn new(inner: Box<dyn Transport>) -> Self {
         Self {
             inner,
+            buffer: Box::new([0; BUFFER]),
+            at: 0,
+            filled: 0,
             header: [0; MAX_HEADER],
             header_filled: 0,
             frame: None,
             continued: false,
             control: Vec::new(),
             closed: false,
+            dataless: 0,
+            more: false,
             ahead: Vec::new(),
             pong: None,
             promised: 0,
         }
     }
 
-    /// Reads header bytes up to `size`; false: the peer closed.
-    fn fill_header(&mut self, size: usize) -> io::Result<bool> {
-        while self.header_filled < size {
-            let room = self.header.get_mut(self.header_filled..size).unwrap_or_default();
-            match self.inner.read(room)? {
-                0 => return Ok(false),
-                n => self.header_filled += n,
-            }
-        }
-        Ok(true)
+    /// Bytes that were read and not parsed.
+    fn unparsed(&self) -> &[u8] {
+        self.buffer.get(self.at..self.filled).unwrap_or_default()
     }
 
-    /// Reads the next frame's header; `None`: the peer closed.
+    /// Fills the empty buffer; false: the peer closed.
+    fn refill(&mut self) -> io::Result<bool> {
+        (self.at, self.filled) = (0, 0);
+        match self.inner.read(self.buffer.as_mut_slice()) {
+            Ok(n) => {
+                self.filled = n;
+                Ok(n > 0)
+            }
+            Err(e) => {
+                // A peer that lets the connection run empty does not flood us: pings of an idle client are no attack.
+                if e.kind() == io::ErrorKind::WouldBlock && !self.inner.has_more() {
+                    self.dataless = 0;
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Takes header bytes from the buffer up to `size`; false: the buffer ends before.
+    fn fill_header(&mut self, size: usize) -> bool {
+        let missing = size.saturating_sub(self.header_filled);
+        let bytes = self.buffer.get(self.at..self.filled.min(self.at + missing)).unwrap_or_default();
+        for (to, from) in self.header.iter_mut().skip(self.header_filled).zip(bytes) {
+            *to = *from;
+        }
+        let taken = bytes.len();
+        self.at += taken;
+        self.header_filled += taken;
+        taken == missing
+    }
+
+    /// Parses the next frame's header; `None`: the buffer ends before.
     fn next_frame(&mut self) -> io::Result<Option<Frame>> {
-        if !self.fill_header(2)? {
+        if !self.fill_header(2) {
             return Ok(None);
         }
         let (first, second) = (self.header[0], self.header[1]);
@@ -97,7 +143,7 @@ impl WebSocketTransport {
             _ => (0, usize::from(second >> 7) * 4),
         };
         let size = 2 + length_size + mask_size;
-        if !self.fill_header(size)? {
+        if !self.fill_header(size) {
             return Ok(None);
         }
         self.header_filled = 0;
@@ -111,6 +157,12 @@ impl WebSocketTransport {
             *to = from;
         }
         let opcode = self.judge(first, length)?;
+        if opcode != Opcode::Data || length == 0 {
+            self.dataless += 1;
+            if self.dataless > MAX_DATALESS_FRAMES {
+                return Err(violation("too many frames without data"));
+            }
+        }
         Ok(Some(Frame { opcode, left: length, mask, at: 0 }))
     }
 
@@ -137,26 +189,55 @@ impl WebSocketTransport {
         Ok(opcode)
     }
 
-    /// Reads on in a control frame and acts on it when it is complete; false: the peer closed.
-    fn read_control(&mut self, mut frame: Frame) -> io::Result<bool> {
-        while frame.left > 0 {
-            let mut buffer = [0; MAX_CONTROL];
-            let size = usize::try_from(frame.left).unwrap_or(MAX_CONTROL).min(MAX_CONTROL);
-            let room = buffer.get_mut(..size).unwrap_or_default();
-            match self.inner.read(room) {
-                Ok(0) => return Ok(false),
-                Ok(n) => {
-                    let bytes = room.get_mut(..n).unwrap_or_default();
-                    frame.unmask(bytes);
-                    self.control.extend_from_slice(bytes);
-                    self.frame = Some(frame);
+    /// Takes data from the buffer; `None`: it holds no more of them.
+    fn parse(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        while !self.closed {
+            let mut frame = match self.frame {
+                Some(frame) => frame,
+                None => match self.next_frame()? {
+                    None => return Ok(None),
+                    Some(frame) => frame,
+                },
+            };
+            let wanted = usize::try_from(frame.left).unwrap_or(usize::MAX);
+            if frame.opcode == Opcode::Data && wanted > 0 {
+                let size = self.unparsed().len().min(wanted).min(buf.len());
+                let (Some(from), Some(to)) = (self.buffer.get(self.at..self.at + size), buf.get_mut(..size))
+                else {
+                    return Ok(None);
+                };
+                to.copy_from_slice(from);
+                frame.unmask(to);
+                self.at += size;
+                self.frame = Some(frame);
+                if size == 0 {
+                    return Ok(None);
                 }
-                Err(e) => return Err(e),
+                self.dataless = 0;
+                return Ok(Some(size));
             }
+            if frame.opcode != Opcode::Data {
+                // At most MAX_CONTROL bytes altogether.
+                let size = self.unparsed().len().min(wanted);
+                let from = self.control.len();
+                self.control.extend_from_slice(self.buffer.get(self.at..self.at + size).unwrap_or_default());
+                frame.unmask(self.control.get_mut(from..).unwrap_or_default());
+                self.at += size;
+                if frame.left > 0 {
+                    self.frame = Some(frame);
+                    return Ok(None);
+                }
+                self.on_control(frame.opcode)?;
+            }
+            self.frame = None;
         }
-        self.frame = None;
+        Ok(Some(0))
+    }
+
+    /// Acts on a complete control frame.
+    fn on_control(&mut self, opcode: Opcode) -> io::Result<()> {
         let payload = std::mem::take(&mut self.control);
-        match frame.opcode {
+        match opcode {
             Opcode::Ping => self.pong = Some(payload),
             Opcode::Close => {
                 self.closed = true;
@@ -169,25 +250,24 @@ impl WebSocketTransport {
         // As far as the socket takes it; the rest goes with the next write.
         match self.write_ahead() {
             Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
-            _ => Ok(true),
+            _ => Ok(()),
         }
     }
 
-    /// Writes what goes before payload.
+    /// Writes what goes before payload. Of the pongs only the newest waits, outside of `ahead`: a peer that sends pings and
+    /// reads nothing must not make us collect answers.
     fn write_ahead(&mut self) -> io::Result<()> {
-        if self.promised == 0
-            && let Some(payload) = self.pong.take()
-        {
+        loop {
+            while !self.ahead.is_empty() {
+                match self.inner.write(&self.ahead)? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    n => drop(self.ahead.drain(..n.min(self.ahead.len()))),
+                }
+            }
+            let Some(payload) = self.pong.take_if(|_| self.promised == 0) else { return Ok(()) };
             self.ahead.extend([0x8a, u8::try_from(payload.len()).unwrap_or(0)]);
             self.ahead.extend(payload);
         }
-        while !self.ahead.is_empty() {
-            match self.inner.write(&self.ahead)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => drop(self.ahead.drain(..n.min(self.ahead.len()))),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -207,33 +287,34 @@ impl Read for WebSocketTransport {
         if buf.is_empty() {
             return Ok(0);
         }
-        while !self.closed {
-            let mut frame = match self.frame {
-                Some(frame) => frame,
-                None => match self.next_frame()? {
-                    None => return Ok(0),
-                    Some(frame) => frame,
-                },
-            };
-            self.frame = Some(frame);
-            if frame.opcode != Opcode::Data {
-                if !self.read_control(frame)? {
-                    return Ok(0);
-                }
-                continue;
+        self.more = false;
+        for _ in 0..MAX_DATALESS_READS {
+            if let Some(n) = self.parse(buf)? {
+                return Ok(n);
             }
-            if frame.left == 0 {
-                self.frame = None;
-                continue;
+            // All that was read is parsed.
+            if let Some(frame) = &mut self.frame
+                && frame.opcode == Opcode::Data
+                && let Some(room) = straight(frame, buf)
+            {
+                let n = self.inner.read(room)?;
+                frame.unmask(room.get_mut(..n).unwrap_or_default());
+                self.dataless = 0;
+                return Ok(n);
             }
-            let size = usize::try_from(frame.left).unwrap_or(usize::MAX).min(buf.len());
-            let n = self.inner.read(buf.get_mut(..size).unwrap_or_default())?;
-            frame.unmask(buf.get_mut(..n).unwrap_or_default());
-            self.frame = Some(frame);
-            return Ok(n);
+            if !self.refill()? {
+                return Ok(0);
+            }
         }
-        Ok(0)
+        self.more = true;
+        Err(io::ErrorKind::WouldBlock.into())
     }
+}
+
+/// The part of the caller's buffer that can take the rest of a frame without a detour, if that is much.
+fn straight<'a>(frame: &Frame, buf: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    let size = usize::try_from(frame.left).unwrap_or(usize::MAX).min(buf.len());
+    buf.get_mut(..size).filter(|room| room.len() >= STRAIGHT)
 }
 
 impl Write for WebSocketTransport {
@@ -300,114 +381,12 @@ impl Transport for WebSocketTransport {
     fn kernel_queue(&self) -> Option<usize> {
         self.inner.kernel_queue()
     }
+
+    fn has_more(&self) -> bool {
+        self.more || !self.unparsed().is_empty() || self.inner.has_more()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::socket::SocketTransport;
-    use proptest::prelude::*;
-    use std::os::unix::net::UnixStream;
-
-    fn pair() -> (WebSocketTransport, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        (WebSocketTransport::new(Box::new(SocketTransport::new(ours.into()).unwrap())), theirs)
-    }
-
-    fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
-        let bit = if mask.is_some() { 0x80 } else { 0 };
-        let mut v = vec![first];
-        match payload.len() {
-            n @ 0..=125 => v.push(n as u8 | bit),
-            n @ 126..=0xffff => {
-                v.push(126 | bit);
-                v.extend((n as u16).to_be_bytes());
-            }
-            n => {
-                v.push(127 | bit);
-                v.extend((n as u64).to_be_bytes());
-            }
-        }
-        let key = mask.unwrap_or_default();
-        v.extend(mask.iter().flatten());
-        v.extend(payload.iter().enumerate().map(|(i, b)| b ^ key[i % 4]));
-        v
-    }
-
-    fn read_all(socket: &mut dyn Read) -> io::Result<Vec<u8>> {
-        let mut out = Vec::new();
-        let mut buffer = [0; 100];
-        loop {
-            match socket.read(&mut buffer) {
-                Ok(0) => return Ok(out),
-                Ok(n) => out.extend_from_slice(&buffer[..n]),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(out),
-                Err(e) => return Err(e),
-            }
-        }
-    }
-
-    #[test]
-    fn control_frames_are_answered_between_data() {
-        let (mut socket, mut peer) = pair();
-        peer.write_all(&frame(0x02, b"he", Some([1, 2, 3, 4]))).unwrap();
-        peer.write_all(&frame(0x89, b"ping", Some([9, 8, 7, 6]))).unwrap();
-        peer.write_all(&frame(0x8a, b"unasked", None)).unwrap();
-        peer.write_all(&frame(0x80, b"llo", Some([0, 0, 1, 1]))).unwrap();
-        peer.write_all(&frame(0x82, b"", None)).unwrap();
-        peer.write_all(&frame(0x81, b"!", None)).unwrap();
-        assert_eq!(read_all(&mut socket).unwrap(), b"hello!");
-        assert_eq!(read_all(&mut peer).unwrap(), b"\x8a\x04ping");
-        peer.write_all(&frame(0x88, b"\x03\xe8", Some([5; 4]))).unwrap();
-        assert_eq!(read_all(&mut socket).unwrap(), b"");
-        assert_eq!(read_all(&mut peer).unwrap(), [0x88, 0]);
-        assert_eq!(socket.read(&mut [0; 4]).unwrap(), 0);
-    }
-
-    #[test]
-    fn violations_end_the_connection() {
-        let long = [0; 126];
-        for bytes in [
-            frame(0xc2, b"x", None),
-            frame(0x83, b"x", None),
-            frame(0x80, b"x", None),
-            frame(0x09, b"x", None),
-            frame(0x89, &long, None),
-            [frame(0x02, b"x", None), frame(0x82, b"y", None)].concat(),
-        ] {
-            let (mut socket, mut peer) = pair();
-            peer.write_all(&bytes).unwrap();
-            assert!(read_all(&mut socket).is_err(), "{bytes:02x?}");
-        }
-    }
-
-    #[test]
-    fn full_socket_continues_a_frame_without_a_new_header() {
-        let (mut socket, mut peer) = pair();
-        let data: Vec<u8> = (0..2_000_000u32).map(|i| i as u8).collect();
-        let (mut sent, mut got) = (0, Vec::new());
-        while sent < data.len() {
-            match socket.write(&data[sent..]) {
-                Ok(n) => sent += n,
-                Err(e) => {
-                    assert_eq!(e.kind(), io::ErrorKind::WouldBlock);
-                    got.extend(read_all(&mut peer).unwrap());
-                }
-            }
-        }
-        got.extend(read_all(&mut peer).unwrap());
-        assert_eq!(got[..10], *b"\x82\x7f\0\0\0\0\0\x1e\x84\x80");
-        assert!(got[10..] == data[..]);
-    }
-
-    proptest! {
-        #![proptest_config(crate::testing::cases(32))]
-        #[test]
-        fn arbitrary_frames_do_not_panic(data in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let (mut socket, mut peer) = pair();
-            peer.write_all(&data).unwrap();
-            let _ = read_all(&mut socket);
-        }
-    }
-}
+#[path = "websocket_tests.rs"]
+mod tests;

@@ -112,7 +112,12 @@ impl State {
             let event = match stream.read(room) {
                 Ok(0) => return Progress::Close("closed by the client in the link stage".into()),
                 Ok(n) => link.machine.feed(buffer.get(..n).unwrap_or_default()),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Progress::Wait(READ),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if stream.has_more() {
+                        continue;
+                    }
+                    return Progress::Wait(READ);
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => None,
                 Err(error) => return Progress::Close(error.to_string()),
             };
