@@ -297,9 +297,14 @@ impl ReleaseToken {
     /// Accounts `bytes` of copied data to the command until it is released.
     #[must_use]
     pub fn with_cost(mut self, bytes: usize) -> Self {
+        self.add_cost(bytes);
+        self
+    }
+
+    /// The same for a token in its place.
+    pub fn add_cost(&mut self, bytes: usize) {
         self.queue.held.fetch_add(bytes, Ordering::Relaxed);
         self.cost = self.cost.saturating_add(bytes);
-        self
     }
 
     /// What will be released.

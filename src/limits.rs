@@ -12,6 +12,30 @@ pub const MAX_CHUNK_HOPS: usize = 65_536;
 /// Rectangles of one clip list: bounds the region algebra that a single command can cost.
 pub const MAX_CLIP_RECTS: u32 = 65_536;
 
+/// Rectangles of one command's region: clip rectangles that cross like a grid make the square of their number.
+pub const MAX_REGION_RECTS: usize = 65_536;
+
+/// Bytes of one snapshot of a surface that a command takes of its own target: 4096 x 4096 pixels. A guest may ask for
+/// hundreds of them; together they count in [`MAX_HELD_COPIES`].
+pub const MAX_SNAPSHOT: usize = 64 << 20;
+
+/// Expected time (nanoseconds) that drawing all commands that wait on a device takes: a request that needs them all keeps
+/// the host, and with it the virtual machine, for about so long.
+pub const MAX_PENDING_COST: u64 = 300_000_000;
+
+/// Pixels of the images of one command that goes to clients as it is, beyond four times the pixels that it draws: whole
+/// images travel, whatever part of them is drawn.
+pub const MAX_IMAGE_PIXELS: u64 = 1 << 22;
+
+/// Rectangles of the clip of a video stream: each change of it is a message of its own to every client.
+pub const MAX_STREAM_CLIP: usize = 64;
+
+/// Rectangles of what the host has not asked about yet; beyond it they become the box around them.
+pub const MAX_DIRTY_RECTS: usize = 8192;
+
+/// Cursor shapes that wait for one client (each up to 4 MiB); only the newest matters.
+pub const MAX_WAITING_SHAPES: usize = 2;
+
 /// Points of one path: Bezier flattening and dashing multiply CPU time per point.
 pub const MAX_PATH_POINTS: usize = 1_000_000;
 

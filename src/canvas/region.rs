@@ -51,6 +51,21 @@ impl Region {
         }
     }
 
+    /// The same if the result, and what is joined on the way to it, has at most `limit` rectangles. Rectangles that cross
+    /// like a grid would otherwise make far more of them than they are.
+    #[must_use]
+    pub fn try_from_rects(rects: &[Rect], limit: usize) -> Option<Self> {
+        match rects {
+            [] => Some(Self::new()),
+            [one] => Some(Self::from(*one)),
+            _ => {
+                let (left, right) = rects.split_at(rects.len() / 2);
+                let (left, right) = (Self::try_from_rects(left, limit)?, Self::try_from_rects(right, limit)?);
+                combine_within(left.rects(), right.rects(), Op::Union, limit)
+            }
+        }
+    }
+
     /// The rectangles in canonical order: disjoint, by row, then by column.
     #[must_use]
     pub fn rects(&self) -> &[Rect] {
@@ -154,6 +169,15 @@ impl Region {
         combine(self.rects(), other.rects(), Op::Subtract)
     }
 
+    /// Pixels of the region that are not in `other`; `None`: they make more than `limit` rectangles.
+    #[must_use]
+    pub fn subtract_within(&self, other: &Self, limit: usize) -> Option<Self> {
+        if other.is_rect() || !self.bounds.intersects(&other.bounds) {
+            return Some(self.subtract(other)).filter(|rest| rest.rects().len() <= limit);
+        }
+        combine_within(self.rects(), other.rects(), Op::Subtract, limit)
+    }
+
     /// Pixels of the region that are not in the rectangle.
     #[must_use]
     pub fn subtract_rect(&self, rect: &Rect) -> Self {
@@ -192,7 +216,7 @@ impl Region {
     #[must_use]
     pub fn contains_point(&self, p: Point) -> bool {
         self.bounds.contains_point(p)
-            && self.rows_from(p.y).take_while(|r| r.top <= p.y).any(|r| r.contains_point(p))
+            && self.intersects_rect(&Rect::new(p.x, p.y, p.x.saturating_add(1), p.y.saturating_add(1)))
     }
 
     /// Whether every pixel of the rectangle is inside; an empty rectangle always is.
@@ -205,15 +229,14 @@ impl Region {
             return false;
         }
         let mut y = rect.top;
-        for r in self.rows_from(y) {
-            if r.top > y {
+        for band in self.bands_from(y) {
+            let Some(first) = band.first().filter(|r| r.top <= y) else { return false };
+            if !band_holds(band, std::slice::from_ref(rect)) {
                 return false;
             }
-            if r.left <= rect.left && rect.right <= r.right {
-                y = r.bottom;
-                if y >= rect.bottom {
-                    return true;
-                }
+            y = first.bottom;
+            if y >= rect.bottom {
+                return true;
             }
         }
         false
@@ -222,14 +245,45 @@ impl Region {
     /// Whether every pixel of `other` is inside.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
-        other.rects().iter().all(|r| self.contains_rect(r))
+        if let [one] = other.rects() {
+            return self.contains_rect(one);
+        }
+        if !self.bounds.contains(&other.bounds) {
+            return other.is_empty();
+        }
+        // Both are swept once, from top to bottom; `y` is the row down to which `other` is known to be inside.
+        let (mut ours, mut theirs) = (Bands(self.rects()), Bands(other.rects()));
+        let (mut band, mut inner) = (ours.next(), theirs.next());
+        let mut y = i32::MIN;
+        while let Some((first, inner_band)) = inner.and_then(|band| Some((band.first()?, band))) {
+            y = y.max(first.top);
+            let Some((outer, outer_band)) = band.and_then(|band| Some((band.first()?, band))) else {
+                return false;
+            };
+            if outer.bottom <= y {
+                band = ours.next();
+                continue;
+            }
+            if outer.top > y || !band_holds(outer_band, inner_band) {
+                return false;
+            }
+            y = outer.bottom;
+            if y >= first.bottom {
+                inner = theirs.next();
+            }
+        }
+        true
     }
 
     /// Whether the rectangle and the region share a pixel.
     #[must_use]
     pub fn intersects_rect(&self, rect: &Rect) -> bool {
-        self.bounds.intersects(rect)
-            && self.rows_from(rect.top).take_while(|r| r.top < rect.bottom).any(|r| r.intersects(rect))
+        if !self.bounds.intersects(rect) {
+            return false;
+        }
+        self.bands_from(rect.top)
+            .take_while(|band| band.first().is_some_and(|r| r.top < rect.bottom))
+            .any(|band| bands_meet(band, std::slice::from_ref(rect)))
     }
 
     /// Whether the two share a pixel.
@@ -238,15 +292,35 @@ impl Region {
         if !self.bounds.intersects(&other.bounds) {
             return false;
         }
-        let (few, many) =
-            if self.rects().len() < other.rects().len() { (self, other) } else { (other, self) };
-        few.rects().iter().any(|r| many.intersects_rect(r))
+        if let [one] = other.rects() {
+            return self.intersects_rect(one);
+        }
+        if let [one] = self.rects() {
+            return other.intersects_rect(one);
+        }
+        // Both are swept once, from top to bottom.
+        let (mut ours, mut theirs) = (Bands(self.rects()), Bands(other.rects()));
+        let (mut a, mut b) = (ours.next(), theirs.next());
+        while let (Some(a_band), Some(b_band)) = (a, b) {
+            let (Some(r), Some(s)) = (a_band.first(), b_band.first()) else { return false };
+            if r.top.max(s.top) < r.bottom.min(s.bottom) && bands_meet(a_band, b_band) {
+                return true;
+            }
+            let (a_bottom, b_bottom) = (r.bottom, s.bottom);
+            if a_bottom <= b_bottom {
+                a = ours.next();
+            }
+            if b_bottom <= a_bottom {
+                b = theirs.next();
+            }
+        }
+        false
     }
 
-    /// The rectangles from the first band that reaches below row `y` on.
-    fn rows_from(&self, y: i32) -> impl Iterator<Item = &Rect> {
+    /// The bands from the first one that reaches below row `y` on.
+    fn bands_from(&self, y: i32) -> Bands<'_> {
         let rects = self.rects();
-        rects[rects.partition_point(|r| r.bottom <= y)..].iter()
+        Bands(&rects[rects.partition_point(|r| r.bottom <= y)..])
     }
 }
 
@@ -271,7 +345,11 @@ impl<'a> Iterator for Bands<'a> {
 
     fn next(&mut self) -> Option<&'a [Rect]> {
         let top = self.0.first()?.top;
-        let end = self.0.iter().position(|r| r.top != top).unwrap_or(self.0.len());
+        // Most bands are short; long ones are not walked.
+        let end = match self.0.iter().take(8).position(|r| r.top != top) {
+            Some(end) => end,
+            None => self.0.partition_point(|r| r.top <= top),
+        };
         let (band, rest) = self.0.split_at(end);
         self.0 = rest;
         Some(band)
@@ -352,6 +430,11 @@ fn around_hole(outer: &Rect, hole: &Rect) -> Region {
 }
 
 fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
+    combine_within(a, b, op, usize::MAX).unwrap_or_default()
+}
+
+/// `None`: the result has more than `limit` rectangles.
+fn combine_within(a: &[Rect], b: &[Rect], op: Op, limit: usize) -> Option<Region> {
     let mut out = Builder::with_capacity(a.len() + b.len() + 2);
     let (mut a_bands, mut b_bands) = (Bands(a), Bands(b));
     let (mut a_band, mut b_band) = (a_bands.next(), b_bands.next());
@@ -383,6 +466,9 @@ fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
             }
             _ => merge(in_a, in_b, op, &mut |left, right| rects.push(Rect { left, top, right, bottom })),
         });
+        if out.rects.len() > limit {
+            return None;
+        }
         y = bottom;
         if a_rows.is_some_and(|r| r.1 <= y) {
             a_band = a_bands.next();
@@ -391,7 +477,31 @@ fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
             b_band = b_bands.next();
         }
     }
-    out.finish()
+    Some(out.finish())
+}
+
+/// Whether two bands share a column: looks for the rectangles of the shorter in the longer.
+fn bands_meet(a: &[Rect], b: &[Rect]) -> bool {
+    let (few, many) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    few.iter()
+        .any(|r| many.get(many.partition_point(|s| s.right <= r.left)).is_some_and(|s| s.left < r.right))
+}
+
+/// Whether every column of `inner` is one of `outer`.
+fn band_holds(outer: &[Rect], inner: &[Rect]) -> bool {
+    if outer.len() < inner.len() {
+        // Each outer rectangle holds a run of inner ones, and together all of them.
+        let held = |o: &Rect| {
+            let from = inner.partition_point(|s| s.left < o.left);
+            inner.partition_point(|s| s.right <= o.right).saturating_sub(from)
+        };
+        return outer.iter().map(held).sum::<usize>() == inner.len();
+    }
+    inner.iter().all(|r| {
+        outer
+            .get(outer.partition_point(|s| s.right <= r.left))
+            .is_some_and(|s| s.left <= r.left && r.right <= s.right)
+    })
 }
 
 /// Combines the columns of two bands.
@@ -543,5 +653,32 @@ mod tests {
         assert!(!region.contains_point(Point::default()));
         assert_canonical(&region.translate(i32::MAX, i32::MAX));
         assert_canonical(&region.translate(i32::MIN, i32::MIN));
+    }
+
+    /// N columns and N rows as rectangles.
+    fn grid(n: i32) -> Vec<Rect> {
+        let columns = (0..n).map(|i| Rect::new(2 * i, 0, 2 * i + 1, 2 * n));
+        columns.chain((0..n).map(|i| Rect::new(0, 2 * i, 2 * n, 2 * i + 1))).collect()
+    }
+
+    #[test]
+    fn a_grid_of_rectangles_is_refused_before_it_grows() {
+        assert!(Region::try_from_rects(&grid(100), 20_000).is_some_and(|r| r.rects().len() > 5000));
+        assert_eq!(Region::try_from_rects(&grid(30_000), 65_536), None);
+        let columns = Region::from_rects(&grid(4000)[..4000]);
+        let rows = Region::from_rects(&grid(4000)[4000..]);
+        assert_eq!(columns.subtract_within(&rows, 5000), None);
+        assert_eq!(columns.subtract_within(&Region::new(), 5000).as_ref(), Some(&columns));
+    }
+
+    #[test]
+    fn wide_bands_are_compared_in_one_sweep() {
+        // Even and odd columns never meet; compared pair by pair this would take minutes.
+        let column = |i: i32| Rect::new(2 * i, 0, 2 * i + 1, 4);
+        let even = Region::from_rects(&(0..32_000).map(column).collect::<Vec<_>>());
+        let odd = even.translate(1, 0);
+        for _ in 0..50 {
+            assert!(!even.intersects(&odd) && !even.contains(&odd) && even.contains(&even));
+        }
     }
 }

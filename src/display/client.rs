@@ -3,7 +3,7 @@
 use super::encode::{EncodeSettings, Encoded, ImageEncoder, Serials, ServerImage, SurfaceSizes, Workspace};
 use super::gl::{DrawId, GlClient};
 use super::pipe::{Pipe, PipeItem};
-use super::queued::{Queued, SurfaceKey};
+use super::queued::{Queued, SurfaceKey, image_pixels};
 use super::settings::DisplaySettings;
 use super::stream::{Agent, MAX_STREAMS, StreamKey, reads_own};
 use super::surfaces::{Surface, Surfaces};
@@ -16,7 +16,8 @@ use crate::geometry::Rect;
 use crate::host::{GlScanout, MonitorsConfig};
 use crate::image::SurfaceFormat;
 use crate::limits::{
-    DISPLAY_PACE, DISPLAY_PACE_MAX, INIT_TIMEOUT, MAX_PIPE_AGE, MAX_SEND_PER_TURN, MAX_UPDATE_PIXELS,
+    DISPLAY_PACE, DISPLAY_PACE_MAX, INIT_TIMEOUT, MAX_IMAGE_PIXELS, MAX_PIPE_AGE, MAX_SEND_PER_TURN,
+    MAX_STREAM_CLIP, MAX_UPDATE_PIXELS,
 };
 use crate::net::stream::{Flush, Incoming, Outgoing};
 use crate::protocol::caps::display as cap;
@@ -235,7 +236,8 @@ impl DisplayClient {
             if !agent.is_live() {
                 continue;
             }
-            let clip = if own == Some(key) {
+            let simple = queued.region.rects().len() <= MAX_STREAM_CLIP;
+            let clip = if own == Some(key) && simple {
                 agent.frame_queued(&queued.region)
             } else {
                 let reads =
@@ -243,7 +245,8 @@ impl DisplayClient {
                 let draws = queued.key == primary && queued.region.intersects(&agent.area);
                 let reads = reads
                     || (queued.key == primary && reads_own(queued.self_read, &queued.region, &agent.area));
-                if reads || (draws && !queued.opaque) {
+                // A complicated clip would cost a long message each time that it changes.
+                if reads || (draws && !(queued.opaque && simple && agent.clip_stays_simple(&queued.region))) {
                     let (area, clip) = agent.detach();
                     stale = stale.union(&area);
                     clip
@@ -616,6 +619,12 @@ impl DisplayClient {
     fn send_draw(&mut self, queued: &Arc<Queued>, shared: &mut Shared<'_>) {
         // Loss would become visible: the result goes as an image (display.md 9.4).
         if !self.encoder.lossless_needs(&queued.drawable).is_empty() {
+            self.spoil(queued.key, &queued.region);
+            return;
+        }
+        // A whole image for a few of its pixels: the result is sent instead.
+        let drawn = queued.region.bounds().area();
+        if image_pixels(&queued.drawable.op) > MAX_IMAGE_PIXELS.max(drawn.saturating_mul(4)) {
             self.spoil(queued.key, &queued.region);
             return;
         }

@@ -8,6 +8,7 @@
 use super::surfaces::Surfaces;
 use crate::canvas::Region;
 use crate::geometry::Rect;
+use crate::limits::MAX_DIRTY_RECTS;
 
 /// Boxes before they are joined with the others.
 const MAX_FRESH: usize = 128;
@@ -50,6 +51,10 @@ impl Dirty {
     fn join(&mut self) {
         self.region = self.region.union(&Region::from_rects(&self.fresh));
         self.fresh.clear();
+        // A guest that draws a pattern which the host never asks about would make each further command slower.
+        if self.region.rects().len() > MAX_DIRTY_RECTS {
+            self.region = Region::from(self.region.bounds());
+        }
     }
 
     /// The rectangles: at most `max`, the last one then around the rest.

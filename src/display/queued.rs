@@ -6,6 +6,7 @@ use crate::draw::{Brush, Clip, Composite, DrawOp, Drawable, Effect, Mask, ScaleM
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::image::{Image, ImageData};
+use crate::limits::MAX_REGION_RECTS;
 use std::sync::{Arc, Mutex};
 
 /// One incarnation of a surface id.
@@ -135,14 +136,52 @@ pub fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
     (same || repeat == Repeat::Replaces).then_some(repeat)
 }
 
-/// Box and clip of a command on a surface of this size.
+/// Box and clip of a command on a surface of this size. `None`: the clip is more complicated than any that is drawn.
 #[must_use]
-pub fn region_of(drawable: &Drawable, surface: &Rect) -> Region {
+pub fn region_of(drawable: &Drawable, surface: &Rect) -> Option<Region> {
     let bbox = drawable.bbox.intersect(surface);
     match &drawable.clip {
-        Clip::None => Region::from(bbox),
-        Clip::Rects(rects) => Region::from_rects(rects).intersect_rect(&bbox),
+        Clip::None => Some(Region::from(bbox)),
+        Clip::Rects(rects) => {
+            // Cut first: what lies outside costs nothing.
+            let cut: Vec<Rect> = rects.iter().map(|r| r.intersect(&bbox)).filter(|r| !r.is_empty()).collect();
+            Region::try_from_rects(&cut, MAX_REGION_RECTS)
+        }
     }
+}
+
+/// Roughly the time that it takes to draw a command on so many pixels (nanoseconds), so that what waits can be bounded.
+#[must_use]
+pub fn cost_of(drawable: &Drawable, region: &Region) -> u64 {
+    let per_pixel = match &drawable.op {
+        DrawOp::Nop | DrawOp::Blackness(_) | DrawOp::Whiteness(_) => 1,
+        DrawOp::Fill(_) | DrawOp::Invers(_) | DrawOp::CopyBits(_) => 1,
+        DrawOp::Copy(c) | DrawOp::Blend(c) if same_size(&c.src_area, &drawable.bbox) => 2,
+        DrawOp::Stroke(_) | DrawOp::Text(_) | DrawOp::Transparent(_) => 5,
+        DrawOp::AlphaBlend(a) if same_size(&a.src_area, &drawable.bbox) => 4,
+        DrawOp::Copy(_) | DrawOp::Blend(_) | DrawOp::Opaque(_) | DrawOp::Rop3(_) | DrawOp::AlphaBlend(_) => {
+            15
+        }
+        DrawOp::Composite(_) => 80,
+    };
+    let rects = u64::try_from(region.rects().len()).unwrap_or(u64::MAX);
+    region.area().saturating_mul(per_pixel).saturating_add(rects.saturating_mul(200)).saturating_add(1000)
+}
+
+fn same_size(a: &Rect, b: &Rect) -> bool {
+    (a.width(), a.height()) == (b.width(), b.height())
+}
+
+/// Pixels of all images that the operation has to be sent with.
+#[must_use]
+pub fn image_pixels(op: &DrawOp) -> u64 {
+    let mut pixels = 0u64;
+    images_of(op, &Rect::default(), &mut |image, _| {
+        if !matches!(image.data, ImageData::Surface(_)) {
+            pixels = pixels.saturating_add(u64::from(image.width) * u64::from(image.height));
+        }
+    });
+    pixels
 }
 
 /// Offset from a pixel of COPY_BITS to its source.
@@ -174,9 +213,19 @@ const WHOLE: Rect = Rect::new(i32::MIN, i32::MIN, i32::MAX, i32::MAX);
 #[must_use]
 pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
     let mut found = Vec::new();
+    images_of(op, bbox, &mut |image, area| {
+        if let ImageData::Surface(id) = image.data {
+            found.push((id, area));
+        }
+    });
+    found
+}
+
+/// Shows each image argument of the operation to `visit`, and the area read of it.
+fn images_of(op: &DrawOp, bbox: &Rect, visit: &mut dyn FnMut(&Image, Rect)) {
     let mut image = |image: Option<&Arc<Image>>, area: Rect| {
-        if let Some(ImageData::Surface(id)) = image.map(|i| &i.data) {
-            found.push((*id, area));
+        if let Some(image) = image {
+            visit(image, area);
         }
     };
     // What sampling reads of a source area (canvas.md 7.1).
@@ -232,7 +281,6 @@ pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
             image(mask.as_ref(), WHOLE);
         }
     }
-    found
 }
 
 /// Whether the operation takes the snapshot of its own target in place of a missing source.

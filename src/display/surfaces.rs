@@ -8,7 +8,7 @@
 use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
-    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, is_opaque, reach_of_copy,
+    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, cost_of, is_opaque, reach_of_copy,
     region_of, repeats, set_self_bitmap, surface_arguments, wants_self_bitmap,
 };
 use super::tree::{Needed, Taken, Tree};
@@ -18,7 +18,7 @@ use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::host::MappedSurface;
 use crate::image::SurfaceFormat;
-use crate::limits::{MAX_DRAWABLES, MAX_SURFACES};
+use crate::limits::{MAX_DRAWABLES, MAX_PENDING_COST, MAX_SNAPSHOT, MAX_SURFACES};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -84,6 +84,8 @@ pub struct Surfaces {
     order: VecDeque<(u64, u32)>,
     /// Number of pending commands.
     pending: usize,
+    /// Expected time that drawing them takes (nanoseconds).
+    pending_cost: u64,
     limit: u32,
     last_seq: u64,
     last_key: u64,
@@ -99,6 +101,7 @@ impl Surfaces {
             map: BTreeMap::new(),
             order: VecDeque::new(),
             pending: 0,
+            pending_cost: 0,
             limit: limit.min(MAX_SURFACES),
             last_seq: 0,
             last_key: 0,
@@ -187,7 +190,7 @@ impl Surfaces {
         if !bounds.contains(&drawable.bbox) || drawable.bbox.left < 0 || drawable.bbox.top < 0 {
             return Err("box outside of the surface");
         }
-        let mut region = region_of(&drawable, &bounds);
+        let mut region = region_of(&drawable, &bounds).ok_or("its clip is too complicated")?;
         if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
             return Err(NOTHING_TO_DRAW);
         }
@@ -196,6 +199,14 @@ impl Surfaces {
             let area = drawable.self_bitmap.ok_or("no source image")?;
             if area.is_empty() || !bounds.contains(&area) {
                 return Err("self bitmap outside of the surface");
+            }
+            let bytes = usize::try_from(area.area().saturating_mul(4)).unwrap_or(usize::MAX);
+            if bytes > MAX_SNAPSHOT {
+                return Err("self bitmap too large");
+            }
+            // It counts as held for the command, so that commands with snapshots are rendered before they pile up.
+            if let Some(release) = &mut drawable.release {
+                release.add_cost(bytes);
             }
             self.render_area(id, &area);
             self.last_image = self.last_image.wrapping_add(1);
@@ -242,7 +253,10 @@ impl Surfaces {
 
     /// Puts an accepted command into the tree (display.md 4.1, steps 2, 6 to 8).
     pub fn insert(&mut self, queued: &Arc<Queued>) -> Covered {
-        while self.pending >= MAX_DRAWABLES && self.render_oldest() {}
+        let cost = cost_of(&queued.drawable, &queued.region);
+        let too_much =
+            |s: &Self| s.pending >= MAX_DRAWABLES || s.pending_cost.saturating_add(cost) > MAX_PENDING_COST;
+        while too_much(self) && self.render_oldest() {}
         let id = queued.drawable.surface_id;
         self.make_way(queued);
         let gone = match self.map.get_mut(&id) {
@@ -253,6 +267,7 @@ impl Surfaces {
             self.forget(gone);
         }
         self.pending += 1;
+        self.pending_cost = self.pending_cost.saturating_add(cost);
         self.order.push_back((queued.seq, id));
         if self.order.len() > 2 * self.pending + 64 {
             let map = &self.map;
@@ -296,6 +311,7 @@ impl Surfaces {
     /// Takes a command off the lists around the tree.
     fn forget(&mut self, queued: &Queued) {
         self.pending = self.pending.saturating_sub(1);
+        self.pending_cost = self.pending_cost.saturating_sub(cost_of(&queued.drawable, &queued.region));
         for read in &queued.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
                 surface.readers.retain(|reader| reader.seq != queued.seq);

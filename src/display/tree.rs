@@ -130,12 +130,12 @@ impl Tree {
         let in_full = matches!(item.self_read, SelfRead::Area(_)) && !cover.contains(&item.visible);
         let worth =
             !in_full && (item.visible.rects().len() < MAX_VISIBLE || bounds.contains(&item.visible.bounds()));
-        if worth && item.visible.intersects(cover) {
-            let rest = item.visible.subtract(cover);
-            // What is visible of all others is drawn as it is, so that it must not become too much work.
-            if rest.rects().len() <= MAX_VISIBLE {
-                item.visible = rest;
-            }
+        // What is visible of all others is drawn as it is, so that it must not become too much work.
+        if worth
+            && item.visible.intersects(cover)
+            && let Some(rest) = item.visible.subtract_within(cover, MAX_VISIBLE)
+        {
+            item.visible = rest;
         }
         let excluded = item.excluded;
         if item.visible.is_empty() {

@@ -39,7 +39,11 @@ impl<D: Display> RedWorker<D> {
             Request::AddMemslot { slot, answer } => {
                 let added = self.device.add_memslot(&slot);
                 if let Err(error) = &added {
-                    crate::warning!("memory slot {}/{} refused: {error}", slot.group_id, slot.slot_id);
+                    crate::warning_limited!(
+                        "memory slot {}/{} refused: {error}",
+                        slot.group_id,
+                        slot.slot_id
+                    );
                 }
                 self.finish(answer, added.is_ok());
             }
@@ -200,7 +204,7 @@ impl<D: Display> RedWorker<D> {
         let surface = match self.device.map_surface(spec) {
             Ok(surface) => surface,
             Err(error) => {
-                crate::warning!("primary surface refused: {error}");
+                crate::warning_limited!("primary surface refused: {error}");
                 return false;
             }
         };
@@ -255,16 +259,16 @@ impl<D: Display> RedWorker<D> {
             CMD_CURSOR => match self.device.parse_cursor_command(command) {
                 Fetched::Command(command) => self.cursor.command(command),
                 Fetched::Empty | Fetched::Dropped => {
-                    crate::warning!("loadvm: a cursor command is bad, dropped")
+                    crate::warning_limited!("loadvm: a cursor command is bad, dropped")
                 }
             },
             CMD_SURFACE => match self.device.parse_display_command(command) {
                 Fetched::Command(DisplayCommand::Surface(command)) => {
                     self.display.loadvm_surface(command, now)
                 }
-                _ => crate::warning!("loadvm: a surface command is bad, dropped"),
+                _ => crate::warning_limited!("loadvm: a surface command is bad, dropped"),
             },
-            other => crate::warning!("loadvm: command of type {other} ignored"),
+            other => crate::warning_limited!("loadvm: command of type {other} ignored"),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::channel::client::{ChannelClient, ChannelError, Received};
 use crate::channel::connection::ChannelConnection;
 use crate::geometry::Point16;
 use crate::host::CursorShape;
-use crate::limits::MAX_CURSOR_PIPE;
+use crate::limits::{MAX_CURSOR_PIPE, MAX_WAITING_SHAPES};
 use crate::net::stream::Flush;
 use crate::protocol::Message;
 use crate::protocol::common;
@@ -116,6 +116,13 @@ impl CursorClient {
         if let (Item::Move(position), Some(Item::Move(waiting))) = (&item, self.pipe.back_mut()) {
             *waiting = *position;
             return;
+        }
+        if matches!(item, Item::Set { .. }) {
+            let is_set = |item: &Item| matches!(item, Item::Set { .. });
+            // The new shape takes the place of those that still wait.
+            if self.pipe.iter().filter(|item| is_set(item)).count() >= MAX_WAITING_SHAPES {
+                self.pipe.retain(|item| !is_set(item));
+            }
         }
         self.pipe.push_back(item);
         if self.pipe.len() > MAX_CURSOR_PIPE {

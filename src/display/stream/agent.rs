@@ -5,6 +5,7 @@ use super::{MJPEG, Stream, frame_of};
 use crate::canvas::Region;
 use crate::codec::jpeg;
 use crate::draw::{Clip, Drawable};
+use crate::limits::MAX_STREAM_CLIP;
 use crate::protocol::Message;
 use crate::protocol::display::{
     StreamCreate, StreamReport, stream_activate_report, stream_clip, stream_data, stream_destroy,
@@ -85,6 +86,11 @@ impl Agent {
     pub fn covered(&mut self, region: &Region) -> Option<Region> {
         self.area = self.area.subtract(region);
         self.set_clip(self.clip.subtract(region))
+    }
+
+    /// Whether the clip stays simple when something else is drawn over the stream.
+    pub fn clip_stays_simple(&self, region: &Region) -> bool {
+        self.clip.subtract_within(region, MAX_STREAM_CLIP).is_some()
     }
 
     /// True pixels are needed: takes the area. As [`Self::frame_queued`].
