@@ -139,6 +139,17 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of an HTTP request that asks for a WebSocket: it is buffered until its empty line.
 pub const MAX_UPGRADE_REQUEST: usize = 8192;
 
+/// Reads that OpenSSL may make of a socket before it gives the thread back: it goes on by itself for as long as records without
+/// data come. A record takes two.
+pub const MAX_TLS_READS: u32 = 64;
+
+/// Bytes of TLS records in a row that carry no data, while one record with data has at most 17 KiB: about a thousand
+/// KeyUpdate messages, each of which costs a derivation of keys.
+pub const MAX_TLS_BARREN: usize = 32 << 10;
+
+/// Bytes that a client may send in its TLS handshake: a ClientHello has at most 128 KiB.
+pub const MAX_TLS_HANDSHAKE: usize = 256 << 10;
+
 /// WebSocket frames in a row that carry no data, while the connection never runs empty: a client that only sends pings and
 /// empty frames makes the server work for nothing.
 pub const MAX_DATALESS_FRAMES: u32 = 256;

@@ -51,6 +51,11 @@ pub trait Transport: Read + Write + AsFd + Send {
     fn has_more(&self) -> bool {
         false
     }
+
+    /// Bits of the key that encrypts the connection; 0: it is not encrypted.
+    fn cipher_bits(&self) -> u32 {
+        0
+    }
 }
 
 /// Why a stream ended.

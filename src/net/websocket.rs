@@ -385,6 +385,10 @@ impl Transport for WebSocketTransport {
     fn has_more(&self) -> bool {
         self.more || !self.unparsed().is_empty() || self.inner.has_more()
     }
+
+    fn cipher_bits(&self) -> u32 {
+        self.inner.cipher_bits()
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::display::{self, cursor};
 use crate::host::{EventLoop, QxlControl, Readiness};
 use crate::net::keys::Keys;
 use crate::net::listener::Listener;
-use crate::net::tls;
+use crate::net::tls::TlsSource;
 use crate::net::upgrade::Origins;
 use crate::protocol::ChannelType;
 use crate::worker::WorkerHandle;
@@ -260,9 +260,9 @@ impl State {
     fn open_listeners(&mut self) -> Result<Vec<(Listener, bool)>> {
         let config = &mut self.config;
         let mut listeners = Vec::new();
-        let context = match &config.tls {
+        let source = match &config.tls {
             None => None,
-            Some(tls) => Some(tls::context(tls).map_err(ServerError::io("TLS"))?),
+            Some(tls) => Some(Arc::new(TlsSource::load(tls).map_err(ServerError::io("TLS"))?)),
         };
         if let Some(socket) = config.listen_socket.take() {
             listeners.push((Listener::from_host(socket).map_err(ServerError::io("host's socket"))?, false));
@@ -292,7 +292,7 @@ impl State {
             })?;
             listeners.push((listener, true));
         }
-        self.tls = context;
+        self.tls = source;
         Ok(listeners)
     }
 }

@@ -17,7 +17,7 @@ use crate::host::call::HostCall;
 use crate::host::{EventLoop, TimerId, WatchId};
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::net::keys::Keys;
-use openssl::ssl::SslContext;
+use crate::net::tls::TlsSource;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -76,7 +76,8 @@ pub(crate) struct State {
     pub event_loop: Option<Arc<dyn EventLoop>>,
     pub waiting: Waiting,
     pub keys: Option<Arc<Keys>>,
-    pub tls: Option<SslContext>,
+    /// `None` without a TLS listener.
+    pub tls: Option<Arc<TlsSource>>,
 
     pub listeners: Listeners,
     pub links: Links,

@@ -168,7 +168,10 @@ impl State {
         let Some(mut link) = self.links.remove(at) else { return };
         let interest = match step {
             Ok(Step::Done) => {
-                link.stream = Some(Box::new(handshake.finish()));
+                match handshake.finish() {
+                    Ok(stream) => link.stream = Some(Box::new(stream)),
+                    Err(error) => return self.close_link(link, &error.to_string()),
+                }
                 link.stage = LinkStage::Talking;
                 self.links.insert(at, link);
                 return self.drive_link(at);

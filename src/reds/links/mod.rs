@@ -240,9 +240,9 @@ impl State {
         if !self.phase.is_ready() {
             return Err((fd, ServerError::NotInitialized));
         }
-        let context = match (tls, &self.tls) {
+        let source = match (tls, &self.tls) {
             (false, _) => None,
-            (true, Some(context)) => Some(context.clone()),
+            (true, Some(source)) => Some(source.clone()),
             (true, None) => return Err((fd, ServerError::NotBuilt("TLS configuration"))),
         };
         set_connection_options(&fd);
@@ -254,16 +254,9 @@ impl State {
         let at = ConnectionId(self.fresh_key());
         let deadline = self.now + self.handshake_timeout;
         let mut link = PendingLink { skip_auth, tls, ..PendingLink::new(peer, deadline, self.guard(at)) };
-        match context {
+        match source {
             None => link.stream = Some(Box::new(transport)),
-            Some(context) => match Handshake::new(&context, transport) {
-                Ok(handshake) => link.stage = LinkStage::Tls(handshake),
-                // The socket is closed by now, and the host must not close its number again.
-                Err(error) => {
-                    crate::warning!("TLS: {error}");
-                    return Ok(());
-                }
-            },
+            Some(source) => link.stage = LinkStage::Tls(Handshake::new(source, transport)),
         }
         self.links.insert(at, link);
         self.host_call(HostCall::Event(at, ChannelEvent::Connected(sockets)));

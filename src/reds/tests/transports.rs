@@ -1,17 +1,11 @@
 use super::harness::*;
 use crate::host::ChannelEvent;
+use crate::net::tls::testing::{Identity, Pki};
 use crate::protocol::link::{LinkError, error_reply};
 use crate::reds::{Server, TlsConfig};
-use openssl::asn1::Asn1Time;
-use openssl::hash::MessageDigest;
-use openssl::pkey::PKey;
-use openssl::rsa::Rsa;
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode, SslVersion};
-use openssl::symm::Cipher;
-use openssl::x509::{X509, X509Name};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,52 +101,6 @@ fn requests_that_are_no_upgrade_are_refused() {
     assert!(reply.starts_with("HTTP/1.1 426 Upgrade Required\r\n"), "{reply}");
 }
 
-struct Files(PathBuf);
-
-impl Files {
-    /// A self-signed certificate and its key, which needs `password` if there is one.
-    fn new(name: &str, password: Option<&[u8]>) -> Self {
-        let dir = std::env::temp_dir().join(format!("spice-tls-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        let mut subject = X509Name::builder().unwrap();
-        subject.append_entry_by_text("CN", "test").unwrap();
-        let subject = subject.build();
-        let mut cert = X509::builder().unwrap();
-        cert.set_version(2).unwrap();
-        cert.set_subject_name(&subject).unwrap();
-        cert.set_issuer_name(&subject).unwrap();
-        cert.set_pubkey(&key).unwrap();
-        cert.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-        cert.set_not_after(&Asn1Time::days_from_now(9).unwrap()).unwrap();
-        cert.sign(&key, MessageDigest::sha256()).unwrap();
-        std::fs::write(dir.join("cert.pem"), cert.build().to_pem().unwrap()).unwrap();
-        let pem = match password {
-            None => key.private_key_to_pem_pkcs8().unwrap(),
-            Some(p) => key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_128_cbc(), p).unwrap(),
-        };
-        std::fs::write(dir.join("key.pem"), pem).unwrap();
-        Self(dir)
-    }
-
-    fn config(&self, port: u16) -> TlsConfig {
-        let path = |name: &str| self.0.join(name).to_str().unwrap().to_owned();
-        TlsConfig {
-            port: port.into(),
-            ca_cert_file: path("cert.pem"),
-            certs_file: path("cert.pem"),
-            private_key_file: path("key.pem"),
-            ..TlsConfig::default()
-        }
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -176,9 +124,9 @@ fn tls(socket: TcpStream, version: SslVersion) -> Result<SslStream<TcpStream>, S
 
 #[test]
 fn tls_carries_sessions_and_is_told_to_the_host() {
-    let files = Files::new("session", Some(b"pw"));
+    let pki = Pki::with("session", Identity { password: Some("pw"), ..Identity::default() });
     let port = free_port();
-    let config = TlsConfig { key_password: Some("pw".into()), ..files.config(port) };
+    let config = TlsConfig { key_password: Some("pw".into()), port: port.into(), ..pki.config() };
     let host = Host::start(move |s| {
         s.set_tls(config).unwrap();
         s.set_channel_security(Some("main"), 2).unwrap();
@@ -219,8 +167,8 @@ fn tls_carries_sessions_and_is_told_to_the_host() {
 
 #[test]
 fn init_fails_when_tls_files_do_not_serve() {
-    let files = Files::new("bad", Some(b"pw"));
-    let good = TlsConfig { key_password: Some("pw".into()), ..files.config(free_port()) };
+    let pki = Pki::with("bad", Identity { password: Some("pw"), ..Identity::default() });
+    let good = TlsConfig { key_password: Some("pw".into()), port: free_port().into(), ..pki.config() };
     let bad = |change: fn(&mut TlsConfig)| {
         let mut config = good.clone();
         change(&mut config);
@@ -234,4 +182,29 @@ fn init_fails_when_tls_files_do_not_serve() {
     assert!(bad(|c| c.ca_cert_file = "/nonexistent".into()));
     assert!(bad(|c| c.cipher_suite = Some("nonsense".into())));
     assert!(bad(|c| c.dh_key_file = Some("/nonexistent".into())));
+}
+
+/// The certificate that the server shows a new client, and the connection.
+fn certificate(port: u16) -> (Vec<u8>, Client) {
+    let stream = tls(TcpStream::connect(("127.0.0.1", port)).unwrap(), SslVersion::TLS1_3).unwrap();
+    let der = stream.ssl().peer_certificate().unwrap().to_der().unwrap();
+    (der, Client::over(stream))
+}
+
+#[test]
+fn a_renewed_certificate_is_for_the_next_client() {
+    let pki = Pki::with("renewal", Identity::default());
+    let port = free_port();
+    let config = TlsConfig { port: port.into(), ..pki.config() };
+    let _host = Host::start(move |s| s.set_tls(config).unwrap());
+    let (old, mut connected) = certificate(port);
+    assert_eq!(connected.link(1, 0, 0, b""), 0);
+    connected.until(103);
+    pki.install(&pki.issue(Identity { name: "renewed", ..Identity::default() }));
+    let (new, _) = certificate(port);
+    assert_ne!(new, old);
+    connected.round_trip();
+    std::fs::write(pki.path("cert.pem"), "half a file").unwrap();
+    assert_eq!(certificate(port).0, new);
+    connected.round_trip();
 }
