@@ -282,7 +282,7 @@ impl State {
             // One path, one socket: with TLS configured it speaks TLS, as with the original.
             if config.family == Family::Unix {
                 listeners.iter_mut().for_each(|(_, tls)| *tls = true);
-                self.tls = context;
+                self.tls = source;
                 return Ok(listeners);
             }
             let port = u16::try_from(tls.port).unwrap_or(0);
