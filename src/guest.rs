@@ -4,7 +4,7 @@
 //! Guest memory changes under us at any time, so nothing here hands out a reference to it: data is
 //! copied into or out of buffers of ours (qxl.md B9).
 
-use crate::canvas::blend::over_bytes;
+use crate::blend::over_bytes;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,6 +4,7 @@
 //! [`host`], guest memory through those of [`guest`]. `ARCHITECTURE.md` has the map.
 #![forbid(unsafe_code)]
 
+pub mod blend;
 pub mod canvas;
 pub mod channel;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod net;
 pub mod oracles;
 pub mod panic;
 pub mod protocol;
+pub mod qxl_command;
 pub mod reds;
 #[cfg(test)]
 mod testing;

@@ -143,7 +143,9 @@ unsafe fn add_qxl(server: &Arc<ServerEntry>, interface: &SpiceBaseInterface, sin
         Device::new(callbacks, info)
             .map(|device| Box::new(device.with_recorder(recorder)) as Box<dyn QxlDevice>)
     });
-    match server.add_qxl(id, Arc::new(control), make) {
+    let control = Arc::new(control);
+    let attached = Arc::clone(&control);
+    match server.add_qxl(id, control, make, &|instance| attached.attached_worker(instance)) {
         // `attached_worker` made the instance known already.
         Ok(_) => 0,
         Err(error) => {

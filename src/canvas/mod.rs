@@ -10,7 +10,6 @@
 //! * `ops`: the operations, apart from [`stroke`], text and composite
 
 pub mod area;
-pub mod blend;
 pub mod brush;
 mod composite;
 mod ops;

@@ -9,8 +9,8 @@ use super::area::Area;
 use super::pixel;
 use crate::geometry::Rect;
 use crate::guest::{ByteSource, Rows};
-use crate::host::MappedSurface;
 use crate::image::SurfaceFormat;
+use crate::qxl_command::MappedSurface;
 
 /// Bytes of the buffer on the stack between surface memory and numbers.
 const CHUNK: usize = 512;

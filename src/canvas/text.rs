@@ -1,12 +1,12 @@
 //! TEXT: strings of glyphs (canvas.md 9).
 
 use super::area::Area;
-use super::blend::{over, scale};
 use super::brush::Tile;
 use super::pixel;
 use super::rop::RasterOp;
 use super::target::{Canvas, index, index_i32};
 use super::{DrawError, Env};
+use crate::blend::{over, scale};
 use crate::draw::{Brush, Glyph, GlyphString, Rop, Text};
 use crate::geometry::{Point, Rect};
 use crate::image::SurfaceFormat;

@@ -1,11 +1,11 @@
 //! A linked and authenticated connection on its way to the thread of its channel.
 
-use crate::display::encode::ClientShared;
 pub use crate::host::ConnectionId;
 use crate::net::stream::ChannelStream;
 use crate::protocol::{Caps, ChannelType};
+use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One client of the server, i.e. one main channel and what links to it. Never reused within a server; not the session
 /// id, which the client of a migration chooses.
@@ -28,8 +28,8 @@ pub struct ChannelConnection {
     pub low_bandwidth: bool,
     /// Round trip of the net test in milliseconds; 0: unknown.
     pub round_trip_ms: u32,
-    /// Caches that the client's displays share.
-    pub shared: Arc<ClientShared>,
+    /// What the client's channels on different threads share.
+    pub shared: Arc<SharedPlace>,
     /// The client's address, for logs.
     pub peer: String,
     /// The client comes from a migration: nothing is sent before its data or the end of migration.
@@ -61,6 +61,21 @@ impl ChannelConnection {
     #[must_use]
     pub fn label(&self) -> String {
         format!("{}:{} ({})", self.channel_type.name(), self.channel_id, self.peer)
+    }
+}
+
+/// A place for what the channels of one client share across threads, such as the displays' image caches. Whoever comes first
+/// fills it; what it is, only those channels know.
+#[derive(Debug, Default)]
+pub struct SharedPlace(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl SharedPlace {
+    /// What is in the place, made if it is empty. A place holds one type; asked for another, it gives a fresh value that
+    /// nobody shares.
+    #[must_use]
+    pub fn get<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let value = self.0.get_or_init(|| Arc::new(T::default()));
+        Arc::clone(value).downcast().unwrap_or_default()
     }
 }
 

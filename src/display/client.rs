@@ -1,6 +1,8 @@
 //! One client of the display channel: its pipe, what it knows, and its connection.
 
-use super::encode::{EncodeSettings, Encoded, ImageEncoder, Serials, ServerImage, SurfaceSizes, Workspace};
+use super::encode::{
+    ClientShared, EncodeSettings, Encoded, ImageEncoder, Serials, ServerImage, SurfaceSizes, Workspace,
+};
 use super::gl::{DrawId, GlClient};
 use super::pipe::{Pipe, PipeItem};
 use super::queued::{Queued, SurfaceKey, image_pixels};
@@ -376,7 +378,7 @@ impl DisplayClient {
 
     /// INIT: the client is told everything from now on (display.md 6.1).
     fn init(&mut self, init: &DisplayInit, shared: &Shared<'_>, now: Instant) -> Result<(), ChannelError> {
-        let caches = self.connection.connection().shared.clone();
+        let caches = self.connection.connection().shared.get::<ClientShared>();
         self.encoder.init(&caches, init).map_err(|e| ChannelError::Refused(e.to_string()))?;
         self.init_until = None;
         self.connection.open();

@@ -6,11 +6,13 @@
 
 pub mod call;
 
-use crate::draw::Drawable;
-use crate::geometry::{Point16, Rect};
-use crate::guest::{ByteSource, ReleaseToken, SurfaceMemory};
-use crate::image::SurfaceFormat;
-use crate::reds::QxlInstance;
+pub use crate::qxl_command::{
+    CommandExt, CursorCommand, CursorShape, DisplayCommand, Fetched, MappedSurface, MonitorHead,
+    MonitorsConfig, SurfaceCommand, SurfaceSpec, UpdateCommand,
+};
+
+use crate::geometry::Rect;
+use crate::guest::ByteSource;
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
@@ -97,45 +99,9 @@ pub struct ClientMonitor {
 /// QXL callbacks made on host threads.
 pub trait QxlControl: Send + Sync {
     fn init_info(&self) -> QxlInitInfo;
-    /// The worker exists. The host may call `spice_qxl_*` from inside (it adds memslots there), hence the argument.
-    fn attached_worker(&self, instance: &Arc<QxlInstance>);
     fn set_compression_level(&self, level: i32);
     /// `None` asks whether the guest supports it. The bytes are a complete VDAgentMonitorsConfig.
     fn client_monitors_config(&self, config: Option<&[u8]>) -> bool;
-}
-
-/// A command as the ring holds it (QXLCommandExt): numbers only, nothing is dereferenced here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommandExt {
-    pub address: u64,
-    pub command_type: u32,
-    pub group_id: u32,
-    /// 1 compat, 2 compat with 16-bit colours.
-    pub flags: u32,
-}
-
-/// Parameters of a surface, unchecked (QXLDevSurfaceCreate, QXL_SURFACE_CMD_CREATE).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SurfaceSpec {
-    pub width: u32,
-    pub height: u32,
-    pub stride: i32,
-    /// Value of a [`SurfaceFormat`].
-    pub format: u32,
-    pub keep_data: bool,
-    pub address: u64,
-    pub group_id: u32,
-}
-
-/// A surface whose parameters were checked and whose memory is mapped.
-#[derive(Debug)]
-pub struct MappedSurface {
-    pub width: u32,
-    pub height: u32,
-    /// Negative: the block starts with the bottom row.
-    pub stride: i32,
-    pub format: SurfaceFormat,
-    pub memory: Box<dyn SurfaceMemory>,
 }
 
 /// QXLDevMemSlot.
@@ -147,111 +113,6 @@ pub struct MemSlot {
     pub virt_start: u64,
     pub virt_end: u64,
     pub addr_delta: u64,
-}
-
-/// QXL_CMD_UPDATE.
-#[derive(Debug)]
-pub struct UpdateCommand {
-    pub surface_id: u32,
-    pub area: Rect,
-    pub update_id: u32,
-    pub release: ReleaseToken,
-}
-
-/// QXL_CMD_SURFACE.
-#[derive(Debug)]
-pub enum SurfaceCommand {
-    /// The token is held as long as the surface lives.
-    Create {
-        surface_id: u32,
-        surface: MappedSurface,
-        keep_data: bool,
-        release: ReleaseToken,
-    },
-    Destroy {
-        surface_id: u32,
-        release: ReleaseToken,
-    },
-}
-
-/// A command of the display ring, parsed and checked by itself; whether its surfaces exist is for the display.
-#[derive(Debug)]
-pub enum DisplayCommand {
-    Draw(Box<Drawable>),
-    Update(UpdateCommand),
-    /// Debug text of the guest, escaped.
-    Message {
-        text: String,
-        release: ReleaseToken,
-    },
-    Surface(SurfaceCommand),
-}
-
-/// Shape of a pointer (qxl.md B2, display.md 13.4); `data` has at least the bytes that type and size need.
-#[derive(Clone, Debug)]
-pub struct CursorShape {
-    /// Cache key; 0 is never cached.
-    pub unique: u64,
-    /// 0 ALPHA, 1 MONO, 2 COLOR4, 3 COLOR8, 4 COLOR16, 5 COLOR24, 6 COLOR32.
-    pub cursor_type: u8,
-    pub width: u16,
-    pub height: u16,
-    pub hot_x: u16,
-    pub hot_y: u16,
-    pub data: Arc<[u8]>,
-}
-
-/// QXL_CMD_CURSOR.
-#[derive(Debug)]
-pub enum CursorCommand {
-    /// The token is held until the shape is replaced (qxl.md A8.6).
-    Set {
-        position: Point16,
-        visible: bool,
-        shape: CursorShape,
-        release: ReleaseToken,
-    },
-    Move {
-        position: Point16,
-        release: ReleaseToken,
-    },
-    Hide {
-        release: ReleaseToken,
-    },
-    Trail {
-        length: u16,
-        frequency: u16,
-        release: ReleaseToken,
-    },
-}
-
-/// Result of asking a ring for its next command.
-#[derive(Debug)]
-pub enum Fetched<T> {
-    /// The ring is empty.
-    Empty,
-    /// A command that was bad: logged and, where it could be, released already. Ask again.
-    Dropped,
-    Command(T),
-}
-
-/// A monitor of the guest's monitors configuration (QXLHead).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MonitorHead {
-    pub id: u32,
-    pub surface_id: u32,
-    pub width: u32,
-    pub height: u32,
-    pub x: u32,
-    pub y: u32,
-    pub flags: u32,
-}
-
-/// The guest's monitors configuration, copied and counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MonitorsConfig {
-    pub max_allowed: u16,
-    pub heads: Vec<MonitorHead>,
 }
 
 /// Why the device refused a request or a structure of the guest.

@@ -1,7 +1,6 @@
 //! Listening sockets: TCP, unix (also abstract), or one that the host brings (server.md 4.1).
 
 use crate::host::SocketAddresses;
-use crate::reds::config::Family;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, getpeername,
     getsockname, listen, setsockopt, socket, sockopt,
@@ -12,6 +11,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddr
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
+
+/// Address family of the listeners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    #[default]
+    Unspecified,
+    Ipv4,
+    Ipv6,
+    Unix,
+}
 
 /// Longest path of a unix socket (bytes).
 const MAX_UNIX_PATH: usize = 107;

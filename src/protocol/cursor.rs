@@ -5,7 +5,7 @@ use super::common::{self, CommonMessage};
 use super::error::ProtocolError;
 use super::writer::{Marshaller, Put};
 use crate::geometry::Point16;
-use crate::host::CursorShape;
+use crate::qxl_command::CursorShape;
 
 /// Server message types.
 pub mod server {

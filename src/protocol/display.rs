@@ -7,8 +7,8 @@ use super::reader::Reader;
 use super::writer::{Marshaller, Put, count32};
 use crate::draw::Clip;
 use crate::geometry::Rect;
-use crate::host::MonitorHead;
 use crate::image::SurfaceFormat;
+use crate::qxl_command::MonitorHead;
 
 /// Server message types.
 pub mod server {

@@ -6,11 +6,10 @@ use super::effect::{ChannelKey, Closing, Effect, Step};
 use super::links::PendingLink;
 use super::state::State;
 use crate::channel::ServerRequest;
-use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId};
+use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId, SharedPlace};
 use crate::channel::main::MainChannel;
 use crate::channel::main::channel::Greeting;
 use crate::channel::pings::LinkQuality;
-use crate::display::encode::ClientShared;
 use crate::host::ChannelEvent;
 use crate::host::call::HostCall;
 use crate::net::stream::ChannelStream;
@@ -35,7 +34,7 @@ struct Client {
     session: u32,
     /// Connection of the main channel.
     main: ConnectionId,
-    caches: Arc<ClientShared>,
+    shared: Arc<SharedPlace>,
     quality: LinkQuality,
     /// CHANNELS_LIST was sent: later channels are announced one by one.
     has_list: bool,
@@ -173,8 +172,9 @@ impl State {
         };
         let client = ClientId(self.fresh_key());
         let quality = LinkQuality { round_trip_ms: 0, bitrate: None };
-        let caches = Arc::default();
-        self.clients.clients.insert(client, Client { session, main: at, caches, quality, has_list: false });
+        self.clients
+            .clients
+            .insert(client, Client { session, main: at, shared: Arc::default(), quality, has_list: false });
         let event = initialized(session, &link);
         self.effects.push_back(Effect::Announce(at, event, Step::OpenMain(at, client, Box::new(link))));
     }
@@ -191,7 +191,7 @@ impl State {
             channel_caps: link.message.channel_caps,
             low_bandwidth: c.quality.is_low_bandwidth(),
             round_trip_ms: c.quality.round_trip_ms,
-            shared: c.caches.clone(),
+            shared: c.shared.clone(),
             peer: link.peer,
             migration_target: false,
             guard: link.guard,

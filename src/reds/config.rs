@@ -4,6 +4,8 @@ use super::error::ServerError;
 use crate::display::settings::{
     DisplaySettings, ImageCompression, StreamingVideo, VideoCodec, WanCompression,
 };
+pub use crate::net::listener::Family;
+pub use crate::net::tls::TlsConfig;
 use crate::net::upgrade::Origins;
 use crate::protocol::ChannelType;
 use std::os::fd::OwnedFd;
@@ -14,28 +16,6 @@ pub mod security {
     pub const NONE: u32 = 1;
     /// TLS connections.
     pub const SSL: u32 = 2;
-}
-
-/// Address family of the listeners.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Family {
-    #[default]
-    Unspecified,
-    Ipv4,
-    Ipv6,
-    Unix,
-}
-
-/// Arguments of `spice_server_set_tls`, files not read yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsConfig {
-    pub port: i32,
-    pub ca_cert_file: String,
-    pub certs_file: String,
-    pub private_key_file: String,
-    pub key_password: Option<String>,
-    pub dh_key_file: Option<String>,
-    pub cipher_suite: Option<String>,
 }
 
 /// Longest string that set_tls and set_addr keep (bytes).

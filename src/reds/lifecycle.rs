@@ -8,7 +8,7 @@ use super::effect::ChannelKey;
 use super::error::ServerError;
 use super::qxl::QxlInstance;
 use super::state::{Phase, State};
-use super::{MakeDevice, Result};
+use super::{Attached, MakeDevice, Result};
 use crate::channel::inputs::InputsChannel;
 use crate::channel::main::MainChannel;
 use crate::display::{self, cursor};
@@ -182,6 +182,7 @@ impl Core {
         id: i32,
         control: Arc<dyn QxlControl>,
         make_device: MakeDevice,
+        attached: Attached<'_>,
     ) -> Result<Arc<QxlInstance>> {
         if !self.read(|s| s.phase.is_ready()) {
             return Err(ServerError::NotInitialized);
@@ -211,7 +212,7 @@ impl Core {
             s.register(channel_id, Home::Worker(&display::PROFILE, Some(instance.clone())));
             s.refresh_displays();
         });
-        control.attached_worker(&instance);
+        attached(&instance);
         control.set_compression_level(self.read(|s| s.config.compression_level()));
         // Not started, not even while the machine runs: the next vm_start does it, as with the original (QEMU's device
         // is not ready for events before that).

@@ -44,6 +44,10 @@ pub type Result<T = ()> = std::result::Result<T, ServerError>;
 /// Makes the device of [`Server::add_qxl`] from the host's answers at creation.
 pub type MakeDevice = Box<dyn FnOnce(&QxlInitInfo) -> std::result::Result<Box<dyn QxlDevice>, DeviceError>>;
 
+/// Tells the host that the worker exists. The host may call `spice_qxl_*` from inside (it adds memslots there), hence the
+/// argument.
+pub type Attached<'a> = &'a dyn Fn(&Arc<QxlInstance>);
+
 /// A SPICE server. Calls come from host threads under the host's own lock, and from inside callbacks of the library.
 #[derive(Debug)]
 pub struct Server {
@@ -338,14 +342,15 @@ impl Server {
     }
 
     /// Attaches a QXL device and starts its worker. `id` must be free and not negative. Asks `control` for
-    /// `init_info`, makes the device, then calls `attached_worker` and `set_compression_level`, all before return.
+    /// `init_info`, makes the device, then calls `attached` and `set_compression_level`, all before return.
     pub fn add_qxl(
         &self,
         id: i32,
         control: Arc<dyn QxlControl>,
         make_device: MakeDevice,
+        attached: Attached<'_>,
     ) -> Result<Arc<QxlInstance>> {
-        self.core.add_qxl(id, control, make_device)
+        self.core.add_qxl(id, control, make_device, attached)
     }
 
     /// Joins the worker: no callback of the device runs after return.

@@ -1,5 +1,5 @@
 //! The way of requests to a worker: a queue in order of the calls, and a socketpair that wakes the worker's poll
-//! (design.md, Threads).
+//! (ARCHITECTURE.md, Threads).
 
 use super::request::{Answer, Request};
 use crate::limits::MAX_SYNC_REQUEST;

@@ -52,6 +52,22 @@ impl Control {
     }
 }
 
+impl Control {
+    /// The worker exists: the host's calls find the instance from here on, and the host is told.
+    pub fn attached_worker(&self, instance: &Arc<QxlInstance>) {
+        let Some(server) = self.server.upgrade() else { return };
+        let pointer = self.instance.0;
+        // SAFETY: the host is adding this instance right now; from here on its calls must find it.
+        unsafe {
+            handle::attach(pointer.cast(), &raw mut (*pointer).st, &server, Kind::Qxl(Arc::clone(instance)));
+        }
+        if let Some(call) = self.attached_worker {
+            // SAFETY: the host's own function; the second argument is the instance again (qxl.md A1).
+            unsafe { call(self.instance.0, self.instance.0.cast()) };
+        }
+    }
+}
+
 impl QxlControl for Control {
     fn init_info(&self) -> QxlInitInfo {
         let mut info = QXLDevInitInfo::default();
@@ -67,19 +83,6 @@ impl QxlControl for Control {
             qxl_ram_size: info.qxl_ram_size,
             internal_groupslot_id: info.internal_groupslot_id,
             n_surfaces: info.n_surfaces,
-        }
-    }
-
-    fn attached_worker(&self, instance: &Arc<QxlInstance>) {
-        let Some(server) = self.server.upgrade() else { return };
-        let pointer = self.instance.0;
-        // SAFETY: the host is adding this instance right now; from here on its calls must find it.
-        unsafe {
-            handle::attach(pointer.cast(), &raw mut (*pointer).st, &server, Kind::Qxl(Arc::clone(instance)));
-        }
-        if let Some(call) = self.attached_worker {
-            // SAFETY: the host's own function; the second argument is the instance again (qxl.md A1).
-            unsafe { call(self.instance.0, self.instance.0.cast()) };
         }
     }
 

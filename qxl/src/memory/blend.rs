@@ -1,7 +1,7 @@
 //! Blending onto guest memory: each byte is read once, and written once.
 
 use super::copy;
-use spice_server_core::canvas::blend::{Cover, GRANULE, over_bytes};
+use spice_server_core::blend::{Cover, GRANULE, over_bytes};
 
 /// Draws premultiplied b, g, r, a pixels times `alpha` over those at `to`, whole pixels only.
 ///

@@ -1,7 +1,7 @@
 //! Operators computed with 8 bits per channel (canvas.md 8 and 11).
 
 use super::operator::{Operator, PorterDuff, Separable};
-use crate::canvas::blend::mul;
+use crate::blend::mul;
 
 /// One channel of an operator: source, source alpha (per channel with component alpha), destination and
 /// destination alpha, each 0 to 255; gives the new destination.

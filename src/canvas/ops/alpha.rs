@@ -1,7 +1,7 @@
 //! ALPHA_BLEND (canvas.md 6.7).
 
+use crate::blend::{over, over_row, scale};
 use crate::canvas::area::Area;
-use crate::canvas::blend::{over, over_row, scale};
 use crate::canvas::picture::Raw;
 use crate::canvas::pixel;
 use crate::canvas::rop::RasterOp;

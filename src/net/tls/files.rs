@@ -3,7 +3,7 @@
 //! Nothing in here ever asks a terminal for a password: OpenSSL does that by itself for encrypted files when it is left
 //! without an answer, and the virtual machine would hang at its start.
 
-use crate::reds::config::TlsConfig;
+use super::TlsConfig;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::dh::Dh;
 use openssl::error::ErrorStack;

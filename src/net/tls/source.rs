@@ -1,8 +1,8 @@
 //! The context for the next connection. Operators renew certificates by replacing files: connections that begin after that
 //! use the new ones, without a restart of the virtual machine.
 
+use super::TlsConfig;
 use super::files;
-use crate::reds::config::TlsConfig;
 use openssl::ssl::SslContext;
 use std::fmt;
 use std::io;

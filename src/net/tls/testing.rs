@@ -1,6 +1,6 @@
 //! Throw-away certificates for tests.
 
-use crate::reds::config::TlsConfig;
+use super::TlsConfig;
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
