@@ -12,6 +12,8 @@ sys.path.insert(0, str(TOOLS))
 import spiceraw  # noqa: E402
 
 LIB_DIR = os.environ.get("SPICE_LIB_DIR", "")
+# A tree of tools/newest_root.sh, whose QEMU is the host then instead of the installed one.
+NEWEST = os.environ.get("NEWEST_ROOT", "")
 PATIENCE = 60  # seconds until a condition that must come true is given up: a loaded machine is slow, not wrong
 
 
@@ -146,7 +148,12 @@ class Qemu(Process):
                  listen="port={port},addr=127.0.0.1"):
         self.directory, self.port = Path(directory), free_port()
         monitor = self.directory / (name + ".qmp")
-        cmd = ["qemu-system-x86_64", "-nodefaults", "-accel", "tcg", "-m", memory, "-display", "none",
+        # The tree's `run` puts the library under test before the tree's own ones.
+        runner = [NEWEST + "/run"] if NEWEST else []
+        if NEWEST:
+            env = dict(env or lib_env())
+            env["SPICE_LIB_DIR"] = env.pop("LD_LIBRARY_PATH", "")
+        cmd = [*runner, "qemu-system-x86_64", "-nodefaults", "-accel", "tcg", "-m", memory, "-display", "none",
                "-spice", f"{listen.format(port=self.port)},{spice}",
                "-qmp", f"unix:{monitor},server=on,wait=off"]
         if image:
