@@ -14,6 +14,8 @@ pub struct Ticketing {
     password: Vec<u8>,
     /// `None`: never.
     expires: Option<u64>,
+    /// A password was set at some time.
+    was_set: bool,
 }
 
 impl std::fmt::Debug for Ticketing {
@@ -24,7 +26,7 @@ impl std::fmt::Debug for Ticketing {
 
 impl Default for Ticketing {
     fn default() -> Self {
-        Self { enabled: true, password: Vec::new(), expires: None }
+        Self { enabled: true, password: Vec::new(), expires: None, was_set: false }
     }
 }
 
@@ -62,6 +64,7 @@ impl Ticketing {
             }
             Some(text) => {
                 self.password = text.to_vec();
+                self.was_set = true;
                 Ok(())
             }
             None => {
@@ -75,10 +78,10 @@ impl Ticketing {
     /// What the log says of a link that was not admitted.
     #[must_use]
     pub fn why_not(&self) -> &'static str {
-        if self.password.is_empty() {
-            "no password is set, so nobody is let in"
-        } else {
+        if self.was_set {
             "wrong or expired password"
+        } else {
+            "no password was ever set, so nobody is let in"
         }
     }
 
