@@ -139,6 +139,22 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of an HTTP request that asks for a WebSocket: it is buffered until its empty line.
 pub const MAX_UPGRADE_REQUEST: usize = 8192;
 
+/// Bytes of the name of a SASL mechanism; the standard allows 20.
+pub const MAX_SASL_NAME: usize = 100;
+
+/// Bytes that a client may send in one message of a SASL exchange: the original's limit. Kerberos tickets have some tens
+/// of kilobytes. Memory grows as they come.
+pub const MAX_SASL_DATA: usize = 1 << 20;
+
+/// Messages of a client in a SASL exchange: mechanisms take three or four.
+pub const MAX_SASL_STEPS: u32 = 32;
+
+/// Threads on which SASL runs: logins that wait for a directory server while others go on.
+pub const MAX_SASL_THREADS: usize = 8;
+
+/// Bytes of packets of a SASL security layer in a row that hold no data, while one with data has 8 KiB.
+pub const MAX_SASL_BARREN: usize = 32 << 10;
+
 /// Reads that OpenSSL may make of a socket before it gives the thread back: it goes on by itself for as long as records without
 /// data come. A record takes two.
 pub const MAX_TLS_READS: u32 = 64;

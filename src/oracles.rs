@@ -7,6 +7,7 @@ mod worker;
 pub use crate::channel::inputs::fuzz_inputs_channel;
 pub use crate::channel::main::fuzz_main_channel;
 pub use crate::net::link::fuzz_machine;
+pub use crate::net::sasl::fuzz_exchange as fuzz_sasl;
 pub use crate::protocol::agent::fuzz_agent;
 pub use crate::protocol::link::fuzz_link;
 pub use crate::protocol::migrate::fuzz_migrate;
@@ -225,6 +226,7 @@ mod tests {
         seeds("host_channels").for_each(|s| fuzz_host_channels(&s));
         seeds("link").for_each(|s| fuzz_link_stage(&s));
         seeds("migrate_data").for_each(|s| fuzz_migrate(&s));
+        seeds("sasl").for_each(|s| fuzz_sasl(&s));
         seeds("session").for_each(|s| fuzz_session(&s));
         seeds("websocket").for_each(|s| fuzz_websocket(&s));
         seeds("worker_channels").for_each(|s| fuzz_worker_channels(&s));

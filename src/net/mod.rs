@@ -4,6 +4,7 @@ pub mod flow;
 pub mod keys;
 pub mod link;
 pub mod listener;
+pub mod sasl;
 pub mod socket;
 pub mod stream;
 pub mod tls;

@@ -1,0 +1,137 @@
+//! SASL in the link stage (wire.md 1.6, server.md 5.3): clients prove who they are by the mechanisms, user databases and
+//! configuration of the administrator instead of by the one password of a ticket.
+//!
+//! - `mod.rs`: what is asked of an implementation of SASL. The C layer has it over the system's library; tests have another.
+//! - `exchange.rs`: the messages of client and server as a machine without I/O.
+//! - `threads.rs`: where the implementation runs. A directory server may take seconds to answer, which neither the host's
+//!   loop nor the logins of others wait for.
+//! - `transport.rs`: the security layer that some mechanisms put around all later bytes.
+
+mod exchange;
+mod threads;
+mod transport;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use exchange::{SaslEvent, SaslExchange, fuzz_exchange};
+pub use threads::{SaslDone, SaslThreads};
+pub use transport::SaslTransport;
+
+use std::fmt;
+use thiserror::Error;
+
+/// Security strength (bits) that a connection without TLS needs from the layer of the mechanism.
+pub const MIN_SSF: u32 = 56;
+
+/// Why SASL does not go on, for the log alone: it may say whether a user exists.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("SASL: {0}")]
+pub struct SaslFault(pub String);
+
+/// Both ends of a connection, as mechanisms may want to know them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SaslPeer {
+    /// Names the configuration.
+    pub app_name: String,
+    /// `host;port` of our end, if it has one.
+    pub local: Option<String>,
+    /// `host;port` of the client's end, if it has one.
+    pub remote: Option<String>,
+    /// Bits of TLS's cipher; 0 without TLS: then no mechanism may show the password, and each must bring a security layer.
+    pub cipher_bits: u32,
+}
+
+/// An implementation of SASL. Every call may take seconds.
+pub trait SaslBackend: Send + Sync + fmt::Debug {
+    /// Reads the configuration of this name. Called by the server's start, while the file system is still as the host found
+    /// it, and again before each exchange; only the first call of a process needs to do something.
+    fn prepare(&self, app_name: &str) -> Result<(), SaslFault>;
+
+    /// Begins an exchange.
+    fn open(&self, peer: &SaslPeer) -> Result<Box<dyn SaslSession>, SaslFault>;
+}
+
+/// The server's side of one exchange, and then of its security layer. Used by one thread after the other.
+pub trait SaslSession: Send {
+    /// The mechanisms on offer, with a comma before, between and after them.
+    fn mechanisms(&mut self) -> Result<String, SaslFault>;
+    /// The client chose a mechanism. `None`: it says nothing with it, which is not the same as an empty text.
+    fn start(&mut self, mechanism: &str, data: Option<&[u8]>) -> Result<SaslReply, SaslFault>;
+    /// The client answered.
+    fn step(&mut self, data: Option<&[u8]>) -> Result<SaslReply, SaslFault>;
+    /// Whom the client proved to be.
+    fn user_name(&mut self) -> Option<String>;
+    /// Bits of strength of the security layer; 0: there is none.
+    fn ssf(&mut self) -> u32;
+    /// Wraps as many bytes as fit into one packet, appends it to `out`, and returns their number.
+    fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, SaslFault>;
+    /// Unwraps bytes, which may be any pieces of packets, and appends what they held to `out`.
+    fn decode(&mut self, wrapped: &[u8], out: &mut Vec<u8>) -> Result<(), SaslFault>;
+}
+
+/// What the client is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SaslReply {
+    /// The exchange goes on.
+    Continue(Option<Vec<u8>>),
+    /// The client is who it says.
+    Done(Option<Vec<u8>>),
+}
+
+/// What the implementation is to do next.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SaslJob {
+    Open(SaslPeer),
+    Start { mechanism: String, data: Option<Vec<u8>> },
+    Step { data: Option<Vec<u8>> },
+}
+
+impl fmt::Debug for SaslJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The data may be a password.
+        f.write_str(match self {
+            Self::Open(_) => "Open",
+            Self::Start { .. } => "Start",
+            Self::Step { .. } => "Step",
+        })
+    }
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SaslAnswer {
+    /// The mechanisms on offer.
+    Opened(String),
+    Continue(Option<Vec<u8>>),
+    Done {
+        data: Option<Vec<u8>>,
+        user: String,
+        ssf: u32,
+    },
+}
+
+/// Does a job. The session is made by the first and needed by the others.
+pub fn perform(
+    backend: &dyn SaslBackend,
+    session: &mut Option<Box<dyn SaslSession>>,
+    job: SaslJob,
+) -> Result<SaslAnswer, SaslFault> {
+    if let SaslJob::Open(peer) = &job {
+        backend.prepare(&peer.app_name)?;
+        *session = Some(backend.open(peer)?);
+    }
+    let session = session.as_mut().ok_or_else(|| SaslFault("no exchange was begun".into()))?;
+    let reply = match job {
+        SaslJob::Open(_) => return session.mechanisms().map(SaslAnswer::Opened),
+        SaslJob::Start { mechanism, data } => session.start(&mechanism, data.as_deref())?,
+        SaslJob::Step { data } => session.step(data.as_deref())?,
+    };
+    match reply {
+        SaslReply::Continue(data) => Ok(SaslAnswer::Continue(data)),
+        SaslReply::Done(data) => {
+            let user = session.user_name().ok_or_else(|| SaslFault("the client has no name".into()))?;
+            Ok(SaslAnswer::Done { data, user, ssf: session.ssf() })
+        }
+    }
+}
