@@ -267,7 +267,7 @@ impl Region {
             if outer.top > y || !band_holds(outer_band, inner_band) {
                 return false;
             }
-            y = outer.bottom;
+            y = outer.bottom.min(first.bottom);
             if y >= first.bottom {
                 inner = theirs.next();
             }
