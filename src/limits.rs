@@ -94,6 +94,17 @@ pub const MAX_CACHES_PER_CLIENT: usize = 4;
 /// own waits are much shorter, so that this only fires when the worker is lost in something.
 pub const MAX_SYNC_REQUEST: Duration = Duration::from_secs(60);
 
+/// Requests that wait for a worker before those who make them wait too: a guest can delete memory slots, a client can change
+/// the mouse mode, far faster than a busy worker follows.
+pub const MAX_QUEUED_REQUESTS: usize = 10_000;
+
+/// How long one request waits for room in that queue.
+pub const QUEUE_WAIT: Duration = Duration::from_millis(100);
+
+/// Stack of a worker (bytes): surfaces that read each other are drawn recursively, a thousand deep. Not left to the
+/// environment of the host.
+pub const WORKER_STACK: usize = 8 << 20;
+
 /// How long a client may owe reading, an ACK or a PONG without a byte moving before it is disconnected (display.md 3):
 /// a stopped or vanished peer. Phones and roaming laptops fall silent for a minute, which they survive with the original too.
 pub const MAX_SILENCE: Duration = Duration::from_secs(75);

@@ -5,6 +5,7 @@
 //! [`warning_limited!`](crate::warning_limited) for whatever a guest or a client can trigger again and again.
 //! Never log passwords. No level ever ends the process.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +33,59 @@ pub fn set_sink(sink: Box<dyn Sink>) {
     let _ = SINK.set(sink);
 }
 
+thread_local! {
+    /// How many [`Held`] this thread has, and the lines that wait for their end.
+    static WAITING: RefCell<(u32, Vec<Line>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+/// Lines kept back at most; beyond it they are lost. One change of the state writes a few.
+const MAX_HELD_LINES: usize = 1000;
+
+struct Line {
+    level: Level,
+    file: String,
+    line: u32,
+    text: String,
+}
+
+/// Lines of this thread wait while this lives. A host's sink may call back into the library, which must then find no lock
+/// held: whoever holds one across code that logs makes this before it takes the lock.
+#[derive(Debug)]
+pub struct Held(());
+
+/// Keeps the lines of this thread back until the result is dropped.
+#[must_use]
+pub fn hold() -> Held {
+    WAITING.with_borrow_mut(|(depth, _)| *depth += 1);
+    Held(())
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let lines = WAITING.with_borrow_mut(|(depth, lines)| {
+            *depth = depth.saturating_sub(1);
+            if *depth == 0 { std::mem::take(lines) } else { Vec::new() }
+        });
+        for Line { level, file, line, text } in lines {
+            emit(level, &file, line, format_args!("{text}"));
+        }
+    }
+}
+
+/// Keeps a line back if this thread holds lines. `false`: it is to be written now.
+fn keep_back(level: Level, file: &str, line: u32, text: fmt::Arguments<'_>) -> bool {
+    let holds = WAITING.try_with(|waiting| waiting.borrow().0 > 0).unwrap_or(false);
+    if holds {
+        let text = text.to_string();
+        WAITING.with_borrow_mut(|(_, lines)| {
+            if lines.len() < MAX_HELD_LINES {
+                lines.push(Line { level, file: file.to_owned(), line, text });
+            }
+        });
+    }
+    holds
+}
+
 /// Whether a line of this level would be written.
 #[must_use]
 pub fn enabled(level: Level) -> bool {
@@ -40,7 +94,9 @@ pub fn enabled(level: Level) -> bool {
 
 /// Writes a line; used by the macros.
 pub fn emit(level: Level, file: &str, line: u32, text: fmt::Arguments<'_>) {
-    if let Some(sink) = SINK.get().filter(|sink| sink.enabled(level)) {
+    if let Some(sink) = SINK.get().filter(|sink| sink.enabled(level))
+        && !keep_back(level, file, line, text)
+    {
         sink.write(level, file, line, text);
     }
 }

@@ -1,10 +1,38 @@
-//! Log lines as GLib programs write them: `(process:1234): Spice-WARNING **: 12:00:00.000: file:line: text`.
+//! Where log lines go: to GLib's `g_log` (domain "Spice") where the process has GLib, so that a host that collects or prints its
+//! programs' messages has ours too; otherwise to stderr, in the same form:
+//! `(process:1234): Spice-WARNING **: 12:00:00.000: file:line: text`.
 
+use libc::{c_char, c_int, c_void};
 use spice_server_core::log::{Level, Sink, set_sink};
+use std::ffi::CString;
 use std::fmt;
 use std::io::Write;
+use std::sync::OnceLock;
 
-/// Writes to stderr; debug and info lines only if `G_MESSAGES_DEBUG` asks for the domain.
+/// `void g_log(const gchar *domain, GLogLevelFlags level, const gchar *format, ...)`
+type GLog = unsafe extern "C" fn(*const c_char, c_int, *const c_char, ...);
+
+/// GLogLevelFlags.
+const fn glib_level(level: Level) -> c_int {
+    match level {
+        Level::Warning => 1 << 4,
+        Level::Info => 1 << 6,
+        Level::Debug => 1 << 7,
+    }
+}
+
+/// The host's `g_log`, if it has GLib. The library itself does not need it, so it is looked up and not linked.
+fn g_log() -> Option<GLog> {
+    static FOUND: OnceLock<Option<GLog>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        // SAFETY: looking a name up among the libraries that are loaded has no effect on them.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"g_log".as_ptr()) };
+        // SAFETY: a symbol of this name is GLib's function, whose C type this is; NULL becomes None.
+        unsafe { std::mem::transmute::<*mut c_void, Option<GLog>>(found) }
+    })
+}
+
+/// Writes to `g_log` or stderr; debug and info lines only if `G_MESSAGES_DEBUG` asks for the domain.
 #[derive(Debug)]
 struct GlibStyle {
     verbose: bool,
@@ -26,12 +54,19 @@ impl Sink for GlibStyle {
     }
 
     fn write(&self, level: Level, file: &str, line: u32, text: fmt::Arguments<'_>) {
+        let file = file.rsplit('/').next().unwrap_or(file);
+        if let Some(g_log) = g_log()
+            && let Ok(text) = CString::new(format!("{file}:{line}: {text}").replace('\0', " "))
+        {
+            // SAFETY: all three strings end in NUL and outlive the call, and "%s" takes the one argument that follows.
+            unsafe { g_log(c"Spice".as_ptr(), glib_level(level), c"%s".as_ptr(), text.as_ptr()) };
+            return;
+        }
         let level = match level {
             Level::Debug => "DEBUG",
             Level::Info => "INFO",
             Level::Warning => "WARNING **",
         };
-        let file = file.rsplit('/').next().unwrap_or(file);
         let (hours, minutes, seconds, millis) = local_time();
         // One write per line, so that lines of several threads do not mix. A closed stderr is not our problem.
         let line = format!(

@@ -99,6 +99,7 @@ impl Core {
 
     /// The same for the inside of effects: what it queues runs when the effect is over, in order.
     pub fn within<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let _lines = crate::log::hold();
         let state = &mut *lock(&self.state);
         state.now = self.clock.now();
         let result = change(state);

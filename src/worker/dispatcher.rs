@@ -2,14 +2,14 @@
 //! (ARCHITECTURE.md, Threads).
 
 use super::request::{Answer, Request};
-use crate::limits::MAX_SYNC_REQUEST;
+use crate::limits::{MAX_QUEUED_REQUESTS, MAX_SYNC_REQUEST, QUEUE_WAIT};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
 /// The side of the callers, shared by all threads.
@@ -17,6 +17,8 @@ use std::thread::ThreadId;
 pub(super) struct Dispatcher {
     queue: Mutex<Queue>,
     waker: UnixStream,
+    /// The worker took what was queued.
+    taken: Condvar,
     wakeup_pending: AtomicBool,
     oom_pending: AtomicBool,
     worker: OnceLock<ThreadId>,
@@ -39,6 +41,7 @@ impl Dispatcher {
         source.set_nonblocking(true)?;
         let dispatcher = Self {
             queue: Mutex::default(),
+            taken: Condvar::new(),
             waker,
             wakeup_pending: AtomicBool::new(false),
             oom_pending: AtomicBool::new(false),
@@ -59,7 +62,15 @@ impl Dispatcher {
     /// Queues a request. `Err` gives it back: the worker has ended.
     pub(super) fn post(&self, request: Request) -> Result<(), Request> {
         let was_empty = {
-            let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            // A guest or a client may cause requests faster than a busy worker takes them: who causes them waits a little,
+            // as with the original, whose socketpair is full then.
+            if queue.requests.len() >= MAX_QUEUED_REQUESTS && !self.on_worker() {
+                let full = |queue: &mut Queue| queue.requests.len() >= MAX_QUEUED_REQUESTS && !queue.closed;
+                let waited = self.taken.wait_timeout_while(queue, QUEUE_WAIT, full);
+                queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            let queue = &mut *queue;
             if queue.closed {
                 return Err(request);
             }
@@ -123,13 +134,17 @@ impl Dispatcher {
 
     /// Everything queued so far. Called by the worker after [`WakeSource::drain`].
     pub(super) fn take(&self) -> VecDeque<Request> {
-        std::mem::take(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner).requests)
+        let requests =
+            std::mem::take(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner).requests);
+        self.taken.notify_all();
+        requests
     }
 
     /// Refuses requests from now on and returns those that were queued.
     pub(super) fn close(&self) -> VecDeque<Request> {
         let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.closed = true;
+        self.taken.notify_all();
         std::mem::take(&mut queue.requests)
     }
 }

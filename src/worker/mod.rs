@@ -26,6 +26,7 @@ use crate::display::settings::{
 };
 use crate::geometry::Rect;
 use crate::host::{CommandExt, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec};
+use crate::limits::WORKER_STACK;
 use dispatcher::Dispatcher;
 use poll::PollSet;
 use red_worker::RedWorker;
@@ -77,9 +78,9 @@ impl WorkerHandle {
         let poll = PollSet::new(wake)?;
         let thread = {
             let dispatcher = Arc::clone(&dispatcher);
-            std::thread::Builder::new().name("SPICE Worker".into()).spawn(move || {
-                thread::run(RedWorker::new(device, make_display(), events, dispatcher), poll)
-            })?
+            std::thread::Builder::new().name("SPICE Worker".into()).stack_size(WORKER_STACK).spawn(
+                move || thread::run(RedWorker::new(device, make_display(), events, dispatcher), poll),
+            )?
         };
         Ok(Self { dispatcher, thread: Mutex::new(Some(thread)) })
     }

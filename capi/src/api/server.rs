@@ -252,23 +252,45 @@ pub unsafe extern "C" fn spice_server_add_client(
     socket: c_int,
     skip_auth: c_int,
 ) -> c_int {
-    guard("spice_server_add_client", || {
-        let Some(server) = handle::server("spice_server_add_client", s) else { return -1 };
-        if socket < 0 {
-            warning!("spice_server_add_client: bad descriptor {socket}");
+    add_socket("spice_server_add_client", s, socket, |server, owned| server.add_client(owned, skip_auth != 0))
+}
+
+/// Gives a connected socket of the host to the server. -1: it stays the host's.
+fn add_socket(
+    name: &'static str,
+    s: *mut SpiceServer,
+    socket: c_int,
+    add: impl FnOnce(&Server, OwnedFd) -> Result<(), (OwnedFd, ServerError)>,
+) -> c_int {
+    // After a panic the socket is closed, so the host must not close its number again: it counts as taken.
+    guard_or(name, 0, || {
+        let Some(server) = handle::server(name, s) else { return -1 };
+        if !is_socket(socket) {
+            warning!("{name}: descriptor {socket} is no open socket");
             return -1;
         }
-        // SAFETY: the caller gives the descriptor away; on failure ownership is undone below.
+        // SAFETY: the descriptor is open, as was just seen, and the caller gives it away; on failure that is undone below.
         let owned = unsafe { OwnedFd::from_raw_fd(socket) };
-        match server.add_client(owned, skip_auth != 0) {
+        match add(&server, owned) {
             Ok(()) => 0,
             Err((owned, error)) => {
                 let _ = owned.into_raw_fd();
-                warning!("spice_server_add_client: {error}");
+                warning!("{name}: {error}");
                 -1
             }
         }
     })
+}
+
+/// Whether a number is an open stream socket of this process.
+fn is_socket(descriptor: c_int) -> bool {
+    let mut kind: c_int = 0;
+    let mut size = libc::socklen_t::try_from(size_of::<c_int>()).unwrap_or(0);
+    // SAFETY: the two pointers are to live locals of the sizes that the call is told; a bad descriptor is an error of the call.
+    let result = unsafe {
+        libc::getsockopt(descriptor, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut size)
+    };
+    result == 0 && kind == libc::SOCK_STREAM
 }
 
 /// Like spice_server_add_client(), with a TLS handshake first; needs spice_server_set_tls().
@@ -278,22 +300,8 @@ pub unsafe extern "C" fn spice_server_add_ssl_client(
     socket: c_int,
     skip_auth: c_int,
 ) -> c_int {
-    guard("spice_server_add_ssl_client", || {
-        let Some(server) = handle::server("spice_server_add_ssl_client", s) else { return -1 };
-        if socket < 0 {
-            warning!("spice_server_add_ssl_client: bad descriptor {socket}");
-            return -1;
-        }
-        // SAFETY: the caller gives the descriptor away; on failure ownership is undone below.
-        let owned = unsafe { OwnedFd::from_raw_fd(socket) };
-        match server.add_ssl_client(owned, skip_auth != 0) {
-            Ok(()) => 0,
-            Err((owned, error)) => {
-                let _ = owned.into_raw_fd();
-                warning!("spice_server_add_ssl_client: {error}");
-                -1
-            }
-        }
+    add_socket("spice_server_add_ssl_client", s, socket, |server, owned| {
+        server.add_ssl_client(owned, skip_auth != 0)
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::chunks::{CHUNK_HEADER, Excess};
 use super::fields::Fields;
+use super::mirrored::Mirrored;
 use super::{Context, ParseError, Result, bad};
 use crate::memory::GuestRange;
 use spice_server_core::codec::quic;
@@ -82,7 +83,7 @@ impl Context<'_> {
         match used_as {
             Use::Mask if !one_bit => return bad("bitmap format", f.u8(18), "not a mask"),
             // Neither this library nor any client can draw them (canvas.md 13).
-            Use::Picture if matches!(format, BitmapFormat::OneBitLe | BitmapFormat::FourBitLe) => {
+            Use::Picture if format == BitmapFormat::FourBitLe => {
                 return bad("bitmap format", f.u8(18), "only for masks");
             }
             _ => {}
@@ -112,6 +113,12 @@ impl Context<'_> {
             Arc::new(self.range("bitmap data", address, size)?)
         } else {
             self.chunks("bitmap data", self.range("bitmap data", address, CHUNK_HEADER)?, size)?
+        };
+        let (format, pixels) = match used_as {
+            Use::Picture if format == BitmapFormat::OneBitLe => {
+                (BitmapFormat::OneBitBe, Arc::new(Mirrored(pixels)) as Arc<dyn ByteSource>)
+            }
+            _ => (format, pixels),
         };
         Ok(Bitmap {
             format,

@@ -8,6 +8,7 @@ pub(crate) mod cursor;
 pub(crate) mod draw;
 mod fields;
 mod image;
+mod mirrored;
 mod objects;
 #[cfg(test)]
 mod tests;

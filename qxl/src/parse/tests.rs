@@ -170,7 +170,7 @@ fn bad_bitmaps_are_dropped() {
         bitmap(8, 4, 4, 16 + (1 << 16) + 1, long),
         bitmap(8, 4, u32::MAX, 16, long),
         bitmap(5, 4, 4, 32, long),         // no palette
-        bitmap(1, 4, 4, 32, long),         // only for masks
+        bitmap(3, 4, 4, 32, long),         // only for masks
         bitmap(8, 4, 4, 32, &[&[0; 127]]), // too short
         bitmap(8, 4, 4, 32, &[&[0; 129]]), // too long
         bitmap(8, 4, 4, 32, &[]),
