@@ -48,7 +48,7 @@ pub fn decode(
 }
 
 /// Appends what a block stands for; `out` must not grow beyond `limit`.
-fn decode_block(mut block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+pub(super) fn decode_block(mut block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     const TOO_LONG: DecodeError = DecodeError::Corrupt { reason: "a block is longer than the image" };
     let start = out.len();
     loop {

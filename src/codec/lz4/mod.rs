@@ -3,6 +3,7 @@
 //! An encoder of our own, after the published block format: it reads the guest's pixels in strips, and its search is tuned
 //! to pixels.
 
+pub mod block;
 mod decode;
 mod encode;
 
