@@ -4,11 +4,13 @@
 //! [`host`], guest memory through those of [`guest`]. `ARCHITECTURE.md` has the map.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod blend;
 pub mod canvas;
 pub mod channel;
 pub mod clock;
 pub mod codec;
+pub mod device;
 pub mod display;
 pub mod draw;
 pub mod geometry;

@@ -238,3 +238,35 @@ pub const DISPLAY_PACE_MAX: Duration = Duration::from_millis(60);
 /// Bytes sent and pixels drawn, in any mixture, for one display client before the others and the guest get their turn.
 /// Between two big images the rings are read, since newer commands may make what still waits needless.
 pub const MAX_SEND_PER_TURN: u64 = 64 << 10;
+
+/// Buffers that wait for a guest's device before its client's messages are left in their socket: the original's window.
+pub const MAX_DEVICE_BUFFERS: usize = 128;
+
+/// Bytes that wait for a guest's device before its client's messages are left in their socket; one message more can come.
+pub const MAX_DEVICE_QUEUE: usize = 1 << 20;
+
+/// Bytes queued for the client of a device at which the device is not read any more. Less than [`HOST_CHANNEL_BACKLOG`] by
+/// more than one message, so that a client that is sent much is still listened to.
+pub const MAX_DEVICE_BACKLOG: usize = 192 << 10;
+
+/// Bytes of one read of a device, the original's largest message.
+pub const DEVICE_READ: usize = (64 << 10) + 32;
+
+/// Bytes that a device is read for one wakeup before others get their turn: a guest that writes for ever must not keep the
+/// host's main loop.
+pub const MAX_DEVICE_READ_PER_TURN: usize = 1 << 20;
+
+/// Time from one attempt to write to a full device to the next, for hosts that do not tell when it takes bytes again.
+pub const DEVICE_RETRY: Duration = Duration::from_millis(100);
+
+/// Bytes of a port's name: it is sent to every client.
+pub const MAX_PORT_NAME: usize = 256;
+
+/// Pieces of agent messages that wait for a client's tokens while another client has some: more, and it is disconnected.
+pub const MAX_AGENT_QUEUE: usize = 5;
+
+/// How long a piece of an agent message may wait for a client's tokens.
+pub const MAX_AGENT_STARVED: Duration = Duration::from_secs(30);
+
+/// States of the pointer with different buttons that wait for a guest agent which takes nothing.
+pub const MAX_MOUSE_STATES: usize = 64;

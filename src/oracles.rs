@@ -4,8 +4,11 @@
 pub mod memory;
 mod worker;
 
+pub use crate::agent::fuzz_agent_stream;
 pub use crate::channel::inputs::fuzz_inputs_channel;
 pub use crate::channel::main::fuzz_main_channel;
+pub use crate::codec::lz4::block::fuzz_block;
+pub use crate::device::fuzz_device;
 pub use crate::net::link::fuzz_machine;
 pub use crate::net::sasl::fuzz_exchange as fuzz_sasl;
 pub use crate::protocol::agent::fuzz_agent;

@@ -22,6 +22,7 @@ pub mod pings;
 pub mod served;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod vmc;
 
 pub use out::{Out, ServerRequest};
 

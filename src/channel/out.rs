@@ -7,6 +7,7 @@ use super::pings::LinkQuality;
 use super::served::Links;
 use crate::host::call::HostCall;
 use crate::protocol::Message;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What a channel asks of the server on behalf of a client.
@@ -20,6 +21,14 @@ pub enum ServerRequest {
     Quality(LinkQuality),
     /// The guest agent is to be told the pointer's state.
     AgentMouse(AgentMouse),
+    /// The client talks to the guest agent from now on.
+    AgentStarted,
+    /// The QXL devices are to be given this monitors configuration.
+    Monitors(Arc<[u8]>),
+    /// The guest agent is not used any more.
+    AgentGone,
+    /// The guest agent may want to know which display is which.
+    AgentDisplays,
 }
 
 /// What a channel said in one turn, beside the messages that are with the links already.
@@ -27,8 +36,8 @@ pub enum ServerRequest {
 pub struct Said {
     /// Calls of the host, in order.
     pub calls: Vec<HostCall>,
-    /// Requests to the server, in order, with the connection that they are for.
-    pub requests: Vec<(ConnectionId, ServerRequest)>,
+    /// Requests to the server, in order, with the connection that they are for, if it is one's.
+    pub requests: Vec<(Option<ConnectionId>, ServerRequest)>,
     /// Links that the channel gives up.
     pub ended: Vec<(ConnectionId, ChannelError)>,
     /// Work of the turn so far, in units of one host callback.
@@ -87,7 +96,13 @@ impl<'a> Out<'a> {
     /// Asks something of the server on behalf of a client.
     pub fn ask(&mut self, at: ConnectionId, request: ServerRequest) {
         self.said.work += 1;
-        self.said.requests.push((at, request));
+        self.said.requests.push((Some(at), request));
+    }
+
+    /// Tells the server what concerns no client.
+    pub fn tell(&mut self, request: ServerRequest) {
+        self.said.work += 1;
+        self.said.requests.push((None, request));
     }
 
     /// Ends a client's link at the end of the turn.

@@ -1,7 +1,10 @@
 //! Calls of the host as data: what the state machines under the server's lock want done, performed when the lock is
 //! released (server.md 3.7). Being values, they can be logged, compared in tests and printed by oracles.
 
-use super::{ChannelEvent, ConnectionId, EventLoop, Keyboard, Mouse, Readiness, Tablet, WatchId};
+use super::{
+    ChannelEvent, CharDevice, ConnectionId, DeviceId, EventLoop, Keyboard, Mouse, QxlControl, Readiness,
+    Tablet, WatchId,
+};
 use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -33,6 +36,26 @@ pub enum HostCall {
     TabletWheel { tablet: Arc<dyn Tablet>, dz: i32, buttons: u32 },
     /// Change the buttons of the absolute pointer.
     TabletButtons { tablet: Arc<dyn Tablet>, buttons: u32 },
+    /// Give the bytes from `offset` on to a device; answered by [`HostReply::DeviceWritten`].
+    DeviceWrite { device: DeviceHandle, bytes: Vec<u8>, offset: usize },
+    /// Read at most `max` bytes of a device; answered by [`HostReply::DeviceRead`].
+    DeviceRead { device: DeviceHandle, max: usize },
+    /// Tell a device whether somebody uses it.
+    DeviceState { device: DeviceHandle, connected: bool },
+    /// Give a device an event of its client.
+    DeviceEvent { device: DeviceHandle, event: u8 },
+    /// Ask whether all of the QXL devices, of which there is one at least, pass clients' monitors configurations to their
+    /// guest; answered by [`HostReply::TakesMonitors`].
+    AskMonitors { controls: Vec<Arc<dyn QxlControl>> },
+    /// Give a client's monitors configuration, a whole VDAgentMonitorsConfig, to a QXL device.
+    Monitors { control: Arc<dyn QxlControl>, config: Arc<[u8]> },
+}
+
+/// A character device with its name.
+#[derive(Clone)]
+pub struct DeviceHandle {
+    pub id: DeviceId,
+    pub device: Arc<dyn CharDevice>,
 }
 
 /// The answer to a call that has one.
@@ -42,6 +65,12 @@ pub enum HostReply {
     Watch { connection: ConnectionId, watch: Option<WatchId> },
     /// To [`HostCall::AskLeds`]: bits 1 scroll, 2 num, 4 caps.
     Leds { connection: Option<ConnectionId>, leds: u8 },
+    /// To [`HostCall::DeviceWrite`]: the bytes back, of which `taken` more were taken.
+    DeviceWritten { device: DeviceId, bytes: Vec<u8>, taken: usize },
+    /// To [`HostCall::DeviceRead`]: what the guest wrote; nothing if there is nothing.
+    DeviceRead { device: DeviceId, bytes: Vec<u8> },
+    /// To [`HostCall::AskMonitors`].
+    TakesMonitors(bool),
 }
 
 /// What a watch of a connection runs.
@@ -76,6 +105,29 @@ impl HostCall {
             (Self::TabletPosition { tablet, x, y, buttons }, _) => tablet.position(x, y, buttons),
             (Self::TabletWheel { tablet, dz, buttons }, _) => tablet.wheel(dz, buttons),
             (Self::TabletButtons { tablet, buttons }, _) => tablet.buttons(buttons),
+            (Self::DeviceWrite { device, bytes, offset }, _) => {
+                let rest = bytes.get(offset..).unwrap_or_default();
+                // Whatever the host says.
+                let taken = device.device.write(rest).min(rest.len());
+                return Some(HostReply::DeviceWritten { device: device.id, bytes, taken });
+            }
+            (Self::DeviceRead { device, max }, _) => {
+                let mut bytes = vec![0; max];
+                let count = device.device.read(&mut bytes).min(max);
+                bytes.truncate(count);
+                // Small pieces wait in queues that are bounded by what they hold.
+                bytes.shrink_to_fit();
+                return Some(HostReply::DeviceRead { device: device.id, bytes });
+            }
+            (Self::DeviceState { device, connected }, _) => device.device.state(connected),
+            (Self::DeviceEvent { device, event }, _) => device.device.event(event),
+            (Self::AskMonitors { controls }, _) => {
+                let takes = !controls.is_empty() && controls.iter().all(|c| c.client_monitors_config(None));
+                return Some(HostReply::TakesMonitors(takes));
+            }
+            (Self::Monitors { control, config }, _) => {
+                control.client_monitors_config(Some(&config));
+            }
         }
         None
     }
@@ -90,6 +142,32 @@ impl HostCall {
             | Self::TabletButtons { tablet, .. } => Arc::ptr_eq(tablet, gone),
             _ => false,
         }
+    }
+}
+
+impl HostCall {
+    /// Whether this is a call of the given character device, which the host is about to free.
+    #[must_use]
+    pub fn is_of_device(&self, gone: DeviceId) -> bool {
+        match self {
+            Self::DeviceWrite { device, .. }
+            | Self::DeviceRead { device, .. }
+            | Self::DeviceState { device, .. }
+            | Self::DeviceEvent { device, .. } => device.id == gone,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for DeviceHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
+impl fmt::Debug for dyn QxlControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QxlControl")
     }
 }
 

@@ -199,6 +199,26 @@ pub trait Tablet: Send + Sync {
     fn buttons(&self, buttons: u32);
 }
 
+/// A character device of the host: a stream of bytes each way between a guest's device and the library (devices.md 2). No
+/// call blocks. Each may call back into the library, also for the same device; `write` and `read` are never made from
+/// inside of themselves.
+pub trait CharDevice: Send + Sync {
+    /// Whether somebody uses the device: hosts throw away what their guest writes while nobody does.
+    fn state(&self, connected: bool);
+    /// Takes bytes for the guest; returns how many it took, 0 if it is full.
+    fn write(&self, bytes: &[u8]) -> usize;
+    /// Gives bytes of the guest; returns how many, 0 if there are none.
+    fn read(&self, buffer: &mut [u8]) -> usize;
+    /// An event of a port's client.
+    fn event(&self, event: u8);
+    /// Whether the host wakes the library up when a full device takes bytes again. Asked once.
+    fn tells_when_writable(&self) -> bool;
+}
+
+/// An attached character device. Never reused within a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceId(pub u64);
+
 /// One plane of a GL scanout: a dmabuf that we own.
 #[derive(Debug)]
 pub struct GlPlane {

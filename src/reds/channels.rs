@@ -81,6 +81,16 @@ impl Channels {
         self.registry.retain(|(known, _)| *known != key);
     }
 
+    /// The lowest id that no channel of this type has; `None`: all are taken.
+    pub fn free_id(&self, channel_type: ChannelType) -> Option<u8> {
+        (0..=u8::MAX).find(|&id| !self.is_registered(channel_type.number(), id))
+    }
+
+    /// The connections to a channel of the host thread.
+    fn of_channel(&self, key: ChannelKey) -> Vec<ConnectionId> {
+        self.connections.iter().filter(|(_, c)| c.channel == key).map(|(&at, _)| at).collect()
+    }
+
     /// Forgets all channels, at the end of the server.
     pub fn clear(&mut self) {
         self.registry.clear();
@@ -243,6 +253,14 @@ impl State {
         for at in self.channels.of_client(client) {
             self.close_connection(at);
         }
+    }
+
+    /// Closes the connections to a channel of the host thread and forgets it.
+    pub fn close_channel(&mut self, key: ChannelKey) {
+        for at in self.channels.of_channel(key) {
+            self.close_connection(at);
+        }
+        self.channels.unregister(key);
     }
 
     /// Gives a linked connection, whose watch was made in the link stage, to its channel on the host thread.

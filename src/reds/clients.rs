@@ -5,6 +5,7 @@ use super::channels::Home;
 use super::effect::{ChannelKey, Closing, Effect, Step};
 use super::links::PendingLink;
 use super::state::State;
+use crate::agent::AGENT_TOKENS;
 use crate::channel::ServerRequest;
 use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId, SharedPlace};
 use crate::channel::main::MainChannel;
@@ -23,9 +24,6 @@ use std::sync::Arc;
 pub(crate) const MAIN: ChannelKey = ChannelKey { channel_type: ChannelType::Main, id: 0 };
 /// The inputs channel.
 pub(crate) const INPUTS: ChannelKey = ChannelKey { channel_type: ChannelType::Inputs, id: 0 };
-
-/// Tokens that a client gets for agent data.
-const AGENT_TOKENS: u32 = 10;
 
 /// One client.
 #[derive(Debug)]
@@ -135,7 +133,16 @@ impl State {
     /// Does what channels asked for.
     pub fn answer_requests(&mut self) {
         while let Some((at, request)) = self.requests.pop_front() {
-            let Some(client) = self.channels.client_of(at) else { continue };
+            match request {
+                ServerRequest::AgentGone => self.update_mouse_mode(),
+                ServerRequest::AgentDisplays => self.tell_agent_displays(),
+                request => self.answer_client(at, request),
+            }
+        }
+    }
+
+    fn answer_client(&mut self, at: Option<ConnectionId>, request: ServerRequest) {
+        if let Some(client) = at.and_then(|at| self.channels.client_of(at)) {
             match request {
                 ServerRequest::ListChannels => self.send_channels_list(client),
                 ServerRequest::MouseMode(mode) => self.request_mouse_mode(mode),
@@ -144,8 +151,15 @@ impl State {
                         c.quality = quality;
                     }
                 }
-                // Only asked for while an agent takes the pointer.
-                ServerRequest::AgentMouse(_) => {}
+                ServerRequest::AgentMouse(mouse) => {
+                    self.with_channel(MAIN, |main: &mut MainChannel, out| main.agent.mouse(mouse, out));
+                }
+                ServerRequest::AgentStarted => {
+                    self.ask_monitors();
+                    self.tell_agent_displays();
+                }
+                ServerRequest::Monitors(config) => self.set_client_monitors(&config),
+                ServerRequest::AgentGone | ServerRequest::AgentDisplays => {}
             }
         }
     }
@@ -213,16 +227,19 @@ impl State {
         self.serve(at, connection, watch, interest);
         let greeting = self.greeting(client);
         self.with_channel(MAIN, |main: &mut MainChannel, out| main.greet(at, &greeting, out));
+        self.ask_monitors();
     }
 
-    fn greeting(&self, client: ClientId) -> Greeting {
+    fn greeting(&mut self, client: ClientId) -> Greeting {
+        let agent_connected =
+            self.with_channel(MAIN, |main: &mut MainChannel, _| main.agent.is_attached()).unwrap_or(false);
         let (supported, current) = self.pointer.modes();
         let init = main_channel::Init {
             session_id: self.clients.clients.get(&client).map_or(0, |c| c.session),
             display_channels_hint: u32::try_from(self.devices.len()).unwrap_or(u32::MAX),
             supported_mouse_modes: supported.into(),
             current_mouse_mode: current.into(),
-            agent_connected: false,
+            agent_connected,
             agent_tokens: AGENT_TOKENS,
             multi_media_time: self.mm_time(),
             ram_hint: self.devices.newest().map_or(0, |q| q.ram_size()),

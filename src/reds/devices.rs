@@ -3,6 +3,7 @@
 use super::pointer::ScreenInfo;
 use super::qxl::QxlInstance;
 use crate::host::QxlControl;
+use crate::protocol::agent::GraphicsDevice;
 use crate::worker::WorkerHandle;
 use std::sync::Arc;
 
@@ -53,6 +54,21 @@ impl Devices {
     /// The host's sides of all devices.
     pub fn controls(&self) -> Vec<Arc<dyn QxlControl>> {
         self.qxls.iter().map(|q| q.control()).collect()
+    }
+
+    /// The monitors of the devices that the host told the place of, for the guest agent.
+    pub fn graphics(&self) -> Vec<GraphicsDevice> {
+        let of = |qxl: &Arc<QxlInstance>| {
+            let (channel_id, info) = (u32::from(qxl.id()), qxl.device_info());
+            let count = if info.address.is_empty() { 0 } else { info.displays };
+            (0..count).map(move |monitor_id| GraphicsDevice {
+                channel_id,
+                monitor_id,
+                device_display_id: info.first_display_id.wrapping_add(monitor_id),
+                address: info.address.clone(),
+            })
+        };
+        self.qxls.iter().flat_map(of).collect()
     }
 
     /// What the devices say about their screens, newest first.

@@ -256,6 +256,7 @@ impl State {
     pub fn open_channels(&mut self) {
         self.register(MAIN.id, Home::host(MainChannel::default()));
         self.register(INPUTS.id, Home::host(InputsChannel::default()));
+        self.tell_agent_rules();
     }
 
     fn open_listeners(&mut self) -> Result<Vec<(Listener, bool)>> {

@@ -5,6 +5,7 @@
 //! effect first drains what is queued, so that order is kept.
 
 mod channels;
+mod char_devices;
 mod clients;
 pub mod config;
 mod core;
@@ -20,6 +21,7 @@ pub mod qxl;
 mod state;
 mod ticketing;
 
+pub use char_devices::CharKind;
 pub use config::TlsConfig;
 pub use error::ServerError;
 pub use oracle::fuzz_session;
@@ -29,7 +31,9 @@ use self::clients::INPUTS;
 use self::core::Core;
 use self::state::Phase;
 use crate::channel::inputs::InputsChannel;
-use crate::host::{DeviceError, EventLoop, Keyboard, Mouse, QxlControl, QxlDevice, QxlInitInfo, Tablet};
+use crate::host::{
+    CharDevice, DeviceError, DeviceId, EventLoop, Keyboard, Mouse, QxlControl, QxlDevice, QxlInitInfo, Tablet,
+};
 use config::Config;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -246,17 +250,26 @@ impl Server {
 
     /// Whether the guest agent's mouse is used.
     pub fn set_agent_mouse(&self, on: bool) {
-        self.config(|c| c.agent_mouse = on);
+        self.core.with(|s| {
+            s.config.agent_mouse = on;
+            s.update_mouse_mode();
+        });
     }
 
     /// Whether clipboard messages pass between client and guest agent.
     pub fn set_agent_copypaste(&self, on: bool) {
-        self.config(|c| c.agent_copypaste = on);
+        self.core.with(|s| {
+            s.config.agent_copypaste = on;
+            s.tell_agent_rules();
+        });
     }
 
     /// Whether file transfers pass between client and guest agent.
     pub fn set_agent_file_xfer(&self, on: bool) {
-        self.config(|c| c.agent_file_xfer = on);
+        self.core.with(|s| {
+            s.config.agent_file_xfer = on;
+            s.tell_agent_rules();
+        });
     }
 
     /// Whether the mouse mode is SERVER; false before `init`.
@@ -283,7 +296,10 @@ impl Server {
 
     /// The virtual machine runs. May come repeatedly.
     pub fn vm_start(&self) {
-        self.core.with(|s| s.vm_running = true);
+        self.core.with(|s| {
+            s.vm_running = true;
+            s.run_char_devices(true);
+        });
         for worker in self.core.workers() {
             worker.start();
         }
@@ -291,7 +307,10 @@ impl Server {
 
     /// The virtual machine stopped: on return no worker touches guest memory.
     pub fn vm_stop(&self) {
-        self.core.with(|s| s.vm_running = false);
+        self.core.with(|s| {
+            s.vm_running = false;
+            s.run_char_devices(false);
+        });
         for worker in self.core.workers() {
             worker.stop();
         }
@@ -339,6 +358,35 @@ impl Server {
     /// Detaches a tablet; mouse mode may fall back to SERVER. None of its callbacks runs after return.
     pub fn remove_tablet(&self, tablet: TabletId) -> Result {
         self.core.with(|s| s.remove_tablet(tablet))
+    }
+
+    /// Attaches a character device. It may be read and told its state before return, but not before `attached` was told its
+    /// name.
+    pub fn add_char_device(
+        &self,
+        kind: CharKind,
+        device: Arc<dyn CharDevice>,
+        attached: impl FnOnce(DeviceId),
+    ) -> Result<DeviceId> {
+        let id = self.core.within(|s| s.add_char_device(kind, device))?;
+        attached(id);
+        self.core.run_effects();
+        Ok(id)
+    }
+
+    /// Detaches a character device and disconnects the client that uses it. None of its callbacks runs after return.
+    pub fn remove_char_device(&self, device: DeviceId) -> Result {
+        self.core.remove_char_device(device)
+    }
+
+    /// A character device has something to read, or can take bytes again.
+    pub fn wake_char_device(&self, device: DeviceId) {
+        self.core.with(|s| s.wake_char_device(device));
+    }
+
+    /// The guest opened (0) or closed (1) its side of a port, or something else happened to it.
+    pub fn port_event(&self, device: DeviceId, event: u8) {
+        self.core.with(|s| s.port_event(device, event));
     }
 
     /// Attaches a QXL device and starts its worker. `id` must be free and not negative. Asks `control` for

@@ -28,6 +28,8 @@ pub(crate) struct PointerState {
     displays_allow: bool,
     size: (u32, u32),
     tablet: Option<TabletId>,
+    /// The guest agent takes the pointer's place.
+    agent: bool,
 }
 
 impl Default for PointerState {
@@ -38,6 +40,7 @@ impl Default for PointerState {
             displays_allow: false,
             size: (0, 0),
             tablet: None,
+            agent: false,
         }
     }
 }
@@ -82,7 +85,8 @@ impl State {
     pub fn update_mouse_mode(&mut self) {
         let before = self.pointer;
         let by_tablet = self.tablet().is_some() && self.devices.len() == 1;
-        self.pointer.allowed = self.pointer.displays_allow && by_tablet;
+        self.pointer.agent = self.config.agent_mouse && self.has_agent();
+        self.pointer.allowed = self.pointer.displays_allow && (self.pointer.agent || by_tablet);
         if !self.pointer.allowed {
             self.pointer.current = mouse_mode::SERVER;
         }
@@ -165,8 +169,8 @@ impl State {
 
     /// The inputs channel learns who places the pointer.
     fn tell_inputs(&mut self) {
-        let client_mode = self.pointer.is_client_mode();
-        self.with_channel(INPUTS, |inputs: &mut InputsChannel, _| inputs.set_pointer(client_mode, false));
+        let (client_mode, agent) = (self.pointer.is_client_mode(), self.pointer.agent);
+        self.with_channel(INPUTS, |inputs: &mut InputsChannel, _| inputs.set_pointer(client_mode, agent));
     }
 }
 

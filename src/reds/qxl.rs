@@ -158,6 +158,9 @@ impl QxlInstance {
     /// Address of the device for the guest agent, and its monitors in the guest.
     pub fn set_device_info(&self, address: &str, first_display_id: u32, displays: u32) {
         self.book().info = DeviceInfo { address: address.into(), first_display_id, displays };
+        if let Some(core) = self.core.upgrade() {
+            core.with(State::tell_agent_displays);
+        }
     }
 
     /// What [`Self::set_device_info`] said.

@@ -2,6 +2,7 @@
 //! routes between them, and sees to the one timer.
 
 use super::channels::Channels;
+use super::char_devices::CharDevices;
 use super::clients::Clients;
 use super::config::Config;
 use super::core::{Core, Post};
@@ -71,7 +72,7 @@ pub(crate) struct State {
     /// How deep the host's calls from inside our calls of the host are.
     pub nesting: u32,
     /// What channels asked for.
-    pub requests: VecDeque<(ConnectionId, ServerRequest)>,
+    pub requests: VecDeque<(Option<ConnectionId>, ServerRequest)>,
 
     pub event_loop: Option<Arc<dyn EventLoop>>,
     pub waiting: Waiting,
@@ -84,6 +85,7 @@ pub(crate) struct State {
     pub channels: Channels,
     pub clients: Clients,
     pub devices: Devices,
+    pub char_devices: CharDevices,
     pub pointer: PointerState,
     pub vm_running: bool,
     next_key: u64,
@@ -113,6 +115,7 @@ impl State {
             channels: Channels::default(),
             clients: Clients::default(),
             devices: Devices::default(),
+            char_devices: CharDevices::default(),
             pointer: PointerState::default(),
             // Observed: devices added before the first vm_start do not start by themselves.
             vm_running: false,

@@ -252,7 +252,7 @@ impl Channel for InputsChannel {
         match reply {
             HostReply::Leds { connection: Some(at), leds } => self.greet(at, leds, out),
             HostReply::Leds { connection: None, leds } => self.set_leds(leds, out),
-            HostReply::Watch { .. } => {}
+            _ => {}
         }
     }
 

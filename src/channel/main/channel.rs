@@ -1,9 +1,11 @@
 //! The main channels of all clients: greeting, net test, and what concerns every client.
 
 use super::messages::{MainClient, MainError, MainRequest};
+use crate::agent::{AgentError, AgentPort};
 use crate::channel::connection::ConnectionId;
 use crate::channel::link::{ChannelError, LinkOptions, PING_PERIOD};
 use crate::channel::{Channel, Out, Profile, ServerRequest};
+use crate::host::call::HostReply;
 use crate::net::stream::Incoming;
 use crate::protocol::caps::main::{
     AGENT_CONNECTED_TOKENS, NAME_AND_UUID, SEAMLESS_MIGRATE, SEMI_SEAMLESS_MIGRATE,
@@ -32,7 +34,11 @@ pub struct Greeting {
 /// The main channels of all clients.
 #[derive(Debug, Default)]
 pub struct MainChannel {
+    /// The guest agent, whose messages travel in this channel.
+    pub agent: AgentPort,
     clients: BTreeMap<ConnectionId, MainClient>,
+    /// Clients whose messages wait until the host said who takes monitors configurations.
+    asking: Vec<ConnectionId>,
 }
 
 impl From<MainError> for ChannelError {
@@ -41,6 +47,12 @@ impl From<MainError> for ChannelError {
             MainError::Protocol(error) => Self::Protocol(error),
             other => Self::Refused(other.to_string()),
         }
+    }
+}
+
+impl From<AgentError> for ChannelError {
+    fn from(error: AgentError) -> Self {
+        Self::Refused(error.to_string())
     }
 }
 
@@ -67,13 +79,28 @@ impl MainChannel {
         link.resume_reading();
     }
 
-    fn on_request(&mut self, at: ConnectionId, request: MainRequest, out: &mut Out<'_>) {
+    fn on_request(
+        &mut self,
+        at: ConnectionId,
+        request: MainRequest,
+        out: &mut Out<'_>,
+    ) -> Result<(), ChannelError> {
         match request {
             MainRequest::AttachChannels => out.ask(at, ServerRequest::ListChannels),
             MainRequest::MouseMode(mode) => out.ask(at, ServerRequest::MouseMode(mode)),
-            // Without an agent these mean nothing, as the protocol says.
-            MainRequest::AgentStart { .. } | MainRequest::AgentData(_) | MainRequest::AgentToken { .. } => {}
+            MainRequest::AgentStart { tokens } => {
+                // What follows is judged when it is known who takes monitors configurations.
+                if let Some(link) = out.link(at) {
+                    link.pause_reading();
+                }
+                self.asking.push(at);
+                self.agent.start(at, tokens, out);
+                out.ask(at, ServerRequest::AgentStarted);
+            }
+            MainRequest::AgentData(data) => self.agent.data(at, &data, out)?,
+            MainRequest::AgentToken { tokens } => self.agent.token(at, tokens, out),
         }
+        Ok(())
     }
 }
 
@@ -85,6 +112,7 @@ impl Channel for MainChannel {
     /// The client's messages wait for the greeting.
     fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
         self.clients.insert(at, MainClient::default());
+        self.agent.open(at);
         if let Some(link) = out.link(at) {
             link.pause_reading();
         }
@@ -103,7 +131,7 @@ impl Channel for MainChannel {
             out.send(at, reply);
         }
         if let Some(request) = request {
-            self.on_request(at, request, out);
+            self.on_request(at, request, out)?;
         }
         Ok(())
     }
@@ -119,7 +147,41 @@ impl Channel for MainChannel {
         }
     }
 
-    fn on_closed(&mut self, at: ConnectionId, _out: &mut Out<'_>) {
+    fn on_drained(&mut self, _at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        self.agent.pump(out);
+        Ok(())
+    }
+
+    fn on_closed(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         self.clients.remove(&at);
+        self.agent.close(at, out);
+    }
+
+    fn on_reply(&mut self, reply: HostReply, out: &mut Out<'_>) {
+        match reply {
+            HostReply::DeviceWritten { device, bytes, taken } if self.agent.is(device) => {
+                self.agent.on_written(bytes, taken, out);
+            }
+            HostReply::DeviceRead { device, bytes } if self.agent.is(device) => {
+                self.agent.on_read(&bytes, out);
+            }
+            HostReply::TakesMonitors(takes) => {
+                self.agent.set_takes_monitors(takes);
+                for at in std::mem::take(&mut self.asking) {
+                    if let Some(link) = out.link(at) {
+                        link.resume_reading();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.agent.next_deadline()
+    }
+
+    fn on_timer(&mut self, out: &mut Out<'_>) {
+        self.agent.on_timer(out);
     }
 }

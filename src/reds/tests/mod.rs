@@ -1,5 +1,6 @@
 //! The whole server in one process: a host with a poll loop on a thread of its own, and raw clients.
 
+mod devices;
 mod echo;
 mod faults;
 mod harness;

@@ -1,0 +1,144 @@
+//! What passes between clients and the guest agent (server.md 8.3): judged by the first piece of each message.
+
+use super::AgentError;
+use crate::protocol::agent::{MAX_PIECE, MESSAGE_HEADER_SIZE, MessageHeader, PROTOCOL, message};
+
+/// What the host allows, and who takes monitors configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub copy_paste: bool,
+    pub file_xfer: bool,
+    /// Monitors configurations are for the QXL devices.
+    pub monitors: bool,
+    /// Nothing but monitors configurations passes.
+    pub only_monitors: bool,
+}
+
+/// What is done with a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    #[default]
+    Drop,
+    /// Collected for the QXL devices.
+    Monitors,
+}
+
+impl Rules {
+    fn judge(self, message_type: u32) -> Verdict {
+        match message_type {
+            message::MONITORS_CONFIG if self.monitors => Verdict::Monitors,
+            _ if self.only_monitors => Verdict::Drop,
+            message::CLIPBOARD
+            | message::CLIPBOARD_GRAB
+            | message::CLIPBOARD_REQUEST
+            | message::CLIPBOARD_RELEASE
+                if !self.copy_paste =>
+            {
+                Verdict::Drop
+            }
+            message::FILE_XFER_START | message::FILE_XFER_STATUS | message::FILE_XFER_DATA
+                if !self.file_xfer =>
+            {
+                Verdict::Drop
+            }
+            _ => Verdict::Pass,
+        }
+    }
+}
+
+/// A piece, judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    pub verdict: Verdict,
+    /// The header, if the piece begins a message.
+    pub begins: Option<MessageHeader>,
+    /// Whether the message is complete with it.
+    pub ends: bool,
+}
+
+/// One direction of the conversation.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// Bytes of the present message that are still to come.
+    rest: u32,
+    verdict: Verdict,
+}
+
+impl Filter {
+    /// Judges the next piece.
+    ///
+    /// # Errors
+    /// It is too long, longer than the rest of its message, or does not begin with a header that makes sense.
+    pub fn judge(&mut self, piece: &[u8], rules: Rules) -> Result<Judged, AgentError> {
+        let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+        if piece.len() > MAX_PIECE {
+            return Err(AgentError::Piece(piece.len()));
+        }
+        let mut begins = None;
+        let data = if self.rest > 0 {
+            length
+        } else {
+            let header = MessageHeader::decode(piece)?;
+            if header.protocol != PROTOCOL {
+                return Err(AgentError::Protocol(header.protocol));
+            }
+            self.verdict = rules.judge(header.message_type);
+            self.rest = header.size;
+            begins = Some(header);
+            length.saturating_sub(MESSAGE_HEADER_SIZE as u32)
+        };
+        self.rest = self.rest.checked_sub(data).ok_or(AgentError::Piece(piece.len()))?;
+        Ok(Judged { verdict: self.verdict, begins, ends: self.rest == 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Rules = Rules { copy_paste: true, file_xfer: true, monitors: false, only_monitors: false };
+
+    fn head(message_type: u32, size: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        MessageHeader { protocol: PROTOCOL, message_type, opaque: 0, size }.put(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn messages_are_judged_by_their_first_piece() {
+        let no_paste = Rules { copy_paste: false, ..ALL };
+        let mut filter = Filter::default();
+        let first = filter.judge(&head(message::CLIPBOARD, 3), no_paste).unwrap();
+        assert_eq!((first.verdict, first.ends), (Verdict::Drop, false));
+        // Allowed meanwhile, but not for the message that is under way.
+        assert_eq!(filter.judge(&[1, 2, 3], ALL).unwrap().verdict, Verdict::Drop);
+        assert_eq!(filter.judge(&head(message::CLIPBOARD, 0), ALL).unwrap().verdict, Verdict::Pass);
+        let no_files = Rules { file_xfer: false, ..ALL };
+        assert_eq!(
+            filter.judge(&head(message::FILE_XFER_START, 0), no_files).unwrap().verdict,
+            Verdict::Drop
+        );
+        assert_eq!(filter.judge(&head(99, 0), no_files).unwrap().verdict, Verdict::Pass);
+        let monitors = Rules { monitors: true, ..ALL };
+        assert_eq!(filter.judge(&head(2, 0), monitors).unwrap().verdict, Verdict::Monitors);
+        assert_eq!(filter.judge(&head(2, 0), ALL).unwrap().verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn pieces_that_lie_are_refused() {
+        let judge = |piece: &[u8]| Filter::default().judge(piece, ALL).is_ok();
+        assert!(!judge(&[0; 2049]));
+        assert!(!judge(&head(4, 0)[..19]));
+        assert!(!judge(&[head(4, 1), vec![1, 2]].concat()));
+        let mut other_protocol = head(4, 0);
+        other_protocol[0] = 2;
+        assert!(!judge(&other_protocol));
+        let mut filter = Filter::default();
+        assert!(filter.judge(&head(4, u32::MAX), ALL).is_ok());
+        assert!(filter.judge(&[0; 2048], ALL).is_ok());
+        let mut filter = Filter::default();
+        assert!(filter.judge(&head(4, 2), ALL).is_ok());
+        assert!(filter.judge(&[0; 3], ALL).is_err());
+    }
+}

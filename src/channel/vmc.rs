@@ -1,0 +1,275 @@
+//! The channels that carry a character device of the host to one client as it is: usbredir, port and webdav (devices.md 4).
+
+use super::connection::ConnectionId;
+use super::link::{ChannelError, LinkOptions, PING_PERIOD_RARE};
+use super::{Channel, Out, Profile};
+use crate::codec::lz4::block;
+use crate::device::DeviceIo;
+use crate::host::call::HostReply;
+use crate::host::{CharDevice, DeviceId};
+use crate::limits::{DEVICE_READ, MAX_DEVICE_BACKLOG};
+use crate::net::stream::Incoming;
+use crate::protocol::caps::spicevmc::DATA_COMPRESS_LZ4;
+use crate::protocol::error::ProtocolError;
+use crate::protocol::spicevmc::{self, SpicevmcMessage};
+use crate::protocol::{ChannelType, Message};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Data of at most so many bytes is not worth compressing.
+const MIN_COMPRESSED: usize = 1000;
+/// Events of the guest's side of a port.
+const OPENED: u8 = 0;
+const CLOSED: u8 = 1;
+
+const fn profile(channel_type: ChannelType) -> Profile {
+    let options = LinkOptions { max_body: spicevmc::max_body, window: false, ping_period: PING_PERIOD_RARE };
+    Profile { channel_type, caps: &[DATA_COMPRESS_LZ4], shared: false, options }
+}
+
+static USBREDIR: Profile = profile(ChannelType::Usbredir);
+static PORT: Profile = profile(ChannelType::Port);
+static WEBDAV: Profile = profile(ChannelType::Webdav);
+
+/// What a channel carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VmcKind {
+    /// A USB device of the client.
+    Usbredir,
+    /// A port by the name that clients know it by.
+    Port(String),
+    /// The port through which the client's folder is shared.
+    Webdav(String),
+}
+
+impl VmcKind {
+    /// The channel's type.
+    #[must_use]
+    pub fn channel_type(&self) -> ChannelType {
+        self.profile().channel_type
+    }
+
+    fn profile(&self) -> &'static Profile {
+        match self {
+            Self::Usbredir => &USBREDIR,
+            Self::Port(_) => &PORT,
+            Self::Webdav(_) => &WEBDAV,
+        }
+    }
+
+    fn port_name(&self) -> Option<&str> {
+        match self {
+            Self::Usbredir => None,
+            Self::Port(name) | Self::Webdav(name) => Some(name),
+        }
+    }
+
+    /// Whether the next client continues the byte stream of the last. The others begin a session of a protocol, into which
+    /// bytes of the session before must not come.
+    fn outlives_client(&self) -> bool {
+        matches!(self, Self::Port(_))
+    }
+}
+
+/// One device and the client that has it.
+#[derive(Debug)]
+pub struct VmcChannel {
+    kind: VmcKind,
+    io: DeviceIo<()>,
+    client: Option<ConnectionId>,
+    /// The guest's side of the port is open.
+    opened: bool,
+    /// The client's messages are left in its socket until the guest takes those before.
+    paused: bool,
+}
+
+impl VmcChannel {
+    /// A device that nobody uses yet.
+    #[must_use]
+    pub fn new(kind: VmcKind, id: DeviceId, device: Arc<dyn CharDevice>, running: bool) -> Self {
+        let io = DeviceIo::new(id, device, running);
+        Self { kind, io, client: None, opened: false, paused: false }
+    }
+
+    /// The host has something to read, or room to write.
+    pub fn wakeup(&mut self, out: &mut Out<'_>) {
+        self.io.wake();
+        self.pump(out);
+    }
+
+    /// The machine runs, or it stopped.
+    pub fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
+        self.io.set_running(running);
+        self.pump(out);
+    }
+
+    /// The guest opened (0) or closed (1) its side of the port, or something else happened to it.
+    pub fn port_event(&mut self, event: u8, out: &mut Out<'_>) {
+        if self.kind.port_name().is_none() {
+            return;
+        }
+        match event {
+            OPENED => self.opened = true,
+            CLOSED => self.opened = false,
+            _ => {}
+        }
+        if let Some(at) = self.client {
+            out.send(at, spicevmc::port_event(event));
+        }
+    }
+
+    /// Whether a client has the device.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Bytes of the client's messages that the guest does not have completely.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.io.waiting()
+    }
+
+    /// Makes the calls of the device that can be made now, and lets the client go on if there is room for its data.
+    fn pump(&mut self, out: &mut Out<'_>) {
+        let link = self.client.and_then(|at| out.link(at));
+        let may_read = link.is_some_and(|link| link.stream().pending_bytes() < MAX_DEVICE_BACKLOG);
+        let now = out.now;
+        self.io.pump(now, if may_read { DEVICE_READ } else { 0 }, |call| out.call(call));
+        let full = self.io.is_full();
+        if full != self.paused
+            && let Some(link) = self.client.and_then(|at| out.link(at))
+        {
+            self.paused = full;
+            if full {
+                link.pause_reading();
+            } else {
+                link.resume_reading();
+            }
+        }
+    }
+
+    /// A message with these bytes of the guest: compressed if the client knows how and it helps.
+    fn data(bytes: Vec<u8>, compress: bool) -> Message {
+        let block = if compress && bytes.len() > MIN_COMPRESSED { block::compress(&bytes) } else { None };
+        match (block, u32::try_from(bytes.len())) {
+            (Some(block), Ok(size)) => spicevmc::compressed_data(size, block),
+            _ => spicevmc::data(bytes),
+        }
+    }
+
+    fn on_data(&mut self, bytes: Vec<u8>, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        if bytes.is_empty() {
+            return Err(ChannelError::Refused("data without a byte".into()));
+        }
+        self.io.push(bytes, ());
+        self.pump(out);
+        Ok(())
+    }
+}
+
+/// The bytes of COMPRESSED_DATA.
+fn inflate(data: &[u8], size: usize) -> Result<Vec<u8>, ChannelError> {
+    block::decompress(data, size).map_err(|error| ChannelError::Refused(format!("compressed data: {error}")))
+}
+
+impl Channel for VmcChannel {
+    fn profile(&self) -> &'static Profile {
+        self.kind.profile()
+    }
+
+    /// A device has one client; another's link ends without a word.
+    fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        if self.client.is_some() {
+            return Err(ChannelError::Refused("another client has the device".into()));
+        }
+        self.client = Some(at);
+        if let Some(name) = self.kind.port_name() {
+            out.send(at, spicevmc::port_init(name, self.opened));
+        }
+        if let Some(link) = out.link(at) {
+            link.start_pings();
+        }
+        self.paused = false;
+        self.io.wake();
+        self.pump(out);
+        out.call(self.io.state(true));
+        Ok(())
+    }
+
+    fn on_message(
+        &mut self,
+        at: ConnectionId,
+        message: Incoming,
+        out: &mut Out<'_>,
+    ) -> Result<(), ChannelError> {
+        if self.client != Some(at) {
+            return Ok(());
+        }
+        let name = self.profile().channel_type.name();
+        // Not copied: most of what devices carry comes here.
+        if message.msg_type == spicevmc::DATA {
+            return self.on_data(message.body, out);
+        }
+        let is_port = self.kind.port_name().is_some();
+        let decoded: Result<_, ProtocolError> =
+            SpicevmcMessage::decode(name, is_port, message.msg_type, &message.body);
+        match decoded? {
+            // The link handles these.
+            SpicevmcMessage::Common(_) => Ok(()),
+            SpicevmcMessage::Data(bytes) => self.on_data(bytes, out),
+            SpicevmcMessage::CompressedData { uncompressed_size, data } => {
+                self.on_data(inflate(&data, uncompressed_size)?, out)
+            }
+            SpicevmcMessage::PortEvent { event } => {
+                out.call(self.io.event(event));
+                Ok(())
+            }
+        }
+    }
+
+    fn on_drained(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        if self.client == Some(at) {
+            self.pump(out);
+        }
+        Ok(())
+    }
+
+    fn on_closed(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        if self.client.take_if(|client| *client == at).is_none() {
+            return;
+        }
+        if !self.kind.outlives_client() {
+            self.io.give_up(true, |()| true);
+        }
+        out.call(self.io.state(false));
+    }
+
+    fn on_reply(&mut self, reply: HostReply, out: &mut Out<'_>) {
+        let now = out.now;
+        match reply {
+            HostReply::DeviceWritten { device, bytes, taken } if device == self.io.id() => {
+                self.io.on_written(bytes, taken, now);
+            }
+            HostReply::DeviceRead { device, bytes } if device == self.io.id() => {
+                self.io.on_read(bytes.len(), now);
+                if let Some(link) = self.client.and_then(|at| out.link(at)).filter(|_| !bytes.is_empty()) {
+                    let knows = link.connection().channel_caps.has(DATA_COMPRESS_LZ4);
+                    let compress = knows && !link.stream().is_unix();
+                    link.send(Self::data(bytes, compress));
+                }
+            }
+            _ => return,
+        }
+        self.pump(out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.io.next_deadline()
+    }
+
+    fn on_timer(&mut self, out: &mut Out<'_>) {
+        self.io.on_timer(out.now);
+        self.pump(out);
+    }
+}

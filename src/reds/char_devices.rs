@@ -1,0 +1,213 @@
+//! The attached character devices and the channels that use them (devices.md 1, 2).
+
+use super::channels::Home;
+use super::clients::MAIN;
+use super::core::Core;
+use super::effect::{ChannelKey, Effect};
+use super::state::State;
+use super::{Result, ServerError};
+use crate::agent::AgentPort;
+use crate::channel::Out;
+use crate::channel::main::MainChannel;
+use crate::channel::vmc::{VmcChannel, VmcKind};
+use crate::device::DeviceIo;
+use crate::host::call::{DeviceHandle, HostCall};
+use crate::host::{CharDevice, DeviceId};
+use crate::limits::MAX_PORT_NAME;
+use crate::protocol::agent::graphics_device_info;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The port that shares the client's folder.
+const WEBDAV_PORT: &str = "org.spice-space.webdav.0";
+/// Names of ports whose devices stream a display.
+const STREAM_PORTS: [&str; 2] = ["org.spice-space.stream.0", "org.spice-space.stream.1"];
+
+/// What a character device is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CharKind {
+    /// The guest agent; one at a time.
+    Agent,
+    /// A USB device of the client.
+    Usbredir,
+    /// A port by its name; webdav is one.
+    Port(String),
+}
+
+/// What uses a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    Agent,
+    Vmc(ChannelKey),
+}
+
+/// The attached devices.
+#[derive(Debug)]
+pub(crate) struct CharDevices {
+    devices: BTreeMap<DeviceId, (DeviceHandle, User)>,
+    /// Devices take and give bytes. As with the original, they do so before the first vm_start, too.
+    running: bool,
+}
+
+impl Default for CharDevices {
+    fn default() -> Self {
+        Self { devices: BTreeMap::new(), running: true }
+    }
+}
+
+impl CharDevices {
+    fn user(&self, id: DeviceId) -> Option<User> {
+        self.devices.get(&id).map(|(_, user)| *user)
+    }
+}
+
+impl State {
+    /// Attaches a device.
+    pub fn add_char_device(&mut self, kind: CharKind, device: Arc<dyn CharDevice>) -> Result<DeviceId> {
+        self.attachable()?;
+        let id = DeviceId(self.fresh_key());
+        let handle = DeviceHandle { id, device: device.clone() };
+        let user = match kind {
+            CharKind::Agent => self.add_agent(id, device)?,
+            CharKind::Usbredir => self.add_vmc(VmcKind::Usbredir, id, device)?,
+            CharKind::Port(name) if STREAM_PORTS.contains(&name.as_str()) => {
+                return Err(ServerError::NotBuilt("stream devices"));
+            }
+            CharKind::Port(name) if name.len() > MAX_PORT_NAME => {
+                let value = i64::try_from(name.len()).unwrap_or(i64::MAX);
+                return Err(ServerError::Value { what: "bytes of a port's name", value });
+            }
+            CharKind::Port(name) if name == WEBDAV_PORT => self.add_vmc(VmcKind::Webdav(name), id, device)?,
+            CharKind::Port(name) => self.add_vmc(VmcKind::Port(name), id, device)?,
+        };
+        self.char_devices.devices.insert(id, (handle, user));
+        Ok(id)
+    }
+
+    fn add_vmc(&mut self, kind: VmcKind, id: DeviceId, device: Arc<dyn CharDevice>) -> Result<User> {
+        let channel_type = kind.channel_type();
+        let free = self.channels.free_id(channel_type);
+        let channel_id = free.ok_or(ServerError::Duplicate("channel with each id of this type"))?;
+        let channel = VmcChannel::new(kind, id, device, self.char_devices.running);
+        Ok(User::Vmc(self.register(channel_id, Home::host(channel))))
+    }
+
+    fn with_agent<R>(&mut self, change: impl FnOnce(&mut AgentPort, &mut Out<'_>) -> R) -> Option<R> {
+        self.with_channel(MAIN, |main: &mut MainChannel, out| change(&mut main.agent, out))
+    }
+
+    fn add_agent(&mut self, id: DeviceId, device: Arc<dyn CharDevice>) -> Result<User> {
+        let io = DeviceIo::new(id, device, self.char_devices.running);
+        let attached = self.with_agent(|agent, out| {
+            let free = !agent.has_device();
+            if free {
+                agent.attach(io, out);
+            }
+            free
+        });
+        if attached != Some(true) {
+            return Err(ServerError::Duplicate("vdagent"));
+        }
+        self.ask_monitors();
+        self.update_mouse_mode();
+        Ok(User::Agent)
+    }
+
+    /// Whether a guest agent is there.
+    pub fn has_agent(&mut self) -> bool {
+        self.with_agent(|agent, _| agent.is_attached()).unwrap_or(false)
+    }
+
+    /// The host's wishes for what may pass between clients and the guest agent.
+    pub fn tell_agent_rules(&mut self) {
+        let (copy_paste, file_xfer) = (self.config.agent_copypaste, self.config.agent_file_xfer);
+        self.with_agent(|agent, _| agent.allow(copy_paste, file_xfer));
+    }
+
+    /// Asks the QXL devices whether they pass clients' monitors configurations to their guest.
+    pub fn ask_monitors(&mut self) {
+        let call = HostCall::AskMonitors { controls: self.devices.controls() };
+        self.effects.push_back(Effect::Host { call, from: Some(MAIN) });
+    }
+
+    /// Gives a client's monitors configuration to every QXL device.
+    pub fn set_client_monitors(&mut self, config: &Arc<[u8]>) {
+        for control in self.devices.controls() {
+            self.host_call(HostCall::Monitors { control, config: config.clone() });
+        }
+    }
+
+    /// Tells the guest agent which display is which.
+    pub fn tell_agent_displays(&mut self) {
+        let displays = graphics_device_info(&self.devices.graphics());
+        self.with_agent(|agent, out| agent.set_displays(displays, out));
+    }
+
+    fn with_vmc<R>(
+        &mut self,
+        key: ChannelKey,
+        change: impl FnOnce(&mut VmcChannel, &mut Out<'_>) -> R,
+    ) -> Option<R> {
+        self.with_channel(key, change)
+    }
+
+    /// Detaches a device, and gives it back if it has to be told that nobody uses it any more. No call of it is left queued.
+    fn detach_char_device(&mut self, id: DeviceId) -> Result<Option<DeviceHandle>> {
+        let gone = self.char_devices.devices.remove(&id);
+        let (handle, user) = gone.ok_or(ServerError::NotAttached("character device"))?;
+        let was_used = match user {
+            User::Agent => self.with_agent(AgentPort::detach).unwrap_or(false),
+            User::Vmc(key) => {
+                let used = self.with_vmc(key, |vmc, _| vmc.is_used()).unwrap_or(false);
+                self.close_channel(key);
+                used
+            }
+        };
+        let concerns = |effect: &Effect| matches!(effect, Effect::Host { call, .. } if call.is_of_device(id));
+        self.effects.retain(|effect| !concerns(effect));
+        if user == User::Agent {
+            self.update_mouse_mode();
+        }
+        Ok(was_used.then_some(handle))
+    }
+
+    /// A device has something to read, or room for more.
+    pub fn wake_char_device(&mut self, id: DeviceId) {
+        match self.char_devices.user(id) {
+            Some(User::Agent) => drop(self.with_agent(AgentPort::wakeup)),
+            Some(User::Vmc(key)) => drop(self.with_vmc(key, VmcChannel::wakeup)),
+            None => {}
+        }
+    }
+
+    /// The guest's side of a port changed.
+    pub fn port_event(&mut self, id: DeviceId, event: u8) {
+        match self.char_devices.user(id) {
+            Some(User::Vmc(key)) => drop(self.with_vmc(key, |vmc, out| vmc.port_event(event, out))),
+            Some(User::Agent) | None => {}
+        }
+    }
+
+    /// The machine runs, or it stopped.
+    pub fn run_char_devices(&mut self, running: bool) {
+        self.char_devices.running = running;
+        let users: Vec<User> = self.char_devices.devices.values().map(|(_, user)| *user).collect();
+        for user in users {
+            match user {
+                User::Agent => drop(self.with_agent(|agent, out| agent.set_running(running, out))),
+                User::Vmc(key) => drop(self.with_vmc(key, |vmc, out| vmc.set_running(running, out))),
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Detaches a device. What is left to be told to it is told here and not queued: the host may free it next.
+    pub fn remove_char_device(self: &Arc<Self>, id: DeviceId) -> Result {
+        if let Some(gone) = self.within(|s| s.detach_char_device(id))? {
+            gone.device.state(false);
+        }
+        self.run_effects();
+        Ok(())
+    }
+}
