@@ -7,6 +7,7 @@
 use crate::abi::{QXLState, SpiceBaseInstance, SpiceServer};
 use crate::adapter::{HostPointer, locked};
 use spice_qxl::Recorder;
+use spice_server_core::host::DeviceId;
 use spice_server_core::reds::{QxlInstance, Server, TabletId};
 use spice_server_core::{warning, warning_limited};
 use std::collections::HashMap;
@@ -80,6 +81,8 @@ pub enum Kind {
     Qxl(Arc<QxlInstance>),
     Playback,
     Record,
+    /// Known to the server under this name once it has attached the device.
+    CharDevice(Arc<OnceLock<DeviceId>>),
     Migration(crate::adapter::migration::Migration),
 }
 

@@ -1,6 +1,7 @@
 //! Attaching and detaching the host's instances (server.md 3.3, 3.4).
 
 use crate::abi::*;
+use crate::adapter::char::CCharDevice;
 use crate::adapter::input::{CKeyboard, CMouse, CTablet};
 use crate::adapter::migration::Migration;
 use crate::adapter::qxl::{Callbacks, Control};
@@ -10,9 +11,9 @@ use crate::handle::{self, Kind, ServerEntry};
 use libc::c_int;
 use spice_qxl::Device;
 use spice_server_core::host::QxlDevice;
-use spice_server_core::reds::ServerError;
+use spice_server_core::reds::{CharKind, ServerError};
 use spice_server_core::warning;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Whether an interface of this version can be used: the same major, a minor that we know.
 fn version_fits(interface: &SpiceBaseInterface, what: &str, major: u32, minor: u32) -> bool {
@@ -68,7 +69,7 @@ pub unsafe fn add(server: &Arc<ServerEntry>, sin: *mut SpiceBaseInstance) -> c_i
             SPICE_INTERFACE_QXL => add_qxl(server, interface, sin.cast()),
             SPICE_INTERFACE_PLAYBACK => add_playback(server, interface, sin.cast()),
             SPICE_INTERFACE_RECORD => add_record(server, interface, sin.cast()),
-            SPICE_INTERFACE_CHAR_DEVICE => add_char_device(interface, sin.cast()),
+            SPICE_INTERFACE_CHAR_DEVICE => add_char_device(server, interface, sin.cast()),
             SPICE_INTERFACE_MIGRATION => add_migration(server, interface, sin.cast()),
             other => {
                 warning!("interface of unknown type {other:?} ignored");
@@ -192,8 +193,12 @@ unsafe fn add_record(
     0
 }
 
-/// Character devices cannot be attached yet; the function returns 0 whenever only the attaching failed.
-unsafe fn add_char_device(interface: &SpiceBaseInterface, sin: *mut SpiceCharDeviceInstance) -> c_int {
+/// The function returns 0 whenever only the attaching failed; `st` stays NULL then.
+unsafe fn add_char_device(
+    server: &Arc<ServerEntry>,
+    interface: &SpiceBaseInterface,
+    sin: *mut SpiceCharDeviceInstance,
+) -> c_int {
     if !version_fits(
         interface,
         "char device",
@@ -202,9 +207,39 @@ unsafe fn add_char_device(interface: &SpiceBaseInterface, sin: *mut SpiceCharDev
     ) {
         return -1;
     }
-    not_built_once!("character devices are");
-    // SAFETY: a character device instance, by the contract of `add`.
-    unsafe { (*sin).st = std::ptr::null_mut() };
+    // SAFETY: a character device instance, by the contract of `add`, whose strings are NULL or strings.
+    let (subtype, port, device) = unsafe {
+        (*sin).st = std::ptr::null_mut();
+        (convert::string((*sin).subtype), convert::string((*sin).portname), CCharDevice::new(sin))
+    };
+    let kind = match (subtype.as_deref(), port) {
+        (Some("vdagent"), _) => CharKind::Agent,
+        (Some("usbredir"), _) => CharKind::Usbredir,
+        (Some("port"), Some(name)) => CharKind::Port(name),
+        (Some("port"), None) => {
+            warning!("a port without a name is not attached");
+            return 0;
+        }
+        (subtype, _) => {
+            warning!("a char device of subtype {:?} is not attached", subtype.unwrap_or("NULL"));
+            return 0;
+        }
+    };
+    // The server's first calls come from inside of adding the device: the host may answer them with a wakeup.
+    let id = Arc::new(OnceLock::new());
+    let id_is = Arc::clone(&id);
+    // SAFETY: as above.
+    unsafe { handle::attach(sin.cast(), &raw mut (*sin).st, server, Kind::CharDevice(id)) };
+    let added = server.add_char_device(kind, Arc::new(device), |device| {
+        let _ = id_is.set(device);
+    });
+    if let Err(error) = added {
+        if let Some(instance) = handle::take_instance(sin.cast()) {
+            // SAFETY: the instance is being added, so valid.
+            unsafe { handle::detach(&instance) };
+        }
+        warning!("char device is not attached: {error}");
+    }
     0
 }
 
@@ -239,6 +274,7 @@ pub unsafe fn remove(sin: *mut SpiceBaseInstance) -> c_int {
         // Callbacks of the device may still call us while the worker ends, so it stays known until then.
         Kind::Qxl(device) => instance.server.remove_qxl(device),
         Kind::Playback | Kind::Record => Ok(()),
+        Kind::CharDevice(id) => id.get().map_or(Ok(()), |&id| instance.server.remove_char_device(id)),
         Kind::Keyboard | Kind::Mouse | Kind::Migration(_) => {
             warning!("spice_server_remove_interface: this interface cannot be removed");
             return -1;

@@ -1,6 +1,7 @@
 //! The host's callbacks as the traits of the core ([`spice_server_core::host`]). No lock of ours is held while the
 //! host runs: it may call back into the library at any time (server.md 3.7).
 
+pub mod char;
 pub mod event_loop;
 pub mod input;
 pub mod migration;

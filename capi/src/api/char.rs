@@ -2,8 +2,11 @@
 
 use crate::abi::*;
 use crate::boundary::guard;
-use crate::handle;
+use crate::handle::{self, Instance, Kind};
 use libc::c_char;
+use spice_server_core::host::DeviceId;
+use spice_server_core::warning_limited;
+use std::sync::Arc;
 
 #[cfg(not(test))]
 include!(concat!(env!("OUT_DIR"), "/symver_char.rs"));
@@ -17,28 +20,34 @@ unsafe impl Sync for Subtypes {}
 static SUBTYPES: Subtypes =
     Subtypes([c"vdagent".as_ptr(), c"smartcard".as_ptr(), c"usbredir".as_ptr(), std::ptr::null()]);
 
-/// Warns about pointers to nothing. Devices that could not be attached were told of when they were added; hosts go on
-/// calling for every byte that the guest writes.
-fn known(function: &'static str, sin: *mut SpiceCharDeviceInstance) {
-    if sin.is_null() {
-        let _ = handle::instance(function, sin);
-    }
+/// The device of an instance; a warning if it is not attached.
+fn device(function: &'static str, sin: *mut SpiceCharDeviceInstance) -> Option<(Arc<Instance>, DeviceId)> {
+    let instance = handle::instance(function, sin)?;
+    let Kind::CharDevice(id) = &instance.kind else {
+        warning_limited!("{function}: not a char device");
+        return None;
+    };
+    let id = *id.get()?;
+    Some((instance, id))
 }
 
 /// The device has data to read or can take some again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_char_device_wakeup(sin: *mut SpiceCharDeviceInstance) {
     guard("spice_server_char_device_wakeup", || {
-        known("spice_server_char_device_wakeup", sin);
+        if let Some((instance, id)) = device("spice_server_char_device_wakeup", sin) {
+            instance.server.wake_char_device(id);
+        }
     });
 }
 
 /// An event (SPICE_PORT_EVENT_*) of the guest for the client of a port.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_port_event(sin: *mut SpiceCharDeviceInstance, event: u8) {
-    let _ = event;
     guard("spice_server_port_event", || {
-        known("spice_server_port_event", sin);
+        if let Some((instance, id)) = device("spice_server_port_event", sin) {
+            instance.server.port_event(id, event);
+        }
     });
 }
 
