@@ -263,7 +263,15 @@ impl AgentPort {
         if client.started {
             client.window = client.window.checked_sub(1).ok_or(AgentError::NoToken)?;
         }
-        let judged = client.filter.judge(data, rules)?;
+        let judged = match client.filter.judge(data, rules) {
+            Ok(judged) => judged,
+            // Without an agent nobody is there to be protected, and the original ignores what clients say to it.
+            Err(_) if !attached => {
+                client.filter = Filter::default();
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
         if judged.verdict == Verdict::Monitors
             && let Some(config) = client.monitors.take(data, judged.begins.is_some(), judged.ends)?
         {
