@@ -6,11 +6,13 @@
 
 use crate::limits::{TICKET_KEY_LIFETIME, TICKET_KEY_LINKS};
 use crate::net::tls::{Handshake, Step};
+use crate::panic::guarded;
 use crate::protocol::link::{PUBLIC_KEY_SIZE, TICKET_SIZE};
 use nix::sys::signal::{SigSet, Signal};
 use openssl::pkey::Private;
 use openssl::rsa::{Padding, Rsa};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -75,7 +77,7 @@ pub enum KeyEvent {
 }
 
 enum Job {
-    Handshake { link: u64, handshake: Handshake },
+    Handshake { link: u64, handshake: Handshake, given_up: Arc<AtomicBool> },
     Generate,
     Open { link: u64, key: Arc<TicketKey>, ticket: Box<[u8; TICKET_SIZE]> },
 }
@@ -93,6 +95,7 @@ struct Store {
 pub struct Keys {
     jobs: Option<Sender<Job>>,
     store: Arc<Mutex<Store>>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -109,13 +112,15 @@ impl Keys {
         let (jobs, queue) = channel();
         let store = Arc::new(Mutex::new(Store { ordered: expected, ..Store::default() }));
         let shared = store.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let ended = stop.clone();
         let thread = std::thread::Builder::new()
             .name("SPICE Keys".into())
-            .spawn(move || work(&queue, &shared, &post))?;
+            .spawn(move || work(&queue, &shared, &ended, &post))?;
         if expected {
             let _ = jobs.send(Job::Generate);
         }
-        Ok(Self { jobs: Some(jobs), store, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), store, stop, thread: Some(thread) })
     }
 
     /// A key for another link; `None` until [`KeyEvent::Ready`] is posted. Orders a new key when this one has served long
@@ -139,10 +144,11 @@ impl Keys {
         store.current.as_ref().map(|(key, _)| key.clone())
     }
 
-    /// Moves a handshake on; it is posted back.
-    pub fn handshake(&self, link: u64, handshake: Handshake) {
+    /// Moves a handshake on; it is posted back. Once `given_up` is set it is only dropped, which costs no RSA: a flood of
+    /// them must not keep descriptors open behind the limit of pending links.
+    pub fn handshake(&self, link: u64, handshake: Handshake, given_up: Arc<AtomicBool>) {
         if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(Job::Handshake { link, handshake });
+            let _ = jobs.send(Job::Handshake { link, handshake, given_up });
         }
     }
 
@@ -156,6 +162,7 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -172,26 +179,39 @@ pub fn block_host_signals() {
     let _ = signals.thread_block();
 }
 
-fn work(queue: &Receiver<Job>, store: &Mutex<Store>, post: &dyn Fn(KeyEvent)) {
+fn work(queue: &Receiver<Job>, store: &Mutex<Store>, stop: &AtomicBool, post: &dyn Fn(KeyEvent)) {
     block_host_signals();
     while let Ok(job) = queue.recv() {
-        match job {
-            Job::Generate => {
-                let key = TicketKey::generate();
-                let store = &mut *store.lock().unwrap_or_else(PoisonError::into_inner);
-                store.ordered = false;
-                match key {
-                    Ok(key) => store.next = Some(Arc::new(key)),
-                    Err(error) => crate::warning_limited!("no ticket key: {error}"),
-                }
-                post(KeyEvent::Ready);
-            }
-            Job::Handshake { link, mut handshake } => {
-                let step = handshake.step();
-                post(KeyEvent::Handshake { link, handshake, step });
-            }
-            Job::Open { link, key, ticket } => post(KeyEvent::Opened { link, password: key.open(&ticket) }),
+        if stop.load(Ordering::Relaxed) {
+            // The server ends: what waits is only dropped.
+            continue;
         }
+        // A panic costs the link that the job is about, which ends by its time limit; the thread goes on.
+        let makes_key = matches!(job, Job::Generate);
+        if guarded("a job of the crypto thread", || run(job, store, post)).is_none() && makes_key {
+            store.lock().unwrap_or_else(PoisonError::into_inner).ordered = false;
+        }
+    }
+}
+
+fn run(job: Job, store: &Mutex<Store>, post: &dyn Fn(KeyEvent)) {
+    match job {
+        Job::Generate => {
+            let key = TicketKey::generate();
+            let store = &mut *store.lock().unwrap_or_else(PoisonError::into_inner);
+            store.ordered = false;
+            match key {
+                Ok(key) => store.next = Some(Arc::new(key)),
+                Err(error) => crate::warning_limited!("no ticket key: {error}"),
+            }
+            post(KeyEvent::Ready);
+        }
+        Job::Handshake { given_up, .. } if given_up.load(Ordering::Relaxed) => {}
+        Job::Handshake { link, mut handshake, .. } => {
+            let step = handshake.step();
+            post(KeyEvent::Handshake { link, handshake, step });
+        }
+        Job::Open { link, key, ticket } => post(KeyEvent::Opened { link, password: key.open(&ticket) }),
     }
 }
 
@@ -242,5 +262,27 @@ mod tests {
         keys.open(7, second.clone(), seal(&second, b"x"));
         let KeyEvent::Opened { link: 7, password } = rx.recv().unwrap() else { panic!("no result") };
         assert_eq!(password.as_deref(), Some(&b"x"[..]));
+    }
+
+    #[test]
+    fn a_panic_in_a_job_does_not_end_the_thread() {
+        let (tx, rx) = channel();
+        let first = std::sync::atomic::AtomicBool::new(true);
+        // The post is what the job calls last: its panic is the job's.
+        let keys = Keys::start(true, move |event| {
+            assert!(!first.swap(false, Ordering::Relaxed), "injected");
+            tx.send(event).unwrap();
+        })
+        .unwrap();
+        // The key was made before the panic; a ticket under it is opened by the same thread.
+        let key = loop {
+            if let Some(key) = keys.current(Instant::now()) {
+                break key;
+            }
+            std::thread::yield_now();
+        };
+        keys.open(7, key.clone(), seal(&key, b"x"));
+        let opened = |event: &KeyEvent| matches!(event, KeyEvent::Opened { link: 7, .. });
+        assert!(rx.iter().any(|event| opened(&event)));
     }
 }

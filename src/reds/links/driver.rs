@@ -1,6 +1,6 @@
 //! Moves a pending link as far as its socket goes.
 
-use super::{LinkStage, NOTHING, PendingLink, READ, WRITE};
+use super::{GiveUp, LinkStage, NOTHING, PendingLink, READ, WRITE};
 use crate::channel::connection::ConnectionId;
 use crate::host::call::HostCall;
 use crate::host::{Readiness, WatchId};
@@ -74,11 +74,13 @@ impl State {
     }
 
     fn advance(&mut self, at: ConnectionId, link: &mut PendingLink) -> Progress {
-        if let LinkStage::Tls(_) = link.stage
-            && let LinkStage::Tls(handshake) = std::mem::replace(&mut link.stage, LinkStage::TlsAway)
-            && let Some(keys) = &self.keys
-        {
-            keys.handshake(at.0, handshake);
+        if let LinkStage::Tls(_) = link.stage {
+            let give_up = GiveUp::default();
+            let given_up = give_up.0.clone();
+            let stage = std::mem::replace(&mut link.stage, LinkStage::TlsAway { _give_up: give_up });
+            if let (LinkStage::Tls(handshake), Some(keys)) = (stage, &self.keys) {
+                keys.handshake(at.0, handshake, given_up);
+            }
         }
         for _ in 0..MAX_READS_PER_TURN {
             let Some(stream) = &mut link.stream else { return Progress::Wait(NOTHING) };

@@ -56,6 +56,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 const READ: Readiness = Readiness { read: true, write: false };
@@ -67,8 +68,8 @@ const NOTHING: Readiness = Readiness { read: false, write: false };
 enum LinkStage {
     /// A TLS handshake at rest until its socket is ready.
     Tls(Handshake),
-    /// The handshake is with the crypto threads.
-    TlsAway,
+    /// The handshake is with the crypto threads, which drop it once it is given up.
+    TlsAway { _give_up: GiveUp },
     /// The link machine talks with the client.
     Talking,
     /// The client waits for a ticket key.
@@ -81,6 +82,16 @@ enum LinkStage {
     Refused(String),
     /// OK is being written, then the connection becomes a channel.
     Accepted,
+}
+
+/// Tells the crypto threads that nobody waits for a handshake any more, when dropped.
+#[derive(Debug, Default)]
+struct GiveUp(Arc<AtomicBool>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A connection in the link stage.
