@@ -270,3 +270,6 @@ pub const MAX_AGENT_STARVED: Duration = Duration::from_secs(30);
 
 /// States of the pointer with different buttons that wait for a guest agent which takes nothing.
 pub const MAX_MOUSE_STATES: usize = 64;
+
+/// Bytes of a smartcard message behind its header, either way; commands have 270 at most, QEMU's device buffers so much.
+pub const MAX_CARD_MESSAGE: usize = 64 << 10;

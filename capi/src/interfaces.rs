@@ -214,6 +214,7 @@ unsafe fn add_char_device(
     };
     let kind = match (subtype.as_deref(), port) {
         (Some("vdagent"), _) => CharKind::Agent,
+        (Some("smartcard"), _) => CharKind::Smartcard,
         (Some("usbredir"), _) => CharKind::Usbredir,
         (Some("port"), Some(name)) => CharKind::Port(name),
         (Some("port"), None) => {
@@ -239,6 +240,7 @@ unsafe fn add_char_device(
             unsafe { handle::detach(&instance) };
         }
         warning!("char device is not attached: {error}");
+        return if matches!(error, ServerError::NotInitialized) { -1 } else { 0 };
     }
     0
 }

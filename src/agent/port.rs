@@ -207,6 +207,8 @@ impl AgentPort {
         if let Some(io) = self.io.as_mut().filter(|_| !self.broken) {
             io.give_up(false, |origin| origin == Origin::Client(at));
             if last {
+                // One is enough, however often clients come and go while the guest takes nothing.
+                io.give_up(false, |origin| origin == Origin::Farewell);
                 io.push(server_message(message::CLIENT_DISCONNECTED, &[]), Origin::Farewell);
             }
         }

@@ -20,6 +20,7 @@ pub mod main;
 pub mod out;
 pub mod pings;
 pub mod served;
+pub mod smartcard;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vmc;

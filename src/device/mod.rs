@@ -21,6 +21,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Writes of which nothing was taken, though the host said during each that there is room, before it is left alone for
+/// [`DEVICE_RETRY`].
+const MAX_MISSES: u32 = 2;
+/// What a read costs at least, in bytes of a turn.
+const LEAST_READ: usize = 256;
+
 /// Bytes for the guest, and whom to tell when they are with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outbound<T> {
@@ -51,6 +57,8 @@ pub struct DeviceIo<T> {
     write: Write<T>,
     /// The host said during a write that there is room.
     write_again: bool,
+    /// Writes in a row of which nothing was taken.
+    misses: u32,
     retry_at: Option<Instant>,
     reading: bool,
     /// There may be something to read.
@@ -77,6 +85,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
             offset: 0,
             write: Write::Idle,
             write_again: false,
+            misses: 0,
             retry_at: None,
             reading: false,
             offered: true,
@@ -115,7 +124,13 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
 
     /// The host has something to read, or room to write. [`Self::pump`] must follow.
     pub fn wake(&mut self) {
-        self.turn = 0;
+        // From inside of a call this must not begin the turn anew, or a host that does so each time would keep us for ever.
+        if !self.reading {
+            self.turn = 0;
+        }
+        if self.write == Write::Idle {
+            self.misses = 0;
+        }
         self.offered = true;
         self.lending = true;
         self.read_again = self.reading;
@@ -199,8 +214,14 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         self.offset = offset;
         self.queue.push_front(Outbound { bytes, tag });
         if taken > 0 {
+            self.misses = 0;
             self.write_again = true;
-        } else if !self.write_again && !self.tells_when_writable {
+            return None;
+        }
+        self.misses += 1;
+        let in_vain = self.write_again && self.misses > MAX_MISSES;
+        if in_vain || !(self.write_again || self.tells_when_writable) {
+            self.write_again = false;
             self.retry_at = Some(now + DEVICE_RETRY);
         }
         None
@@ -214,7 +235,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
             self.offered = again;
             self.lending = again;
         }
-        self.turn = self.turn.saturating_add(count.max(1));
+        self.turn = self.turn.saturating_add(count.max(LEAST_READ));
         if self.turn >= MAX_DEVICE_READ_PER_TURN && self.offered {
             self.resume_at = Some(now);
         }
@@ -260,6 +281,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     pub fn on_timer(&mut self, now: Instant) {
         if self.retry_at.take_if(|at| *at <= now).is_some() {
             self.write_again = true;
+            self.misses = 0;
         }
         if self.resume_at.take_if(|at| *at <= now).is_some() {
             self.turn = 0;

@@ -9,17 +9,21 @@ use super::{Result, ServerError};
 use crate::agent::AgentPort;
 use crate::channel::Out;
 use crate::channel::main::MainChannel;
+use crate::channel::smartcard::SmartcardChannel;
 use crate::channel::vmc::{VmcChannel, VmcKind};
 use crate::device::DeviceIo;
 use crate::host::call::{DeviceHandle, HostCall};
 use crate::host::{CharDevice, DeviceId};
 use crate::limits::MAX_PORT_NAME;
+use crate::protocol::ChannelType;
 use crate::protocol::agent::graphics_device_info;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The port that shares the client's folder.
 const WEBDAV_PORT: &str = "org.spice-space.webdav.0";
+/// The channel of all smartcard readers.
+const SMARTCARD: ChannelKey = ChannelKey { channel_type: ChannelType::Smartcard, id: 0 };
 /// Names of ports whose devices stream a display.
 const STREAM_PORTS: [&str; 2] = ["org.spice-space.stream.0", "org.spice-space.stream.1"];
 
@@ -28,6 +32,8 @@ const STREAM_PORTS: [&str; 2] = ["org.spice-space.stream.0", "org.spice-space.st
 pub enum CharKind {
     /// The guest agent; one at a time.
     Agent,
+    /// A smartcard reader.
+    Smartcard,
     /// A USB device of the client.
     Usbredir,
     /// A port by its name; webdav is one.
@@ -38,6 +44,7 @@ pub enum CharKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum User {
     Agent,
+    Smartcard,
     Vmc(ChannelKey),
 }
 
@@ -69,6 +76,7 @@ impl State {
         let handle = DeviceHandle { id, device: device.clone() };
         let user = match kind {
             CharKind::Agent => self.add_agent(id, device)?,
+            CharKind::Smartcard => self.add_smartcard(id, device),
             CharKind::Usbredir => self.add_vmc(VmcKind::Usbredir, id, device)?,
             CharKind::Port(name) if STREAM_PORTS.contains(&name.as_str()) => {
                 return Err(ServerError::NotBuilt("stream devices"));
@@ -143,6 +151,32 @@ impl State {
         self.with_agent(|agent, out| agent.set_displays(displays, out));
     }
 
+    fn with_smartcard<R>(
+        &mut self,
+        change: impl FnOnce(&mut SmartcardChannel, &mut Out<'_>) -> R,
+    ) -> Option<R> {
+        self.with_channel(SMARTCARD, change)
+    }
+
+    fn add_smartcard(&mut self, id: DeviceId, device: Arc<dyn CharDevice>) -> User {
+        if !self.channels.is_registered(SMARTCARD.channel_type.number(), SMARTCARD.id) {
+            self.register(SMARTCARD.id, Home::host(SmartcardChannel::default()));
+        }
+        let running = self.char_devices.running;
+        self.with_smartcard(|card, out| card.add(id, device, running, out));
+        User::Smartcard
+    }
+
+    /// Detaches a reader; the channel goes with the last.
+    fn remove_smartcard(&mut self, id: DeviceId) -> bool {
+        let removed = self.with_smartcard(|card, _| (card.remove(id), card.is_empty()));
+        let (was_used, is_last) = removed.unwrap_or_default();
+        if is_last {
+            self.close_channel(SMARTCARD);
+        }
+        was_used
+    }
+
     fn with_vmc<R>(
         &mut self,
         key: ChannelKey,
@@ -157,6 +191,7 @@ impl State {
         let (handle, user) = gone.ok_or(ServerError::NotAttached("character device"))?;
         let was_used = match user {
             User::Agent => self.with_agent(AgentPort::detach).unwrap_or(false),
+            User::Smartcard => self.remove_smartcard(id),
             User::Vmc(key) => {
                 let used = self.with_vmc(key, |vmc, _| vmc.is_used()).unwrap_or(false);
                 self.close_channel(key);
@@ -175,6 +210,7 @@ impl State {
     pub fn wake_char_device(&mut self, id: DeviceId) {
         match self.char_devices.user(id) {
             Some(User::Agent) => drop(self.with_agent(AgentPort::wakeup)),
+            Some(User::Smartcard) => drop(self.with_smartcard(|card, out| card.wakeup(id, out))),
             Some(User::Vmc(key)) => drop(self.with_vmc(key, VmcChannel::wakeup)),
             None => {}
         }
@@ -184,7 +220,7 @@ impl State {
     pub fn port_event(&mut self, id: DeviceId, event: u8) {
         match self.char_devices.user(id) {
             Some(User::Vmc(key)) => drop(self.with_vmc(key, |vmc, out| vmc.port_event(event, out))),
-            Some(User::Agent) | None => {}
+            Some(User::Agent | User::Smartcard) | None => {}
         }
     }
 
@@ -192,9 +228,13 @@ impl State {
     pub fn run_char_devices(&mut self, running: bool) {
         self.char_devices.running = running;
         let users: Vec<User> = self.char_devices.devices.values().map(|(_, user)| *user).collect();
+        let mut cards_told = false;
         for user in users {
             match user {
                 User::Agent => drop(self.with_agent(|agent, out| agent.set_running(running, out))),
+                // Once for all readers.
+                User::Smartcard if std::mem::replace(&mut cards_told, true) => {}
+                User::Smartcard => drop(self.with_smartcard(|card, out| card.set_running(running, out))),
                 User::Vmc(key) => drop(self.with_vmc(key, |vmc, out| vmc.set_running(running, out))),
             }
         }

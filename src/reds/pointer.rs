@@ -96,6 +96,13 @@ impl State {
         }
     }
 
+    /// As if there were a display on which the client can place the pointer.
+    #[cfg(test)]
+    pub fn allow_pointer(&mut self) {
+        self.pointer.displays_allow = true;
+        self.update_mouse_mode();
+    }
+
     /// MOUSE_MODE_REQUEST: announcing is left to the client, who must ask for CLIENT mode itself.
     pub fn request_mouse_mode(&mut self, mode: u16) {
         match mode {

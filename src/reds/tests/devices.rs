@@ -17,12 +17,12 @@ const COMPRESSED: u16 = 102;
 
 /// A guest that takes what it has room for, and offers what it was given to say.
 #[derive(Default)]
-struct Guest {
+pub struct Guest {
     taken: Mutex<Vec<u8>>,
     offers: Mutex<VecDeque<u8>>,
     log: Mutex<Vec<String>>,
     /// Bytes that it still takes.
-    room: AtomicUsize,
+    pub room: AtomicUsize,
     writes: AtomicUsize,
     inside: AtomicBool,
     /// Answers what it is written from inside of `write`, in upper case.
@@ -31,23 +31,23 @@ struct Guest {
 }
 
 impl Guest {
-    fn new(room: usize) -> Arc<Self> {
+    pub fn new(room: usize) -> Arc<Self> {
         Arc::new(Self { room: AtomicUsize::new(room), ..Self::default() })
     }
 
-    fn taken(&self) -> Vec<u8> {
+    pub fn taken(&self) -> Vec<u8> {
         self.taken.lock().unwrap().clone()
     }
 
-    fn say(&self, bytes: &[u8]) {
+    pub fn say(&self, bytes: &[u8]) {
         self.offers.lock().unwrap().extend(bytes);
     }
 
-    fn unsaid(&self) -> usize {
+    pub fn unsaid(&self) -> usize {
         self.offers.lock().unwrap().len()
     }
 
-    fn log(&self) -> Vec<String> {
+    pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
@@ -96,14 +96,14 @@ fn port(name: &str) -> CharKind {
     CharKind::Port(name.into())
 }
 
-fn add(host: &Host, kind: CharKind, guest: &Arc<Guest>) -> DeviceId {
+pub fn add(host: &Host, kind: CharKind, guest: &Arc<Guest>) -> DeviceId {
     let (device, weak) = (guest.clone(), Arc::downgrade(&host.server));
     let id = host.run(move |server| server.add_char_device(kind, device, |_| {})).unwrap();
     let _ = guest.wakes.set((weak, id));
     id
 }
 
-fn wake(host: &Host, id: DeviceId) {
+pub fn wake(host: &Host, id: DeviceId) {
     host.run(move |server| server.wake_char_device(id));
 }
 

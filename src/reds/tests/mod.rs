@@ -1,5 +1,6 @@
 //! The whole server in one process: a host with a poll loop on a thread of its own, and raw clients.
 
+mod agent;
 mod devices;
 mod echo;
 mod faults;
@@ -8,4 +9,5 @@ mod inputs;
 mod link;
 mod robustness;
 mod session;
+mod smartcard;
 mod transports;

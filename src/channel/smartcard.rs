@@ -1,0 +1,340 @@
+//! The smartcard channel (devices.md 6): one channel for all readers of the guest. A client's connection binds a free reader
+//! when it links, and another for each reader more that it adds.
+//!
+//! Messages have the same header both ways, little-endian to the client and big-endian to the device; payloads pass as they are.
+
+use super::connection::ConnectionId;
+use super::link::{ChannelError, LinkOptions, PING_PERIOD_RARE};
+use super::{Channel, Out, Profile};
+use crate::device::DeviceIo;
+use crate::host::call::HostReply;
+use crate::host::{CharDevice, DeviceId};
+use crate::limits::{DEVICE_READ, MAX_CARD_MESSAGE, MAX_DEVICE_BACKLOG};
+use crate::net::stream::Incoming;
+use crate::protocol::ChannelType;
+use crate::protocol::spicevmc::{self, SMARTCARD, SmartcardMessage};
+use std::sync::Arc;
+use std::time::Instant;
+
+static PROFILE: Profile = Profile {
+    channel_type: ChannelType::Smartcard,
+    caps: &[],
+    shared: false,
+    options: LinkOptions { max_body, window: false, ping_period: PING_PERIOD_RARE },
+};
+
+/// Bytes of a header, on either side.
+const HEADER: usize = 12;
+/// A reader id that names none.
+const NO_READER: u32 = u32::MAX;
+
+/// Types of messages.
+mod kind {
+    pub const INIT: u32 = 1;
+    pub const ERROR: u32 = 2;
+    pub const READER_ADD: u32 = 3;
+    pub const READER_REMOVE: u32 = 4;
+    pub const ATR: u32 = 5;
+    pub const CARD_REMOVE: u32 = 6;
+    pub const APDU: u32 = 7;
+}
+
+/// Codes of errors.
+const GENERAL_ERROR: u32 = 1;
+const CANNOT_ADD_MORE_READERS: u32 = 2;
+
+fn max_body(msg_type: u16) -> Option<usize> {
+    if msg_type == SMARTCARD { Some(HEADER + MAX_CARD_MESSAGE) } else { spicevmc::max_body(msg_type) }
+}
+
+fn to_device(kind: u32, reader_id: u32, data: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    let header = [kind, reader_id, length].map(u32::to_be_bytes);
+    [header.as_flattened(), data].concat()
+}
+
+fn error(reader_id: u32, code: u32) -> SmartcardMessage {
+    SmartcardMessage { kind: kind::ERROR, reader_id, data: code.to_le_bytes().to_vec() }
+}
+
+/// One reader of the guest.
+#[derive(Debug)]
+struct Reader {
+    /// As clients know it: its place among the readers.
+    id: u32,
+    io: DeviceIo<()>,
+    client: Option<ConnectionId>,
+    /// The client added a reader here.
+    added: bool,
+    /// What the device wrote of a message that is not complete.
+    part: Vec<u8>,
+    /// The device broke the protocol: nothing of it is used any more.
+    broken: bool,
+    /// When the host is told so.
+    tell_at: Option<Instant>,
+}
+
+impl Reader {
+    fn write(&mut self, message: Vec<u8>, out: &mut Out<'_>) {
+        if !self.broken {
+            self.io.push(message, ());
+            self.pump(out);
+        }
+    }
+
+    fn pump(&mut self, out: &mut Out<'_>) {
+        if self.broken {
+            return;
+        }
+        let pending = self.client.and_then(|at| out.link(at)).map_or(0, |link| link.stream().pending_bytes());
+        let (now, most) = (out.now, if pending < MAX_DEVICE_BACKLOG { DEVICE_READ } else { 0 });
+        self.io.pump(now, most, |call| out.call(call));
+    }
+
+    /// Bytes of the device.
+    fn hear(&mut self, bytes: &[u8], out: &mut Out<'_>) {
+        self.part.extend_from_slice(bytes);
+        let part = std::mem::take(&mut self.part);
+        let mut rest = &part[..];
+        while let Some((header, data)) = rest.split_first_chunk::<HEADER>() {
+            let [kind, _, length] = [0, 4, 8].map(|at| {
+                header.get(at..).and_then(|word| word.first_chunk()).map_or(0, |w| u32::from_be_bytes(*w))
+            });
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            if length > MAX_CARD_MESSAGE {
+                crate::warning_limited!(
+                    "smartcard: reader {} given up: a message of {length} bytes",
+                    self.id
+                );
+                self.broken = true;
+                self.tell_at = Some(out.now);
+                return;
+            }
+            let Some((data, more)) = data.split_at_checked(length) else { break };
+            rest = more;
+            if let Some(at) = self.client.filter(|_| kind != kind::INIT) {
+                out.send(at, SmartcardMessage { kind, reader_id: self.id, data: data.to_vec() }.encode());
+            }
+        }
+        self.part = rest.to_vec();
+    }
+}
+
+/// All readers, and the clients that have them.
+#[derive(Debug, Default)]
+pub struct SmartcardChannel {
+    readers: Vec<Reader>,
+}
+
+impl SmartcardChannel {
+    /// Attaches a reader. Its id is the lowest that none has.
+    pub fn add(&mut self, device: DeviceId, host: Arc<dyn CharDevice>, running: bool, out: &mut Out<'_>) {
+        let free = (0..).find(|id| self.readers.iter().all(|reader| reader.id != *id));
+        let mut reader = Reader {
+            id: free.unwrap_or(NO_READER),
+            io: DeviceIo::new(device, host, running),
+            client: None,
+            added: false,
+            part: Vec::new(),
+            broken: false,
+            tell_at: None,
+        };
+        // A client that came before its reader.
+        let unbound = out.connections().into_iter().find(|at| self.bound(*at).next().is_none());
+        reader.client = unbound;
+        reader.pump(out);
+        if unbound.is_some() {
+            out.call(reader.io.state(true));
+        }
+        self.readers.push(reader);
+    }
+
+    /// Detaches a reader. Whether the host has to be told that nobody uses it any more.
+    pub fn remove(&mut self, device: DeviceId) -> bool {
+        let is_used = |reader: &Reader| {
+            reader.io.id() == device
+                && reader.client.is_some()
+                && (!reader.broken || reader.tell_at.is_some())
+        };
+        let used = self.readers.iter().any(is_used);
+        self.readers.retain(|reader| reader.io.id() != device);
+        used
+    }
+
+    /// Whether no reader is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.readers.is_empty()
+    }
+
+    /// The device has something to read, or room for more.
+    pub fn wakeup(&mut self, device: DeviceId, out: &mut Out<'_>) {
+        if let Some(reader) = self.of_device(device) {
+            reader.io.wake();
+            reader.pump(out);
+        }
+        self.pace_clients(out);
+    }
+
+    /// The machine runs, or it stopped.
+    pub fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
+        for reader in &mut self.readers {
+            reader.io.set_running(running);
+            reader.pump(out);
+        }
+    }
+
+    fn of_device(&mut self, device: DeviceId) -> Option<&mut Reader> {
+        self.readers.iter_mut().find(|reader| reader.io.id() == device)
+    }
+
+    fn bound(&self, at: ConnectionId) -> impl Iterator<Item = &Reader> {
+        self.readers.iter().filter(move |reader| reader.client == Some(at))
+    }
+
+    /// Binds a free reader to a connection.
+    fn bind(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Option<&mut Reader> {
+        let reader = self.readers.iter_mut().find(|reader| reader.client.is_none() && !reader.broken)?;
+        reader.client = Some(at);
+        out.call(reader.io.state(true));
+        Some(reader)
+    }
+
+    fn add_reader(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        let waits = self.readers.iter().position(|r| r.client == Some(at) && !r.added);
+        let reader = match waits.and_then(|place| self.readers.get_mut(place)) {
+            Some(_) => waits.and_then(|place| self.readers.get_mut(place)),
+            None => self.bind(at, out),
+        };
+        let Some(reader) = reader else {
+            out.send(at, error(NO_READER, CANNOT_ADD_MORE_READERS).encode());
+            return;
+        };
+        reader.added = true;
+        let message = to_device(kind::READER_ADD, reader.id, &[]);
+        reader.write(message, out);
+    }
+
+    fn remove_reader(&mut self, at: ConnectionId, id: u32, out: &mut Out<'_>) {
+        let found = self.readers.iter_mut().find(|r| r.client == Some(at) && r.id == id && r.added);
+        match found {
+            None => out.send(at, error(id, GENERAL_ERROR).encode()),
+            Some(reader) => {
+                reader.added = false;
+                reader.write(to_device(kind::READER_REMOVE, id, &[]), out);
+            }
+        }
+    }
+
+    /// A client is not listened to while a reader of it has enough to do.
+    fn pace_clients(&mut self, out: &mut Out<'_>) {
+        for at in out.connections() {
+            let full = self.bound(at).any(|reader| reader.io.is_full());
+            if let Some(link) = out.link(at) {
+                match (full, link.interest().read) {
+                    (true, true) => link.pause_reading(),
+                    (false, false) => link.resume_reading(),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl Channel for SmartcardChannel {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    /// Without a free reader the connection waits for one.
+    fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        if let Some(link) = out.link(at) {
+            link.start_pings();
+        }
+        self.bind(at, out);
+        Ok(())
+    }
+
+    fn on_message(
+        &mut self,
+        at: ConnectionId,
+        message: Incoming,
+        out: &mut Out<'_>,
+    ) -> Result<(), ChannelError> {
+        if message.msg_type != SMARTCARD {
+            return Err(ChannelError::Refused(format!("message type {}", message.msg_type)));
+        }
+        let SmartcardMessage { kind, reader_id, data } = SmartcardMessage::decode(&message.body)?;
+        match kind {
+            kind::INIT => {}
+            kind::READER_ADD => self.add_reader(at, out),
+            kind::READER_REMOVE => self.remove_reader(at, reader_id, out),
+            kind::ERROR | kind::ATR | kind::CARD_REMOVE | kind::APDU => {
+                let found = self.readers.iter_mut().find(|r| r.client == Some(at) && r.id == reader_id);
+                let reader =
+                    found.ok_or_else(|| ChannelError::Refused(format!("it has no reader {reader_id}")))?;
+                reader.write(to_device(kind, reader_id, &data), out);
+            }
+            other => crate::warning_limited!("smartcard: message of unknown kind {other} ignored"),
+        }
+        self.pace_clients(out);
+        Ok(())
+    }
+
+    fn on_drained(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        for reader in self.readers.iter_mut().filter(|reader| reader.client == Some(at)) {
+            reader.pump(out);
+        }
+        Ok(())
+    }
+
+    /// The guest sees the readers that the client added go.
+    fn on_closed(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        for reader in &mut self.readers {
+            if reader.client.take_if(|client| *client == at).is_none() || reader.broken {
+                continue;
+            }
+            reader.io.give_up(false, |()| true);
+            out.call(reader.io.state(false));
+            if std::mem::take(&mut reader.added) {
+                reader.write(to_device(kind::READER_REMOVE, reader.id, &[]), out);
+            }
+        }
+    }
+
+    fn on_reply(&mut self, reply: HostReply, out: &mut Out<'_>) {
+        let now = out.now;
+        match reply {
+            HostReply::DeviceWritten { device, bytes, taken } => {
+                if let Some(reader) = self.of_device(device) {
+                    reader.io.on_written(bytes, taken, now);
+                    reader.pump(out);
+                }
+                self.pace_clients(out);
+            }
+            HostReply::DeviceRead { device, bytes } => {
+                if let Some(reader) = self.of_device(device) {
+                    reader.io.on_read(bytes.len(), now);
+                    reader.hear(&bytes, out);
+                    reader.pump(out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let of = |reader: &Reader| if reader.broken { reader.tell_at } else { reader.io.next_deadline() };
+        self.readers.iter().filter_map(of).min()
+    }
+
+    fn on_timer(&mut self, out: &mut Out<'_>) {
+        for reader in &mut self.readers {
+            reader.io.on_timer(out.now);
+            if reader.tell_at.take().is_some() && reader.client.is_some() {
+                out.call(reader.io.state(false));
+            }
+            reader.pump(out);
+        }
+    }
+}
