@@ -57,6 +57,13 @@ pub fn fuzz_host_channels(data: &[u8]) {
     fuzz_inputs_channel(data);
 }
 
+/// Flow control of character devices, the guest's agent stream, blocks of compressed data.
+pub fn fuzz_devices(data: &[u8]) {
+    fuzz_device(data);
+    fuzz_agent_stream(data);
+    fuzz_block(data);
+}
+
 /// Frames of a WebSocket client, then its upgrade request.
 pub fn fuzz_websocket(data: &[u8]) {
     let replay = Replay { input: io::Cursor::new(data.to_vec()), fd: io::stdin() };
@@ -288,6 +295,7 @@ mod tests {
             fuzz_stream(&data);
             fuzz_link_stage(&data);
             fuzz_host_channels(&data);
+            fuzz_devices(&data);
             fuzz_websocket(&data);
             fuzz_client_bytes(&data);
         }

@@ -8,18 +8,21 @@ use super::channels::Home;
 use super::core::Core;
 use super::links::PendingLink;
 use super::state::{Phase, State};
-use super::{Server, TabletId};
+use super::{CharKind, Server, TabletId};
 use crate::channel::connection::ConnectionId;
 use crate::display;
 use crate::host::call::HostCall;
-use crate::host::{ChannelEvent, EventLoop, Keyboard, Mouse, Readiness, Tablet, TimerId, WatchId};
+use crate::host::{
+    ChannelEvent, CharDevice, DeviceId, EventLoop, Keyboard, Mouse, Readiness, Tablet, TimerId, WatchId,
+};
 use crate::oracles::Script;
 use crate::oracles::memory::MemoryPeer;
 use crate::protocol::Caps;
 use crate::protocol::link::LinkMessage;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 const READ: Readiness = Readiness { read: true, write: false };
@@ -129,7 +132,52 @@ impl Tablet for Sink {
     fn buttons(&self, _buttons: u32) {}
 }
 
+/// A character device that takes what its mood says, offers what it was told, and wakes the server up from inside of its
+/// callbacks.
+#[derive(Default)]
+struct Pipe {
+    offers: Mutex<VecDeque<u8>>,
+    mood: AtomicUsize,
+    inside: AtomicUsize,
+    home: OnceLock<(Weak<Core>, DeviceId)>,
+}
+
+impl Pipe {
+    fn wake(&self) {
+        if let Some((core, id)) = self.home.get()
+            && let Some(core) = core.upgrade()
+        {
+            core.with(|state| state.wake_char_device(*id));
+        }
+    }
+}
+
+impl CharDevice for Pipe {
+    fn state(&self, _connected: bool) {
+        self.wake();
+    }
+    fn write(&self, bytes: &[u8]) -> usize {
+        assert_eq!(self.inside.fetch_add(1, Ordering::Relaxed), 0, "write from inside of write");
+        self.wake();
+        self.inside.fetch_sub(1, Ordering::Relaxed);
+        bytes.len().min(self.mood.load(Ordering::Relaxed))
+    }
+    fn read(&self, buffer: &mut [u8]) -> usize {
+        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = offers.len().min(buffer.len());
+        buffer.iter_mut().zip(offers.drain(..count)).for_each(|(to, from)| *to = from);
+        count
+    }
+    fn event(&self, _event: u8) {
+        self.wake();
+    }
+    fn tells_when_writable(&self) -> bool {
+        self.mood.load(Ordering::Relaxed) & 1 != 0
+    }
+}
+
 struct Bench {
+    devices: Vec<(DeviceId, Arc<Pipe>)>,
     server: Server,
     event_loop: Arc<EagerLoop>,
     /// Channel type and client's end.
@@ -159,7 +207,7 @@ impl Bench {
         if choice & 8 != 0 {
             let _ = server.add_mouse(Arc::new(Sink));
         }
-        Self { server, event_loop, peers: Vec::new(), tablet: None }
+        Self { devices: Vec::new(), server, event_loop, peers: Vec::new(), tablet: None }
     }
 
     fn core(&self) -> &Arc<Core> {
@@ -174,7 +222,7 @@ impl Bench {
         let channel_type = match s.byte() % 8 {
             0..3 => 1,
             3..6 => 3,
-            6 => s.byte() % 13,
+            6 => 5 + s.byte() % 8,
             _ => 2,
         };
         let nth = usize::from(s.byte());
@@ -257,6 +305,45 @@ impl Bench {
         }
     }
 
+    fn device(&mut self, s: &mut Script<'_>) {
+        let which = usize::from(s.byte()) % self.devices.len().max(1);
+        let choice = s.byte();
+        let Some((id, pipe)) = self.devices.get(which).filter(|_| choice % 8 != 0) else {
+            return self.add_device(s);
+        };
+        match choice % 8 {
+            1 => {
+                let (id, _) = self.devices.swap_remove(which);
+                assert!(self.server.remove_char_device(id).is_ok());
+            }
+            2 => self.server.port_event(*id, s.byte()),
+            3 => pipe.mood.store(usize::from(s.byte()), Ordering::Relaxed),
+            _ => {
+                let count = usize::from(s.byte());
+                pipe.offers.lock().unwrap_or_else(PoisonError::into_inner).extend(s.take(count));
+                self.server.wake_char_device(*id);
+            }
+        }
+    }
+
+    fn add_device(&mut self, s: &mut Script<'_>) {
+        let kind = match s.byte() % 5 {
+            0 | 1 => CharKind::Agent,
+            2 => CharKind::Usbredir,
+            3 => CharKind::Smartcard,
+            _ => CharKind::Port("port".into()),
+        };
+        let (pipe, weak) = (Arc::new(Pipe::default()), Arc::downgrade(self.core()));
+        pipe.mood.store(usize::from(s.byte()), Ordering::Relaxed);
+        if self.devices.len() < MAX_PEERS
+            && let Ok(id) = self.server.add_char_device(kind, pipe.clone(), |id| {
+                let _ = pipe.home.set((weak, id));
+            })
+        {
+            self.devices.push((id, pipe));
+        }
+    }
+
     fn turn(&mut self) {
         self.event_loop.turn();
         self.core().on_mailbox();
@@ -288,6 +375,7 @@ pub fn fuzz_session(data: &[u8]) {
         match s.byte() % 8 {
             0 => bench.connect(s),
             1 => bench.host(s),
+            2 => bench.device(s),
             _ => bench.client(s),
         }
         if !s.byte().is_multiple_of(4) {
