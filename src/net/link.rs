@@ -6,6 +6,7 @@
 //! event and answered by [`LinkMachine::accept`], [`LinkMachine::refuse`] and [`LinkMachine::finish`].
 
 use crate::limits::MAX_UPGRADE_REQUEST;
+use crate::net::sasl::{SaslAnswer, SaslEvent, SaslExchange, SaslFault, SaslJob};
 use crate::protocol::Caps;
 use crate::protocol::caps::common;
 use crate::protocol::link::{
@@ -22,8 +23,25 @@ pub enum LinkEvent {
     Message(LinkMessage),
     /// Check the encrypted ticket, then `finish`.
     Ticket(Box<[u8; TICKET_SIZE]>),
+    /// Have a SASL exchange begun, then [`LinkMachine::sasl_answer`].
+    Sasl,
+    /// Have this done, then [`LinkMachine::sasl_answer`].
+    SaslJob(SaslJob),
+    /// SASL is content with the client. Write what there is to write, from then on pass all bytes through the security layer
+    /// if there is one, then `finish`.
+    Authenticated { user: String, layer: bool },
     /// The link failed: write what there is to write and close. Says why.
     Failed(String),
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// The one password of the server, encrypted as a ticket.
+    #[default]
+    Ticket,
+    /// A SASL exchange. `needs_layer`: the connection is not encrypted, so that the mechanism must do that.
+    Sasl { needs_layer: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +55,9 @@ enum State {
     Judging,
     Mechanism,
     Ticket,
-    /// The driver checks the ticket.
+    /// The client talks with [`LinkMachine::sasl`].
+    Sasl,
+    /// The driver checks the ticket, or acts on the end of the SASL exchange.
     Checking,
     Over,
 }
@@ -51,6 +71,8 @@ pub struct LinkMachine {
     need: usize,
     output: Vec<u8>,
     auth_selection: bool,
+    method: Method,
+    sasl: Option<SaslExchange>,
     /// Inside a WebSocket: no second upgrade.
     upgraded: bool,
 }
@@ -63,6 +85,8 @@ impl Default for LinkMachine {
             need: MAGIC.len(),
             output: Vec::new(),
             auth_selection: false,
+            method: Method::default(),
+            sasl: None,
             upgraded: false,
         }
     }
@@ -74,6 +98,7 @@ impl LinkMachine {
     pub fn wanted(&self) -> usize {
         match self.state {
             State::Judging | State::Checking | State::Over => 0,
+            State::Sasl => self.sasl.as_ref().map_or(0, SaslExchange::wanted),
             _ => self.need.saturating_sub(self.input.len()),
         }
     }
@@ -91,6 +116,10 @@ impl LinkMachine {
 
     /// Takes bytes of the client, at most [`Self::wanted`] of them.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<LinkEvent> {
+        if self.state == State::Sasl {
+            let event = self.sasl.as_mut()?.feed(bytes)?;
+            return Some(self.sasl_event(event));
+        }
         self.input.extend_from_slice(bytes);
         if self.state == State::Upgrade {
             return self.upgrade();
@@ -119,7 +148,7 @@ impl LinkMachine {
                 self.state = State::Checking;
                 Some(LinkEvent::Ticket(Box::new(ticket)))
             }
-            State::Upgrade | State::Judging | State::Checking | State::Over => None,
+            State::Upgrade | State::Judging | State::Sasl | State::Checking | State::Over => None,
         }
     }
 
@@ -172,9 +201,17 @@ impl LinkMachine {
 
     fn mechanism(&mut self) -> Option<LinkEvent> {
         let mechanism = u32::from_le_bytes(self.input.first_chunk().copied()?);
-        if mechanism == auth::SPICE {
-            self.step(State::Ticket, TICKET_SIZE);
-            return None;
+        match self.method {
+            Method::Ticket if mechanism == auth::SPICE => {
+                self.step(State::Ticket, TICKET_SIZE);
+                return None;
+            }
+            Method::Sasl { needs_layer } if mechanism == auth::SASL => {
+                self.step(State::Sasl, 0);
+                self.sasl = Some(SaslExchange::new(needs_layer));
+                return Some(LinkEvent::Sasl);
+            }
+            Method::Ticket | Method::Sasl { .. } => {}
         }
         Some(
             self.fail(LinkError::InvalidData, format!("authentication mechanism {mechanism} is not offered")),
@@ -193,13 +230,47 @@ impl LinkMachine {
         self.step(State::Magic, MAGIC.len());
     }
 
-    /// Answers [`LinkEvent::Message`]: the channel exists, this is the key for the ticket.
-    pub fn accept(&mut self, public_key: &[u8; PUBLIC_KEY_SIZE], common: &Caps, channel: &Caps) {
-        self.output.extend(reply(public_key, common, channel));
-        if self.auth_selection {
-            self.step(State::Mechanism, 4);
-        } else {
-            self.step(State::Ticket, TICKET_SIZE);
+    /// Answers [`LinkEvent::Message`]: the channel exists, this is how the client is to prove who it is. Only clients that
+    /// will use SASL need no key. An error says why the client cannot go on, which it is told.
+    pub fn accept(
+        &mut self,
+        method: Method,
+        public_key: Option<&[u8; PUBLIC_KEY_SIZE]>,
+        common: &Caps,
+        channel: &Caps,
+    ) -> Result<(), String> {
+        self.output.extend(reply(public_key.unwrap_or(&[0; PUBLIC_KEY_SIZE]), common, channel));
+        self.method = method;
+        match method {
+            _ if self.auth_selection => self.step(State::Mechanism, 4),
+            Method::Ticket => self.step(State::Ticket, TICKET_SIZE),
+            Method::Sasl { .. } => {
+                // It would send a ticket, which is as good as no password.
+                self.refuse(LinkError::VersionMismatch);
+                return Err("the client is too old for SASL".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers [`LinkEvent::Sasl`] and [`LinkEvent::SaslJob`].
+    pub fn sasl_answer(&mut self, answer: Result<SaslAnswer, SaslFault>) -> Option<LinkEvent> {
+        let event = self.sasl.as_mut()?.answer(answer, &mut self.output)?;
+        Some(self.sasl_event(event))
+    }
+
+    fn sasl_event(&mut self, event: SaslEvent) -> LinkEvent {
+        match event {
+            SaslEvent::Job(job) => LinkEvent::SaslJob(job),
+            SaslEvent::Authenticated { user, layer } => {
+                self.state = State::Checking;
+                LinkEvent::Authenticated { user, layer }
+            }
+            SaslEvent::Failed { reply: Some(error), why } => self.fail(error, why),
+            SaslEvent::Failed { reply: None, why } => {
+                self.state = State::Over;
+                LinkEvent::Failed(why)
+            }
         }
     }
 
@@ -229,8 +300,20 @@ pub fn fuzz_machine(data: &[u8], step: usize) {
         rest = later;
         match machine.feed(now) {
             Some(LinkEvent::Message(_)) => {
-                machine.accept(&[0; PUBLIC_KEY_SIZE], &Caps::default(), &Caps::default());
+                let method = if step.is_multiple_of(2) {
+                    Method::Ticket
+                } else {
+                    Method::Sasl { needs_layer: step.is_multiple_of(3) }
+                };
+                let _ = machine.accept(method, None, &Caps::default(), &Caps::default());
             }
+            Some(LinkEvent::Sasl) => {
+                machine.sasl_answer(Ok(SaslAnswer::Opened(",A,PLAIN,".into())));
+            }
+            Some(LinkEvent::SaslJob(_)) => {
+                machine.sasl_answer(Ok(SaslAnswer::Continue(None)));
+            }
+            Some(LinkEvent::Authenticated { .. }) => machine.finish(LinkError::Ok),
             Some(LinkEvent::Upgrade(request)) => {
                 let _ = crate::net::upgrade::answer(&request, &crate::net::upgrade::Origins::only("a"));
                 machine.restart();

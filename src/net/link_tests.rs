@@ -42,7 +42,7 @@ fn good_link_asks_for_ticket_and_leaves_the_first_message() {
     let mut machine = LinkMachine::default();
     let Some(LinkEvent::Message(m)) = feed(&mut machine, &mut rest, 3) else { panic!("no message") };
     assert_eq!(m.channel_caps.words(), [0x0f]);
-    machine.accept(&[1; 162], &Caps::from_words(vec![0x0b]), &Caps::default());
+    machine.accept(Method::Ticket, Some(&[1; 162]), &Caps::from_words(vec![0x0b]), &Caps::default()).unwrap();
     assert_eq!(machine.output().len(), 16 + 178 + 4);
     assert_eq!(feed(&mut machine, &mut rest, 5), Some(LinkEvent::Ticket(Box::new([7; 128]))));
     machine.finish(LinkError::Ok);
@@ -57,7 +57,7 @@ fn without_auth_selection_the_ticket_follows_at_once() {
     let mut rest = &bytes[..];
     let mut machine = LinkMachine::default();
     assert!(matches!(feed(&mut machine, &mut rest, 64), Some(LinkEvent::Message(_))));
-    machine.accept(&[1; 162], &Caps::default(), &Caps::default());
+    machine.accept(Method::Ticket, Some(&[1; 162]), &Caps::default(), &Caps::default()).unwrap();
     assert!(matches!(feed(&mut machine, &mut rest, 64), Some(LinkEvent::Ticket(_))));
 }
 
@@ -78,7 +78,7 @@ fn mechanisms_other_than_the_ticket_are_refused() {
     for mechanism in [0u32, 2, 3, u32::MAX] {
         let mut machine = LinkMachine::default();
         assert!(matches!(feed(&mut machine, &mut &link(0x0b)[..], 64), Some(LinkEvent::Message(_))));
-        machine.accept(&[1; 162], &Caps::default(), &Caps::default());
+        machine.accept(Method::Ticket, Some(&[1; 162]), &Caps::default(), &Caps::default()).unwrap();
         let _ = machine.output();
         let event = feed(&mut machine, &mut &mechanism.to_le_bytes()[..], 4);
         assert!(matches!(event, Some(LinkEvent::Failed(_))));

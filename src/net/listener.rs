@@ -175,6 +175,17 @@ pub fn addresses(fd: RawFd) -> (SocketAddresses, String) {
     (SocketAddresses { local: bytes(local), peer: bytes(peer) }, text)
 }
 
+/// Our end and the client's as SASL wants them: `host;port`, if they are internet addresses.
+#[must_use]
+pub fn sasl_addresses(fd: RawFd) -> (Option<String>, Option<String>) {
+    let text = |address: nix::Result<SockaddrStorage>| {
+        let address = address.ok()?;
+        let v4 = address.as_sockaddr_in().map(|a| format!("{};{}", a.ip(), a.port()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| format!("{};{}", a.ip(), a.port())))
+    };
+    (text(getsockname(fd)), text(getpeername(fd)))
+}
+
 /// The bytes of a socket address structure, as long as the kernel says.
 fn sockaddr_bytes(address: &SockaddrStorage) -> Vec<u8> {
     let mut out = Vec::new();
@@ -225,6 +236,9 @@ mod tests {
         let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let fd = accept(&listener);
         set_connection_options(&fd);
+        let (local, remote) = sasl_addresses(fd.as_raw_fd());
+        assert_eq!(local, Some(format!("127.0.0.1;{port}")));
+        assert!(remote.unwrap().starts_with("127.0.0.1;"));
         let (all, text) = addresses(fd.as_raw_fd());
         assert_eq!((all.local.len(), all.peer.len()), (16, 16));
         assert_eq!(all.local[..8], [2, 0, port.to_be_bytes()[0], port.to_be_bytes()[1], 127, 0, 0, 1]);

@@ -4,6 +4,7 @@ use super::state::State;
 use crate::channel::connection::{ClientId, ConnectionId};
 use crate::host::{ChannelEvent, EventLoop};
 use crate::net::keys::KeyEvent;
+use crate::net::sasl::SaslDone;
 use crate::worker::WorkerEvents;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::fmt;
@@ -21,6 +22,7 @@ pub(crate) enum Post {
     /// A connection's socket was closed.
     Gone(ConnectionId),
     Key(KeyEvent),
+    Sasl(SaslDone),
     /// A channel event that arose on another thread.
     Event(ConnectionId, ChannelEvent),
     DisconnectClient(ClientId),
@@ -209,6 +211,7 @@ impl Core {
             Post::Key(KeyEvent::Handshake { link, handshake, step }) => {
                 self.within(|s| s.on_handshake(ConnectionId(link), handshake, step));
             }
+            Post::Sasl(done) => self.within(|s| s.on_sasl_done(done)),
             Post::DisconnectClient(client) => {
                 self.within(|s| s.drop_client(client, "its display is stuck or broke the protocol"));
             }

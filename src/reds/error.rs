@@ -23,6 +23,8 @@ pub enum ServerError {
     ClientConnected,
     #[error("the host refused a {0}")]
     HostRefused(&'static str),
+    #[error("{0}")]
+    Sasl(crate::net::sasl::SaslFault),
     #[error("{what}: {error}")]
     Io { what: &'static str, error: std::io::Error },
 }

@@ -31,6 +31,7 @@ impl Core {
             return Err(ServerError::AlreadyInitialized);
         }
         self.adopt_loop_thread();
+        self.with(|s| s.prepare_sasl())?;
         let listeners = self.with(State::open_listeners)?;
         let mailbox = self.open_mailbox().map_err(ServerError::io("eventfd"))?;
         let weak = Arc::downgrade(self);
@@ -162,7 +163,12 @@ impl Core {
                 worker.shutdown();
             }
         }
-        let keys = self.with(|s| s.keys.take());
+        let keys = self.with(|s| {
+            if let Some(sasl) = &mut s.sasl {
+                sasl.stop();
+            }
+            s.keys.take()
+        });
         drop(keys);
         self.take_posts();
         self.run_effects();
@@ -257,6 +263,16 @@ impl State {
         self.register(MAIN.id, Home::host(MainChannel::default()));
         self.register(INPUTS.id, Home::host(InputsChannel::default()));
         self.tell_agent_rules();
+    }
+
+    /// Reads SASL's configuration while the file system is as the host found it: hosts may lock themselves up later.
+    fn prepare_sasl(&mut self) -> Result {
+        match &self.sasl {
+            Some(sasl) if self.config.sasl => {
+                sasl.prepare(&self.config.sasl_appname).map_err(ServerError::Sasl)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn open_listeners(&mut self) -> Result<Vec<(Listener, bool)>> {

@@ -8,7 +8,7 @@ use super::config::Config;
 use super::core::{Core, Post};
 use super::devices::Devices;
 use super::effect::Effect;
-use super::links::Links;
+use super::links::{Links, Sasl};
 use super::listeners::Listeners;
 use super::pointer::PointerState;
 use super::{ServerError, ticketing::Ticketing};
@@ -79,6 +79,8 @@ pub(crate) struct State {
     pub keys: Option<Arc<Keys>>,
     /// `None` without a TLS listener.
     pub tls: Option<Arc<TlsSource>>,
+    /// `None` in a build without SASL.
+    pub sasl: Option<Sasl>,
 
     pub listeners: Listeners,
     pub links: Links,
@@ -110,6 +112,7 @@ impl State {
             waiting: Waiting::default(),
             keys: None,
             tls: None,
+            sasl: None,
             listeners: Listeners::default(),
             links: Links::default(),
             channels: Channels::default(),
@@ -140,14 +143,20 @@ impl State {
         key
     }
 
+    /// Posts to the main loop, from any thread, as long as the server lives.
+    pub fn poster(&self) -> impl Fn(Post) + Send + Sync + 'static {
+        let core = self.core.clone();
+        move |post| {
+            if let Some(core) = core.upgrade() {
+                core.post(post);
+            }
+        }
+    }
+
     /// A guard that posts the end of a connection.
     pub fn guard(&self, at: ConnectionId) -> ConnectionGuard {
-        let core = self.core.clone();
-        ConnectionGuard::new(move || {
-            if let Some(core) = core.upgrade() {
-                core.post(Post::Gone(at));
-            }
-        })
+        let post = self.poster();
+        ConnectionGuard::new(move || post(Post::Gone(at)))
     }
 
     /// The multimedia time that clients are told: real time, as since 0.16.0. How long a client waits before it shows a

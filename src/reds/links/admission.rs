@@ -1,7 +1,8 @@
 //! Who is let in: security of the channel, whether it exists, ticket, session (server.md 5.1 steps 4 to 8, 5.2).
 
-use super::{LinkStage, PendingLink};
+use super::{Held, LinkStage, PendingLink};
 use crate::channel::connection::ConnectionId;
+use crate::net::link::Method;
 use crate::protocol::caps::common;
 use crate::protocol::link::{LinkError, LinkMessage, TICKET_SIZE};
 use crate::protocol::{Caps, ChannelType};
@@ -33,15 +34,30 @@ impl State {
         }
     }
 
+    /// Answers the link message, with a key for the ticket unless the client will not send one.
     fn give_key(&mut self, link: &mut PendingLink) {
-        let Some(ticket_key) = self.keys.as_ref().and_then(|keys| keys.current(self.now)) else { return };
+        let by_sasl = self.config.sasl && !link.skip_auth;
+        let key = if by_sasl && link.message.common_caps.has(common::AUTH_SASL) {
+            None
+        } else {
+            let Some(key) = self.keys.as_ref().and_then(|keys| keys.current(self.now)) else { return };
+            Some(key)
+        };
         link.stage = LinkStage::Talking;
-        let ours = Caps::from_bits(&[common::AUTH_SELECTION, common::AUTH_SPICE, common::MINI_HEADER]);
+        let (method, offer) = if by_sasl {
+            (Method::Sasl { needs_layer: !link.tls }, common::AUTH_SASL)
+        } else {
+            (Method::Ticket, common::AUTH_SPICE)
+        };
+        let ours = Caps::from_bits(&[common::AUTH_SELECTION, offer, common::MINI_HEADER]);
         let (channel_type, id) = (link.message.channel_type, link.message.channel_id);
         let id = if is_main(channel_type) { MAIN.id } else { id };
         let caps = self.channels.profile(channel_type, id).map_or(&[][..], |profile| profile.caps);
-        link.machine.accept(ticket_key.public(), &ours, &Caps::from_bits(caps));
-        link.key = Some(ticket_key);
+        let public = key.as_ref().map(|key| key.public());
+        if let Err(why) = link.machine.accept(method, public, &ours, &Caps::from_bits(caps)) {
+            link.stage = LinkStage::Refused(why);
+        }
+        link.key = key;
     }
 
     /// The first ticket key is there, or another.
@@ -72,18 +88,22 @@ impl State {
         Ok(())
     }
 
-    /// Looks at the tickets of guessers whose time has come.
-    pub(super) fn open_held_tickets(&mut self) {
+    /// Goes on with the guessers whose time has come.
+    pub(super) fn release_held(&mut self) {
         let now = self.now;
         let due = |link: &PendingLink| matches!(link.stage, LinkStage::Held { until, .. } if until <= now);
         let due: Vec<_> = self.links.links.iter().filter(|(_, link)| due(link)).map(|(&at, _)| at).collect();
         for at in due {
             let Some(mut link) = self.links.remove(at) else { continue };
-            let LinkStage::Held { ticket, .. } = std::mem::replace(&mut link.stage, LinkStage::TicketAway)
+            let LinkStage::Held { what, .. } = std::mem::replace(&mut link.stage, LinkStage::TicketAway)
             else {
                 continue;
             };
-            match self.open_ticket(at, &mut link, ticket) {
+            let begun = match what {
+                Held::Ticket(ticket) => self.open_ticket(at, &mut link, ticket),
+                Held::Sasl => self.open_sasl(at, &mut link),
+            };
+            match begun {
                 Ok(()) => self.links.insert(at, link),
                 Err(why) => self.close_link(link, &why),
             }
@@ -93,18 +113,23 @@ impl State {
     /// The ticket of a link was tried. `seconds` is the ticket clock.
     pub fn on_ticket_opened(&mut self, at: ConnectionId, password: Option<&[u8]>, seconds: u64) {
         let Some(link) = self.links.links.get(&at) else { return };
-        let main = is_main(link.message.channel_type);
-        let session = link.message.connection_id;
         let origin = link.origin;
-        let admitted = self.ticketing.admits(password, link.skip_auth, seconds);
-        if admitted {
+        if self.ticketing.admits(password, link.skip_auth, seconds) {
             self.links.guesses.succeeded(origin);
+            self.admit(at);
         } else {
             self.links.guesses.failed(origin, self.now);
+            let why = self.ticketing.why_not().into();
+            self.finish_link(at, LinkError::PermissionDenied, LinkStage::Refused(why));
         }
-        let refusal = if !admitted {
-            Some((LinkError::PermissionDenied, self.ticketing.why_not()))
-        } else if main && session != 0 {
+    }
+
+    /// The client has proved who it is: it comes in if there is what it asks for.
+    pub(super) fn admit(&mut self, at: ConnectionId) {
+        let Some(link) = self.links.links.get(&at) else { return };
+        let main = is_main(link.message.channel_type);
+        let session = link.message.connection_id;
+        let refusal = if main && session != 0 {
             Some((LinkError::BadConnectionId, "no migration is under way"))
         } else if !main && self.clients.of_session(session).is_none() {
             Some((LinkError::BadConnectionId, "no client has this session id"))

@@ -1,6 +1,6 @@
 //! Moves a pending link as far as its socket goes.
 
-use super::{GiveUp, LinkStage, NOTHING, PendingLink, READ, WRITE};
+use super::{GiveUp, Held, LinkStage, NOTHING, PendingLink, READ, WRITE};
 use crate::channel::connection::ConnectionId;
 use crate::host::call::HostCall;
 use crate::host::{Readiness, WatchId};
@@ -24,6 +24,8 @@ const MAX_DISCARD: usize = 64 * 1024;
 enum Progress {
     Wait(Readiness),
     Close(String),
+    /// SASL is content with the client.
+    Admit,
     Attach,
 }
 
@@ -60,6 +62,11 @@ impl State {
                 self.links.insert(at, link);
             }
             Progress::Close(why) => self.close_link(link, &why),
+            Progress::Admit => {
+                link.enter_layer();
+                self.links.insert(at, link);
+                self.admit(at);
+            }
             Progress::Attach => self.attach_link(at, link),
         }
     }
@@ -102,6 +109,7 @@ impl State {
                     discard_input(&mut **stream);
                     return Progress::Close(why);
                 }
+                LinkStage::Proven { .. } => return Progress::Admit,
                 LinkStage::Accepted => return Progress::Attach,
                 _ => {}
             }
@@ -155,9 +163,14 @@ impl State {
                 let wait =
                     if link.skip_auth { None } else { self.links.guesses.next_try(link.origin, self.now) };
                 match wait {
-                    Some(until) => link.stage = LinkStage::Held { until, ticket },
+                    Some(until) => link.stage = LinkStage::Held { until, what: Held::Ticket(ticket) },
                     None => self.open_ticket(at, link, ticket)?,
                 }
+            }
+            LinkEvent::Sasl => self.begin_sasl(at, link)?,
+            LinkEvent::SaslJob(job) => self.submit_sasl(at, link, job)?,
+            LinkEvent::Authenticated { .. } => {
+                return Err("SASL ends by an answer, not by what is read".into());
             }
             LinkEvent::Failed(why) => link.stage = LinkStage::Refused(why),
         }

@@ -13,9 +13,14 @@
 //!                   |  ^             |            not made yet
 //!                   |  +-------------+
 //!                   |
-//!                   +-----------> Held            the address guessed wrong before: its ticket waits
+//!                   +-----------> Held            the address guessed wrong before: it waits
 //!                   |                v
 //!                   +-----------> TicketAway      the crypto threads open the ticket
+//!                   |                |
+//!                   |  +----------+  |
+//!                   +->| SaslAway |  |            or the SASL threads judge the client, message by message
+//!                   |<-+----------+  |
+//!                   |       Proven -+|            SASL's own OK is being written, then its layer begins
 //!                   |                |
 //!                   v                v
 //!               Refused(why)      Accepted        the result is being written
@@ -27,14 +32,18 @@
 //! - `mod.rs`: the stages, the set of pending links, which ones go when there are too many.
 //! - `driver.rs`: reads and writes as far as the socket goes, on the host's watch.
 //! - `guesses.rs`: who has been guessing passwords.
+//! - `sasl.rs`: the way of clients that use SASL.
 //! - `admission.rs`: who is let in: security, channels, tickets, sessions.
 //!
 //! The protocol of the link stage itself is a machine without I/O, `net::link`. Everything in here runs on the host thread
-//! and never waits; RSA and TLS run on the crypto threads (`net::keys`).
+//! and never waits; RSA and TLS run on the crypto threads (`net::keys`), SASL on threads of its own (`net::sasl`).
 
 mod admission;
 mod driver;
 mod guesses;
+mod sasl;
+
+pub(crate) use sasl::Sasl;
 
 use super::clients::Clients;
 use super::error::ServerError;
@@ -46,6 +55,7 @@ use crate::limits::MAX_PENDING_LINKS;
 use crate::net::keys::TicketKey;
 use crate::net::link::LinkMachine;
 use crate::net::listener::{addresses, set_connection_options};
+use crate::net::sasl::SaslSession;
 use crate::net::socket::SocketTransport;
 use crate::net::stream::Transport;
 use crate::net::tls::Handshake;
@@ -74,10 +84,14 @@ enum LinkStage {
     Talking,
     /// The client waits for a ticket key.
     AwaitKey,
-    /// The ticket waits until this time, since its address has been guessing.
-    Held { until: Instant, ticket: Box<[u8; TICKET_SIZE]> },
+    /// The client waits until this time, since its address has been guessing.
+    Held { until: Instant, what: Held },
     /// The ticket is with the crypto threads.
     TicketAway,
+    /// The SASL exchange is with its threads.
+    SaslAway,
+    /// SASL is content with the client, which is being told; then the security layer begins if there is one.
+    Proven { layer: bool },
     /// The refusal is being written, then the connection is closed for this reason.
     Refused(String),
     /// OK is being written, then the connection becomes a channel.
@@ -92,6 +106,13 @@ impl Drop for GiveUp {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// What waits because of wrong guesses.
+#[derive(Debug)]
+enum Held {
+    Ticket(Box<[u8; TICKET_SIZE]>),
+    Sasl,
 }
 
 /// A connection in the link stage.
@@ -114,6 +135,10 @@ pub(crate) struct PendingLink {
     /// The link message has come: the client is more than a stranger.
     identified: bool,
     key: Option<Arc<TicketKey>>,
+    /// The SASL exchange, when it is not with the threads.
+    session: Option<Box<dyn SaslSession>>,
+    /// Goes with the link: what it had the SASL threads do need not be done any more.
+    alive: Arc<()>,
     /// After the transport: tells that the socket is closed.
     pub guard: ConnectionGuard,
 }
@@ -145,6 +170,8 @@ impl PendingLink {
             message: LinkMessage::default(),
             identified: false,
             key: None,
+            session: None,
+            alive: Arc::new(()),
             guard,
         }
     }
@@ -283,9 +310,9 @@ impl State {
         }
     }
 
-    /// Closes the links that have used up their time, and looks at the tickets whose time has come.
+    /// Closes the links that have used up their time, and goes on with the guessers whose time has come.
     pub fn expire_links(&mut self) {
-        self.open_held_tickets();
+        self.release_held();
         for at in self.links.late(self.now) {
             if let Some(link) = self.links.remove(at) {
                 self.close_link(link, "the link stage took too long");

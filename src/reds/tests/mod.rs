@@ -8,6 +8,7 @@ mod harness;
 mod inputs;
 mod link;
 mod robustness;
+mod sasl;
 mod session;
 mod smartcard;
 mod transports;
