@@ -17,6 +17,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=symbols.txt");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=headers");
+    // The crate spice-sasl is empty where libsasl2 was not found.
+    println!("cargo::rustc-check-cfg=cfg(have_sasl)");
+    if env::var_os("DEP_SASL2_FOUND").is_some() {
+        println!("cargo::rustc-cfg=have_sasl");
+    }
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let table = fs::read_to_string("symbols.txt")?;
     let symbols = parse(&table)?;

@@ -6,6 +6,8 @@ pub mod event_loop;
 pub mod input;
 pub mod migration;
 pub mod qxl;
+#[cfg(have_sasl)]
+pub mod sasl;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -41,7 +41,10 @@ pub unsafe extern "C" fn spice_get_current_compat_version() -> spice_compat_vers
 pub unsafe extern "C" fn spice_server_new() -> *mut SpiceServer {
     guard("spice_server_new", || {
         log_sink::install();
-        handle::add_server(Server::new())
+        let server = Server::new();
+        #[cfg(have_sasl)]
+        server.set_sasl_backend(Arc::new(crate::adapter::sasl::CyrusSasl));
+        handle::add_server(server)
     })
 }
 
