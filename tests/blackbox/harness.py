@@ -1,7 +1,7 @@
 """What the black-box tests share: QEMU, Xspice and real clients on the library under test.
 
 SPICE_LIB_DIR names the directory that holds libspice-server.so.1; empty means the system's own library, so that every
-test can also be run against the original.
+test can also be run against the original. NEWEST_ROOT names a tree of tests/tools/newest_root.sh, whose QEMU test_newest.py runs.
 """
 import contextlib, json, os, random, re, signal, socket, struct, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -12,8 +12,7 @@ sys.path.insert(0, str(TOOLS))
 import spiceraw  # noqa: E402
 
 LIB_DIR = os.environ.get("SPICE_LIB_DIR", "")
-# A tree of tools/newest_root.sh, whose QEMU is the host then instead of the installed one.
-NEWEST = os.environ.get("NEWEST_ROOT", "")
+NEWEST_ROOT = os.environ.get("NEWEST_ROOT", "")
 PATIENCE = 60  # seconds until a condition that must come true is given up: a loaded machine is slow, not wrong
 
 
@@ -143,17 +142,13 @@ class Process:
 
 class Qemu(Process):
     """QEMU with -spice on the library under test and a monitor (QMP)."""
+    program = ["qemu-system-x86_64"]
 
     def __init__(self, directory, *args, spice="disable-ticketing=on", name="qemu", image=None, env=None, memory="64",
                  listen="port={port},addr=127.0.0.1"):
         self.directory, self.port = Path(directory), free_port()
         monitor = self.directory / (name + ".qmp")
-        # The tree's `run` puts the library under test before the tree's own ones.
-        runner = [NEWEST + "/run"] if NEWEST else []
-        if NEWEST:
-            env = dict(env or lib_env())
-            env["SPICE_LIB_DIR"] = env.pop("LD_LIBRARY_PATH", "")
-        cmd = [*runner, "qemu-system-x86_64", "-nodefaults", "-accel", "tcg", "-m", memory, "-display", "none",
+        cmd = [*self.program, "-nodefaults", "-accel", "tcg", "-m", memory, "-display", "none",
                "-spice", f"{listen.format(port=self.port)},{spice}",
                "-qmp", f"unix:{monitor},server=on,wait=off"]
         if image:

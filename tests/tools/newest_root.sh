@@ -4,8 +4,8 @@
 #   newest_root.sh DIR [MORE PACKAGES...]
 # Programs of the tree are started by DIR/run, on the tree's own libraries, those of LIBDIR before them:
 #   SPICE_LIB_DIR=LIBDIR DIR/run qemu-system-x86_64 -nodefaults -device qxl-vga -spice port=5930,addr=127.0.0.1,disable-ticketing=on
-# Without SPICE_LIB_DIR the same command runs on the original. Takes half a minute and 500 MB. Ends with 3 when the
-# mirror, that of this machine's apt, lacks the suite.
+# Without SPICE_LIB_DIR the same command runs on the original. Takes half a minute and 500 MB; fails when the mirror, that
+# of this machine's apt, lacks the suite. A tree that is there already is left alone: remove it to get newer packages.
 set -euo pipefail
 dir=$(realpath -m "${1:?usage: newest_root.sh DIR [PACKAGES]}")
 shift
@@ -17,7 +17,7 @@ suite=${NEWEST_SUITE:-sid}
 
 mirror=${NEWEST_MIRROR:-$(grep -hoP '^URIs: \K\S+' /etc/apt/sources.list.d/*.sources 2>/dev/null | head -1 || true)}
 [ -n "$mirror" ] || mirror=$(grep -hoP '^deb (\[[^]]*\] )?\K\S+' /etc/apt/sources.list 2>/dev/null | head -1 || true)
-[ -n "$mirror" ] || { echo "newest_root.sh: apt's sources name no mirror" >&2; exit 3; }
+[ -n "$mirror" ] || { echo "newest_root.sh: apt's sources name no mirror" >&2; exit 1; }
 
 rm -rf "$dir"
 mkdir -p "$dir"/apt/{state/lists/partial,cache/archives/partial,parts}
@@ -28,11 +28,10 @@ apt() {
     apt-get -qq -o Dir::State="$dir/apt/state" -o Dir::State::status="$dir/apt/status" -o Dir::Cache="$dir/apt/cache" \
         -o Dir::Etc::SourceList="$dir/apt/sources.list" -o Dir::Etc::SourceParts="$dir/apt/parts" \
         -o APT::Sandbox::User= -o APT::Install-Recommends=false -o Acquire::Languages=none \
-        -o Acquire::Check-Valid-Until=false -o Acquire::Check-Date=false -o Acquire::Retries=5 -o Debug::NoLocking=true "$@"
+        -o Acquire::Check-Valid-Until=false -o Acquire::Check-Date=false -o Acquire::Retries=5 -o APT::Update::Error-Mode=any -o Debug::NoLocking=true "$@"
 }
-apt update >"$dir/apt/log" 2>&1 || { tail -3 "$dir/apt/log" >&2; exit 3; }
-# Packages that newer ones replaced since the lists were made, and the like: a mirror that is being updated.
-apt install -y --download-only "${packages[@]}" >"$dir/apt/log" 2>&1 || { tail -3 "$dir/apt/log" >&2; exit 3; }
+apt update >"$dir/apt/log" 2>&1 || { tail -3 "$dir/apt/log" >&2; exit 1; }
+apt install -y --download-only "${packages[@]}" >"$dir/apt/log" 2>&1 || { tail -3 "$dir/apt/log" >&2; exit 1; }
 # The directories that are links into /usr in every Debian system.
 mkdir -p "$dir"/usr/{bin,sbin,lib,lib64}
 for name in bin sbin lib lib64; do ln -s "usr/$name" "$dir/$name"; done
