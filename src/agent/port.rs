@@ -364,7 +364,7 @@ impl AgentPort {
         self.say_next();
         let mut reads = !self.clients.values().any(|client| client.started);
         for (at, client) in &self.clients {
-            let room = out.link(*at).is_some_and(|link| link.stream().pending_bytes() < MAX_DEVICE_BACKLOG);
+            let room = out.look(*at).is_some_and(|link| link.stream().pending_bytes() < MAX_DEVICE_BACKLOG);
             reads |= client.started && client.tokens > 0 && room;
         }
         let (now, most) = (out.now, if reads { self.chunks.wanted() } else { 0 });

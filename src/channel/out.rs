@@ -64,6 +64,12 @@ impl<'a> Out<'a> {
         self.links.touch(at)
     }
 
+    /// A client's link, to look at only: it need not be flushed for that.
+    #[must_use]
+    pub fn look(&self, at: ConnectionId) -> Option<&ChannelLink> {
+        self.links.get(at)
+    }
+
     /// Queues a message for a client. Void when the link is gone.
     pub fn send(&mut self, at: ConnectionId, message: Message) {
         if let Some(link) = self.links.touch(at) {

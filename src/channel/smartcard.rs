@@ -86,7 +86,7 @@ impl Reader {
         if self.broken {
             return;
         }
-        let pending = self.client.and_then(|at| out.link(at)).map_or(0, |link| link.stream().pending_bytes());
+        let pending = self.client.and_then(|at| out.look(at)).map_or(0, |link| link.stream().pending_bytes());
         let (now, most) = (out.now, if pending < MAX_DEVICE_BACKLOG { DEVICE_READ } else { 0 });
         self.io.pump(now, most, |call| out.call(call));
     }
@@ -230,11 +230,13 @@ impl SmartcardChannel {
     fn pace_clients(&mut self, out: &mut Out<'_>) {
         for at in out.connections() {
             let full = self.bound(at).any(|reader| reader.io.is_full());
+            if out.look(at).is_none_or(|link| link.interest().read != full) {
+                continue;
+            }
             if let Some(link) = out.link(at) {
-                match (full, link.interest().read) {
-                    (true, true) => link.pause_reading(),
-                    (false, false) => link.resume_reading(),
-                    _ => {}
+                match full {
+                    true => link.pause_reading(),
+                    false => link.resume_reading(),
                 }
             }
         }

@@ -132,7 +132,7 @@ impl VmcChannel {
 
     /// Makes the calls of the device that can be made now, and lets the client go on if there is room for its data.
     fn pump(&mut self, out: &mut Out<'_>) {
-        let link = self.client.and_then(|at| out.link(at));
+        let link = self.client.and_then(|at| out.look(at));
         let may_read = link.is_some_and(|link| link.stream().pending_bytes() < MAX_DEVICE_BACKLOG);
         let now = out.now;
         self.io.pump(now, if may_read { DEVICE_READ } else { 0 }, |call| out.call(call));

@@ -308,7 +308,7 @@ impl Bench {
     fn device(&mut self, s: &mut Script<'_>) {
         let which = usize::from(s.byte()) % self.devices.len().max(1);
         let choice = s.byte();
-        let Some((id, pipe)) = self.devices.get(which).filter(|_| choice % 8 != 0) else {
+        let Some((id, pipe)) = self.devices.get(which).filter(|_| !choice.is_multiple_of(8)) else {
             return self.add_device(s);
         };
         match choice % 8 {
