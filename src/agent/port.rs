@@ -266,13 +266,12 @@ impl AgentPort {
             client.window = client.window.checked_sub(1).ok_or(AgentError::NoToken)?;
         }
         let judged = match client.filter.judge(data, rules) {
-            Ok(judged) => judged,
-            // Without an agent nobody is there to be protected, and the original ignores what clients say to it.
             Err(_) if !attached => {
+                // Said to nobody: whatever it is does no harm.
                 client.filter = Filter::default();
                 return Ok(());
             }
-            Err(error) => return Err(error.into()),
+            judged => judged?,
         };
         if judged.verdict == Verdict::Monitors
             && let Some(config) = client.monitors.take(data, judged.begins.is_some(), judged.ends)?
