@@ -4,7 +4,6 @@
 //! [`host`], guest memory through those of [`guest`]. `ARCHITECTURE.md` has the map.
 #![forbid(unsafe_code)]
 
-pub mod agent;
 pub mod blend;
 pub mod canvas;
 pub mod channel;

@@ -4,8 +4,8 @@
 pub mod memory;
 mod worker;
 
-pub use crate::agent::fuzz_agent_stream;
 pub use crate::channel::inputs::fuzz_inputs_channel;
+pub use crate::channel::main::agent::fuzz_agent_stream;
 pub use crate::channel::main::fuzz_main_channel;
 pub use crate::codec::lz4::block::fuzz_block;
 pub use crate::device::fuzz_device;

@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["worker"],
     &["display"],
     &["channel"],
+    &["device"],
     &["net"],
     &["host"],
     &["protocol"],

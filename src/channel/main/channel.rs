@@ -1,9 +1,9 @@
 //! The main channels of all clients: greeting, net test, and what concerns every client.
 
 use super::messages::{MainClient, MainError, MainRequest};
-use crate::agent::{AgentError, AgentPort};
 use crate::channel::connection::ConnectionId;
 use crate::channel::link::{ChannelError, LinkOptions, PING_PERIOD};
+use crate::channel::main::agent::{AgentError, AgentPort};
 use crate::channel::{Channel, Out, Profile, ServerRequest};
 use crate::host::call::HostReply;
 use crate::net::stream::Incoming;

@@ -1,5 +1,6 @@
 //! The main channel (server.md 6): one per client; the client lives as long as it.
 
+pub mod agent;
 pub mod channel;
 pub mod messages;
 
