@@ -290,7 +290,7 @@ pub struct Drawable {
     pub effect: Effect,
     pub bbox: Rect,
     pub clip: Clip,
-    /// Milliseconds; the display channel stamps its own time.
+    /// The guest's, in milliseconds, for recordings: frames of streams get a time of ours when they are sent.
     pub mm_time: u32,
     /// The area of the target to snapshot as the source, before drawing.
     pub self_bitmap: Option<Rect>,

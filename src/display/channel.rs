@@ -63,9 +63,8 @@ impl DisplayChannel {
     // The guest's side.
 
     /// Takes a drawing command (display.md 4.1). Bad ones are dropped, and with them their release token.
-    pub fn draw(&mut self, mut drawable: Box<Drawable>, now: Instant) {
+    pub fn draw(&mut self, drawable: Box<Drawable>, now: Instant) {
         let surface_id = drawable.surface_id;
-        drawable.mm_time = crate::clock::mm_time(now);
         let mut queued = match self.surfaces.accept(drawable) {
             Ok(queued) => queued,
             Err(NOTHING_TO_DRAW) => return,

@@ -1,5 +1,6 @@
 //! One stream at one client.
 
+use super::lead::Lead;
 use super::rate::Rate;
 use super::{MJPEG, Stream, frame_of};
 use crate::canvas::Region;
@@ -32,6 +33,7 @@ pub struct Agent {
     ended: bool,
     unique_id: u32,
     rate: Rate,
+    lead: Lead,
     encoder: jpeg::Encoder,
 }
 
@@ -50,6 +52,7 @@ impl Agent {
             ended: false,
             unique_id,
             rate,
+            lead: Lead::default(),
             encoder,
         }
     }
@@ -155,7 +158,7 @@ impl Agent {
         let mut data = Vec::new();
         self.encoder.encode(&bitmap.view(), usize::MAX / 2, &mut data).ok()?;
         self.rate.sent(now);
-        Some(stream_data(self.stream.id, drawable.mm_time, data))
+        Some(stream_data(self.stream.id, self.lead.stamp(now), data))
     }
 
     /// STREAM_DESTROY, if the client knows the stream.
@@ -173,6 +176,7 @@ impl Agent {
             return false;
         }
         self.rate.report(report, now);
+        self.lead.report(report);
         true
     }
 }

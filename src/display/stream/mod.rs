@@ -6,6 +6,7 @@
 
 mod agent;
 mod detect;
+mod lead;
 mod rate;
 
 pub use agent::Agent;
