@@ -180,7 +180,7 @@ impl State {
 
     fn next_deadline(&self) -> Option<Instant> {
         let parts = [
-            self.links.next_deadline(),
+            self.links.next_deadline(self.now),
             self.channels.next_deadline(self.now),
             self.listeners.next_deadline(),
         ];
@@ -205,6 +205,7 @@ impl State {
     pub fn on_timer(&mut self) {
         self.waiting.armed = None;
         self.expire_links();
+        self.continue_links();
         self.resume_listeners();
         self.on_channel_timers();
     }

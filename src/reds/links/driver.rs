@@ -23,6 +23,8 @@ const MAX_DISCARD: usize = 64 * 1024;
 /// What becomes of a link after a turn.
 enum Progress {
     Wait(Readiness),
+    /// More may be there that no poll reports: others get their turn before.
+    Again,
     Close(String),
     /// SASL is content with the client.
     Admit,
@@ -62,6 +64,11 @@ impl State {
                 self.links.insert(at, link);
             }
             Progress::Close(why) => self.close_link(link, &why),
+            Progress::Again => {
+                link.again = true;
+                self.watch_for(&mut link, READ);
+                self.links.insert(at, link);
+            }
             Progress::Admit => {
                 link.enter_layer();
                 self.links.insert(at, link);
@@ -81,6 +88,7 @@ impl State {
     }
 
     fn advance(&mut self, at: ConnectionId, link: &mut PendingLink) -> Progress {
+        link.again = false;
         if let LinkStage::Tls(_) = link.stage {
             let give_up = GiveUp::default();
             let given_up = give_up.0.clone();
@@ -123,10 +131,7 @@ impl State {
                 Ok(0) => return Progress::Close("closed by the client in the link stage".into()),
                 Ok(n) => link.machine.feed(buffer.get(..n).unwrap_or_default()),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if stream.has_more() {
-                        continue;
-                    }
-                    return Progress::Wait(READ);
+                    return if stream.has_more() { Progress::Again } else { Progress::Wait(READ) };
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => None,
                 Err(error) => return Progress::Close(error.to_string()),

@@ -134,6 +134,8 @@ pub(crate) struct PendingLink {
     pub message: LinkMessage,
     /// The link message has come: the client is more than a stranger.
     identified: bool,
+    /// The last turn stopped early.
+    again: bool,
     key: Option<Arc<TicketKey>>,
     /// The SASL exchange, when it is not with the threads.
     session: Option<Box<dyn SaslSession>>,
@@ -169,6 +171,7 @@ impl PendingLink {
             peer,
             message: LinkMessage::default(),
             identified: false,
+            again: false,
             key: None,
             session: None,
             alive: Arc::new(()),
@@ -214,9 +217,10 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// When the next one has used up its time.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    /// When the next one has used up its time, or wants to go on.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let next = |link: &PendingLink| match link.stage {
+            _ if link.again => now,
             LinkStage::Held { until, .. } => until.min(link.deadline),
             _ => link.deadline,
         };
@@ -244,6 +248,10 @@ impl Links {
     /// Takes all connections out.
     pub fn take(&mut self) -> Vec<PendingLink> {
         std::mem::take(&mut self.links).into_values().collect()
+    }
+
+    fn unfinished(&self) -> Vec<ConnectionId> {
+        self.links.iter().filter(|(_, link)| link.again).map(|(&at, _)| at).collect()
     }
 
     fn late(&self, now: Instant) -> Vec<ConnectionId> {
@@ -307,6 +315,13 @@ impl State {
             let victim = self.links.least_promising(&self.clients);
             let Some(link) = victim.and_then(|at| self.links.remove(at)) else { return };
             self.close_link(link, "too many connections in the link stage");
+        }
+    }
+
+    /// Goes on with links whose last turn stopped early.
+    pub fn continue_links(&mut self) {
+        for at in self.links.unfinished() {
+            self.drive_link(at);
         }
     }
 

@@ -43,7 +43,7 @@ fn reconnects_leave_nothing_behind() {
     host.wait("all ends", |h| h.event_kinds().iter().all(|k| k == "123"));
     host.run(|s| {
         s.core.read(|s| {
-            assert!(s.links.next_deadline().is_none() && s.channels.is_unused() && s.clients.is_empty());
+            assert!(s.links.next_deadline(s.now).is_none() && s.channels.is_unused() && s.clients.is_empty());
             assert!(s.effects.is_empty());
         });
     });
