@@ -82,12 +82,15 @@ def test_every_message_of_every_size(watched, name, header):
 
     with raw_client(port, ()) as (probe, _):
         if name != "main" and spiceraw.CHANNELS[name] not in [kind for kind, _ in probe.channels]:
-            with pytest.raises(spiceraw.SpiceError):
-                probe.open(name)
-            assert name not in ("main", "display", "inputs", "cursor"), probe.channels
-            device = {"playback": "sound output is", "record": "sound input is"}.get(name, "character devices are")
-            assert f"{device} not supported by this build" in watched.guest.output(), "the host has all devices"
-            pytest.skip("not built yet")
+            # While several clients are connected, devices that they cannot share are not listed; they can be opened all the same.
+            try:
+                probe.open(name).close()
+            except spiceraw.SpiceError:
+                if name == "webdav":
+                    pytest.skip("the puppet host shares no folder")
+                device = {"playback": "sound output is", "record": "sound input is"}[name]
+                assert f"{device} not supported by this build" in watched.guest.output(), "the host has all devices"
+                pytest.skip("not built yet")
     # With full headers some of them: it is the same code behind another header.
     for msg_type in TYPES if header == "mini" else TYPES[::4]:
         for body, told in bodies(rng):
