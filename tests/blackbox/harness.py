@@ -142,7 +142,7 @@ class Process:
 
 class Qemu(Process):
     """QEMU with -spice on the library under test and a monitor (QMP)."""
-    program = ["qemu-system-x86_64"]
+    program = os.environ.get("SPICE_TEST_QEMU", "qemu-system-x86_64").split()
 
     def __init__(self, directory, *args, spice="disable-ticketing=on", name="qemu", image=None, env=None, memory="64",
                  listen="port={port},addr=127.0.0.1"):
