@@ -273,3 +273,23 @@ pub const MAX_MOUSE_STATES: usize = 64;
 
 /// Bytes of a smartcard message behind its header, either way; commands have 270 at most, QEMU's device buffers so much.
 pub const MAX_CARD_MESSAGE: usize = 64 << 10;
+
+/// Playback buffers that the host may hold at a time, as the interface says.
+pub const MAX_LENT_FRAMES: u8 = 3;
+
+/// Bytes of one Opus packet to a client: what 480 samples need in the worst case is well below.
+pub const MAX_OPUS_PACKET: usize = 480;
+
+/// Body of one DATA message of a recording client (bytes): more than the ring below holds cannot be of use, and is stored
+/// before it is looked at.
+pub const MAX_RECORD_BODY: usize = 64 << 10;
+
+/// Samples recorded for the host and not fetched yet (170 ms at 48 kHz): the oldest go, since a guest that falls behind
+/// wants to hear what is said now.
+pub const MAX_RECORDED: usize = 8192;
+
+/// Opus packets of a recording client that are decoded at once; a flood would take the host thread's time.
+pub const RECORD_BURST: u32 = 256;
+
+/// Opus packets decoded per second beyond the burst: four times what the fastest honest client sends.
+pub const RECORD_PACKETS_PER_SECOND: u32 = 400;

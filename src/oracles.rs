@@ -7,6 +7,7 @@ mod worker;
 pub use crate::channel::inputs::fuzz_inputs_channel;
 pub use crate::channel::main::agent::fuzz_agent_stream;
 pub use crate::channel::main::fuzz_main_channel;
+pub use crate::channel::sound::fuzz_record_channel;
 pub use crate::codec::lz4::block::fuzz_block;
 pub use crate::device::fuzz_device;
 pub use crate::net::link::fuzz_machine;
@@ -55,6 +56,7 @@ pub fn fuzz_link_stage(data: &[u8]) {
 pub fn fuzz_host_channels(data: &[u8]) {
     fuzz_main_channel(data);
     fuzz_inputs_channel(data);
+    fuzz_record_channel(data);
 }
 
 /// Flow control of character devices, the guest's agent stream, blocks of compressed data.

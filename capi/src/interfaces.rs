@@ -5,7 +5,6 @@ use crate::adapter::char::CCharDevice;
 use crate::adapter::input::{CKeyboard, CMouse, CTablet};
 use crate::adapter::migration::Migration;
 use crate::adapter::qxl::{Callbacks, Control};
-use crate::api::not_built_once;
 use crate::convert;
 use crate::handle::{self, Kind, ServerEntry};
 use libc::c_int;
@@ -167,10 +166,9 @@ unsafe fn add_playback(
     if !version_fits(interface, "playback", SPICE_INTERFACE_PLAYBACK_MAJOR, SPICE_INTERFACE_PLAYBACK_MINOR) {
         return -1;
     }
-    if handle::any(server, |kind| matches!(kind, Kind::Playback)).is_some() {
-        return refused("playback", &ServerError::Duplicate("playback"));
+    if let Err(error) = server.add_playback() {
+        return refused("playback", &error);
     }
-    not_built_once!("sound output is");
     // SAFETY: a playback instance, by the contract of `add`.
     unsafe { handle::attach(sin.cast(), &raw mut (*sin).st, server, Kind::Playback) };
     0
@@ -184,10 +182,9 @@ unsafe fn add_record(
     if !version_fits(interface, "record", SPICE_INTERFACE_RECORD_MAJOR, SPICE_INTERFACE_RECORD_MINOR) {
         return -1;
     }
-    if handle::any(server, |kind| matches!(kind, Kind::Record)).is_some() {
-        return refused("record", &ServerError::Duplicate("record"));
+    if let Err(error) = server.add_record() {
+        return refused("record", &error);
     }
-    not_built_once!("sound input is");
     // SAFETY: a record instance, by the contract of `add`.
     unsafe { handle::attach(sin.cast(), &raw mut (*sin).st, server, Kind::Record) };
     0
@@ -275,7 +272,8 @@ pub unsafe fn remove(sin: *mut SpiceBaseInstance) -> c_int {
         Kind::Tablet(id) => instance.server.remove_tablet(*id),
         // Callbacks of the device may still call us while the worker ends, so it stays known until then.
         Kind::Qxl(device) => instance.server.remove_qxl(device),
-        Kind::Playback | Kind::Record => Ok(()),
+        Kind::Playback => instance.server.remove_playback(),
+        Kind::Record => instance.server.remove_record(),
         Kind::CharDevice(id) => id.get().map_or(Ok(()), |&id| instance.server.remove_char_device(id)),
         Kind::Keyboard | Kind::Mouse | Kind::Migration(_) => {
             warning!("spice_server_remove_interface: this interface cannot be removed");

@@ -21,6 +21,7 @@ pub mod out;
 pub mod pings;
 pub mod served;
 pub mod smartcard;
+pub mod sound;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vmc;

@@ -26,6 +26,14 @@ pub(super) fn set_unsent_limit(fd: &OwnedFd) -> nix::Result<()> {
     setsockopt(fd, UnsentLowWater, &MAX_UNSENT)
 }
 
+/// Asks the network for low delay. Unix sockets do not know it, networks need not heed it: errors do not matter.
+pub(super) fn set_low_delay(socket: &impl AsFd) {
+    const PRIORITY: i32 = 6;
+    let _ = setsockopt(socket, sockopt::Priority, &PRIORITY);
+    let _ = setsockopt(socket, sockopt::Ipv4Tos, &i32::from(libc::IPTOS_LOWDELAY));
+    let _ = setsockopt(socket, sockopt::Ipv6TClass, &i32::from(libc::IPTOS_LOWDELAY));
+}
+
 /// A connected stream socket, TCP or unix, set non-blocking. Writing to a closed peer is an error, never a signal.
 #[derive(Debug)]
 pub struct SocketTransport {

@@ -276,6 +276,11 @@ impl ChannelStream {
         let _ = self.transport.set_nodelay(nodelay);
     }
 
+    /// Asks the network for low delay, for sound; errors do not matter.
+    pub fn set_low_delay(&self) {
+        super::socket::set_low_delay(&self.transport.as_fd());
+    }
+
     /// Bytes that wait in the kernel for the client, if that can be known.
     #[must_use]
     pub fn kernel_queue(&self) -> Option<usize> {

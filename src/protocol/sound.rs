@@ -5,6 +5,7 @@ use super::common::{self, CommonMessage};
 use super::error::ProtocolError;
 use super::reader::Reader;
 use super::writer::{Marshaller, Put};
+use crate::limits::MAX_RECORD_BODY;
 
 /// Playback server message types.
 pub mod playback {
@@ -56,13 +57,23 @@ impl TryFrom<u16> for AudioMode {
 /// Sample format S16, the only one.
 pub const FORMAT_S16: u16 = 1;
 
-/// Largest body of a client message on both channels (wire.md 2.3): one frame of samples and some.
+/// Largest body of a client message that is not sound (wire.md 2.3): one frame of samples and some.
 pub const MAX_BODY: usize = 480 * 2 * 2 + 64;
 
-/// The body limit for [`crate::net::stream::ChannelStream::receive`].
+/// Bound of a playback client's messages: it has only the common ones.
 #[must_use]
-pub fn max_body(_msg_type: u16) -> Option<usize> {
-    Some(MAX_BODY)
+pub fn max_playback_body(msg_type: u16) -> Option<usize> {
+    (msg_type <= 100).then_some(MAX_BODY)
+}
+
+/// Bound of a recording client's messages.
+#[must_use]
+pub fn max_record_body(msg_type: u16) -> Option<usize> {
+    match msg_type {
+        record_client::DATA => Some(MAX_RECORD_BODY),
+        ..=100 | record_client::MODE | record_client::START_MARK => Some(MAX_BODY),
+        _ => None,
+    }
 }
 
 /// Playback DATA; `time` in milliseconds of the multimedia clock.
@@ -146,9 +157,9 @@ pub fn decode_playback(msg_type: u16, body: &[u8]) -> Result<CommonMessage, Prot
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordMessage {
     Common(CommonMessage),
+    /// The samples stand behind the time, to the end of the body: see [`record_samples`].
     Data {
         time: u32,
-        data: Vec<u8>,
     },
     /// `mode` as received; see [`AudioMode`].
     Mode {
@@ -166,10 +177,7 @@ impl RecordMessage {
         let reader = |message| Reader::new("record", message, body);
         Ok(match msg_type {
             ..=100 => Self::Common(CommonMessage::decode("record", msg_type, body)?),
-            record_client::DATA => {
-                let mut r = reader("DATA");
-                Self::Data { time: r.u32("time")?, data: r.tail().to_vec() }
-            }
+            record_client::DATA => Self::Data { time: reader("DATA").u32("time")? },
             record_client::MODE => {
                 let mut r = reader("MODE");
                 Self::Mode { time: r.u32("time")?, mode: r.u16("mode")? }
@@ -178,6 +186,12 @@ impl RecordMessage {
             other => return Err(common::unknown("record", other)),
         })
     }
+}
+
+/// What a record DATA message carries, its body having been decoded.
+#[must_use]
+pub fn record_samples(body: &[u8]) -> &[u8] {
+    body.get(4..).unwrap_or_default()
 }
 
 /// Fuzz oracle: any body of any type is judged without a panic.
@@ -205,7 +219,8 @@ mod tests {
     #[test]
     fn record_data_runs_to_the_end() {
         let data = RecordMessage::decode(101, &[1, 0, 0, 0, 9, 8]);
-        assert_eq!(data, Ok(RecordMessage::Data { time: 1, data: vec![9, 8] }));
+        assert_eq!(data, Ok(RecordMessage::Data { time: 1 }));
+        assert_eq!(record_samples(&[1, 0, 0, 0, 9, 8]), [9, 8]);
         assert!(RecordMessage::decode(101, &[1, 0, 0]).is_err());
         assert!(decode_playback(101, &[0; 9]).is_err());
     }

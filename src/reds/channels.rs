@@ -134,9 +134,18 @@ impl Channels {
         }
     }
 
-    /// Whether a client is linked to a channel already.
-    pub fn has(&self, client: ClientId, key: ChannelKey) -> bool {
-        self.connections.values().any(|c| c.client == client && c.channel == key)
+    /// A channel of the host thread whose type is `C`, to look at.
+    pub fn look<C: Channel>(&self, key: ChannelKey) -> Option<&C> {
+        match &self.registry.iter().find(|(known, _)| *known == key)?.1 {
+            Home::Host(served) => (served.channel() as &dyn Any).downcast_ref(),
+            Home::Worker(..) => None,
+        }
+    }
+
+    /// A client's link to a channel, if it has one already.
+    pub fn link_of(&self, client: ClientId, key: ChannelKey) -> Option<ConnectionId> {
+        let is = |c: &Connection| c.client == client && c.channel == key;
+        self.connections.iter().find(|(_, c)| is(c)).map(|(&at, _)| at)
     }
 
     /// Notes a connection that lives on a worker now.
@@ -233,7 +242,7 @@ impl State {
     }
 
     /// Closes one connection of the host thread and lets its channel clear up behind it.
-    fn close_connection(&mut self, at: ConnectionId) {
+    pub fn close_connection(&mut self, at: ConnectionId) {
         let Some(connection) = self.channels.connections.remove(&at) else { return };
         let Place::Host { watch, .. } = connection.place else { return };
         let key = connection.channel;

@@ -258,9 +258,10 @@ impl State {
             return;
         };
         let key = ChannelKey { channel_type, id };
-        if self.channels.has(client, key) {
-            self.close_link(link, "the client has this channel already");
-            return;
+        match self.channels.link_of(client, key) {
+            Some(old) if key.newest_link_wins() => self.close_connection(old),
+            Some(_) => return self.close_link(link, "the client has this channel already"),
+            None => {}
         }
         let (watch, interest, tls) = (link.watch, link.interest, link.tls);
         let Some(connection) = self.connection(client, link) else { return };

@@ -19,6 +19,13 @@ pub(crate) struct ChannelKey {
     pub id: u8,
 }
 
+impl ChannelKey {
+    /// Whether a client's second link to this channel takes the place of its first, instead of being refused.
+    pub fn newest_link_wins(self) -> bool {
+        matches!(self.channel_type, ChannelType::Playback | ChannelType::Record)
+    }
+}
+
 /// One thing to be done without the lock.
 #[derive(Debug)]
 pub(crate) enum Effect {

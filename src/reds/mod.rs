@@ -18,6 +18,7 @@ mod listeners;
 mod oracle;
 mod pointer;
 pub mod qxl;
+mod sound;
 mod state;
 mod ticketing;
 
@@ -261,7 +262,7 @@ impl Server {
 
     /// Whether playback is compressed.
     pub fn set_playback_compression(&self, on: bool) {
-        self.config(|c| c.playback_compression = on);
+        self.core.with(|s| s.set_playback_compression(on));
     }
 
     /// Whether the guest agent's mouse is used.

@@ -8,6 +8,7 @@ pub mod migration;
 pub mod qxl;
 #[cfg(have_sasl)]
 pub mod sasl;
+pub mod sound;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,30 +1,65 @@
-//! Functions of `spice-audio.h`. This build offers no sound channel to clients: the functions behave as they do
-//! while no client is connected.
+//! Functions of `spice-audio.h` (devices.md 7.1, 8.1).
 
 use crate::abi::*;
+use crate::adapter::sound;
 use crate::boundary::guard;
-use crate::handle;
+use crate::convert;
+use crate::handle::{self, Instance, Kind};
+use spice_server_core::channel::sound::{BEST_RATE, FRAME};
+use spice_server_core::warning_limited;
+use std::sync::Arc;
 
 #[cfg(not(test))]
 include!(concat!(env!("OUT_DIR"), "/symver_audio.rs"));
 
-/// Rate that Opus works best with (server.md 1.3).
-const BEST_RATE: u32 = 48_000;
+fn instance<T>(function: &'static str, sin: *const T, is_kind: fn(&Kind) -> bool) -> Option<Arc<Instance>> {
+    let found = handle::instance(function, sin)?;
+    if !is_kind(&found.kind) {
+        warning_limited!("{function}: not an instance of this interface");
+        return None;
+    }
+    Some(found)
+}
 
-fn check<T>(function: &'static str, sin: *const T) {
-    let _ = handle::instance(function, sin);
+fn playback(function: &'static str, sin: *const SpicePlaybackInstance) -> Option<Arc<Instance>> {
+    instance(function, sin, |kind| matches!(kind, Kind::Playback))
+}
+
+fn record(function: &'static str, sin: *const SpiceRecordInstance) -> Option<Arc<Instance>> {
+    instance(function, sin, |kind| matches!(kind, Kind::Record))
+}
+
+/// One value per audio channel, or `None` and a warning.
+///
+/// # Safety
+/// `volume` is NULL or points to `count` values.
+unsafe fn volumes(function: &'static str, count: u8, volume: *const u16) -> Option<Vec<u16>> {
+    // SAFETY: by contract.
+    let volumes = unsafe { convert::array(volume, count.into()) };
+    if volumes.is_none() {
+        warning_limited!("{function}: NULL instead of {count} values");
+    }
+    volumes
 }
 
 /// The guest starts to play. Nothing happens if it does already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_playback_start(sin: *mut SpicePlaybackInstance) {
-    guard("spice_server_playback_start", || check("spice_server_playback_start", sin));
+    guard("spice_server_playback_start", || {
+        if let Some(instance) = playback("spice_server_playback_start", sin) {
+            instance.server.playback_start();
+        }
+    });
 }
 
 /// The guest stops playing. Nothing happens if it does not play.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_playback_stop(sin: *mut SpicePlaybackInstance) {
-    guard("spice_server_playback_stop", || check("spice_server_playback_stop", sin));
+    guard("spice_server_playback_stop", || {
+        if let Some(instance) = playback("spice_server_playback_stop", sin) {
+            instance.server.playback_stop();
+        }
+    });
 }
 
 /// A buffer to put samples (16 bits, stereo) in: *samples and its size in samples, or NULL and 0 when none is wanted now.
@@ -35,14 +70,20 @@ pub unsafe extern "C" fn spice_server_playback_get_buffer(
     num_samples: *mut u32,
 ) {
     guard("spice_server_playback_get_buffer", || {
-        check("spice_server_playback_get_buffer", sin);
+        let (mut buffer, mut count) = (std::ptr::null_mut(), 0);
+        if let Some(instance) = playback("spice_server_playback_get_buffer", sin)
+            && !samples.is_null()
+            && let Some(loan) = instance.server.playback_lend()
+        {
+            (buffer, count) = (sound::lend(&instance, loan), FRAME as u32);
+        }
         // SAFETY: the caller passes NULL or places to write to.
         unsafe {
             if !samples.is_null() {
-                samples.write(std::ptr::null_mut());
+                samples.write(buffer);
             }
             if !num_samples.is_null() {
-                num_samples.write(0);
+                num_samples.write(count);
             }
         }
     });
@@ -54,8 +95,18 @@ pub unsafe extern "C" fn spice_server_playback_put_samples(
     sin: *mut SpicePlaybackInstance,
     samples: *mut u32,
 ) {
-    let _ = samples;
-    guard("spice_server_playback_put_samples", || check("spice_server_playback_put_samples", sin));
+    guard("spice_server_playback_put_samples", || {
+        // Also of an instance that was removed since: the buffer comes back.
+        let instance = handle::find_instance(sin.cast());
+        match sound::take_back(samples, instance.as_ref()) {
+            None => warning_limited!("spice_server_playback_put_samples: not a buffer that the host holds"),
+            Some((samples, loan)) => {
+                if let (Some(instance), Some(loan)) = (instance, loan) {
+                    instance.server.playback_put(loan, &samples);
+                }
+            }
+        }
+    });
 }
 
 /// The volume that the guest set, one value per channel.
@@ -65,27 +116,43 @@ pub unsafe extern "C" fn spice_server_playback_set_volume(
     nchannels: u8,
     volume: *mut u16,
 ) {
-    let _ = (nchannels, volume);
-    guard("spice_server_playback_set_volume", || check("spice_server_playback_set_volume", sin));
+    guard("spice_server_playback_set_volume", || {
+        let Some(instance) = playback("spice_server_playback_set_volume", sin) else { return };
+        // SAFETY: the caller passes an array of that many values.
+        if let Some(volumes) = unsafe { volumes("spice_server_playback_set_volume", nchannels, volume) } {
+            instance.server.playback_set_volume(volumes);
+        }
+    });
 }
 
 /// Whether the guest muted its output.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_playback_set_mute(sin: *mut SpicePlaybackInstance, mute: u8) {
-    let _ = mute;
-    guard("spice_server_playback_set_mute", || check("spice_server_playback_set_mute", sin));
+    guard("spice_server_playback_set_mute", || {
+        if let Some(instance) = playback("spice_server_playback_set_mute", sin) {
+            instance.server.playback_set_mute(mute != 0);
+        }
+    });
 }
 
 /// The guest starts to record. Nothing happens if it does already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_record_start(sin: *mut SpiceRecordInstance) {
-    guard("spice_server_record_start", || check("spice_server_record_start", sin));
+    guard("spice_server_record_start", || {
+        if let Some(instance) = record("spice_server_record_start", sin) {
+            instance.server.record_start();
+        }
+    });
 }
 
 /// The guest stops recording. Nothing happens if it does not record.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_record_stop(sin: *mut SpiceRecordInstance) {
-    guard("spice_server_record_stop", || check("spice_server_record_stop", sin));
+    guard("spice_server_record_stop", || {
+        if let Some(instance) = record("spice_server_record_stop", sin) {
+            instance.server.record_stop();
+        }
+    });
 }
 
 /// Up to bufsize recorded samples (16 bits, stereo); returns how many there are.
@@ -95,10 +162,15 @@ pub unsafe extern "C" fn spice_server_record_get_samples(
     samples: *mut u32,
     bufsize: u32,
 ) -> u32 {
-    let _ = (samples, bufsize);
     guard("spice_server_record_get_samples", || {
-        check("spice_server_record_get_samples", sin);
-        0
+        let Some(instance) = record("spice_server_record_get_samples", sin) else { return 0 };
+        if samples.is_null() {
+            return 0;
+        }
+        let recorded = instance.server.record_samples(bufsize as usize);
+        // SAFETY: the caller has room for `bufsize` samples, and there are no more.
+        unsafe { convert::fill(samples, recorded.len(), &recorded) };
+        u32::try_from(recorded.len()).unwrap_or(0)
     })
 }
 
@@ -109,15 +181,23 @@ pub unsafe extern "C" fn spice_server_record_set_volume(
     nchannels: u8,
     volume: *mut u16,
 ) {
-    let _ = (nchannels, volume);
-    guard("spice_server_record_set_volume", || check("spice_server_record_set_volume", sin));
+    guard("spice_server_record_set_volume", || {
+        let Some(instance) = record("spice_server_record_set_volume", sin) else { return };
+        // SAFETY: the caller passes an array of that many values.
+        if let Some(volumes) = unsafe { volumes("spice_server_record_set_volume", nchannels, volume) } {
+            instance.server.record_set_volume(volumes);
+        }
+    });
 }
 
 /// Whether the guest muted its input.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_record_set_mute(sin: *mut SpiceRecordInstance, mute: u8) {
-    let _ = mute;
-    guard("spice_server_record_set_mute", || check("spice_server_record_set_mute", sin));
+    guard("spice_server_record_set_mute", || {
+        if let Some(instance) = record("spice_server_record_set_mute", sin) {
+            instance.server.record_set_mute(mute != 0);
+        }
+    });
 }
 
 /// The sample rate (Hz) that costs clients least; sin may be NULL.
@@ -130,8 +210,11 @@ pub unsafe extern "C" fn spice_server_get_best_playback_rate(sin: *mut SpicePlay
 /// Sets the sample rate (Hz) of the stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_playback_rate(sin: *mut SpicePlaybackInstance, frequency: u32) {
-    let _ = frequency;
-    guard("spice_server_set_playback_rate", || check("spice_server_set_playback_rate", sin));
+    guard("spice_server_set_playback_rate", || {
+        if let Some(instance) = playback("spice_server_set_playback_rate", sin) {
+            instance.server.set_playback_rate(frequency);
+        }
+    });
 }
 
 /// The sample rate (Hz) that costs clients least; sin may be NULL.
@@ -144,6 +227,9 @@ pub unsafe extern "C" fn spice_server_get_best_record_rate(sin: *mut SpiceRecord
 /// Sets the sample rate (Hz) of the stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_record_rate(sin: *mut SpiceRecordInstance, frequency: u32) {
-    let _ = frequency;
-    guard("spice_server_set_record_rate", || check("spice_server_set_record_rate", sin));
+    guard("spice_server_set_record_rate", || {
+        if let Some(instance) = record("spice_server_set_record_rate", sin) {
+            instance.server.set_record_rate(frequency);
+        }
+    });
 }
