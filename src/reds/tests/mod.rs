@@ -11,4 +11,5 @@ mod robustness;
 mod sasl;
 mod session;
 mod smartcard;
+mod sound;
 mod transports;
