@@ -283,6 +283,78 @@ static void write_memory(const char *hex)
     }
 }
 
+/* Plays a frame of one sample; whether a buffer was there for it. */
+static bool play(uint32_t sample)
+{
+    uint32_t *samples, count;
+    spice_server_playback_get_buffer(&playback, &samples, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        samples[i] = sample;
+    }
+    if (samples) {
+        spice_server_playback_put_samples(&playback, samples);
+    }
+    return samples;
+}
+
+/* Buffers that the guest keeps. */
+static uint32_t *kept[8];
+
+/* What a guest with sound does, by number. */
+static void sound(void)
+{
+    uint16_t volumes[] = { v[1], v[2] };
+    static uint32_t samples[1 << 16], nothing[480], count;
+    switch (v[0]) {
+    case 0: spice_server_playback_stop(&playback); break;
+    case 1: spice_server_playback_start(&playback); break;
+    case 2: spice_server_record_stop(&record); break;
+    case 3: spice_server_record_start(&record); break;
+    case 4: puts(play(v[1]) ? "played" : "unwanted"); return;              /* SAMPLE */
+    case 5:                                                                 /* MAX */
+        count = spice_server_record_get_samples(&record, samples, v[1] < 1 << 16 ? v[1] : 1 << 16);
+        for (uint32_t i = 0; i < count; i++) {
+            printf("%" PRIu32 " ", samples[i]);
+        }
+        puts("");
+        return;
+    case 6: spice_server_playback_set_volume(&playback, 2, volumes); break; /* LEFT RIGHT */
+    case 7: spice_server_playback_set_mute(&playback, v[1]); break;
+    case 8: spice_server_record_set_volume(&record, 2, volumes); break;
+    case 9: spice_server_record_set_mute(&record, v[1]); break;
+    case 10: spice_server_set_playback_compression(server, v[1]); break;
+    case 11: spice_server_set_playback_rate(&playback, v[1]); break;
+    case 12: spice_server_set_record_rate(&record, v[1]); break;
+    case 13:                                                                /* WHICH: keeps a buffer */
+        spice_server_playback_get_buffer(&playback, &kept[v[1] & 7], &count);
+        puts(kept[v[1] & 7] ? "kept" : "unwanted");
+        return;
+    case 14:                                                                /* WHICH SAMPLE: puts one that was kept */
+        for (int i = 0; i < 480; i++) {
+            kept[v[1] & 7][i] = v[2];
+        }
+        spice_server_playback_put_samples(&playback, kept[v[1] & 7]);
+        break;
+    case 15: spice_server_playback_put_samples(&playback, v[1] ? nothing : NULL); break;
+    case 16: printf("%d\n", spice_server_remove_interface(&playback.base)); return;
+    case 17: printf("%d\n", spice_server_remove_interface(&record.base)); return;
+    case 18: printf("%d\n", spice_server_add_interface(server, &playback.base)); return;
+    case 19: printf("%d\n", spice_server_add_interface(server, &record.base)); return;
+    case 20: {                                                              /* a second one of each */
+        static SpicePlaybackInstance playback2;
+        static SpiceRecordInstance record2;
+        playback2.base.sif = &playback_interface.base;
+        record2.base.sif = &record_interface.base;
+        printf("%d ", spice_server_add_interface(server, &playback2.base));
+        printf("%d\n", spice_server_add_interface(server, &record2.base));
+        return;
+    }
+    case 21: printf("%u %u\n", spice_server_get_best_playback_rate(NULL), spice_server_get_best_record_rate(NULL)); return;
+    default: puts("unknown"); return;
+    }
+    puts("ok");
+}
+
 static void execute(char *line)
 {
     char *rest = line + 1;
@@ -343,6 +415,7 @@ static void execute(char *line)
     case 'f': spice_qxl_flush_surfaces_async(&qxl, 80); break;
     case 't': spice_server_vm_stop(server); break;
     case 'T': spice_server_vm_start(server); break;
+    case 'n': sound(); return;                     /* see there */
     case 'r':                                      /* offsets of the commands that came back, and completed requests */
         pthread_mutex_lock(&lock);
         printf("%u", completed);
