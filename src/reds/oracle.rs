@@ -10,6 +10,7 @@ use super::links::PendingLink;
 use super::state::{Phase, State};
 use super::{CharKind, Server, TabletId};
 use crate::channel::connection::ConnectionId;
+use crate::channel::sound::FRAME;
 use crate::display;
 use crate::host::call::HostCall;
 use crate::host::{
@@ -344,6 +345,34 @@ impl Bench {
         }
     }
 
+    /// A host that plays and records as it likes.
+    fn sound(&mut self, s: &mut Script<'_>) {
+        let (server, value) = (&self.server, s.byte());
+        let rate =
+            [48_000, 44_100, 16_000, 8_000, 0, u32::MAX].get(usize::from(value % 6)).copied().unwrap_or(0);
+        match s.byte() % 16 {
+            0 => drop(server.add_playback()),
+            1 => drop(server.add_record()),
+            2 if value < 64 => drop(server.remove_playback()),
+            3 if value < 64 => drop(server.remove_record()),
+            4 => server.playback_stop(),
+            5 => server.record_stop(),
+            6 => server.record_start(),
+            7 => assert!(server.record_samples(value.into()).len() <= value.into(), "more than asked for"),
+            8 => server.set_playback_compression(value & 1 != 0),
+            9 => server.set_playback_rate(rate),
+            10 => server.set_record_rate(rate),
+            11 => server.playback_set_volume(vec![7; value.into()]),
+            12 => server.record_set_mute(value & 1 != 0),
+            13 => server.playback_start(),
+            _ => {
+                if let Some(loan) = server.playback_lend().filter(|_| value < 200) {
+                    server.playback_put(loan, &[value.into(); FRAME]);
+                }
+            }
+        }
+    }
+
     fn turn(&mut self) {
         self.event_loop.turn();
         self.core().on_mailbox();
@@ -376,6 +405,7 @@ pub fn fuzz_session(data: &[u8]) {
             0 => bench.connect(s),
             1 => bench.host(s),
             2 => bench.device(s),
+            3 => bench.sound(s),
             _ => bench.client(s),
         }
         if !s.byte().is_multiple_of(4) {
