@@ -1,6 +1,10 @@
 //! Drawing commands as owned, checked values (qxl.md B2 to B5). The `qxl` crate makes them from guest memory;
 //! the canvas draws them, the display channel sends them.
 
+mod images;
+
+pub use images::{ImageArgument, ImageRole, ReadArea};
+
 use crate::geometry::{Point, Point16, PointFix, Rect};
 use crate::guest::ReleaseToken;
 use crate::image::Image;

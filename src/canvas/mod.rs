@@ -312,7 +312,7 @@ impl Canvas {
             surfaces,
             cache,
         };
-        if let Some(mask) = mask_of(&drawable.op) {
+        if let Some(mask) = drawable.op.mask() {
             env.apply_mask(&mut area, self, &bbox, mask)?;
         }
         if area.is_empty() {
@@ -357,16 +357,5 @@ fn extents_of(bbox: &Rect, clip: &Clip) -> Rect {
     match clip {
         Clip::None => *bbox,
         Clip::Rects(rects) => rects.iter().fold(Rect::default(), |all, r| all.union(&r.intersect(bbox))),
-    }
-}
-
-fn mask_of(op: &DrawOp) -> Option<&Mask> {
-    match op {
-        DrawOp::Fill(op) => op.mask.as_ref(),
-        DrawOp::Opaque(op) => op.mask.as_ref(),
-        DrawOp::Copy(op) | DrawOp::Blend(op) => op.mask.as_ref(),
-        DrawOp::Blackness(mask) | DrawOp::Whiteness(mask) | DrawOp::Invers(mask) => mask.as_ref(),
-        DrawOp::Rop3(op) => op.mask.as_ref(),
-        _ => None,
     }
 }

@@ -1,7 +1,6 @@
 use super::*;
 use crate::canvas::Canvas;
 use crate::display::model::{ModelClient, blank, draw_on, pixels};
-use crate::display::queued::surface_arguments;
 use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode, SurfaceDep};
 use crate::geometry::Point;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
@@ -151,12 +150,12 @@ impl Rig {
     fn draw(&mut self, surface_id: u32, effect: Effect, bbox: Rect, clip: Clip, op: DrawOp) {
         let release = Some(self.token());
         let (mm_time, self_bitmap, mut deps) = (0, None, [None; 3]);
-        for (dep, (surface_id, area)) in deps.iter_mut().zip(surface_arguments(&op, &bbox)) {
+        for (dep, (surface_id, area)) in deps.iter_mut().zip(op.surfaces_read(&bbox)) {
             *dep = Some(SurfaceDep { surface_id, area });
         }
         let drawable = Drawable { surface_id, effect, bbox, clip, mm_time, self_bitmap, deps, op, release };
         let legal = self.expect.contains_key(&surface_id)
-            && surface_arguments(&drawable.op, &bbox).iter().all(|(id, _)| self.expect.contains_key(id));
+            && drawable.op.surfaces_read(&bbox).all(|(id, _)| self.expect.contains_key(&id));
         // What cannot be drawn is not sent: what clients make of it is not ours to say.
         if legal && draw_on(&mut self.expect, &drawable).is_err() {
             return;

@@ -631,7 +631,7 @@ impl DisplayClient {
             return;
         }
         let serials = Serials::of(self.connection.stream());
-        let encoded = self.encoder.drawable(shared.workspace, serials, &queued.drawable, None, &self.told);
+        let encoded = self.encoder.drawable(shared.workspace, serials, &queued.drawable, &self.told);
         match encoded {
             Some(encoded) => self.send_all(encoded),
             None => self.spoil(queued.key, &queued.region),

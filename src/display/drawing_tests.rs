@@ -7,7 +7,6 @@
 use super::*;
 use crate::canvas::rop::RasterOp;
 use crate::codec::quic;
-use crate::display::queued::{set_self_bitmap, surface_arguments};
 use crate::draw::{AlphaBlend, Composite, Mask, PathSegment, Rop3, Stroke, Transform, Transparent};
 use crate::geometry::{Point16, PointFix};
 use crate::image::Palette;
@@ -466,12 +465,12 @@ impl Rig {
         let sent = op.clone();
         if let Some(area) = own {
             let Some(image) = self.expect[&target].snapshot(&area, target == 0, 1) else { return };
-            set_self_bitmap(&mut op, image);
+            op.set_source(image);
         }
         let opaque = self.overwrites(&op, &bbox) && !d.once_in(4);
         let effect = if opaque { Effect::Opaque } else { promise(d, &op) };
         let mut deps = [None; 3];
-        for (dep, (surface_id, area)) in deps.iter_mut().zip(surface_arguments(&sent, &bbox)) {
+        for (dep, (surface_id, area)) in deps.iter_mut().zip(sent.surfaces_read(&bbox)) {
             *dep = Some(SurfaceDep { surface_id, area });
         }
         let drawable = |op, release| Drawable {

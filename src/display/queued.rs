@@ -2,10 +2,10 @@
 
 use super::stream::Stream;
 use crate::canvas::Region;
-use crate::draw::{Brush, Clip, Composite, DrawOp, Drawable, Effect, Mask, ScaleMode};
+use crate::draw::{Brush, Clip, DrawOp, Drawable, Effect};
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
-use crate::image::{Image, ImageData};
+use crate::image::ImageData;
 use crate::limits::MAX_REGION_RECTS;
 use std::sync::{Arc, Mutex};
 
@@ -175,13 +175,10 @@ fn same_size(a: &Rect, b: &Rect) -> bool {
 /// Pixels of all images that the operation has to be sent with.
 #[must_use]
 pub fn image_pixels(op: &DrawOp) -> u64 {
-    let mut pixels = 0u64;
-    images_of(op, &Rect::default(), &mut |image, _| {
-        if !matches!(image.data, ImageData::Surface(_)) {
-            pixels = pixels.saturating_add(u64::from(image.width) * u64::from(image.height));
-        }
-    });
-    pixels
+    let sent = op.images().filter(|argument| argument.surface_id().is_none());
+    sent.fold(0, |sum, argument| {
+        sum.saturating_add(u64::from(argument.image.width) * u64::from(argument.image.height))
+    })
 }
 
 /// Offset from a pixel of COPY_BITS to its source.
@@ -204,108 +201,6 @@ pub fn reach_of_copy(drawable: &Drawable, source: u32, bounds: &Rect) -> Option<
     let unscaled = (from.width(), from.height()) == (to.width(), to.height());
     let offset = |to: i32, from: i32| to.saturating_sub(from);
     (ours && unscaled).then(|| bounds.translate(offset(to.left, from.left), offset(to.top, from.top)))
-}
-
-/// Everything: for image arguments that are read as a whole.
-const WHOLE: Rect = Rect::new(i32::MIN, i32::MIN, i32::MAX, i32::MAX);
-
-/// The surfaces that are arguments of the operation, and the area read of each.
-#[must_use]
-pub fn surface_arguments(op: &DrawOp, bbox: &Rect) -> Vec<(u32, Rect)> {
-    let mut found = Vec::new();
-    images_of(op, bbox, &mut |image, area| {
-        if let ImageData::Surface(id) = image.data {
-            found.push((id, area));
-        }
-    });
-    found
-}
-
-/// Shows each image argument of the operation to `visit`, and the area read of it.
-fn images_of(op: &DrawOp, bbox: &Rect, visit: &mut dyn FnMut(&Image, Rect)) {
-    let mut image = |image: Option<&Arc<Image>>, area: Rect| {
-        if let Some(image) = image {
-            visit(image, area);
-        }
-    };
-    // What sampling reads of a source area (canvas.md 7.1).
-    let scaled = |area: &Rect, mode: ScaleMode| {
-        let around = |from: u32, to: u32| {
-            let exact = from == to || mode == ScaleMode::Nearest && u64::from(from) << 16 >= u64::from(to);
-            i32::from(!exact)
-        };
-        let (x, y) = (around(area.width(), bbox.width()), around(area.height(), bbox.height()));
-        let (left, top) = (area.left.saturating_sub(x), area.top.saturating_sub(y));
-        Rect::new(left, top, area.right.saturating_add(x), area.bottom.saturating_add(y))
-    };
-    let rop3_scaled = |area: &Rect| {
-        let same = area.width() == bbox.width() && area.height() == bbox.height();
-        // Where it begins is rounded in pixels of the target.
-        if same { *area } else { WHOLE }
-    };
-    let brush = |b: &Brush| match b {
-        Brush::Pattern { image, .. } => Some(image.clone()),
-        _ => None,
-    };
-    let mask = |m: &Option<Mask>| m.as_ref().map(|m| m.image.clone());
-    match op {
-        DrawOp::Nop | DrawOp::CopyBits(_) => {}
-        DrawOp::Fill(f) => {
-            image(brush(&f.brush).as_ref(), WHOLE);
-            image(mask(&f.mask).as_ref(), WHOLE);
-        }
-        DrawOp::Opaque(o) => {
-            image(o.src.as_ref(), scaled(&o.src_area, o.scale_mode));
-            image(brush(&o.brush).as_ref(), WHOLE);
-            image(mask(&o.mask).as_ref(), WHOLE);
-        }
-        DrawOp::Copy(c) | DrawOp::Blend(c) => {
-            image(Some(&c.src), scaled(&c.src_area, c.scale_mode));
-            image(mask(&c.mask).as_ref(), WHOLE);
-        }
-        DrawOp::Blackness(m) | DrawOp::Whiteness(m) | DrawOp::Invers(m) => image(mask(m).as_ref(), WHOLE),
-        DrawOp::Rop3(r) => {
-            image(r.src.as_ref(), rop3_scaled(&r.src_area));
-            image(brush(&r.brush).as_ref(), WHOLE);
-            image(mask(&r.mask).as_ref(), WHOLE);
-        }
-        DrawOp::Stroke(s) => image(brush(&s.brush).as_ref(), WHOLE),
-        DrawOp::Text(t) => {
-            image(brush(&t.fore_brush).as_ref(), WHOLE);
-            image(brush(&t.back_brush).as_ref(), WHOLE);
-        }
-        DrawOp::Transparent(t) => image(t.src.as_ref(), scaled(&t.src_area, ScaleMode::Nearest)),
-        DrawOp::AlphaBlend(a) => image(a.src.as_ref(), scaled(&a.src_area, ScaleMode::Nearest)),
-        DrawOp::Composite(Composite { src, mask, .. }) => {
-            image(src.as_ref(), WHOLE);
-            image(mask.as_ref(), WHOLE);
-        }
-    }
-}
-
-/// Whether the operation takes the snapshot of its own target in place of a missing source.
-#[must_use]
-pub fn wants_self_bitmap(op: &DrawOp) -> bool {
-    match op {
-        DrawOp::Opaque(o) => o.src.is_none(),
-        DrawOp::Rop3(r) => r.src.is_none(),
-        DrawOp::Transparent(t) => t.src.is_none(),
-        DrawOp::AlphaBlend(a) => a.src.is_none(),
-        DrawOp::Composite(c) => c.src.is_none(),
-        _ => false,
-    }
-}
-
-/// Puts the snapshot where the source is missing.
-pub fn set_self_bitmap(op: &mut DrawOp, image: Arc<Image>) {
-    match op {
-        DrawOp::Opaque(o) => o.src = Some(image),
-        DrawOp::Rop3(r) => r.src = Some(image),
-        DrawOp::Transparent(t) => t.src = Some(image),
-        DrawOp::AlphaBlend(a) => a.src = Some(image),
-        DrawOp::Composite(c) => c.src = Some(image),
-        _ => {}
-    }
 }
 
 /// Whether the guest promises, and the operation does not belie, that old content of the region is irrelevant.

@@ -9,7 +9,7 @@ use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
     Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, cost_of, is_opaque, reach_of_copy,
-    region_of, repeats, set_self_bitmap, surface_arguments, wants_self_bitmap,
+    region_of, repeats,
 };
 use super::tree::{Needed, Taken, Tree};
 use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
@@ -195,7 +195,7 @@ impl Surfaces {
             return Err(NOTHING_TO_DRAW);
         }
         let life = target.life.clone();
-        if wants_self_bitmap(&drawable.op) {
+        if drawable.op.lacks_source() {
             let area = drawable.self_bitmap.ok_or("no source image")?;
             if area.is_empty() || !bounds.contains(&area) {
                 return Err("self bitmap outside of the surface");
@@ -212,7 +212,7 @@ impl Surfaces {
             self.last_image = self.last_image.wrapping_add(1);
             let image_id = u64::from(self.last_image) << 32 | SERVER_IMAGE_GROUP;
             let snapshot = self.map.get(&id).and_then(|s| s.canvas.snapshot(&area, id == 0, image_id));
-            set_self_bitmap(&mut drawable.op, snapshot.ok_or("surface cannot be read")?);
+            drawable.op.set_source(snapshot.ok_or("surface cannot be read")?);
         }
         let mut reads: Vec<Read> = Vec::new();
         let mut self_read = match copy_offset(&drawable) {
@@ -221,7 +221,7 @@ impl Surfaces {
             None => SelfRead::Nothing,
         };
         let declared = drawable.deps.iter().flatten().map(|d| (d.surface_id, d.area));
-        for (read_id, area) in surface_arguments(&drawable.op, &drawable.bbox).into_iter().chain(declared) {
+        for (read_id, area) in drawable.op.surfaces_read(&drawable.bbox).chain(declared) {
             let surface = self.map.get(&read_id).ok_or("reads a surface that is not there")?;
             if let Some(reach) = reach_of_copy(&drawable, read_id, &surface.bounds()) {
                 region = region.intersect_rect(&reach);

@@ -3,12 +3,10 @@
 
 use super::SurfaceSizes;
 use crate::canvas::rop::RasterOp;
-use crate::draw::{Brush, Clip, DrawOp, Drawable, Rop};
+use crate::draw::{Brush, Clip, DrawOp, Drawable, ImageArgument, ImageRole, ReadArea, Rop};
 use crate::geometry::Rect;
-use crate::image::{Image, ImageData};
 use crate::protocol::draw::DrawBase;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 /// Rectangles of one surface's area before it is rounded up to its bounds. Rounding up costs a needless lossless
 /// resend at most.
@@ -64,10 +62,7 @@ impl Area {
 
 /// The lossy areas of all surfaces that a client has.
 #[derive(Clone, Debug, Default)]
-pub struct LossyRegions(HashMap<u32, Area>);
-
-/// Everything, for inputs without a known area.
-const WHOLE: Rect = Rect::new(i32::MIN, i32::MIN, i32::MAX, i32::MAX);
+pub struct LossyRegions(BTreeMap<u32, Area>);
 
 impl LossyRegions {
     /// The surface was created or destroyed at the client: nothing of it is lossy.
@@ -111,8 +106,7 @@ impl LossyRegions {
             return Vec::new();
         }
         let dest = (drawable.surface_id, drawable.bbox);
-        let mut inputs = Vec::new();
-        lossless_inputs(&drawable.op, dest, &mut inputs);
+        let mut inputs = lossless_inputs(&drawable.op, dest);
         inputs.retain(|(surface, area)| self.is_lossy(*surface, area));
         for (surface, area) in &mut inputs {
             *area = area.intersect(&self.bounds(*surface));
@@ -124,22 +118,24 @@ impl LossyRegions {
     pub fn sent(&mut self, base: &DrawBase<'_>, op: &DrawOp, lossy: bool, surfaces: &dyn SurfaceSizes) {
         let DrawBase { surface_id, bbox, clip } = *base;
         let bbox = &bbox;
-        let source_lossy = |src: Option<&Arc<Image>>, area: &Rect| match src.map(|i| &i.data) {
-            Some(ImageData::Surface(id)) => self.is_lossy(*id, &read_of(area, bbox)),
-            _ => false,
+        let source_lossy = || {
+            source_of(op).is_some_and(|source| {
+                let area = source.read.around_for_clients(bbox);
+                source.surface_id().is_some_and(|id| self.is_lossy(id, &area))
+            })
         };
-        let (lossy, masked, may_clear) = match op {
-            DrawOp::Copy(c) => (lossy || source_lossy(Some(&c.src), &c.src_area), c.mask.is_some(), true),
-            DrawOp::Opaque(o) => (lossy || source_lossy(o.src.as_ref(), &o.src_area), o.mask.is_some(), true),
+        let (lossy, may_clear) = match op {
+            DrawOp::Copy(_) | DrawOp::Opaque(_) => (lossy || source_lossy(), true),
             DrawOp::CopyBits(p) => {
                 let source = bbox.translate(p.x.saturating_sub(bbox.left), p.y.saturating_sub(bbox.top));
-                (self.is_lossy(surface_id, &source), false, true)
+                (self.is_lossy(surface_id, &source), true)
             }
-            DrawOp::AlphaBlend(a) => (lossy || source_lossy(a.src.as_ref(), &a.src_area), false, false),
-            DrawOp::Fill(f) => (false, f.mask.is_some(), true),
-            DrawOp::Blackness(m) | DrawOp::Whiteness(m) => (false, m.is_some(), true),
-            DrawOp::Rop3(r) => (false, r.mask.is_some(), true),
-            DrawOp::Composite(c) => (false, c.mask.is_some(), true),
+            DrawOp::AlphaBlend(_) => (lossy || source_lossy(), false),
+            DrawOp::Fill(_)
+            | DrawOp::Blackness(_)
+            | DrawOp::Whiteness(_)
+            | DrawOp::Rop3(_)
+            | DrawOp::Composite(_) => (false, true),
             DrawOp::Nop
             | DrawOp::Blend(_)
             | DrawOp::Invers(_)
@@ -147,7 +143,9 @@ impl LossyRegions {
             | DrawOp::Text(_)
             | DrawOp::Transparent(_) => return,
         };
-        let clears = may_clear && !masked && self.0.contains_key(&surface_id);
+        let masked =
+            |argument: ImageArgument<'_>| matches!(argument.role, ImageRole::Mask | ImageRole::MaskPicture);
+        let clears = may_clear && self.0.contains_key(&surface_id) && !op.images().any(masked);
         if !(lossy || clears && covers(base, op, surfaces)) {
             return;
         }
@@ -169,31 +167,29 @@ impl LossyRegions {
     }
 }
 
-/// What is read of a source for a box: scaling reads neighbours of the source area too.
-fn read_of(src_area: &Rect, bbox: &Rect) -> Rect {
-    let same = src_area.width() == bbox.width() && src_area.height() == bbox.height();
-    if same { *src_area } else { WHOLE }
-}
-
 /// Whether every pixel of the box has a source: others are left alone.
 fn covers(base: &DrawBase<'_>, op: &DrawOp, surfaces: &dyn SurfaceSizes) -> bool {
     let size = |id| surfaces.surface_size(id).map(|(width, height)| Rect::of_size(width, height));
-    let inside = |image: &Image, area: &Rect| {
-        let size = match image.data {
-            ImageData::Surface(id) => size(id),
-            _ => Some(Rect::of_size(image.width, image.height)),
-        };
-        read_of(area, &base.bbox) != *area || size.is_some_and(|size| size.contains(area))
-    };
     match op {
         DrawOp::CopyBits(p) => {
             let (dx, dy) = (p.x.saturating_sub(base.bbox.left), p.y.saturating_sub(base.bbox.top));
             size(base.surface_id).is_some_and(|size| size.contains(&base.bbox.translate(dx, dy)))
         }
-        DrawOp::Copy(c) => inside(&c.src, &c.src_area),
-        DrawOp::Opaque(o) => o.src.as_ref().is_some_and(|src| inside(src, &o.src_area)),
+        DrawOp::Copy(_) | DrawOp::Opaque(_) => source_of(op).is_some_and(|source| {
+            let area = source.read.around_for_clients(&base.bbox);
+            let size = match source.surface_id() {
+                Some(id) => size(id),
+                None => Some(Rect::of_size(source.image.width, source.image.height)),
+            };
+            // Scaled sources are stretched over the whole box.
+            area == ReadArea::WHOLE || size.is_some_and(|size| size.contains(&area))
+        }),
         _ => true,
     }
+}
+
+fn source_of(op: &DrawOp) -> Option<ImageArgument<'_>> {
+    op.images().find(|argument| argument.role == ImageRole::Source)
 }
 
 /// Whether the operation combines bits, which makes any loss visible.
@@ -217,68 +213,45 @@ pub fn lossy_source_allowed(op: &DrawOp) -> bool {
     }
 }
 
-fn lossless_inputs(op: &DrawOp, dest: (u32, Rect), inputs: &mut Vec<(u32, Rect)>) {
-    let mut image = |image: Option<&Arc<Image>>, area: Rect| {
-        if let Some(ImageData::Surface(id)) = image.map(|i| &i.data) {
-            inputs.push((*id, area));
-        }
+/// The areas that must not be lossy at the client for this operation, `dest` being where it draws.
+fn lossless_inputs(op: &DrawOp, dest: (u32, Rect)) -> Vec<(u32, Rect)> {
+    let lossy_source = lossy_source_allowed(op);
+    let exact = |argument: &ImageArgument<'_>| match argument.role {
+        ImageRole::Source => !lossy_source,
+        // Masks of one bit are never lossy.
+        ImageRole::Mask => false,
+        ImageRole::Brush | ImageRole::BackBrush | ImageRole::MaskPicture => true,
     };
-    let read = |src_area: &Rect| read_of(src_area, &dest.1);
-    let pattern = |brush: &Brush| match brush {
-        Brush::Pattern { image, .. } => Some(image.clone()),
-        _ => None,
+    let area = |argument: ImageArgument<'_>| {
+        Some((argument.surface_id()?, argument.read.around_for_clients(&dest.1)))
     };
-    let needs_dest = match op {
-        DrawOp::Fill(f) => {
-            image(pattern(&f.brush).as_ref(), WHOLE);
-            reads_dest(f.rop, RasterOp::of_brush(f.rop))
-        }
-        DrawOp::Opaque(o) => {
-            image(pattern(&o.brush).as_ref(), WHOLE);
-            if combines(o.rop) {
-                image(o.src.as_ref(), read(&o.src_area));
-            }
-            false
-        }
-        DrawOp::Copy(c) => {
-            if combines(c.rop) {
-                image(Some(&c.src), read(&c.src_area));
-            }
-            reads_dest(c.rop, RasterOp::of_image(c.rop))
-        }
-        DrawOp::Transparent(t) => {
-            image(t.src.as_ref(), read(&t.src_area));
-            false
-        }
-        DrawOp::Blend(c) => {
-            image(Some(&c.src), read(&c.src_area));
-            true
-        }
-        DrawOp::Rop3(r) => {
-            image(r.src.as_ref(), read(&r.src_area));
-            image(pattern(&r.brush).as_ref(), WHOLE);
-            true
-        }
-        DrawOp::Composite(c) => {
-            image(c.src.as_ref(), WHOLE);
-            image(c.mask.as_ref(), WHOLE);
-            true
-        }
-        DrawOp::Stroke(s) => {
-            let brush = pattern(&s.brush);
-            image(brush.as_ref(), WHOLE);
-            brush.is_some() && combines(s.fore_mode)
-        }
-        DrawOp::Text(t) => {
-            let (fore, back) = (pattern(&t.fore_brush), pattern(&t.back_brush));
-            image(fore.as_ref(), WHOLE);
-            image(back.as_ref(), WHOLE);
-            (fore.is_some() && combines(t.fore_mode)) || (back.is_some() && combines(t.back_mode))
-        }
-        _ => false,
-    };
-    if needs_dest {
+    let mut inputs: Vec<_> = op.images().filter(exact).filter_map(area).collect();
+    if needs_exact_dest(op) {
         inputs.push(dest);
+    }
+    inputs
+}
+
+/// Whether loss in the pixels that are drawn over would show in the result.
+fn needs_exact_dest(op: &DrawOp) -> bool {
+    let is_pattern = |brush: &Brush| matches!(brush, Brush::Pattern { .. });
+    match op {
+        DrawOp::Fill(f) => reads_dest(f.rop, RasterOp::of_brush(f.rop)),
+        DrawOp::Copy(c) => reads_dest(c.rop, RasterOp::of_image(c.rop)),
+        DrawOp::Blend(_) | DrawOp::Rop3(_) | DrawOp::Composite(_) => true,
+        DrawOp::Stroke(s) => is_pattern(&s.brush) && combines(s.fore_mode),
+        DrawOp::Text(t) => {
+            (is_pattern(&t.fore_brush) && combines(t.fore_mode))
+                || (is_pattern(&t.back_brush) && combines(t.back_mode))
+        }
+        DrawOp::Nop
+        | DrawOp::Opaque(_)
+        | DrawOp::CopyBits(_)
+        | DrawOp::Blackness(_)
+        | DrawOp::Whiteness(_)
+        | DrawOp::Invers(_)
+        | DrawOp::Transparent(_)
+        | DrawOp::AlphaBlend(_) => false,
     }
 }
 
@@ -287,8 +260,9 @@ mod tests {
     use super::*;
     use crate::draw::{Copy, Effect, Fill, ScaleMode};
     use crate::geometry::Point;
-    use crate::image::SurfaceFormat;
+    use crate::image::{Image, ImageData, SurfaceFormat};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn surface(id: u32) -> Arc<Image> {
         let data = ImageData::Surface(id);
@@ -369,7 +343,7 @@ mod tests {
         sent(&mut lossy, &Rect::new(20, 20, 25, 25), &DrawOp::CopyBits(Point { x: 10, y: 10 }));
         assert!(lossy.is_lossy(0, &Rect::new(20, 20, 21, 21)));
         sent(&mut lossy, &Rect::new(0, 0, 30, 30), &fill(Rop::PUT));
-        assert!(!lossy.is_lossy(0, &WHOLE));
+        assert!(!lossy.is_lossy(0, &ReadArea::WHOLE));
         lossy.forget(3);
         assert_eq!(lossy.bounds(3), Rect::default());
     }

@@ -4,7 +4,7 @@
 //! [`ImageEncoder`], per client one [`ClientShared`]. The send stage, when the socket can take a message:
 //!
 //! ```text
-//! let encoded = encoder.drawable(&mut workspace, Serials::of(&stream), &drawable, self_bitmap, &surfaces)?;
+//! let encoded = encoder.drawable(&mut workspace, Serials::of(&stream), &drawable, &surfaces)?;
 //! for outgoing in encoded { stream.send(outgoing); }
 //! ```
 //!
@@ -27,7 +27,7 @@ pub use shared::{ClientShared, DisplayCaches, InitError};
 
 use crate::codec::graduality::{self, Graduality};
 use crate::display::settings::ImageCompression;
-use crate::draw::{Brush, Clip, DrawOp, Drawable, Rop, ScaleMode};
+use crate::draw::{Clip, DrawOp, Drawable, ImageArgument, ImageRole, Rop, ScaleMode};
 use crate::geometry::Rect;
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, Palette, SurfaceFormat};
 use crate::net::stream::{ChannelStream, Outgoing};
@@ -208,14 +208,13 @@ impl ImageEncoder {
         &mut self.lossy
     }
 
-    /// The messages for a command. `self_bitmap` stands in for a source that is the target itself. `None`: there is
-    /// nothing to send (no operation, or an image or surface that it needs is not there).
+    /// The messages for a command. `None`: there is nothing to send (no operation, or an image or surface that it needs is
+    /// not there).
     pub fn drawable(
         &mut self,
         workspace: &mut Workspace,
         serials: Serials,
         drawable: &Drawable,
-        self_bitmap: Option<&Arc<Image>>,
         surfaces: &dyn SurfaceSizes,
     ) -> Option<Encoded> {
         let base = DrawBase { surface_id: drawable.surface_id, bbox: drawable.bbox, clip: &drawable.clip };
@@ -224,7 +223,6 @@ impl ImageEncoder {
             serials,
             &base,
             &drawable.op,
-            self_bitmap,
             surfaces,
             Origin { of_drawable: true, lossy_allowed: true },
         )
@@ -258,41 +256,44 @@ impl ImageEncoder {
         });
         let base = DrawBase { surface_id: dest.surface_id, bbox: dest.bbox, clip: dest.clip };
         let origin = Origin { of_drawable: false, lossy_allowed: dest.lossy_allowed };
-        self.operation(workspace, serials, &base, &op, None, &NoSurfaces, origin)
+        self.operation(workspace, serials, &base, &op, &NoSurfaces, origin)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one private function behind two narrow ones")]
     fn operation(
         &mut self,
         workspace: &mut Workspace,
         serials: Serials,
         base: &DrawBase<'_>,
         op: &DrawOp,
-        self_bitmap: Option<&Arc<Image>>,
         surfaces: &dyn SurfaceSizes,
         origin: Origin,
     ) -> Option<Encoded> {
-        let slots = Slots::of(op, self_bitmap)?;
         let target = surfaces.surface_format(base.surface_id);
-        if !slots.surfaces_exist(surfaces) || !slots.has_colours_for(target) {
+        let possible = !matches!(op, DrawOp::Nop)
+            && !op.lacks_source()
+            && surfaces_exist(op, surfaces)
+            && has_colours_for(op, target);
+        if !possible {
             return None;
         }
         let mut building = Building { target, ..Building::default() };
         let lossy_allowed = origin.lossy_allowed && lossy_source_allowed(op);
-        let of_drawable = origin.of_drawable;
-        let mut encode = |image: Option<&Arc<Image>>, lossy: bool| {
-            image.and_then(|i| self.image(workspace, &mut building, i, surfaces, of_drawable, lossy))
-        };
-        let images = DrawImages {
-            src: encode(slots.src, lossy_allowed),
-            brush: encode(slots.brush, false),
-            back_brush: encode(slots.back_brush, false),
-            mask: match slots.mask {
-                Some((image, true)) => raw_mask(image),
-                Some((image, false)) => encode(Some(image), false),
-                None => None,
-            },
-        };
+        let mut images = DrawImages::default();
+        for ImageArgument { role, image, .. } in op.images() {
+            let slot = match role {
+                ImageRole::Source => &mut images.src,
+                ImageRole::Brush => &mut images.brush,
+                ImageRole::BackBrush => &mut images.back_brush,
+                ImageRole::Mask | ImageRole::MaskPicture => &mut images.mask,
+            };
+            *slot = match role {
+                ImageRole::Mask => raw_mask(image),
+                _ => {
+                    let lossy = role == ImageRole::Source && lossy_allowed;
+                    self.image(workspace, &mut building, image, surfaces, origin.of_drawable, lossy)
+                }
+            };
+        }
         let message = draw(base, op, images)?;
         if self.settings.jpeg {
             self.lossy.sent(base, op, building.lossy, surfaces);
@@ -560,85 +561,19 @@ fn raw_mask(image: &Arc<Image>) -> Option<WireImage> {
     Some(WireImage { id: image.id, flags: 0, width: image.width, height: image.height, data })
 }
 
-/// The image arguments of an operation.
-struct Slots<'a> {
-    src: Option<&'a Arc<Image>>,
-    brush: Option<&'a Arc<Image>>,
-    back_brush: Option<&'a Arc<Image>>,
-    /// With whether it is a 1-bit mask (QMask).
-    mask: Option<(&'a Arc<Image>, bool)>,
+/// Whether clients take colours from palettes as the server does on a surface of this format. Where there is alpha they do
+/// not: codecs lose that of palettes, and whether it counts depends on the client's cache.
+fn has_colours_for(op: &DrawOp, target: Option<SurfaceFormat>) -> bool {
+    use SurfaceFormat::{Rgb555, Xrgb32};
+    let coloured = |argument: &ImageArgument<'_>| argument.role != ImageRole::Mask;
+    target.is_none_or(|f| matches!(f, Xrgb32 | Rgb555))
+        || !op.images().filter(coloured).any(|argument| has_palette(argument.image))
 }
 
-impl<'a> Slots<'a> {
-    /// `None` if a source is missing, or there is no operation.
-    fn of(op: &'a DrawOp, self_bitmap: Option<&'a Arc<Image>>) -> Option<Self> {
-        let mut slots = Slots { src: None, brush: None, back_brush: None, mask: None };
-        let pattern = |brush: &'a Brush| match brush {
-            Brush::Pattern { image, .. } => Some(image),
-            _ => None,
-        };
-        let mut mask = None;
-        let mut src = None;
-        match op {
-            DrawOp::Nop => return None,
-            DrawOp::CopyBits(_) => {}
-            DrawOp::Fill(f) => {
-                slots.brush = pattern(&f.brush);
-                mask = f.mask.as_ref();
-            }
-            DrawOp::Opaque(o) => {
-                src = Some(o.src.as_ref());
-                slots.brush = pattern(&o.brush);
-                mask = o.mask.as_ref();
-            }
-            DrawOp::Copy(c) | DrawOp::Blend(c) => {
-                src = Some(Some(&c.src));
-                mask = c.mask.as_ref();
-            }
-            DrawOp::Blackness(m) | DrawOp::Whiteness(m) | DrawOp::Invers(m) => mask = m.as_ref(),
-            DrawOp::Rop3(r) => {
-                src = Some(r.src.as_ref());
-                slots.brush = pattern(&r.brush);
-                mask = r.mask.as_ref();
-            }
-            DrawOp::Stroke(s) => slots.brush = pattern(&s.brush),
-            DrawOp::Text(t) => {
-                slots.brush = pattern(&t.fore_brush);
-                slots.back_brush = pattern(&t.back_brush);
-            }
-            DrawOp::Transparent(t) => src = Some(t.src.as_ref()),
-            DrawOp::AlphaBlend(a) => src = Some(a.src.as_ref()),
-            DrawOp::Composite(c) => {
-                src = Some(c.src.as_ref());
-                slots.mask = c.mask.as_ref().map(|image| (image, false));
-            }
-        }
-        if let Some(m) = mask {
-            slots.mask = Some((&m.image, true));
-        }
-        if let Some(own) = src {
-            slots.src = Some(own.or(self_bitmap)?);
-        }
-        Some(slots)
-    }
-
-    /// Whether clients take colours from palettes as we do on a surface of this format. Where there is alpha they do not:
-    /// codecs lose that of palettes, and whether it counts depends on their cache.
-    fn has_colours_for(&self, target: Option<SurfaceFormat>) -> bool {
-        use SurfaceFormat::{Rgb555, Xrgb32};
-        let mask = self.mask.and_then(|(image, one_bit)| (!one_bit).then_some(image));
-        let mut images = [self.src, self.brush, self.back_brush, mask].into_iter().flatten();
-        target.is_none_or(|f| matches!(f, Xrgb32 | Rgb555)) || !images.any(|image| has_palette(image))
-    }
-
-    /// Whether every surface that is an argument can be named to the client. Checked before any cache is touched.
-    fn surfaces_exist(&self, surfaces: &dyn SurfaceSizes) -> bool {
-        let mask = self.mask.map(|(image, _)| image);
-        [self.src, self.brush, self.back_brush, mask].into_iter().flatten().all(|image| match image.data {
-            ImageData::Surface(id) => surfaces.surface_size(id).is_some(),
-            _ => true,
-        })
-    }
+/// Whether every surface that is an argument can be named to the client. Checked before any cache is touched.
+fn surfaces_exist(op: &DrawOp, surfaces: &dyn SurfaceSizes) -> bool {
+    let mut ids = op.images().filter_map(|argument| argument.surface_id());
+    ids.all(|id| surfaces.surface_size(id).is_some())
 }
 
 #[cfg(test)]

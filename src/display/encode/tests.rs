@@ -1,5 +1,5 @@
 use super::*;
-use crate::draw::{Copy, Effect, Fill, Mask};
+use crate::draw::{Brush, Copy, Effect, Fill, Mask};
 use crate::geometry::Point;
 use crate::image::Palette;
 use crate::protocol::display::server;
@@ -69,8 +69,7 @@ impl Client {
     /// Sends a drawable; what a stream would count and carry.
     fn send(&mut self, drawable: &Drawable) -> Vec<Outgoing> {
         let serials = Serials { last: self.serial, mini_header: self.mini };
-        let encoded =
-            self.encoder.drawable(&mut self.workspace, serials, drawable, None, &NoSurfaces).unwrap();
+        let encoded = self.encoder.drawable(&mut self.workspace, serials, drawable, &NoSurfaces).unwrap();
         for o in &encoded.messages {
             self.serial += 1 + u64::from(self.mini && !o.sub_messages.is_empty());
         }
@@ -125,7 +124,7 @@ fn palettes_are_cached_for_xrgb_and_not_sent_for_alpha() {
         (SurfaceFormat::A8, None),
     ] {
         let serials = Serials { last: 0, mini_header: true };
-        let encoded = c.encoder.drawable(&mut c.workspace, serials, &copy(src.clone()), None, &One(format));
+        let encoded = c.encoder.drawable(&mut c.workspace, serials, &copy(src.clone()), &One(format));
         let sent = encoded.map(|e| {
             let body = e.messages[0].message.body.to_vec();
             (body[57 + 8], body[57 + 9])
@@ -245,9 +244,9 @@ fn missing_surface_or_source_is_not_sent_and_touches_no_cache() {
     });
     let serials = Serials { last: 0, mini_header: true };
     let d = copy(surface);
-    assert!(c.encoder.drawable(&mut c.workspace, serials, &d, None, &NoSurfaces).is_none());
+    assert!(c.encoder.drawable(&mut c.workspace, serials, &d, &NoSurfaces).is_none());
     let nop = drawable(DrawOp::Nop);
-    assert!(c.encoder.drawable(&mut c.workspace, serials, &nop, None, &NoSurfaces).is_none());
+    assert!(c.encoder.drawable(&mut c.workspace, serials, &nop, &NoSurfaces).is_none());
 }
 
 #[test]
