@@ -25,6 +25,7 @@ pub use compress::Workspace;
 pub use lossy::LossyRegions;
 pub use shared::{ClientShared, DisplayCaches, InitError};
 
+use crate::canvas::rop::is_degenerate_rop3;
 use crate::codec::graduality::{self, Graduality};
 use crate::display::settings::ImageCompression;
 use crate::draw::{Clip, DrawOp, Drawable, ImageArgument, ImageRole, Rop, ScaleMode};
@@ -272,7 +273,8 @@ impl ImageEncoder {
         let possible = !matches!(op, DrawOp::Nop)
             && !op.lacks_source()
             && surfaces_exist(op, surfaces)
-            && has_colours_for(op, target);
+            && has_colours_for(op, target)
+            && !aborts_clients(op);
         if !possible {
             return None;
         }
@@ -568,6 +570,11 @@ fn has_colours_for(op: &DrawOp, target: Option<SurfaceFormat>) -> bool {
     let coloured = |argument: &ImageArgument<'_>| argument.role != ImageRole::Mask;
     target.is_none_or(|f| matches!(f, Xrgb32 | Rgb555))
         || !op.images().filter(coloured).any(|argument| has_palette(argument.image))
+}
+
+/// Whether stock clients end themselves over the operation: the server draws it, and sends what comes of it as an image.
+fn aborts_clients(op: &DrawOp) -> bool {
+    matches!(op, DrawOp::Rop3(op) if is_degenerate_rop3(op.rop3))
 }
 
 /// Whether every surface that is an argument can be named to the client. Checked before any cache is touched.

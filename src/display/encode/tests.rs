@@ -1,5 +1,5 @@
 use super::*;
-use crate::draw::{Brush, Copy, Effect, Fill, Mask};
+use crate::draw::{Brush, Copy, Effect, Fill, Mask, Rop3};
 use crate::geometry::Point;
 use crate::image::Palette;
 use crate::protocol::display::server;
@@ -247,6 +247,25 @@ fn missing_surface_or_source_is_not_sent_and_touches_no_cache() {
     assert!(c.encoder.drawable(&mut c.workspace, serials, &d, &NoSurfaces).is_none());
     let nop = drawable(DrawOp::Nop);
     assert!(c.encoder.drawable(&mut c.workspace, serials, &nop, &NoSurfaces).is_none());
+}
+
+/// Stock clients abort on ternary codes that ignore an operand.
+#[test]
+fn ternary_codes_that_ignore_an_operand_are_not_sent() {
+    let mut c = Client::new(&ClientShared::default(), 0, 5000, off());
+    let serials = Serials { last: 0, mini_header: true };
+    for (rop3, sent) in [(0xcc, false), (0xb8, true), (0x5a, false)] {
+        let d = drawable(DrawOp::Rop3(Rop3 {
+            src: Some(image(7 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 32))),
+            src_area: Rect::of_size(32, 32),
+            brush: Brush::Solid(1),
+            rop3,
+            scale_mode: ScaleMode::Interpolate,
+            mask: None,
+        }));
+        let encoded = c.encoder.drawable(&mut c.workspace, serials, &d, &NoSurfaces);
+        assert_eq!(encoded.is_some(), sent, "{rop3:x}");
+    }
 }
 
 #[test]
