@@ -249,9 +249,7 @@ fn draw(bencher: Bencher<'_, '_>, drawable: &Drawable) {
     };
     let mut canvas = Canvas::new(surface).unwrap();
     let mut cache = ImageCache::default();
-    bencher
-        .counter(BytesCount::new(BYTES))
-        .bench_local(|| canvas.draw(drawable, None, &(), &mut cache).unwrap());
+    bencher.counter(BytesCount::new(BYTES)).bench_local(|| canvas.draw(drawable, &(), &mut cache).unwrap());
 }
 
 fn with_pixman(bencher: Bencher<'_, '_>, mut f: impl FnMut(*const u8, *mut u8)) {

@@ -246,8 +246,8 @@ impl Hostile {
 
     fn accept(&mut self, command: DisplayCommand) {
         match command {
-            DisplayCommand::Draw(drawable) => {
-                self.draw(&drawable);
+            DisplayCommand::Draw(mut drawable) => {
+                self.draw(&mut drawable);
                 self.held.push_back(drawable);
                 if self.held.len() > HELD {
                     self.held.pop_front();
@@ -265,12 +265,15 @@ impl Hostile {
         }
     }
 
-    fn draw(&mut self, drawable: &Drawable) {
+    fn draw(&mut self, drawable: &mut Drawable) {
         touch(drawable);
         let Some(mut canvas) = self.surfaces.remove(&drawable.surface_id) else { return };
         let primary = drawable.surface_id == 0;
         let snapshot = drawable.self_bitmap.and_then(|area| canvas.snapshot(&area, primary, 2));
-        let drawn = canvas.draw(drawable, snapshot.as_ref(), &Others(&self.surfaces), &mut self.cache);
+        if let Some(snapshot) = snapshot.filter(|_| drawable.op.lacks_source()) {
+            drawable.op.set_source(snapshot);
+        }
+        let drawn = canvas.draw(drawable, &Others(&self.surfaces), &mut self.cache);
         self.outcome.drawn += u64::from(drawn.is_ok());
         self.surfaces.insert(drawable.surface_id, canvas);
     }

@@ -2,7 +2,6 @@
 
 use super::region::Region;
 use super::target::{index, index_i32};
-use crate::draw::Clip;
 use crate::geometry::{Point, Rect};
 
 /// A horizontal run of pixels: columns `left..right` of row `y`. Never empty, and never outside its area's bounds.
@@ -30,22 +29,6 @@ pub struct Area {
 }
 
 impl Area {
-    /// `bbox` ∩ `surface` ∩ `clip`, unmasked.
-    #[must_use]
-    pub fn of(bbox: &Rect, surface: &Rect, clip: &Clip) -> Self {
-        let visible = bbox.intersect(surface);
-        let region = match clip {
-            Clip::None => Region::from(visible),
-            // Cut first: what the clip can cost is then bounded by the box.
-            Clip::Rects(rects) => {
-                let cut: Vec<Rect> =
-                    rects.iter().map(|r| r.intersect(&visible)).filter(|r| !r.is_empty()).collect();
-                Region::from_rects(&cut)
-            }
-        };
-        Self { region, mask: None }
-    }
-
     /// The pixels without regard to the mask.
     #[must_use]
     pub fn region(&self) -> &Region {
@@ -192,7 +175,7 @@ mod tests {
             let bounds = Rect::new(5, 7, 5 + width, 8);
             let mut mask = BitMask::new(bounds);
             mask.set_row(7, &bits);
-            let mut area = Area::of(&Rect::new(5 + cut, 0, 400, 20), &Rect::new(0, 0, 1000, 1000), &Clip::None);
+            let mut area = Area::from(Region::from(Rect::new(5 + cut, 0, 400, 20)));
             area.set_mask(mask);
             let mut seen = Vec::new();
             area.for_each_span(|s| {
@@ -206,12 +189,5 @@ mod tests {
                 prop_assert_eq!(area.contains(Point { x, y: 7 }), want.contains(&x));
             }
         }
-    }
-
-    #[test]
-    fn clip_without_rectangles_draws_nothing() {
-        let all = Rect::new(0, 0, 10, 10);
-        assert!(Area::of(&all, &all, &Clip::Rects([].into())).is_empty());
-        assert_eq!(Area::of(&all, &Rect::new(5, 5, 20, 20), &Clip::None).bounds(), Rect::new(5, 5, 10, 10));
     }
 }

@@ -42,13 +42,6 @@ impl<'a> BrushRows<'a> {
             Self::Pattern(tile) => tile.read(x, y, out),
         }
     }
-
-    /// The value of one pixel.
-    pub fn pixel(&mut self, p: Point) -> u32 {
-        let mut out = [0];
-        self.read(p.x, p.y, &mut out);
-        out[0]
-    }
 }
 
 /// An image repeated over the whole plane, so that its top-left pixel comes to lie on the origin.

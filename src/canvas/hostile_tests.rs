@@ -174,7 +174,7 @@ proptest! {
             op,
             release: None,
         };
-        let result = target.draw(&drawable, None, &other, &mut ImageCache::default());
+        let result = target.draw(&drawable, &other, &mut ImageCache::default());
         let after = pixels(&target);
         for (y, (before, after)) in (0..SIDE).zip(before.iter().zip(&after)) {
             for (x, (b, a)) in (0..SIDE).zip(before.iter().zip(after)) {
@@ -247,7 +247,7 @@ proptest! {
             op,
             release: None,
         };
-        let _ = whole.draw(&drawable, None, &other, &mut ImageCache::default());
+        let _ = whole.draw(&drawable, &other, &mut ImageCache::default());
         let cache = &mut ImageCache::default();
         for part in [region.intersect_rect(&cut), region.subtract_rect(&cut)] {
             let _ = parts.draw_region(&drawable, &part, &other, cache);

@@ -9,17 +9,17 @@
 //! * [`rop`], [`blend`]: how they are combined with the old ones
 //! * `ops`: the operations, apart from [`stroke`], text and composite
 
-pub mod area;
-pub mod brush;
+mod area;
+mod brush;
 mod composite;
 mod ops;
-pub mod picture;
-pub mod pixel;
+mod picture;
+mod pixel;
 pub mod region;
-pub mod rop;
+pub(crate) mod rop;
 mod source;
-pub mod stroke;
-pub mod target;
+mod stroke;
+mod target;
 mod text;
 
 #[cfg(test)]
@@ -56,6 +56,8 @@ pub enum DrawError {
     BadImage,
     #[error("palette image on a surface without colours for it")]
     PaletteOnSurface,
+    #[error("clip is too complicated")]
+    BadClip,
     #[error("mask is not an image of one bit per pixel")]
     BadMask,
     #[error("operation cannot be drawn on a surface of this format")]
@@ -135,7 +137,6 @@ impl ImageCache {
 /// What one command may read besides its target.
 pub struct Env<'a> {
     target_id: u32,
-    self_bitmap: Option<&'a Image>,
     surfaces: &'a dyn Surfaces,
     cache: &'a mut ImageCache,
 }
@@ -147,14 +148,6 @@ impl std::fmt::Debug for Env<'_> {
 }
 
 impl<'a> Env<'a> {
-    /// The source image of an operation: its own or the snapshot of the target (canvas.md 6.10).
-    ///
-    /// # Errors
-    /// [`DrawError::NoSource`] if there is neither.
-    pub fn source(&self, src: Option<&'a Arc<Image>>) -> Result<&'a Image, DrawError> {
-        src.map(|image| &**image).or(self.self_bitmap).ok_or(DrawError::NoSource)
-    }
-
     /// Opens an image for drawing on `canvas`. `needed` bounds what will be read of an image that is the target itself:
     /// that is copied now, and outside of it reads as 0.
     ///
@@ -261,20 +254,20 @@ fn source_coordinate(v: i32, d: i64) -> i32 {
 }
 
 impl Canvas {
-    /// Draws one command (canvas.md 6). `self_bitmap` is the snapshot of the target that stands in for a missing source
-    /// (6.10, made by [`Canvas::snapshot`] when the command was queued).
+    /// Draws one command (canvas.md 6). Operations that use the surface itself as their source must have the snapshot in
+    /// its place (6.10, [`Canvas::snapshot`] and [`DrawOp::set_source`]).
     ///
     /// # Errors
     /// The command cannot be drawn and should be dropped.
     pub fn draw(
         &mut self,
         drawable: &Drawable,
-        self_bitmap: Option<&Arc<Image>>,
         surfaces: &dyn Surfaces,
         cache: &mut ImageCache,
     ) -> Result<(), DrawError> {
-        let area = Area::of(&drawable.bbox, &self.bounds(), &drawable.clip);
-        self.draw_area(drawable, area, self_bitmap, surfaces, cache)
+        let region = Region::clipped(&drawable.bbox.intersect(&self.bounds()), &drawable.clip);
+        let region = region.ok_or(DrawError::BadClip)?;
+        self.draw_region(drawable, &region, surfaces, cache)
     }
 
     /// Draws those pixels of a command that lie in `region`, a part of its box and clip.
@@ -288,17 +281,6 @@ impl Canvas {
         surfaces: &dyn Surfaces,
         cache: &mut ImageCache,
     ) -> Result<(), DrawError> {
-        self.draw_area(drawable, region.clone().into(), None, surfaces, cache)
-    }
-
-    fn draw_area(
-        &mut self,
-        drawable: &Drawable,
-        mut area: Area,
-        self_bitmap: Option<&Arc<Image>>,
-        surfaces: &dyn Surfaces,
-        cache: &mut ImageCache,
-    ) -> Result<(), DrawError> {
         let bbox = drawable.bbox;
         if bbox.is_empty() {
             return Ok(());
@@ -306,12 +288,8 @@ impl Canvas {
         if !self.bounds().contains(&bbox) {
             return Err(DrawError::BoxOutside);
         }
-        let mut env = Env {
-            target_id: drawable.surface_id,
-            self_bitmap: self_bitmap.map(|image| &**image),
-            surfaces,
-            cache,
-        };
+        let mut area = Area::from(region.clone());
+        let mut env = Env { target_id: drawable.surface_id, surfaces, cache };
         if let Some(mask) = drawable.op.mask() {
             env.apply_mask(&mut area, self, &bbox, mask)?;
         }
@@ -358,4 +336,9 @@ fn extents_of(bbox: &Rect, clip: &Clip) -> Rect {
         Clip::None => *bbox,
         Clip::Rects(rects) => rects.iter().fold(Rect::default(), |all, r| all.union(&r.intersect(bbox))),
     }
+}
+
+/// The source image of an operation.
+fn source_of(src: Option<&Arc<Image>>) -> Result<&Image, DrawError> {
+    src.map(|image| &**image).ok_or(DrawError::NoSource)
 }

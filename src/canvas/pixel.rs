@@ -13,12 +13,6 @@ pub const fn value_mask(format: SurfaceFormat) -> u32 {
     }
 }
 
-/// Whether the format has an alpha channel.
-#[must_use]
-pub const fn has_alpha(format: SurfaceFormat) -> bool {
-    matches!(format, SurfaceFormat::A1 | SurfaceFormat::A8 | SurfaceFormat::Argb32)
-}
-
 const fn widen5(v: u32) -> u32 {
     (v << 3) | (v >> 2)
 }

@@ -4,7 +4,9 @@
 //! all rectangles of a band share top and bottom; rectangles of a band neither overlap nor touch; bands that touch
 //! differ in their columns. Every operation costs time linear in the rectangles of its operands.
 
+use crate::draw::Clip;
 use crate::geometry::{Point, Rect};
+use crate::limits::MAX_REGION_RECTS;
 
 /// A set of pixels. `Default` is the empty set.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -62,6 +64,20 @@ impl Region {
                 let (left, right) = rects.split_at(rects.len() / 2);
                 let (left, right) = (Self::try_from_rects(left, limit)?, Self::try_from_rects(right, limit)?);
                 combine_within(left.rects(), right.rects(), Op::Union, limit)
+            }
+        }
+    }
+
+    /// What a clip leaves of a rectangle. `None`: the clip is more complicated than any that is drawn.
+    #[must_use]
+    pub fn clipped(rect: &Rect, clip: &Clip) -> Option<Self> {
+        match clip {
+            Clip::None => Some(Self::from(*rect)),
+            // Cut first: what lies outside costs nothing.
+            Clip::Rects(rects) => {
+                let cut: Vec<Rect> =
+                    rects.iter().map(|r| r.intersect(rect)).filter(|r| !r.is_empty()).collect();
+                Self::try_from_rects(&cut, MAX_REGION_RECTS)
             }
         }
     }

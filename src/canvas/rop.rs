@@ -57,12 +57,6 @@ impl RasterOp {
         Self::new(rop, Rop::INVERS_BRUSH, Rop::INVERS_SRC)
     }
 
-    /// Complement of the destination.
-    #[must_use]
-    pub fn invert() -> Self {
-        Self { table: 0b0101 }
-    }
-
     /// Whether the result does not depend on the destination.
     #[must_use]
     pub fn ignores_dest(self) -> bool {
@@ -108,15 +102,7 @@ impl RasterOp {
     }
 }
 
-/// A raster operation of three operands (canvas.md 4.2): pattern, source, destination.
-#[must_use]
-pub fn rop3_pixel(code: u8, p: u32, s: u32, d: u32) -> u32 {
-    let high = RasterOp { table: code >> 4 }.pixel(s, d);
-    let low = RasterOp { table: code & 15 }.pixel(s, d);
-    p & high | !p & low
-}
-
-/// `dst = rop3(pattern, src, dst)` for every pixel.
+/// `dst = rop3(pattern, src, dst)` for every pixel (canvas.md 4.2).
 pub fn rop3_row(code: u8, dst: &mut [u32], src: &[u32], pattern: &[u32]) {
     let masks: [u32; 8] = std::array::from_fn(|i| if code >> i & 1 == 1 { u32::MAX } else { 0 });
     for ((d, s), p) in dst.iter_mut().zip(src).zip(pattern) {
@@ -173,7 +159,6 @@ mod tests {
     fn ternary_codes_follow_their_truth_table() {
         for code in 0..=255u8 {
             let (p, s, d) = (0xf0, 0xcc, 0xaa);
-            assert_eq!(rop3_pixel(code, p, s, d) & 0xff, code.into());
             let mut row = [d];
             rop3_row(code, &mut row, &[s], &[p]);
             assert_eq!(row[0] & 0xff, code.into());

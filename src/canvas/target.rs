@@ -52,12 +52,6 @@ impl Canvas {
         Ok(Self { surface, width, height, line0, row_bytes })
     }
 
-    /// Gives the surface back.
-    #[must_use]
-    pub fn into_surface(self) -> MappedSurface {
-        self.surface
-    }
-
     #[must_use]
     pub fn format(&self) -> SurfaceFormat {
         self.surface.format

@@ -434,11 +434,6 @@ pub trait WorkerChannel {
     /// When [`WorkerChannel::on_timer`] is to be called; a time that has passed: at once.
     fn next_deadline(&self, now: Instant) -> Option<Instant>;
     fn on_timer(&mut self, now: Instant);
-    /// Whether no more commands may be taken before pipes get shorter (display.md 2.2). Must not be true for long on
-    /// account of one client: that one's pipe is to be collapsed, or it is to be disconnected.
-    fn is_congested(&self) -> bool;
-    /// Whether there are clients and every one's socket is full.
-    fn all_blocked(&self) -> bool;
 }
 
 #[cfg(test)]

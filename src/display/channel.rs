@@ -269,7 +269,7 @@ impl DisplayChannel {
 
     /// Lets go of every command for a surface, which itself stays (destroy_surface_wait): who waits for this is about to
     /// end it and may take its memory away afterwards. `false`: no such surface.
-    pub fn clear_surface(&mut self, surface_id: u32, _now: Instant) -> bool {
+    pub fn clear_surface(&mut self, surface_id: u32) -> bool {
         if self.surfaces.get(surface_id).is_none() {
             return false;
         }
@@ -280,9 +280,6 @@ impl DisplayChannel {
         true
     }
 
-    /// The VM runs or not. Surfaces are read while it is stopped too, for clients that attach then.
-    pub fn set_running(&mut self, _running: bool) {}
-
     /// Renders every pending command of every surface (flush_surfaces).
     pub fn render_all(&mut self) {
         self.surfaces.render_all();
@@ -290,7 +287,7 @@ impl DisplayChannel {
 
     /// Renders everything and lets go of every command, in the clients' queues too: their content is sent as images
     /// later. For `stop`, after which the guest's memory may be saved.
-    pub fn release_all(&mut self, _now: Instant) {
+    pub fn release_all(&mut self) {
         self.surfaces.render_all();
         for client in &mut self.clients {
             client.collapse();
@@ -299,7 +296,7 @@ impl DisplayChannel {
 
     /// The guest is short of memory: renders and releases some of the oldest commands, also from slow clients' queues.
     /// Returns how many left the tree or a queue.
-    pub fn free_some(&mut self, _now: Instant) -> usize {
+    pub fn free_some(&mut self) -> usize {
         let mut freed = 0;
         for client in &mut self.clients {
             freed += client.queued_draws();
@@ -341,19 +338,7 @@ impl DisplayChannel {
         self.surfaces.get(0).map(|s| (s.width, s.height))
     }
 
-    /// Number of commands that wait to be rendered.
-    #[must_use]
-    pub fn pending_drawables(&self) -> usize {
-        self.surfaces.pending()
-    }
-
     // Settings. They apply to clients that attach later, except streaming and codecs.
-
-    /// The settings in force.
-    #[must_use]
-    pub fn settings(&self) -> &DisplaySettings {
-        &self.settings
-    }
 
     pub fn set_image_compression(&mut self, compression: ImageCompression) {
         self.settings.image_compression = compression;
@@ -412,18 +397,6 @@ impl DisplayChannel {
     }
 
     // Clients.
-
-    /// Whether everything was given to the kernel for every client.
-    #[must_use]
-    pub fn pipes_empty(&self) -> bool {
-        self.clients.iter().all(DisplayClient::is_drained)
-    }
-
-    /// Number of connections.
-    #[must_use]
-    pub fn client_count(&self) -> usize {
-        self.clients.len()
-    }
 
     /// Drops all connections.
     pub fn detach_all(&mut self) {
@@ -532,15 +505,6 @@ impl WorkerChannel for DisplayChannel {
         let ended = self.streams.expire(now);
         self.end_streams(&ended, now);
         self.for_clients(None, |client, shared| client.on_timer(shared, now));
-    }
-
-    /// Never: slow clients' pipes collapse.
-    fn is_congested(&self) -> bool {
-        false
-    }
-
-    fn all_blocked(&self) -> bool {
-        !self.clients.is_empty() && self.clients.iter().all(|c| c.connection.is_blocked())
     }
 }
 

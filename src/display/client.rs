@@ -726,6 +726,7 @@ impl DisplayClient {
     }
 
     /// Whether everything is with the kernel.
+    #[cfg(test)]
     pub fn is_drained(&self) -> bool {
         !self.has_more() && self.connection.is_drained()
     }

@@ -24,7 +24,7 @@ mod channel;
 mod client;
 pub mod cursor;
 mod dirty;
-pub mod encode;
+pub(crate) mod encode;
 mod gl;
 #[cfg(test)]
 mod model;

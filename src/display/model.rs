@@ -48,7 +48,7 @@ impl Surfaces for Lookup<'_> {
 /// Draws a command on one of these surfaces, which has to exist.
 pub fn draw_on(surfaces: &mut BTreeMap<u32, Canvas>, drawable: &Drawable) -> Result<(), DrawError> {
     let mut target = surfaces.remove(&drawable.surface_id).expect("draw on a surface that exists");
-    let drawn = target.draw(drawable, None, &Lookup(surfaces), &mut ImageCache::default());
+    let drawn = target.draw(drawable, &Lookup(surfaces), &mut ImageCache::default());
     surfaces.insert(drawable.surface_id, target);
     drawn
 }

@@ -2,11 +2,10 @@
 
 use super::stream::Stream;
 use crate::canvas::Region;
-use crate::draw::{Brush, Clip, DrawOp, Drawable, Effect};
+use crate::draw::{Brush, DrawOp, Drawable, Effect};
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::image::ImageData;
-use crate::limits::MAX_REGION_RECTS;
 use std::sync::{Arc, Mutex};
 
 /// One incarnation of a surface id.
@@ -134,20 +133,6 @@ pub fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
     };
     let same = rops.0 == rops.1 && matches!(brushes, (Brush::Solid(a), Brush::Solid(b)) if a == b);
     (same || repeat == Repeat::Replaces).then_some(repeat)
-}
-
-/// Box and clip of a command on a surface of this size. `None`: the clip is more complicated than any that is drawn.
-#[must_use]
-pub fn region_of(drawable: &Drawable, surface: &Rect) -> Option<Region> {
-    let bbox = drawable.bbox.intersect(surface);
-    match &drawable.clip {
-        Clip::None => Some(Region::from(bbox)),
-        Clip::Rects(rects) => {
-            // Cut first: what lies outside costs nothing.
-            let cut: Vec<Rect> = rects.iter().map(|r| r.intersect(&bbox)).filter(|r| !r.is_empty()).collect();
-            Region::try_from_rects(&cut, MAX_REGION_RECTS)
-        }
-    }
 }
 
 /// Roughly the time that it takes to draw a command on so many pixels (nanoseconds), so that what waits can be bounded.

@@ -9,7 +9,7 @@ use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
     Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, cost_of, is_opaque, reach_of_copy,
-    region_of, repeats,
+    repeats,
 };
 use super::tree::{Needed, Taken, Tree};
 use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
@@ -125,12 +125,6 @@ impl Surfaces {
         self.map.keys().copied().collect()
     }
 
-    /// Number of commands that wait.
-    #[must_use]
-    pub fn pending(&self) -> usize {
-        self.pending
-    }
-
     /// Enters a surface.
     ///
     /// # Errors
@@ -190,7 +184,8 @@ impl Surfaces {
         if !bounds.contains(&drawable.bbox) || drawable.bbox.left < 0 || drawable.bbox.top < 0 {
             return Err("box outside of the surface");
         }
-        let mut region = region_of(&drawable, &bounds).ok_or("its clip is too complicated")?;
+        let region = Region::clipped(&drawable.bbox, &drawable.clip);
+        let mut region = region.ok_or("its clip is too complicated")?;
         if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
             return Err(NOTHING_TO_DRAW);
         }

@@ -291,9 +291,9 @@ impl Bench {
             3 => self.display.destroy_primary(self.now),
             4 => self.display.update(id, &s.any_rect()),
             5 => drop(self.display.update_area(id, &s.any_rect(), Some(usize::from(s.byte() % 4)), s.bit())),
-            6 => drop(self.display.free_some(self.now)),
-            7 => self.display.release_all(self.now),
-            8 => drop(self.display.clear_surface(id, self.now)),
+            6 => drop(self.display.free_some()),
+            7 => self.display.release_all(),
+            8 => drop(self.display.clear_surface(id)),
             9 => drop(self.display.destroy_surface(id, self.now)),
             10 => self.display.destroy_all_surfaces(self.now),
             11 => {

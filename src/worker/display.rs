@@ -19,13 +19,12 @@ pub(super) trait Display: WorkerChannel {
     fn destroy_primary(&mut self, now: Instant);
     fn primary_size(&self) -> Option<(u32, u32)>;
     /// Lets go of what is pending on a surface, which itself stays. `false`: no such surface.
-    fn clear_surface(&mut self, surface_id: u32, now: Instant) -> bool;
+    fn clear_surface(&mut self, surface_id: u32) -> bool;
     fn destroy_all_surfaces(&mut self, now: Instant);
     fn update_area(&mut self, surface_id: u32, area: &Rect, max: Option<usize>, clear: bool) -> Vec<Rect>;
     fn render_all(&mut self);
-    fn release_all(&mut self, now: Instant);
-    fn set_running(&mut self, running: bool);
-    fn free_some(&mut self, now: Instant) -> usize;
+    fn release_all(&mut self);
+    fn free_some(&mut self) -> usize;
     fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant);
     fn driver_loaded(&mut self);
     fn driver_unload(&mut self);
@@ -72,8 +71,8 @@ impl Display for DisplayChannel {
         self.primary_size()
     }
 
-    fn clear_surface(&mut self, surface_id: u32, now: Instant) -> bool {
-        self.clear_surface(surface_id, now)
+    fn clear_surface(&mut self, surface_id: u32) -> bool {
+        self.clear_surface(surface_id)
     }
 
     fn destroy_all_surfaces(&mut self, now: Instant) {
@@ -88,16 +87,12 @@ impl Display for DisplayChannel {
         self.render_all();
     }
 
-    fn release_all(&mut self, now: Instant) {
-        self.release_all(now);
+    fn release_all(&mut self) {
+        self.release_all();
     }
 
-    fn set_running(&mut self, running: bool) {
-        self.set_running(running);
-    }
-
-    fn free_some(&mut self, now: Instant) -> usize {
-        self.free_some(now)
+    fn free_some(&mut self) -> usize {
+        self.free_some()
     }
 
     fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant) {

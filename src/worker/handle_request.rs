@@ -26,11 +26,11 @@ impl<D: Display> RedWorker<D> {
                 // Also after a fault: the next one must get through.
                 let dispatcher = self.dispatcher.clone();
                 let _handled = Defer(|| dispatcher.oom_handled());
-                self.out_of_memory(now);
+                self.out_of_memory();
             }
             Request::Start => self.start(),
             Request::Stop { answer } => {
-                self.stop(now);
+                self.stop();
                 self.finish(answer, ());
             }
             Request::UpdateArea { surface_id, area, max, clear, answer } => {
@@ -75,7 +75,7 @@ impl<D: Display> RedWorker<D> {
                 self.push();
                 self.finish(answer, ());
             }
-            Request::DestroySurface { surface_id, answer } => self.destroy_surface(surface_id, answer, now),
+            Request::DestroySurface { surface_id, answer } => self.destroy_surface(surface_id, answer),
             Request::FlushSurfaces { cookie } => {
                 self.drain_cursor_ring();
                 self.drain_display_ring();
@@ -142,22 +142,20 @@ impl<D: Display> RedWorker<D> {
             return;
         }
         self.running = true;
-        self.display.set_running(true);
         self.report_caps(true);
     }
 
     /// Nobody is waited for: clients get what they miss from the surfaces later.
-    fn stop(&mut self, now: Instant) {
+    fn stop(&mut self) {
         if !self.running {
             return;
         }
         self.push();
-        self.display.release_all(now);
-        self.display.set_running(false);
+        self.display.release_all();
         self.running = false;
     }
 
-    fn out_of_memory(&mut self, now: Instant) {
+    fn out_of_memory(&mut self) {
         if !self.running {
             return;
         }
@@ -165,7 +163,7 @@ impl<D: Display> RedWorker<D> {
         self.push();
         self.device.release_pending();
         if self.device.flush_resources() == 0 {
-            self.display.free_some(now);
+            self.display.free_some();
             self.device.release_pending();
             self.device.flush_resources();
         }
@@ -237,7 +235,7 @@ impl<D: Display> RedWorker<D> {
         true
     }
 
-    fn destroy_surface(&mut self, surface_id: u32, answer: Answer<()>, now: Instant) {
+    fn destroy_surface(&mut self, surface_id: u32, answer: Answer<()>) {
         if !answer.is_async() {
             if surface_id != 0 {
                 crate::warning_limited!("destroy_surface_wait of surface {surface_id}, ignored");
@@ -247,7 +245,7 @@ impl<D: Display> RedWorker<D> {
             self.drain_cursor_ring();
             self.drain_display_ring();
         }
-        if !self.display.clear_surface(surface_id, now) {
+        if !self.display.clear_surface(surface_id) {
             crate::warning_limited!("destroy_surface of surface {surface_id}, which does not exist");
         }
         self.push();

@@ -84,10 +84,8 @@ impl<D: Display> RedWorker<D> {
         if self.again {
             return Some(Duration::ZERO);
         }
-        let display_ring =
-            self.display_ring.repoll_at().filter(|_| self.running && !self.display.is_congested());
-        let cursor_ring =
-            self.cursor_ring.repoll_at().filter(|_| self.running && !self.cursor.is_congested());
+        let display_ring = self.display_ring.repoll_at().filter(|_| self.running);
+        let cursor_ring = self.cursor_ring.repoll_at().filter(|_| self.running);
         let channels = [self.display.next_deadline(now), self.cursor.next_deadline(now)];
         let deadline = channels.into_iter().chain([display_ring, cursor_ring]).flatten().min()?;
         Some(deadline.saturating_duration_since(now))
@@ -182,7 +180,7 @@ impl<D: Display> RedWorker<D> {
 
     fn read_cursor_ring(&mut self) {
         let start = Instant::now();
-        while !self.cursor.is_congested() {
+        loop {
             let now = Instant::now();
             if now.saturating_duration_since(start) >= SLICE {
                 self.again = true;
@@ -208,7 +206,7 @@ impl<D: Display> RedWorker<D> {
 
     fn read_display_ring(&mut self) {
         let start = Instant::now();
-        while !self.display.is_congested() {
+        loop {
             let now = Instant::now();
             if now.saturating_duration_since(start) >= SLICE {
                 self.again = true;
@@ -259,7 +257,7 @@ impl<D: Display> RedWorker<D> {
             Some(Fetched::Command(command)) => {
                 self.display_ring.took();
                 guarded("display command", || self.display_command(command, now));
-                self.limit_copies(now);
+                self.limit_copies();
                 Took::Command
             }
         }
@@ -282,9 +280,9 @@ impl<D: Display> RedWorker<D> {
     }
 
     /// Lets go of commands before their copies use up what the device may hold.
-    fn limit_copies(&mut self, now: Instant) {
+    fn limit_copies(&mut self) {
         guarded("release", || {
-            while self.device.held_bytes() > MAX_HELD_COPIES / 2 && self.display.free_some(now) > 0 {
+            while self.device.held_bytes() > MAX_HELD_COPIES / 2 && self.display.free_some() > 0 {
                 self.device.release_pending();
             }
         });

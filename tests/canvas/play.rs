@@ -268,7 +268,7 @@ impl Player {
         let Some(op) = self.operation(line, &bbox, compat) else { return };
         let self_bitmap = (line.get("src") == Some("self"))
             .then(|| line.rect("selfarea").unwrap_or_else(|| source_area(line, &bbox)));
-        let drawable = Drawable {
+        let mut drawable = Drawable {
             surface_id,
             effect: Effect::from(u8::try_from(line.number("effect", 0)).unwrap()),
             bbox,
@@ -281,7 +281,10 @@ impl Player {
         };
         let Some(mut canvas) = self.surfaces.0.remove(&surface_id) else { return };
         let snapshot = self_bitmap.and_then(|area| canvas.snapshot(&area, surface_id == 0, 2));
-        let result = canvas.draw(&drawable, snapshot.as_ref(), &self.surfaces, &mut self.cache);
+        if let Some(snapshot) = snapshot.filter(|_| drawable.op.lacks_source()) {
+            drawable.op.set_source(snapshot);
+        }
+        let result = canvas.draw(&drawable, &self.surfaces, &mut self.cache);
         assert_ne!(result, Err(DrawError::Unsupported));
         self.surfaces.0.insert(surface_id, canvas);
     }

@@ -72,7 +72,7 @@ impl Screen {
                 match choice % 16 {
                     0 => self.display.update(id, &bbox),
                     1 => drop(self.display.update_area(id, &Rect::of_size(64, 64), Some(4), true)),
-                    2 => drop(self.display.free_some(self.now)),
+                    2 => drop(self.display.free_some()),
                     3 => self.display.render_all(),
                     _ => {}
                 }
@@ -113,6 +113,6 @@ impl Screen {
 
     /// Lets go of the guest's commands, but not of its surfaces.
     pub(super) fn release_all(&mut self) {
-        self.display.release_all(self.now);
+        self.display.release_all();
     }
 }

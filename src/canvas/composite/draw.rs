@@ -6,7 +6,7 @@ use super::{Composer, Request};
 use crate::canvas::area::Area;
 use crate::canvas::picture::Want;
 use crate::canvas::target::{Canvas, index, index_i32};
-use crate::canvas::{DrawError, Env};
+use crate::canvas::{DrawError, Env, source_of};
 use crate::draw::{Composite, Transform};
 use crate::geometry::{Point16, Rect};
 use crate::image::{Image, ImageData, SurfaceFormat};
@@ -28,7 +28,7 @@ impl Canvas {
             Ok(Placement { filter, repeat: Repeat::from_number(repeat), transform, origin })
         };
 
-        let image = env.source(op.src.as_ref())?;
+        let image = source_of(op.src.as_ref())?;
         let source = placement(bits(8, 3), bits(14, 2), op.src_transform, op.src_origin)?;
         let mask = match &op.mask {
             Some(mask) => {

@@ -7,7 +7,7 @@ use crate::canvas::pixel;
 use crate::canvas::rop::RasterOp;
 use crate::canvas::source::{Phase, Source, SourceSpec};
 use crate::canvas::target::{BOUNCE, Canvas, index, index_i32};
-use crate::canvas::{DrawError, Env, Region, source_coordinate};
+use crate::canvas::{DrawError, Env, Region, source_coordinate, source_of};
 use crate::draw::{AlphaBlend, ScaleMode};
 use crate::geometry::Rect;
 use crate::image::{ImageData, SurfaceFormat};
@@ -24,7 +24,7 @@ impl Canvas {
         if op.alpha == 0 {
             return Ok(());
         }
-        let image = env.source(op.src.as_ref())?;
+        let image = source_of(op.src.as_ref())?;
         let is_surface = matches!(image.data, ImageData::Surface(_));
         let spec = SourceSpec {
             src_area: op.src_area,

@@ -6,7 +6,7 @@ use crate::canvas::picture::{Raw, RawRow};
 use crate::canvas::rop::{RasterOp, rop3_row};
 use crate::canvas::source::{Phase, Source, SourceSpec};
 use crate::canvas::target::{BOUNCE, Canvas, index, index_i32};
-use crate::canvas::{DrawError, Env, Region, moved, source_coordinate};
+use crate::canvas::{DrawError, Env, Region, moved, source_coordinate, source_of};
 use crate::draw::{Copy, Opaque, Rop3, ScaleMode, Transparent};
 use crate::geometry::{Point, Rect};
 use crate::guest::Rows;
@@ -47,7 +47,7 @@ impl Canvas {
         op: &'a Opaque,
         env: &mut Env<'a>,
     ) -> Result<(), DrawError> {
-        let image = env.source(op.src.as_ref())?;
+        let image = source_of(op.src.as_ref())?;
         let spec = SourceSpec {
             src_area: op.src_area,
             scale_mode: op.scale_mode,
@@ -113,7 +113,7 @@ impl Canvas {
         op: &'a Transparent,
         env: &mut Env<'a>,
     ) -> Result<(), DrawError> {
-        let image = env.source(op.src.as_ref())?;
+        let image = source_of(op.src.as_ref())?;
         let spec = SourceSpec {
             src_area: op.src_area,
             scale_mode: ScaleMode::Nearest,
@@ -153,7 +153,7 @@ impl Canvas {
         if self.format().bits_per_pixel() < 16 {
             return Err(DrawError::BadSurfaceFormat);
         }
-        let image = env.source(op.src.as_ref())?;
+        let image = source_of(op.src.as_ref())?;
         let src = op.src_area;
         if src.left < 0 || src.top < 0 {
             return Err(DrawError::BadSourceArea);

@@ -78,6 +78,7 @@ impl CursorClient {
     }
 
     /// Whether everything was given to the kernel.
+    #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.pipe.is_empty() && self.channel.is_drained()
     }

@@ -121,15 +121,9 @@ impl CursorChannel {
     }
 
     /// Whether everything was given to the kernel for every client.
-    #[must_use]
-    pub fn pipes_empty(&self) -> bool {
+    #[cfg(test)]
+    fn pipes_empty(&self) -> bool {
         self.clients.iter().all(|(_, client)| client.is_idle())
-    }
-
-    /// Number of connections.
-    #[must_use]
-    pub fn client_count(&self) -> usize {
-        self.clients.len()
     }
 
     fn queue(&mut self, item: &Item) {
@@ -200,13 +194,5 @@ impl WorkerChannel for CursorChannel {
             client.on_timer(now)?;
             client.push(state, now)
         });
-    }
-
-    fn is_congested(&self) -> bool {
-        false
-    }
-
-    fn all_blocked(&self) -> bool {
-        !self.clients.is_empty() && self.clients.iter().all(|(_, client)| client.channel().is_blocked())
     }
 }

@@ -76,7 +76,7 @@ impl LossyRegions {
         self.0.get(&surface_id).is_some_and(|a| a.intersects(area))
     }
 
-    /// The bounds of a surface's lossy area; empty if there is none (migration data).
+    /// The bounds of a surface's lossy area; empty if there is none.
     #[must_use]
     pub fn bounds(&self, surface_id: u32) -> Rect {
         self.0.get(&surface_id).map(Area::bounds).unwrap_or_default()
@@ -92,11 +92,6 @@ impl LossyRegions {
     #[must_use]
     pub fn first(&self) -> Option<(u32, Rect)> {
         self.0.iter().find_map(|(id, area)| Some((*id, *area.0.first()?)))
-    }
-
-    /// Marks an area (migration data).
-    pub fn add(&mut self, surface_id: u32, area: &Rect) {
-        self.0.entry(surface_id).or_default().add(area);
     }
 
     /// The areas that are lossy at the client but must not be for this command. They are cut to what is lossy.
@@ -281,6 +276,10 @@ mod tests {
         }
     }
 
+    fn mark(lossy: &mut LossyRegions, surface_id: u32, area: &Rect) {
+        lossy.0.entry(surface_id).or_default().add(area);
+    }
+
     /// Something lossless of a command is sent to surface 0.
     fn sent(lossy: &mut LossyRegions, bbox: &Rect, op: &DrawOp) {
         lossy.sent(&DrawBase { surface_id: 0, bbox: *bbox, clip: &Clip::None }, op, false, &Sized);
@@ -291,7 +290,7 @@ mod tests {
     fn copies_from_beyond_a_surface_clear_no_loss() {
         let area = Rect::new(0, 0, 5, 5);
         let mut lossy = LossyRegions::default();
-        lossy.add(0, &area);
+        mark(&mut lossy, 0, &area);
         sent(&mut lossy, &area, &DrawOp::CopyBits(Point { x: 36, y: 9 }));
         let DrawOp::Copy(mut beyond) = copy(3, Rop::PUT) else { unreachable!() };
         beyond.src_area = Rect::new(36, 9, 41, 14);
@@ -327,7 +326,7 @@ mod tests {
     #[test]
     fn xor_over_a_lossy_area_needs_it_lossless_first() {
         let mut lossy = LossyRegions::default();
-        lossy.add(0, &Rect::new(0, 0, 10, 10));
+        mark(&mut lossy, 0, &Rect::new(0, 0, 10, 10));
         let d = drawable(Rect::new(5, 5, 20, 20), fill(Rop::XOR));
         assert_eq!(lossy.needs(&d), vec![(0, Rect::new(5, 5, 10, 10))]);
         assert_eq!(lossy.needs(&drawable(Rect::new(5, 5, 20, 20), fill(Rop::PUT))), vec![]);
@@ -337,7 +336,7 @@ mod tests {
     #[test]
     fn copies_spread_and_fills_clear_loss() {
         let mut lossy = LossyRegions::default();
-        lossy.add(3, &Rect::new(0, 0, 2, 2));
+        mark(&mut lossy, 3, &Rect::new(0, 0, 2, 2));
         sent(&mut lossy, &Rect::new(10, 10, 15, 15), &copy(3, Rop::PUT));
         assert!(lossy.is_lossy(0, &Rect::new(14, 14, 15, 15)));
         sent(&mut lossy, &Rect::new(20, 20, 25, 25), &DrawOp::CopyBits(Point { x: 10, y: 10 }));
@@ -371,7 +370,7 @@ mod tests {
                 (blend, RasterOp::of_image(rop).ignores_dest()),
             ] {
                 let mut lossy = LossyRegions::default();
-                lossy.add(0, &area);
+                mark(&mut lossy, 0, &area);
                 let waits = !lossy.needs(&drawable(area, op.clone())).is_empty();
                 sent(&mut lossy, &area, &op);
                 assert!(ignores || waits || lossy.is_lossy(0, &area), "{op:?}");
@@ -383,7 +382,7 @@ mod tests {
     #[test]
     fn scaled_copies_take_loss_from_beside_their_source_area() {
         let mut lossy = LossyRegions::default();
-        lossy.add(3, &Rect::new(5, 0, 6, 5));
+        mark(&mut lossy, 3, &Rect::new(5, 0, 6, 5));
         let (small, large) = (Rect::new(10, 10, 15, 15), Rect::new(10, 10, 30, 30));
         let xor = copy(3, Rop::XOR);
         assert_eq!(lossy.needs(&drawable(small, xor.clone())), vec![]);

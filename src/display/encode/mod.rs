@@ -98,8 +98,6 @@ impl Serials {
 #[derive(Debug)]
 pub struct Encoded {
     pub messages: Vec<Outgoing>,
-    /// Whether an image of the command went out lossy.
-    pub lossy: bool,
 }
 
 impl IntoIterator for Encoded {
@@ -157,12 +155,6 @@ impl ImageEncoder {
         Ok(())
     }
 
-    /// The settings in force.
-    #[must_use]
-    pub fn settings(&self) -> &EncodeSettings {
-        &self.settings
-    }
-
     /// PREFERRED_COMPRESSION of the client; unknown values give `false` and change nothing.
     pub fn set_preferred_compression(&mut self, value: u8) -> bool {
         match ImageCompression::try_from(u32::from(value)) {
@@ -202,11 +194,6 @@ impl ImageEncoder {
     /// To be called when SURFACE_CREATE or SURFACE_DESTROY is sent.
     pub fn surface_changed(&mut self, surface_id: u32) {
         self.lossy.forget(surface_id);
-    }
-
-    /// The lossy areas (migration data).
-    pub fn lossy_regions(&mut self) -> &mut LossyRegions {
-        &mut self.lossy
     }
 
     /// The messages for a command. `None`: there is nothing to send (no operation, or an image or surface that it needs is
@@ -320,7 +307,7 @@ impl ImageEncoder {
         }
         let mut messages = vec![Outgoing { message, sub_messages }];
         messages.extend(building.evicted_palettes.into_iter().map(|id| inval_palette(id).into()));
-        Encoded { messages, lossy: building.lossy }
+        Encoded { messages }
     }
 
     /// The points that other displays must have reached before these images may go.

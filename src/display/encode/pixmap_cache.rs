@@ -162,8 +162,8 @@ impl PixmapCache {
     }
 
     /// Number of images and of pixels held.
-    #[must_use]
-    pub fn usage(&self) -> (usize, u64) {
+    #[cfg(test)]
+    fn usage(&self) -> (usize, u64) {
         let inner = self.lock();
         (inner.entries.len(), inner.used)
     }

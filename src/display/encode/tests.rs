@@ -284,9 +284,9 @@ fn encoder_without_init_caches_nothing_and_second_init_is_refused() {
 fn preferred_compression_out_of_range_is_ignored() {
     let mut encoder = ImageEncoder::new(0, off());
     assert!(!encoder.set_preferred_compression(0) && !encoder.set_preferred_compression(8));
-    assert_eq!(encoder.settings().compression, ImageCompression::Off);
+    assert_eq!(encoder.settings.compression, ImageCompression::Off);
     assert!(encoder.set_preferred_compression(4));
-    assert_eq!(encoder.settings().compression, ImageCompression::Quic);
+    assert_eq!(encoder.settings.compression, ImageCompression::Quic);
 }
 
 #[test]

@@ -261,14 +261,6 @@ impl WorkerChannel for FakeDisplay {
     }
 
     fn on_timer(&mut self, _now: Instant) {}
-
-    fn is_congested(&self) -> bool {
-        false
-    }
-
-    fn all_blocked(&self) -> bool {
-        false
-    }
 }
 
 impl Display for FakeDisplay {
@@ -308,7 +300,7 @@ impl Display for FakeDisplay {
         self.primary
     }
 
-    fn clear_surface(&mut self, surface_id: u32, _now: Instant) -> bool {
+    fn clear_surface(&mut self, surface_id: u32) -> bool {
         self.log(format!("clear surface {surface_id}"));
         true
     }
@@ -331,16 +323,12 @@ impl Display for FakeDisplay {
         self.pending.clear();
     }
 
-    fn release_all(&mut self, _now: Instant) {
+    fn release_all(&mut self) {
         self.log("release all");
         self.pending.clear();
     }
 
-    fn set_running(&mut self, running: bool) {
-        self.log(format!("running {running}"));
-    }
-
-    fn free_some(&mut self, _now: Instant) -> usize {
+    fn free_some(&mut self) -> usize {
         self.log("free some");
         let n = self.pending.len();
         self.pending.clear();
