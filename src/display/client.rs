@@ -1,8 +1,6 @@
 //! One client of the display channel: its pipe, what it knows, and its connection.
 
-use super::encode::{
-    ClientShared, EncodeSettings, Encoded, ImageEncoder, Serials, ServerImage, SurfaceSizes, Workspace,
-};
+use super::encode::{ClientShared, Drawing, EncodeSettings, ImageEncoder, Serials, SurfaceSizes, Workspace};
 use super::gl::{DrawId, GlClient};
 use super::pipe::{Pipe, PipeItem};
 use super::queued::{Queued, SurfaceKey, image_pixels};
@@ -13,7 +11,6 @@ use super::view::View;
 use crate::canvas::Region;
 use crate::channel::client::{ChannelClient, ChannelError, ClientKey, Received};
 use crate::channel::connection::ChannelConnection;
-use crate::draw::Clip;
 use crate::geometry::Rect;
 use crate::host::{GlScanout, MonitorsConfig};
 use crate::image::SurfaceFormat;
@@ -21,7 +18,7 @@ use crate::limits::{
     DISPLAY_PACE, DISPLAY_PACE_MAX, INIT_TIMEOUT, MAX_IMAGE_PIXELS, MAX_PIPE_AGE, MAX_SEND_PER_TURN,
     MAX_STREAM_CLIP, MAX_UPDATE_PIXELS,
 };
-use crate::net::stream::{Flush, Incoming, Outgoing};
+use crate::net::stream::{Flush, Incoming};
 use crate::protocol::caps::display as cap;
 use crate::protocol::display::{self, DisplayInit, DisplayMessage};
 use crate::protocol::display::{SURFACE_PRIMARY, surface_create, surface_destroy};
@@ -630,18 +627,22 @@ impl DisplayClient {
             self.spoil(queued.key, &queued.region);
             return;
         }
-        let serials = Serials::of(self.connection.stream());
-        let encoded = self.encoder.drawable(shared.workspace, serials, &queued.drawable, &self.told);
-        match encoded {
-            Some(encoded) => self.send_all(encoded),
-            None => self.spoil(queued.key, &queued.region),
+        if !self.send_drawing(&Drawing::of_command(&queued.drawable), shared) {
+            self.spoil(queued.key, &queued.region);
         }
     }
 
-    fn send_all(&mut self, encoded: Encoded) {
-        for outgoing in encoded {
-            let outgoing: Outgoing = outgoing;
-            self.connection.send(outgoing);
+    /// Encodes and sends one message; `false`: the client cannot be sent it.
+    fn send_drawing(&mut self, drawing: &Drawing<'_>, shared: &mut Shared<'_>) -> bool {
+        let serials = Serials::of(self.connection.stream());
+        match self.encoder.encode(shared.workspace, serials, drawing, &self.told) {
+            Some(messages) => {
+                for outgoing in messages {
+                    self.connection.send(outgoing);
+                }
+                true
+            }
+            None => false,
         }
     }
 
@@ -666,19 +667,9 @@ impl DisplayClient {
     /// Sends the present content of an area.
     fn send_area(&mut self, shared: &mut Shared<'_>, id: u32, area: Rect, lossy_allowed: bool) {
         self.turn_cost += area.area();
-        let Some(snapshot) = shared.surfaces.read(id, &area) else { return };
-        let dest = ServerImage { surface_id: id, bbox: area, clip: &Clip::None, lossy_allowed };
-        let serials = Serials::of(self.connection.stream());
-        let encoded = self.encoder.server_image(
-            shared.workspace,
-            serials,
-            &dest,
-            snapshot.bitmap,
-            snapshot.high_bits_set,
-        );
-        if let Some(encoded) = encoded {
-            self.send_all(encoded);
-        }
+        let Some(pixels) = shared.surfaces.read(id, &area) else { return };
+        let image = self.encoder.server_image(id, area, pixels, lossy_allowed);
+        self.send_drawing(&image.drawing(), shared);
     }
 
     // Time.

@@ -109,17 +109,18 @@ impl Dictionary {
     /// The image has padding or a format that GLZ does not carry, is as large as the window, or the dictionary is
     /// frozen. `out` is then unchanged.
     pub fn encode(&self, channel: u8, image: &ImageView<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
-        let kind = LzType::of_format(image.format);
-        let units = u64::from(image.width) * u64::from(image.height);
-        if !carries(kind) || !lz::can_carry(image) {
-            return Err(Refused);
-        }
         let inner = &mut *self.lock();
-        if inner.frozen || units >= u64::from(inner.window) {
+        if !inner.accepts(image) {
             return Err(Refused);
         }
-        inner.encode(channel, kind, image, units as usize, out);
+        inner.encode(channel, image, out);
         Ok(())
+    }
+
+    /// Whether [`Self::encode`] takes such an image, unless the dictionary is frozen meanwhile.
+    #[must_use]
+    pub fn accepts(&self, image: &ImageView<'_>) -> bool {
+        self.lock().accepts(image)
     }
 
     #[cfg(test)]
@@ -128,8 +129,21 @@ impl Dictionary {
     }
 }
 
+/// Pixels of an image.
+fn units_of(image: &ImageView<'_>) -> u64 {
+    u64::from(image.width) * u64::from(image.height)
+}
+
 impl Inner {
-    fn encode(&mut self, channel: u8, kind: LzType, image: &ImageView<'_>, units: usize, out: &mut Vec<u8>) {
+    fn accepts(&self, image: &ImageView<'_>) -> bool {
+        let fits = !self.frozen && units_of(image) < u64::from(self.window);
+        fits && carries(LzType::of_format(image.format)) && lz::can_carry(image)
+    }
+
+    /// The image is one that is accepted: its units are fewer than the window's.
+    fn encode(&mut self, channel: u8, image: &ImageView<'_>, out: &mut Vec<u8>) {
+        let kind = LzType::of_format(image.format);
+        let units = usize::try_from(units_of(image)).unwrap_or(0);
         while self.units + units > self.window as usize {
             let Some(oldest) = self.images.pop_front() else { break };
             self.units -= oldest.pixels.len();

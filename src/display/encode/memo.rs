@@ -1,7 +1,7 @@
 //! Encoded images shared between the clients of one device: LZ, QUIC, LZ4, JPEG and raw bytes of an image do not
 //! depend on the client (display.md 18.13). Kept only while the image itself lives, and within a bound of bytes.
 
-use crate::image::Image;
+use crate::image::{Image, Palette};
 use crate::limits::MAX_SHARED_ENCODES;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -17,14 +17,23 @@ pub enum Coding {
     Jpeg,
 }
 
-/// An encoded image.
+/// A compressed image.
 #[derive(Clone, Debug)]
-pub struct Coded {
+pub(crate) struct EncodedImage {
     /// What it became: the coding asked for, or raw where that did not pay.
     pub coding: Coding,
     pub data: Arc<Vec<u8>>,
     /// For JPEG with an alpha plane: bytes of the JPEG part.
     pub jpeg_size: Option<u32>,
+    /// The palette to send instead of the bitmap's own, which is too short for its pixels.
+    pub padded: Option<Arc<Palette>>,
+}
+
+impl EncodedImage {
+    /// An image without data.
+    pub(super) fn empty() -> Self {
+        Self { coding: Coding::Raw, data: Arc::default(), jpeg_size: None, padded: None }
+    }
 }
 
 type Key = (usize, Coding);
@@ -34,7 +43,7 @@ type Key = (usize, Coding);
 pub struct Memo {
     /// Whether there is more than one client to share with.
     enabled: bool,
-    entries: HashMap<Key, (Weak<Image>, Coded)>,
+    entries: HashMap<Key, (Weak<Image>, EncodedImage)>,
     /// Oldest first.
     order: VecDeque<Key>,
     bytes: usize,
@@ -58,12 +67,12 @@ impl Memo {
 
     /// The image in this coding, if it was encoded before.
     #[must_use]
-    pub fn get(&self, image: &Arc<Image>, coding: Coding) -> Option<Coded> {
+    pub fn get(&self, image: &Arc<Image>, coding: Coding) -> Option<EncodedImage> {
         self.entries.get(&Self::key(image, coding)).map(|(_, coded)| coded.clone())
     }
 
     /// Keeps the result of encoding `image` in `coding`.
-    pub fn put(&mut self, image: &Arc<Image>, coding: Coding, coded: &Coded) {
+    pub fn put(&mut self, image: &Arc<Image>, coding: Coding, coded: &EncodedImage) {
         if !self.enabled || coded.data.len() > MAX_SHARED_ENCODES / 4 {
             return;
         }
@@ -101,8 +110,8 @@ mod tests {
         })
     }
 
-    fn coded(len: usize) -> Coded {
-        Coded { coding: Coding::Raw, data: Arc::new(vec![0; len]), jpeg_size: None }
+    fn coded(len: usize) -> EncodedImage {
+        EncodedImage { data: Arc::new(vec![0; len]), ..EncodedImage::empty() }
     }
 
     #[test]

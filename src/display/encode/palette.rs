@@ -11,11 +11,10 @@ pub(super) struct Checked<'a> {
     pub padded: Option<Arc<Palette>>,
 }
 
-impl Checked<'_> {
-    /// Whether the bitmap is a copy, so that no result for the original may stand in for it.
-    pub fn is_snapshot(&self) -> bool {
-        matches!(self.bitmap, Cow::Owned(_))
-    }
+/// Whether [`check`] has to copy the pixels: no result for the copy may stand in for the image.
+pub(super) fn needs_snapshot(bitmap: &Bitmap) -> bool {
+    let short = bitmap.palette.as_ref().is_some_and(|palette| palette.entries.len() < 256);
+    bitmap.format == BitmapFormat::EightBit && short && bitmap.pixels.as_private().is_none()
 }
 
 /// Checks a bitmap's indexes where its palette is short. Pixels that the guest can still change are copied first.
@@ -42,9 +41,8 @@ pub(super) fn check(bitmap: &Bitmap) -> Checked<'_> {
     if let Some(pixels) = bitmap.pixels.as_private() {
         return Checked { padded: padded.filter(|_| exceeds(pixels)), ..unchanged };
     }
-    let pixels = super::compress::raw(bitmap).data;
+    let pixels = Arc::new(super::job::raw_bytes(bitmap));
     let padded = padded.filter(|_| exceeds(&pixels));
-    let pixels = Arc::new(Arc::unwrap_or_clone(pixels));
     Checked { bitmap: Cow::Owned(Bitmap { pixels, ..bitmap.clone() }), padded }
 }
 
@@ -86,10 +84,11 @@ mod tests {
             let checked = check(&b);
             let padded = checked.padded.as_ref().unwrap();
             assert_eq!((padded.unique, padded.entries.len(), padded.entries[3]), (0, 256, 0));
-            assert_eq!(checked.is_snapshot(), guest);
+            assert_eq!(matches!(checked.bitmap, Cow::Owned(_)), guest);
+            assert_eq!(needs_snapshot(&b), guest);
             assert!(check(&bitmap(BitmapFormat::EightBit, 3, 2, guest)).padded.is_none());
         }
-        assert!(!check(&bitmap(BitmapFormat::EightBit, 256, 255, true)).is_snapshot());
+        assert!(!needs_snapshot(&bitmap(BitmapFormat::EightBit, 256, 255, true)));
     }
 
     #[test]

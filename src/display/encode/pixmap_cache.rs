@@ -36,6 +36,7 @@ struct Entry {
     /// Key in `Inner::order`.
     tick: u64,
     uses: Vec<(u8, u64)>,
+    /// Displays with messages under construction that use the image, once for each use.
     pinned_by: Vec<u8>,
 }
 
@@ -124,7 +125,7 @@ impl PixmapCache {
         let inner = &mut *self.lock();
         for id in ids {
             if let Some(entry) = inner.entries.get_mut(id) {
-                entry.pinned_by.retain(|&c| c != channel);
+                entry.unpin(channel);
                 match entry.uses.iter_mut().find(|(c, _)| *c == channel) {
                     Some(used) => used.1 = serial,
                     None => entry.uses.push((channel, serial)),
@@ -171,8 +172,12 @@ impl PixmapCache {
 
 impl Entry {
     fn pin(&mut self, channel: u8) {
-        if !self.pinned_by.contains(&channel) {
-            self.pinned_by.push(channel);
+        self.pinned_by.push(channel);
+    }
+
+    fn unpin(&mut self, channel: u8) {
+        if let Some(at) = self.pinned_by.iter().position(|&c| c == channel) {
+            self.pinned_by.swap_remove(at);
         }
     }
 }

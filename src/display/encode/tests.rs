@@ -1,8 +1,11 @@
+use super::job::ImageJob;
 use super::*;
-use crate::draw::{Brush, Copy, Effect, Fill, Mask, Rop3};
+use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Mask, Rop, Rop3, ScaleMode};
 use crate::geometry::Point;
-use crate::image::Palette;
+use crate::image::{Bitmap, BitmapFormat, Image, ImageData, Palette};
 use crate::protocol::display::server;
+use crate::protocol::draw::{IMAGE_CACHE_ME, IMAGE_CACHE_REPLACE_ME, IMAGE_HIGH_BITS_SET};
+use std::sync::Arc;
 
 fn bitmap(format: BitmapFormat, side: u32) -> Bitmap {
     let stride = u32::try_from(format.min_stride(side)).unwrap();
@@ -46,6 +49,17 @@ fn copy(src: Arc<Image>) -> Drawable {
     drawable(DrawOp::Copy(Copy { src, src_area, rop, scale_mode, mask: None }))
 }
 
+struct NoSurfaces;
+
+impl SurfaceSizes for NoSurfaces {
+    fn surface_size(&self, _: u32) -> Option<(u32, u32)> {
+        None
+    }
+    fn surface_format(&self, _: u32) -> Option<SurfaceFormat> {
+        None
+    }
+}
+
 struct Client {
     encoder: ImageEncoder,
     workspace: Workspace,
@@ -69,11 +83,20 @@ impl Client {
     /// Sends a drawable; what a stream would count and carry.
     fn send(&mut self, drawable: &Drawable) -> Vec<Outgoing> {
         let serials = Serials { last: self.serial, mini_header: self.mini };
-        let encoded = self.encoder.drawable(&mut self.workspace, serials, drawable, &NoSurfaces).unwrap();
-        for o in &encoded.messages {
+        let messages = self.encode(serials, drawable, &NoSurfaces).unwrap();
+        for o in &messages {
             self.serial += 1 + u64::from(self.mini && !o.sub_messages.is_empty());
         }
-        encoded.messages
+        messages
+    }
+
+    fn encode(
+        &mut self,
+        serials: Serials,
+        drawable: &Drawable,
+        surfaces: &dyn SurfaceSizes,
+    ) -> Option<Vec<Outgoing>> {
+        self.encoder.encode(&mut self.workspace, serials, &Drawing::of_command(drawable), surfaces)
     }
 
     /// Image type and flags of a DRAW_COPY without clip.
@@ -124,9 +147,9 @@ fn palettes_are_cached_for_xrgb_and_not_sent_for_alpha() {
         (SurfaceFormat::A8, None),
     ] {
         let serials = Serials { last: 0, mini_header: true };
-        let encoded = c.encoder.drawable(&mut c.workspace, serials, &copy(src.clone()), &One(format));
-        let sent = encoded.map(|e| {
-            let body = e.messages[0].message.body.to_vec();
+        let encoded = c.encode(serials, &copy(src.clone()), &One(format));
+        let sent = encoded.map(|messages| {
+            let body = messages[0].message.body.to_vec();
             (body[57 + 8], body[57 + 9])
         });
         assert_eq!(sent, expect, "{format:?}");
@@ -208,11 +231,11 @@ fn unix_clients_get_raw_images_of_commands() {
     let mut c = Client::new(&ClientShared::default(), 0, 0, settings);
     let b = bitmap(BitmapFormat::ThirtyTwoBit, 32);
     assert_eq!(c.copy(&image(1, false, b.clone())).0, 0);
-    let dest =
-        ServerImage { surface_id: 0, bbox: Rect::new(0, 0, 32, 32), clip: &Clip::None, lossy_allowed: false };
+    let pixels = AreaPixels { bitmap: b, high_bits_set: true };
+    let image = c.encoder.server_image(0, Rect::new(0, 0, 32, 32), pixels, false);
     let serials = Serials { last: 0, mini_header: true };
-    let sent = c.encoder.server_image(&mut c.workspace, serials, &dest, b, true).unwrap();
-    let body = sent.messages[0].message.body.to_vec();
+    let sent = c.encoder.encode(&mut c.workspace, serials, &image.drawing(), &NoSurfaces).unwrap();
+    let body = sent[0].message.body.to_vec();
     assert_eq!(body[57..67], [2, 0, 0, 0, 1, 0, 0, 0, 1, IMAGE_HIGH_BITS_SET]);
 }
 
@@ -244,9 +267,9 @@ fn missing_surface_or_source_is_not_sent_and_touches_no_cache() {
     });
     let serials = Serials { last: 0, mini_header: true };
     let d = copy(surface);
-    assert!(c.encoder.drawable(&mut c.workspace, serials, &d, &NoSurfaces).is_none());
+    assert!(c.encode(serials, &d, &NoSurfaces).is_none());
     let nop = drawable(DrawOp::Nop);
-    assert!(c.encoder.drawable(&mut c.workspace, serials, &nop, &NoSurfaces).is_none());
+    assert!(c.encode(serials, &nop, &NoSurfaces).is_none());
 }
 
 /// Stock clients abort on ternary codes that ignore an operand.
@@ -263,7 +286,7 @@ fn ternary_codes_that_ignore_an_operand_are_not_sent() {
             scale_mode: ScaleMode::Interpolate,
             mask: None,
         }));
-        let encoded = c.encoder.drawable(&mut c.workspace, serials, &d, &NoSurfaces);
+        let encoded = c.encode(serials, &d, &NoSurfaces);
         assert_eq!(encoded.is_some(), sent, "{rop3:x}");
     }
 }
@@ -408,4 +431,50 @@ fn jpeg_of_images_with_alpha_carries_it_lossless() {
     let mut pixels = vec![0; 64 * 64 * 4];
     b.pixels.read_at(0, &mut pixels);
     assert!(alpha.iter().eq(pixels.iter().skip(3).step_by(4)));
+}
+
+/// What a pool of threads does: several messages are planned, their jobs run, GLZ in order and the others not, and they are
+/// finished in order.
+#[test]
+fn messages_planned_ahead_decode_like_those_made_one_by_one() {
+    let mut c = Client::new(&ClientShared::default(), 0, 5000, with(ImageCompression::Glz));
+    let drawn: Vec<_> = (1..5u64)
+        .map(|id| copy(image(id << 32, id == 2, bitmap(BitmapFormat::ThirtyTwoBit, 64))))
+        .chain([copy(image(9, false, bitmap(BitmapFormat::EightBit, 64)))])
+        .collect();
+    let planned: Vec<_> = drawn
+        .iter()
+        .map(|d| {
+            let (plan, jobs) =
+                c.encoder.plan(&Drawing::of_command(d), &c.workspace.memo, &NoSurfaces).unwrap();
+            (plan, jobs)
+        })
+        .collect();
+    let mut encoders = Encoders::default();
+    let (mut plans, mut in_order, mut any_order) = (Vec::new(), Vec::new(), Vec::new());
+    for (n, (plan, mut jobs)) in planned.into_iter().enumerate() {
+        plans.push(plan);
+        match jobs.remove(0) {
+            job @ ImageJob::InOrder(_) => in_order.push((n, job)),
+            job @ ImageJob::AnyOrder(_) => any_order.push((n, job)),
+        }
+    }
+    assert_eq!((in_order.len(), any_order.len()), (4, 1));
+    let jobs = any_order.into_iter().chain(in_order);
+    let mut results: Vec<_> = jobs.map(|(n, job)| (n, job.run(&mut encoders))).collect();
+    results.sort_by_key(|(n, _)| *n);
+    let mut decoder = crate::codec::glz::Decoder::default();
+    let mut types = Vec::new();
+    for ((plan, (_, result)), d) in plans.into_iter().zip(results).zip(&drawn) {
+        let serials = Serials { last: c.serial, mini_header: true };
+        let (drawing, results) = (Drawing::of_command(d), std::iter::once(result));
+        let messages = c.encoder.finish(plan, results, &drawing, serials, &mut c.workspace.memo, &NoSurfaces);
+        c.serial += 1;
+        let body = messages[0].message.body.to_vec();
+        types.push((body[57 + 8], body[57 + 9]));
+        if body[57 + 8] == 102 {
+            decoder.decode(&body[57 + 22..]).unwrap();
+        }
+    }
+    assert_eq!(types, [(102, 0), (102, IMAGE_CACHE_ME), (102, 0), (102, 0), (100, 0)]);
 }
