@@ -304,3 +304,11 @@ pub struct Drawable {
     /// Returns the command to the guest when the last holder lets go; `None` for commands of our own.
     pub release: Option<ReleaseToken>,
 }
+
+impl Drawable {
+    /// Whether the guest promises, and the operation does not belie, that old content of the region is irrelevant.
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        self.effect == Effect::Opaque && !matches!(self.op, DrawOp::Nop)
+    }
+}

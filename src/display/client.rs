@@ -528,7 +528,11 @@ impl DisplayClient {
             PipeItem::Draw(queued) => {
                 self.turn_cost += queued.drawable.bbox.area();
                 let agent = queued.stream.and_then(|s| self.streams.get_mut(&s.key));
-                match agent.and_then(|a| a.frame(&queued.drawable, now)) {
+                let frame = agent.and_then(|agent| {
+                    let frame = agent.plan_frame(&queued.drawable)?.run();
+                    agent.finish_frame(frame, now)
+                });
+                match frame {
                     Some(message) => {
                         self.connection.send(message);
                     }

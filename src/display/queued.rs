@@ -187,9 +187,3 @@ pub fn reach_of_copy(drawable: &Drawable, source: u32, bounds: &Rect) -> Option<
     let offset = |to: i32, from: i32| to.saturating_sub(from);
     (ours && unscaled).then(|| bounds.translate(offset(to.left, from.left), offset(to.top, from.top)))
 }
-
-/// Whether the guest promises, and the operation does not belie, that old content of the region is irrelevant.
-#[must_use]
-pub fn is_opaque(drawable: &Drawable) -> bool {
-    drawable.effect == Effect::Opaque && !matches!(drawable.op, DrawOp::Nop)
-}

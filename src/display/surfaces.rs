@@ -8,8 +8,7 @@
 use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
-    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, cost_of, is_opaque, reach_of_copy,
-    repeats,
+    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, cost_of, reach_of_copy, repeats,
 };
 use super::tree::{Needed, Taken, Tree};
 use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
@@ -241,7 +240,7 @@ impl Surfaces {
             return Err(NOTHING_TO_DRAW);
         }
         self.last_seq += 1;
-        let opaque = is_opaque(&drawable);
+        let opaque = drawable.is_opaque();
         let seq = self.last_seq;
         Ok(Queued { seq, drawable, key, region, reads, self_read, stream: None, opaque, life })
     }

@@ -1,8 +1,9 @@
 //! One stream at one client.
 
+use super::frame::{Frame, FrameJob, frame_of};
 use super::lead::Lead;
 use super::rate::Rate;
-use super::{MJPEG, Stream, frame_of};
+use super::{MJPEG, Stream};
 use crate::canvas::Region;
 use crate::codec::jpeg;
 use crate::draw::{Clip, Drawable};
@@ -34,7 +35,8 @@ pub struct Agent {
     unique_id: u32,
     rate: Rate,
     lead: Lead,
-    encoder: jpeg::Encoder,
+    /// `None` while a frame is being compressed.
+    encoder: Option<Box<jpeg::Encoder>>,
 }
 
 impl Agent {
@@ -42,7 +44,7 @@ impl Agent {
     #[must_use]
     pub fn new(stream: Stream, region: &Region, unique_id: u32, low_bandwidth: bool, now: Instant) -> Self {
         let rate = Rate::new(low_bandwidth, now);
-        let encoder = jpeg::Encoder::new(rate.quality());
+        let encoder = Some(Box::new(jpeg::Encoder::new(rate.quality())));
         Self {
             stream,
             area: region.clone(),
@@ -148,15 +150,19 @@ impl Agent {
         self.told.then(|| stream_clip(self.stream.id, &clip_of(clip)))
     }
 
-    /// STREAM_DATA; `None`: the frame is to be sent as an image.
-    pub fn frame(&mut self, drawable: &Drawable, now: Instant) -> Option<Message> {
+    /// The compression of a frame that is to be sent now. `None`: the command is to be sent as an image.
+    pub fn plan_frame(&mut self, drawable: &Drawable) -> Option<FrameJob> {
         if !self.told || self.ended {
             return None;
         }
-        let bitmap = frame_of(drawable)?;
-        self.encoder.set_quality(self.rate.quality());
-        let mut data = Vec::new();
-        self.encoder.encode(&bitmap.view(), usize::MAX / 2, &mut data).ok()?;
+        let image = frame_of(drawable)?;
+        Some(FrameJob::new(image, self.encoder.take()?, self.rate.quality()))
+    }
+
+    /// STREAM_DATA with a planned frame. `None`: the command is to be sent as an image.
+    pub fn finish_frame(&mut self, frame: Frame, now: Instant) -> Option<Message> {
+        self.encoder = Some(frame.encoder);
+        let data = frame.data?;
         self.rate.sent(now);
         Some(stream_data(self.stream.id, self.lead.stamp(now), data))
     }

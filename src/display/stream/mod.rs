@@ -6,18 +6,20 @@
 
 mod agent;
 mod detect;
+mod frame;
 mod lead;
 mod rate;
 
 pub use agent::Agent;
 
-use super::queued::{SelfRead, is_opaque};
+use super::queued::SelfRead;
 use super::settings::{DisplaySettings, StreamingVideo};
 use crate::codec::graduality::{Graduality, grade};
-use crate::draw::{DrawOp, Drawable, Rop};
+use crate::draw::Drawable;
 use crate::geometry::Rect;
-use crate::image::{Bitmap, ImageData};
+use crate::image::ImageData;
 use detect::Detector;
+use frame::frame_of;
 use std::time::{Duration, Instant};
 
 /// Streams of one device; their ids are below this.
@@ -59,20 +61,10 @@ pub struct Streams {
     last_id: u32,
 }
 
-/// The frame in a command, if it may be one.
-#[must_use]
-pub fn frame_of(drawable: &Drawable) -> Option<&Bitmap> {
-    let DrawOp::Copy(copy) = &drawable.op else { return None };
-    let ImageData::Bitmap(bitmap) = &copy.src.data else { return None };
-    let whole = copy.src_area == Rect::of_size(bitmap.width, bitmap.height);
-    let plain = copy.rop == Rop::PUT && copy.mask.is_none() && !bitmap.format.is_palette();
-    (drawable.surface_id == 0 && is_opaque(drawable) && plain && whole).then_some(bitmap)
-}
-
 impl Streams {
     /// Looks at a command: whether it is a frame of a stream, perhaps the first that is shown as one.
     pub fn look(&mut self, drawable: &Drawable, settings: &DisplaySettings, now: Instant) -> Option<Stream> {
-        let bitmap = frame_of(drawable)?;
+        let ImageData::Bitmap(bitmap) = &frame_of(drawable)?.data else { return None };
         let shape = Shape { width: bitmap.width, height: bitmap.height, dest: drawable.bbox };
         if let Some(stream) = self.live.iter_mut().find(|s| s.shape == shape && now < s.last + TIMEOUT) {
             stream.last = now;
