@@ -36,7 +36,6 @@ pub mod settings;
 mod stream;
 mod surfaces;
 mod tree;
-mod view;
 
 pub use channel::DisplayChannel;
 pub use encode::ClientShared;

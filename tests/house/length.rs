@@ -6,8 +6,7 @@ use std::fs;
 const MOST_LINES: usize = 600;
 
 /// Files that are longer today. The list only shrinks: a file that got shorter must leave it.
-const TOO_LONG: &[&str] =
-    &["src/display/channel_tests.rs", "src/display/client.rs", "src/display/encode/mod.rs"];
+const TOO_LONG: &[&str] = &["src/display/channel_tests.rs"];
 
 #[test]
 fn no_file_is_longer_than_it_can_be_read() {

@@ -1,7 +1,7 @@
 //! Which parts of a client's surfaces will not show the right pixels once its pipe is sent.
 
-use super::queued::{Queued, SelfRead, SurfaceKey};
 use crate::canvas::Region;
+use crate::display::queued::{Queued, SelfRead, SurfaceKey};
 use crate::geometry::Rect;
 use std::collections::BTreeMap;
 

@@ -1,0 +1,281 @@
+//! One client of the display channel: its pipe, what it has, and its connection.
+//!
+//! - `surfaces`, `view`: the surfaces that it has, and what of them is stale
+//! - `streams`: the videos that it plays
+//! - `pace`: when it is sent drawing
+//! - `send`: from the pipe to the socket; `receive`: the client's messages
+
+mod pace;
+mod receive;
+mod send;
+mod streams;
+mod surfaces;
+mod view;
+
+use super::encode::{EncodeSettings, ImageEncoder, Workspace};
+use super::gl::{DrawId, GlClient};
+use super::pipe::{Pipe, PipeItem};
+use super::queued::{Queued, SurfaceKey};
+use super::settings::DisplaySettings;
+use super::stream::StreamKey;
+use super::surfaces::{Surface, Surfaces};
+use crate::canvas::Region;
+use crate::channel::client::{ChannelClient, ChannelError, ClientKey};
+use crate::channel::connection::ChannelConnection;
+use crate::geometry::Rect;
+use crate::host::{GlScanout, MonitorsConfig};
+use crate::image::SurfaceFormat;
+use crate::limits::INIT_TIMEOUT;
+use crate::protocol::caps::display as cap;
+use pace::Pace;
+use std::sync::Arc;
+use std::time::Instant;
+use streams::ClientStreams;
+use surfaces::ClientSurfaces;
+use view::View;
+
+/// What all clients of a channel send from.
+pub(super) struct Shared<'a> {
+    pub surfaces: &'a mut Surfaces,
+    pub workspace: &'a mut Workspace,
+    pub monitors: Option<&'a MonitorsConfig>,
+    pub scanout: Option<&'a Arc<GlScanout>>,
+}
+
+/// One client of the display channel.
+#[derive(Debug)]
+pub(super) struct DisplayClient {
+    pub key: ClientKey,
+    pub connection: ChannelClient,
+    encoder: ImageEncoder,
+    pipe: Pipe,
+    surfaces: ClientSurfaces,
+    streams: ClientStreams,
+    pace: Pace,
+    /// Until when INIT must have come; `None`: it has.
+    init_until: Option<Instant>,
+    /// The client knows COMPOSITE, surfaces of format A8, and monitors configurations.
+    composite: bool,
+    a8: bool,
+    monitors: bool,
+    pub gl: GlClient,
+}
+
+impl DisplayClient {
+    /// A client of which nothing but its link is known yet.
+    pub fn new(
+        key: ClientKey,
+        channel_id: u8,
+        connection: ChannelConnection,
+        settings: &DisplaySettings,
+        now: Instant,
+    ) -> Self {
+        let low = connection.low_bandwidth;
+        let caps = &connection.channel_caps;
+        let encode = EncodeSettings {
+            compression: settings.image_compression,
+            jpeg: settings.jpeg.applies(low),
+            zlib_glz: settings.zlib_glz.applies(low),
+            lz4: caps.has(cap::LZ4_COMPRESSION),
+            unix: connection.stream.is_unix(),
+        };
+        Self {
+            key,
+            composite: caps.has(cap::COMPOSITE),
+            a8: caps.has(cap::A8_SURFACE),
+            monitors: caps.has(cap::MONITORS_CONFIG),
+            streams: ClientStreams::new(&connection),
+            gl: GlClient::default(),
+            encoder: ImageEncoder::new(channel_id, encode),
+            connection: ChannelClient::new(connection, super::PROFILE.options, now),
+            pipe: Pipe::default(),
+            surfaces: ClientSurfaces::default(),
+            pace: Pace::new(now),
+            init_until: Some(now + INIT_TIMEOUT),
+        }
+    }
+
+    /// Whether the client's INIT has come and it is told things.
+    pub fn is_active(&self) -> bool {
+        self.init_until.is_none()
+    }
+
+    // What happens to surfaces.
+
+    /// A surface exists from now on; `blank`: all pixels are zero.
+    pub fn surface_created(&mut self, id: u32, surface: &Surface, blank: bool, now: Instant) {
+        if !self.is_active() || self.surfaces.queued(id).is_some() {
+            return;
+        }
+        let key = surface.key;
+        if !surface.is_readable() || (surface.format == SurfaceFormat::A8 && !self.a8) {
+            self.surfaces.add(id, key, false);
+            return;
+        }
+        let (width, height, format) = (surface.width, surface.height, surface.format);
+        self.surfaces.add(id, key, blank);
+        self.pipe.push(PipeItem::SurfaceCreate { id, key, width, height, format }, now);
+        if !blank {
+            self.pipe.push(PipeItem::FullImage { id, key }, now);
+        }
+        self.bound();
+    }
+
+    /// A surface is gone. `dropped` are commands on it that nobody will see.
+    pub fn surface_destroyed(&mut self, id: u32, key: SurfaceKey, dropped: &[Arc<Queued>], now: Instant) {
+        for queued in dropped {
+            self.pipe.remove(queued);
+        }
+        if self.surfaces.remove(id, key) {
+            self.pipe.push(PipeItem::SurfaceDestroy { id, key }, now);
+            self.bound();
+        }
+    }
+
+    /// Something else to be told.
+    pub fn tell(&mut self, item: PipeItem, now: Instant) {
+        if self.is_active() {
+            self.pipe.push(item, now);
+            self.bound();
+        }
+    }
+
+    /// A new command. `surfaces` has it not drawn yet.
+    pub fn draw(&mut self, queued: &Arc<Queued>, surfaces: &Surfaces, now: Instant) {
+        if !self.is_active() {
+            return;
+        }
+        let reads = queued.reads.iter().map(|r| r.surface_id);
+        for id in reads.chain([queued.drawable.surface_id]) {
+            if let Some(surface) = surfaces.get(id) {
+                self.surface_created(id, surface, false, now);
+            }
+        }
+        if let Some(primary) = self.surfaces.queued(0) {
+            let shown = self.surfaces.shown_primary().is_some();
+            let followed = self.streams.follow(queued, primary, shown, now);
+            for item in followed.items {
+                self.pipe.push(item, now);
+            }
+            self.surfaces.spoil(primary, &followed.stale);
+        }
+        if self.surfaces.pass(queued, self.composite) {
+            self.pipe.push(PipeItem::Draw(queued.clone()), now);
+        }
+        self.bound();
+    }
+
+    /// Collapses a pipe that has become too long: by commands, or by surfaces that come and go without any.
+    fn bound(&mut self) {
+        if self.pipe.is_long() {
+            self.collapse();
+        }
+    }
+
+    /// Commands that became invisible. Whether some were still there.
+    pub fn covered(&mut self, covered: &[Arc<Queued>]) -> bool {
+        let mut some = false;
+        for queued in covered.iter().filter(|queued| self.pipe.remove(queued)) {
+            some = true;
+            if let Some(agent) = self.streams.of(queued) {
+                agent.overtaken();
+            }
+        }
+        some
+    }
+
+    /// These streams are over: where they painted, true pixels follow.
+    pub fn end_streams(&mut self, ended: &[StreamKey], now: Instant) {
+        for key in ended {
+            if let Some(area) = self.streams.end(*key) {
+                self.surfaces.spoil_primary(&area);
+                self.pipe.push(PipeItem::StreamDestroy(*key), now);
+            }
+        }
+        self.bound();
+    }
+
+    /// Forgets the commands in the pipe: what they draw is sent as images instead.
+    pub fn collapse(&mut self) {
+        let (surfaces, streams) = (&mut self.surfaces, &self.streams);
+        self.pipe.retain_draws(|queued| {
+            if !streams.plays(queued) {
+                surfaces.drop_command(queued);
+            }
+            false
+        });
+        for key in self.pipe.shorten(self.surfaces.has_primary()) {
+            self.streams.forget(key);
+        }
+    }
+
+    /// Number of commands in the pipe.
+    pub fn queued_draws(&self) -> usize {
+        self.pipe.draws()
+    }
+
+    /// Something about to be sent would go wrong in this area: it becomes stale, and with it what later commands in the
+    /// pipe make of it.
+    fn spoil(&mut self, key: SurfaceKey, region: &Region) {
+        let mut extra = View::default();
+        extra.entry(key).add(region);
+        let composite = self.composite;
+        self.pipe.retain_draws(|queued| extra.pass(queued, composite));
+        self.surfaces.spoil_all(&extra);
+    }
+
+    /// The GL scanout has changed in this area.
+    pub fn gl_draw(&mut self, id: DrawId, area: Rect, now: Instant) {
+        if let Some(area) = self.is_active().then(|| self.gl.draw(id, area)).flatten() {
+            self.pipe.push(PipeItem::GlDraw(area), now);
+        }
+    }
+
+    /// Whether anything waits to be sent.
+    pub fn has_more(&self) -> bool {
+        self.is_active() && (!self.pipe.is_empty() || self.surfaces.has_stale())
+    }
+
+    // Time.
+
+    /// When [`Self::on_timer`] or a push is due.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let next_turn = self.pace.next_turn(self.waiting(), self.connection.may_send(), now);
+        let deadlines = [self.connection.next_deadline(now), self.init_until, next_turn, self.refine_at()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// When lossy areas are to be refined.
+    fn refine_at(&self) -> Option<Instant> {
+        let idle = self.is_active() && self.encoder.has_lossy() && !self.has_more();
+        (idle && self.connection.is_drained() && self.connection.may_send()).then(|| self.pace.refine_at())
+    }
+
+    /// Deadlines that have passed.
+    pub fn on_timer(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+        if self.init_until.is_some_and(|until| until <= now) {
+            return Err(ChannelError::Refused("no INIT in time".into()));
+        }
+        self.connection.on_timer(now)?;
+        if self.connection.wants_reading() {
+            self.read(shared, now)?;
+        }
+        self.refine(shared, now)
+    }
+
+    #[cfg(test)]
+    pub fn queued(&self) -> usize {
+        self.pipe.len()
+    }
+
+    #[cfg(test)]
+    pub fn has_lossy(&self) -> bool {
+        self.encoder.has_lossy()
+    }
+
+    /// Whether everything is with the kernel.
+    #[cfg(test)]
+    pub fn is_drained(&self) -> bool {
+        !self.has_more() && self.connection.is_drained()
+    }
+}

@@ -1,0 +1,229 @@
+//! When a client is sent drawing: in bursts, with a rest after each.
+//!
+//! ```text
+//!            first item sent                      budget of the turn used up
+//!   Idle ---------------------> Bursting  ----------------------------------.
+//!    ^                           |  ^  ^                                    |
+//!    |                           |  |  '--- the worker's next turn ---------'
+//!    |         nothing is left   |  |
+//!    |                           v  |  something else than drawing waits: it and
+//!    '-- time is over -------- Resting   all drawing before it are sent
+//! ```
+//!
+//! - A change after a pause finds the client idle and is sent at once.
+//! - What guests redraw faster than any screen shows it is not encoded for nothing: after a burst, drawing waits for
+//!   [`DISPLAY_PACE`] or longer, by what the burst took to encode. Meanwhile newer commands cover older ones in the pipe.
+//! - A turn ends when it has cost [`MAX_SEND_PER_TURN`], so that the rings and the other clients get theirs.
+//!
+//! [`Pace`] knows neither the pipe nor the socket: the owner says what waits and what it sent.
+
+use crate::limits::{DISPLAY_PACE, DISPLAY_PACE_MAX, MAX_SEND_PER_TURN};
+use std::time::{Duration, Instant};
+
+/// How long nothing must have been sent before lossy areas are sent again without loss. Pictures that change more often
+/// than this are not worth it.
+const REFINE_IDLE: Duration = Duration::from_millis(500);
+
+/// Where a client stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// What comes is sent at once.
+    Idle,
+    /// More is to be sent, which took so long to encode by now.
+    Bursting {
+        spent: Duration,
+        /// The burst began in the rest after the one before: drawing may still have to wait until then.
+        broken_rest: Option<Instant>,
+    },
+    /// All was sent: drawing waits until then.
+    Resting { until: Instant },
+}
+
+/// What waits to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::display) enum Waiting {
+    /// Nothing.
+    Nothing,
+    /// Drawing, and nothing that must not be late.
+    Drawing,
+    /// Something else too.
+    Other,
+}
+
+/// The pace of one client.
+#[derive(Debug)]
+pub(in crate::display) struct Pace {
+    state: State,
+    /// What the present turn has cost: bytes and pixels.
+    turn_cost: u64,
+    /// The present turn ended before all was sent.
+    cut_short: bool,
+    last_sent: Instant,
+}
+
+impl Pace {
+    pub(in crate::display) fn new(now: Instant) -> Self {
+        Self { state: State::Idle, turn_cost: 0, cut_short: false, last_sent: now }
+    }
+
+    /// A turn of the worker begins. Whether anything may be sent in it.
+    pub(in crate::display) fn begin_turn(&mut self, waiting: Waiting, now: Instant) -> bool {
+        self.turn_cost = 0;
+        self.cut_short = false;
+        self.held_until(waiting, now).is_none()
+    }
+
+    /// Whether the turn may go on. If not, the next one follows at once.
+    pub(in crate::display) fn may_continue(&mut self) -> bool {
+        self.cut_short = self.turn_cost >= MAX_SEND_PER_TURN;
+        !self.cut_short
+    }
+
+    /// Something was sent, that cost so many bytes and pixels.
+    pub(in crate::display) fn sent(&mut self, cost: u64, now: Instant) {
+        self.turn_cost = self.turn_cost.saturating_add(cost);
+        self.last_sent = now;
+        self.state = match self.state {
+            State::Idle => State::Bursting { spent: Duration::ZERO, broken_rest: None },
+            State::Resting { until } => State::Bursting { spent: Duration::ZERO, broken_rest: Some(until) },
+            bursting @ State::Bursting { .. } => bursting,
+        };
+    }
+
+    /// A batch was sent, which took so long to encode. What waits behind it decides whether the burst is over.
+    pub(in crate::display) fn end_batch(&mut self, took: Duration, waiting: Waiting, now: Instant) {
+        let State::Bursting { spent, broken_rest } = self.state else { return };
+        let spent = spent + took;
+        self.state = match (waiting, broken_rest) {
+            (Waiting::Drawing | Waiting::Other, _) => State::Bursting { spent, broken_rest },
+            (Waiting::Nothing, _) if self.turn_cost > 0 => State::Resting { until: now + rest_after(spent) },
+            // What was left of the burst has become needless.
+            (Waiting::Nothing, Some(until)) => State::Resting { until },
+            (Waiting::Nothing, None) => State::Idle,
+        };
+    }
+
+    /// Whether the present turn ended before all was sent.
+    pub(in crate::display) fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
+    /// When the next turn is wanted on account of the pace. `may_send`: the client's window is open.
+    pub(in crate::display) fn next_turn(
+        &self,
+        waiting: Waiting,
+        may_send: bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        let held = || self.held_until(waiting, now).filter(|_| waiting != Waiting::Nothing);
+        if self.cut_short && may_send { Some(now) } else { held() }
+    }
+
+    /// When lossy areas may be refined, as long as nothing else is sent.
+    pub(in crate::display) fn refine_at(&self) -> Instant {
+        self.last_sent + REFINE_IDLE
+    }
+
+    /// Until when what waits is held back.
+    fn held_until(&self, waiting: Waiting, now: Instant) -> Option<Instant> {
+        let until = match self.state {
+            State::Idle => None,
+            State::Resting { until } => Some(until),
+            State::Bursting { broken_rest, .. } => broken_rest,
+        };
+        until.filter(|&until| now < until && waiting != Waiting::Other)
+    }
+}
+
+/// The rest after a burst that took so long to encode, from the beginning of its last turn: one client keeps the worker
+/// busy for half of the time at most, until the rests would become too long.
+fn rest_after(spent: Duration) -> Duration {
+    DISPLAY_PACE.max(DISPLAY_PACE_MAX.min(spent * 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A turn in which everything that waits is sent.
+    fn burst(pace: &mut Pace, took: Duration, now: Instant) {
+        assert!(pace.begin_turn(Waiting::Drawing, now));
+        assert!(pace.may_continue());
+        pace.sent(100, now);
+        pace.end_batch(took, Waiting::Nothing, now);
+    }
+
+    #[test]
+    fn a_change_after_a_pause_is_sent_at_once_and_the_next_one_waits() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        burst(&mut pace, MS, start);
+        assert_eq!(pace.next_turn(Waiting::Nothing, true, start), None);
+        assert!(!pace.begin_turn(Waiting::Drawing, start + MS));
+        let due = pace.next_turn(Waiting::Drawing, true, start + MS).unwrap();
+        assert_eq!(due, start + DISPLAY_PACE);
+        burst(&mut pace, MS, due);
+    }
+
+    #[test]
+    fn costly_bursts_are_followed_by_longer_rests() {
+        let start = Instant::now();
+        for (took, rest) in [(MS, DISPLAY_PACE), (MS * 15, MS * 30), (MS * 500, DISPLAY_PACE_MAX)] {
+            let mut pace = Pace::new(start);
+            burst(&mut pace, took, start);
+            assert_eq!(pace.next_turn(Waiting::Drawing, true, start), Some(start + rest));
+        }
+    }
+
+    #[test]
+    fn what_a_burst_took_adds_up_over_its_turns() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        for _ in 0..2 {
+            assert!(pace.begin_turn(Waiting::Drawing, start));
+            pace.sent(MAX_SEND_PER_TURN, start);
+            assert!(!pace.may_continue());
+            pace.end_batch(MS * 5, Waiting::Drawing, start);
+            assert_eq!(pace.next_turn(Waiting::Drawing, true, start), Some(start));
+            assert_eq!(pace.next_turn(Waiting::Drawing, false, start), None);
+        }
+        burst(&mut pace, MS * 5, start);
+        assert_eq!(pace.next_turn(Waiting::Drawing, true, start), Some(start + MS * 30));
+    }
+
+    #[test]
+    fn other_messages_break_the_rest_and_drawing_left_over_still_waits_for_it() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        burst(&mut pace, MS, start);
+        assert!(pace.begin_turn(Waiting::Other, start + MS));
+        pace.sent(1, start + MS);
+        // The socket is full.
+        pace.end_batch(MS, Waiting::Drawing, start + MS);
+        assert!(!pace.begin_turn(Waiting::Drawing, start + MS * 2));
+        assert!(pace.begin_turn(Waiting::Drawing, start + DISPLAY_PACE));
+    }
+
+    #[test]
+    fn a_burst_whose_rest_becomes_needless_leaves_no_rest() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        assert!(pace.begin_turn(Waiting::Drawing, start));
+        pace.sent(1, start);
+        pace.end_batch(MS, Waiting::Drawing, start);
+        assert!(pace.begin_turn(Waiting::Nothing, start));
+        pace.end_batch(MS, Waiting::Nothing, start);
+        assert!(pace.begin_turn(Waiting::Drawing, start));
+        assert_eq!(pace.state, State::Idle);
+    }
+
+    #[test]
+    fn refinement_waits_for_the_last_message() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        burst(&mut pace, MS, start + MS * 7);
+        assert_eq!(pace.refine_at(), start + MS * 7 + REFINE_IDLE);
+    }
+}

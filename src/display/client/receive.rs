@@ -1,0 +1,96 @@
+//! What a client sends (display.md 5.3, 6.1).
+
+use super::{DisplayClient, Shared};
+use crate::channel::client::{ChannelError, Received};
+use crate::display::encode::ClientShared;
+use crate::display::pipe::PipeItem;
+use crate::display::stream::MAX_STREAMS;
+use crate::net::stream::Incoming;
+use crate::protocol::caps::display as cap;
+use crate::protocol::display::{DisplayInit, DisplayMessage};
+use std::time::Instant;
+
+impl DisplayClient {
+    /// Reads what the client has sent.
+    pub fn read(&mut self, shared: &Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+        self.connection.begin_reading();
+        while let Some(received) = self.connection.receive(now)? {
+            match received {
+                Received::Message(message) => self.message(&message, shared, now)?,
+                Received::Pong { .. } | Received::FlushMark | Received::MigrateData(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn message(
+        &mut self,
+        incoming: &Incoming,
+        shared: &Shared<'_>,
+        now: Instant,
+    ) -> Result<(), ChannelError> {
+        match DisplayMessage::decode(incoming.msg_type, &incoming.body)? {
+            DisplayMessage::Init(init) => self.init(&init, shared, now)?,
+            DisplayMessage::PreferredCompression(value) => {
+                if !self.encoder.set_preferred_compression(value) {
+                    crate::warning_limited!(
+                        "{}: unknown preferred compression {value}, ignored",
+                        self.connection.connection().label()
+                    );
+                }
+            }
+            DisplayMessage::StreamReport(report) if report.stream_id >= MAX_STREAMS => {
+                return Err(ChannelError::Refused(format!("report on stream {}", report.stream_id)));
+            }
+            DisplayMessage::GlDrawDone => match self.gl.drawn() {
+                Some(next) => {
+                    if let Some(area) = next {
+                        self.tell(PipeItem::GlDraw(area), now);
+                    }
+                }
+                None => return Err(ChannelError::Refused("GL_DRAW_DONE without GL_DRAW".into())),
+            },
+            DisplayMessage::StreamReport(report) => {
+                if let Some(area) = self.streams.report(&report, now) {
+                    self.surfaces.spoil_primary(&area);
+                }
+            }
+            DisplayMessage::PreferredVideoCodecType(_) | DisplayMessage::Common(_) => {}
+        }
+        Ok(())
+    }
+
+    /// INIT: the client is told everything from now on (display.md 6.1).
+    fn init(&mut self, init: &DisplayInit, shared: &Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+        let caches = self.connection.connection().shared.get::<ClientShared>();
+        self.encoder.init(&caches, init).map_err(|e| ChannelError::Refused(e.to_string()))?;
+        self.init_until = None;
+        self.connection.open();
+        if shared.scanout.is_some() {
+            self.show_scanout(now)?;
+            self.pipe.push(PipeItem::MonitorsConfig, now);
+        }
+        if let Some(primary) = shared.surfaces.get(0) {
+            self.pipe.push(PipeItem::InvalAllPalettes, now);
+            self.surface_created(0, primary, false, now);
+            self.pipe.push(PipeItem::MonitorsConfig, now);
+            self.pipe.push(PipeItem::Mark, now);
+        }
+        Ok(())
+    }
+
+    /// There is a new scanout.
+    pub fn show_scanout(&mut self, now: Instant) -> Result<(), ChannelError> {
+        if !self.is_active() {
+            return Ok(());
+        }
+        let connection = self.connection.connection();
+        if !connection.stream.is_unix() || !connection.channel_caps.has(cap::GL_SCANOUT) {
+            let why = "the screen is a GL scanout, for clients that know it and sit on a unix socket";
+            return Err(ChannelError::Refused(why.into()));
+        }
+        self.pipe.push(PipeItem::GlScanout, now);
+        self.bound();
+        Ok(())
+    }
+}

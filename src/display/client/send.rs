@@ -1,0 +1,232 @@
+//! From a client's pipe to its socket.
+
+use super::pace::Waiting;
+use super::surfaces::{Update, top_of};
+use super::{DisplayClient, Shared};
+use crate::channel::client::ChannelError;
+use crate::display::encode::{Drawing, Serials};
+use crate::display::pipe::PipeItem;
+use crate::display::queued::{Queued, image_pixels};
+use crate::display::surfaces::Surface;
+use crate::geometry::Rect;
+use crate::host::GlScanout;
+use crate::limits::{MAX_IMAGE_PIXELS, MAX_PIPE_AGE};
+use crate::net::stream::Flush;
+use crate::protocol::display::{self, SURFACE_PRIMARY, surface_create, surface_destroy};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl DisplayClient {
+    /// Sends what socket and window take, up to the budget of a turn.
+    pub fn push(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+        if self.is_active()
+            && self.pipe.draws() > 0
+            && self.pipe.oldest().is_some_and(|since| now >= since + MAX_PIPE_AGE)
+        {
+            self.collapse();
+        }
+        let may_send = self.pace.begin_turn(self.waiting(), now);
+        if !self.is_active() {
+            return Ok(());
+        }
+        loop {
+            if !self.send_descriptor(now)? {
+                return Ok(());
+            }
+            let began = Instant::now();
+            let sent_all = may_send && self.send_batch(shared, now);
+            let waiting = self.waiting();
+            self.pace.end_batch(began.elapsed(), waiting, now);
+            let more = waiting != Waiting::Nothing;
+            let flush = self.connection.flush(more, now)?;
+            if self.gl.descriptor.is_some() && flush == Flush::Drained {
+                continue;
+            }
+            let stop = !may_send || sent_all || !more || self.pace.is_cut_short();
+            if stop || flush == Flush::Blocked || !self.connection.may_send() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the pipe and the stale areas hold.
+    pub(super) fn waiting(&self) -> Waiting {
+        if !self.has_more() {
+            Waiting::Nothing
+        } else if self.pipe.len() == self.pipe.draws() {
+            Waiting::Drawing
+        } else {
+            Waiting::Other
+        }
+    }
+
+    /// Sends until window, budget or a descriptor says stop. `true`: nothing is left.
+    fn send_batch(&mut self, shared: &mut Shared<'_>, now: Instant) -> bool {
+        while self.connection.may_send() && self.gl.descriptor.is_none() && self.pace.may_continue() {
+            let before = self.connection.stream().pending_bytes();
+            let Some(pixels) = self.send_next(shared, now) else { return true };
+            let bytes = self.connection.stream().pending_bytes().saturating_sub(before);
+            self.pace.sent(pixels.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)), now);
+        }
+        false
+    }
+
+    /// Sends one item or image, and says how many pixels it draws. `None`: there is nothing.
+    fn send_next(&mut self, shared: &mut Shared<'_>, now: Instant) -> Option<u64> {
+        match self.pipe.pop() {
+            Some(item) => Some(self.send_item(item, shared, now)),
+            None => {
+                let Update { id, area } = self.surfaces.take_update(shared.surfaces)?;
+                Some(self.send_area(shared, id, area, true))
+            }
+        }
+    }
+
+    /// Sends one item, and says how many pixels it draws.
+    fn send_item(&mut self, item: PipeItem, shared: &mut Shared<'_>, now: Instant) -> u64 {
+        match item {
+            PipeItem::Draw(queued) => {
+                self.send_command(&queued, shared, now);
+                return queued.drawable.bbox.area();
+            }
+            PipeItem::FullImage { id, key } => {
+                let surface = shared.surfaces.get(id).filter(|s| s.key == key);
+                if let Some(bounds) = surface.map(Surface::bounds) {
+                    self.surfaces.refreshed(key);
+                    return self.send_area(shared, id, bounds, false);
+                }
+            }
+            PipeItem::StreamCreate(key) => {
+                for message in self.streams.create(key) {
+                    self.connection.send(message);
+                }
+            }
+            PipeItem::StreamClip(key, clip) => {
+                if let Some(message) = self.streams.clip(key, &clip) {
+                    self.connection.send(message);
+                }
+            }
+            PipeItem::StreamDestroy(key) => {
+                if let Some(message) = self.streams.destroy(key) {
+                    self.connection.send(message);
+                }
+            }
+            PipeItem::SurfaceCreate { id, width, height, format, .. } => {
+                let flags = if id == 0 { SURFACE_PRIMARY } else { 0 };
+                self.surfaces.told_created(id, width, height, format);
+                self.encoder.surface_changed(id);
+                self.connection.send(surface_create(id, width, height, format, flags));
+            }
+            PipeItem::SurfaceDestroy { id, .. } => {
+                if self.surfaces.told_destroyed(id) {
+                    self.encoder.surface_changed(id);
+                    self.connection.send(surface_destroy(id));
+                }
+            }
+            PipeItem::InvalAllPalettes => {
+                self.encoder.palettes_invalidated();
+                self.connection.send(display::inval_all_palettes());
+            }
+            PipeItem::MonitorsConfig => {
+                if let Some(config) = shared.monitors.filter(|_| self.monitors) {
+                    self.connection.send(display::monitors_config(config.max_allowed, &config.heads));
+                }
+            }
+            PipeItem::Mark => {
+                self.connection.send(display::mark());
+            }
+            PipeItem::StreamDestroyAll => {
+                self.connection.send(display::stream_destroy_all());
+            }
+            PipeItem::GlScanout => {
+                if let Some(scanout) = shared.scanout {
+                    self.send_scanout(scanout);
+                }
+            }
+            PipeItem::GlDraw(area) => {
+                self.gl.sent();
+                let edge = |v: i32| u32::try_from(v).unwrap_or(0);
+                let (left, top) = (edge(area.left), edge(area.top));
+                self.connection.send(display::gl_draw(left, top, area.width(), area.height()));
+            }
+        }
+        0
+    }
+
+    /// Sends a command as a frame of its stream or as what it is, or leaves its result to be sent as an image.
+    fn send_command(&mut self, queued: &Arc<Queued>, shared: &mut Shared<'_>, now: Instant) {
+        let frame = self.streams.of(queued).and_then(|agent| {
+            let frame = agent.plan_frame(&queued.drawable)?.run();
+            agent.finish_frame(frame, now)
+        });
+        if let Some(message) = frame {
+            self.connection.send(message);
+            return;
+        }
+        // Loss would become visible: the result goes as an image (display.md 9.4).
+        let exact = self.encoder.lossless_needs(&queued.drawable).is_empty();
+        // A whole image for a few of its pixels is not sent either.
+        let drawn = queued.region.bounds().area();
+        let small = image_pixels(&queued.drawable.op) <= MAX_IMAGE_PIXELS.max(drawn.saturating_mul(4));
+        if !(exact && small && self.send_drawing(&Drawing::of_command(&queued.drawable), shared)) {
+            self.spoil(queued.key, &queued.region);
+        }
+    }
+
+    /// Encodes and sends one message; `false`: the client cannot be sent it.
+    fn send_drawing(&mut self, drawing: &Drawing<'_>, shared: &mut Shared<'_>) -> bool {
+        let serials = Serials::of(self.connection.stream());
+        let messages = self.encoder.encode(shared.workspace, serials, drawing, &self.surfaces);
+        let Some(messages) = messages else { return false };
+        for outgoing in messages {
+            self.connection.send(outgoing);
+        }
+        true
+    }
+
+    /// Sends the present content of an area. Returns its pixels.
+    fn send_area(&mut self, shared: &mut Shared<'_>, id: u32, area: Rect, lossy_allowed: bool) -> u64 {
+        if let Some(pixels) = shared.surfaces.read(id, &area) {
+            let image = self.encoder.server_image(id, area, pixels, lossy_allowed);
+            self.send_drawing(&image.drawing(), shared);
+        }
+        area.area()
+    }
+
+    /// Sends a lossy area again without loss, if that is due.
+    pub(super) fn refine(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+        let due = self.refine_at().is_some_and(|at| at <= now);
+        if let Some((id, area)) = self.encoder.next_lossy().filter(|_| due) {
+            self.send_area(shared, id, top_of(area), false);
+            self.connection.flush(self.has_more(), now)?;
+        }
+        Ok(())
+    }
+
+    fn send_scanout(&mut self, scanout: &Arc<GlScanout>) {
+        let Some(plane) = scanout.planes.first() else { return };
+        if scanout.planes.len() > 1 {
+            crate::warning_limited!("a GL scanout of several planes is shown by its first");
+        }
+        self.connection.send(display::gl_scanout_unix(
+            scanout.width,
+            scanout.height,
+            plane.stride,
+            scanout.drm_fourcc,
+            scanout.y0_top,
+        ));
+        self.gl.descriptor = (scanout.drm_fourcc != 0).then(|| Arc::clone(scanout));
+    }
+
+    /// Sends the descriptor that is due; `false`: the socket is full, and nothing else may be sent.
+    fn send_descriptor(&mut self, now: Instant) -> Result<bool, ChannelError> {
+        let Some(scanout) = self.gl.descriptor.take() else { return Ok(true) };
+        let fd = scanout.planes.first().map(|p| p.fd.as_raw_fd());
+        if self.connection.send_fd(fd, now)? {
+            return Ok(true);
+        }
+        self.gl.descriptor = Some(scanout);
+        Ok(false)
+    }
+}
