@@ -133,7 +133,7 @@ fn cve_2013_4130_clients_that_go_during_a_broadcast_do_not_disturb_it() {
         peers[2].take_messages(|msg_type, _| moves += u32::from(msg_type == 104));
         assert_eq!(moves, 1);
     }
-    assert_eq!(channel.client_count(), 1);
+    assert_eq!(channel.clients().len(), 1);
 }
 
 /// The decrypted password was copied into a buffer of 60 bytes.
