@@ -4,6 +4,7 @@
 mod citations;
 mod layers;
 mod length;
+mod limits;
 
 use std::fs;
 use std::path::{Path, PathBuf};
