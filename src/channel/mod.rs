@@ -91,7 +91,7 @@ pub trait Channel: Any + Debug + Send {
     /// [`Self::next_deadline`] has come, or an earlier time.
     fn on_timer(&mut self, _out: &mut Out<'_>) {}
 
-    /// The state of a client that the target of a seamless migration needs (wire.md 4.8); `None`: this channel has none.
+    /// The state of a client that the target of a seamless migration needs (wire.md 3.4); `None`: this channel has none.
     fn migrate_data(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
         None
     }

@@ -1,8 +1,9 @@
-//! Dependencies between the folders of the core run downward only, as ARCHITECTURE.md has them.
+//! Dependencies between the folders run downward only, as ARCHITECTURE.md has them, and never in a circle.
 
 use super::{name, root, sources};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 /// The folders and single files of `src/`, highest first. What stands in one row knows nothing of the others in it.
 const LAYERS: &[&[&str]] = &[
@@ -32,22 +33,66 @@ fn layer(folder: &str) -> Option<usize> {
     LAYERS.iter().position(|row| row.contains(&folder))
 }
 
-/// What a source names by `crate::`.
-fn used(text: &str) -> BTreeSet<String> {
+/// A path that code names, as the module path that it leads to from the crate's root.
+type ModulePath = Vec<String>;
+
+/// The module that a source file is: `src/net/tls/mod.rs` is `net::tls`, `src/net/link.rs` is `net::link`.
+fn module(file: &Path, crate_root: &Path) -> ModulePath {
+    let relative = file.strip_prefix(crate_root).unwrap_or(file).with_extension("");
+    let mut path: ModulePath = relative.iter().map(|part| part.to_str().unwrap().into()).collect();
+    if path.last().is_some_and(|last| last == "mod" || last == "lib") {
+        path.pop();
+    }
+    path
+}
+
+/// What a source names by `crate::` and `super::`, without its tests and comments.
+fn used(text: &str, module: &[String]) -> BTreeSet<ModulePath> {
     let mut found = BTreeSet::new();
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    for line in code {
-        for (at, _) in line.match_indices("crate::") {
-            let rest = &line[at + "crate::".len()..];
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-            found.insert(rest[..end].to_string());
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+    for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for start in ["crate::", "super::"] {
+            for (at, _) in line.match_indices(start) {
+                // A later `super::` of the same path was read with the first.
+                let before = line[..at].chars().next_back().unwrap_or(' ');
+                if before == ':' || before == '_' || before.is_ascii_alphanumeric() {
+                    continue;
+                }
+                found.extend(resolved(&line[at..], module));
+            }
         }
     }
     found
 }
 
-fn without_tests(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+/// The paths that begin here: one, or one for each name of a list in braces.
+fn resolved(text: &str, module: &[String]) -> Vec<ModulePath> {
+    let mut path = module.to_vec();
+    let mut rest = text;
+    loop {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        match &rest[..end] {
+            "crate" => path.clear(),
+            "super" => drop(path.pop()),
+            "" => break,
+            segment => path.push(segment.into()),
+        }
+        match rest[end..].strip_prefix("::") {
+            Some(next) => rest = next,
+            None => return vec![path],
+        }
+    }
+    let Some(list) = rest.strip_prefix('{') else { return vec![path] };
+    let names = list.split(['}', ',', '{']).filter_map(|name| name.trim().split("::").next());
+    let names =
+        names.filter(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_'));
+    names.map(|name| path.iter().cloned().chain([name.to_owned()]).collect()).collect()
+}
+
+fn is_test(file: &str) -> bool {
+    ["/tests/", "tests.rs", "_tests", "oracle", "testing", "/mock/", "model"]
+        .iter()
+        .any(|part| file.contains(part))
 }
 
 #[test]
@@ -55,27 +100,83 @@ fn dependencies_run_downward() {
     let mut upward = Vec::new();
     for path in sources(&["src"]) {
         let file = name(&path);
-        let is_test = file.contains("/tests/")
-            || file.ends_with("tests.rs")
-            || file.contains("_tests")
-            || file.ends_with("oracle.rs");
         let Some(folder) = file.strip_prefix("src/").and_then(|f| f.split(['/', '.']).next()) else {
             continue;
         };
-        if folder == "lib" || is_test {
+        let own = layer(folder).unwrap_or_else(|| {
+            assert!(folder == "lib", "{file}: src/{folder} has no layer");
+            0
+        });
+        if folder == "lib" || (is_test(&file) && folder != "oracles") {
             continue;
         }
-        let own = layer(folder).unwrap_or_else(|| panic!("{file}: src/{folder} has no layer"));
         let text = fs::read_to_string(&path).unwrap();
-        for used in used(without_tests(&text)) {
-            // Macros of the log are no folder.
-            if used == folder || layer(&used).is_none_or(|other| other > own) {
-                continue;
+        let tops: BTreeSet<String> = used(&text, &module(&path, &root().join("src")))
+            .into_iter()
+            .filter_map(|path| path.into_iter().next())
+            .collect();
+        for top in tops {
+            // What is no folder is a macro of the log.
+            if top != folder && layer(&top).is_some_and(|other| other <= own) {
+                upward.push(format!("{file} -> {top}"));
             }
-            upward.push(format!("{file} -> {used}"));
         }
     }
     assert_eq!(upward, UPWARD);
+}
+
+/// The folder that a path leads into.
+fn folder_of(path: &[String], folders: &BTreeSet<ModulePath>) -> ModulePath {
+    let mut path = path.to_vec();
+    while !folders.contains(&path) {
+        path.pop();
+    }
+    path
+}
+
+#[test]
+fn folders_form_no_circle() {
+    for crate_root in ["src", "qxl/src", "capi/src", "sasl/src", "opus/src"] {
+        let files = sources(&[crate_root]);
+        let top = root().join(crate_root);
+        let folders: BTreeSet<ModulePath> = files.iter().map(|f| module(f.parent().unwrap(), &top)).collect();
+        let mut arrows: BTreeMap<ModulePath, BTreeSet<ModulePath>> = BTreeMap::new();
+        for file in files.iter().filter(|file| !is_test(&name(file))) {
+            let own = module(file.parent().unwrap(), &top);
+            for path in used(&fs::read_to_string(file).unwrap(), &module(file, &top)) {
+                let other = folder_of(&path, &folders);
+                // A folder and those inside of it are one thing.
+                if !other.starts_with(&own) && !own.starts_with(&other) {
+                    arrows.entry(own.clone()).or_default().insert(other);
+                }
+            }
+        }
+        assert!(crate_root != "src" || arrows.len() > 10, "hardly any arrows were found: {arrows:?}");
+        for start in arrows.keys() {
+            let (mut seen, mut next) = (BTreeSet::new(), vec![start]);
+            while let Some(from) = next.pop() {
+                for to in arrows.get(from).into_iter().flatten() {
+                    assert!(to != start, "{crate_root}: {start:?} depends on itself, last through {from:?}");
+                    if seen.insert(to) {
+                        next.push(to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn paths_are_resolved_as_the_compiler_does() {
+    let used = |text: &str| {
+        let module = ["net".to_owned(), "tls".to_owned(), "files".to_owned()];
+        used(text, &module).iter().map(|path| path.join("::")).collect::<Vec<_>>()
+    };
+    assert_eq!(used("use crate::host::EventLoop;"), ["host::EventLoop"]);
+    assert_eq!(used("use super::super::link::Link;"), ["net::link::Link"]);
+    assert_eq!(used("use crate::{guest, image::Image};"), ["guest", "image"]);
+    assert_eq!(used("// crate::display\nlet x = crate::log::emit(1);"), ["log::emit"]);
+    assert!(used("fn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::reds::Server;\n}").is_empty());
 }
 
 #[test]

@@ -16,14 +16,21 @@ fn root() -> PathBuf {
 
 /// All Rust sources below these folders of the repository.
 fn sources(folders: &[&str]) -> Vec<PathBuf> {
+    files(folders, &["rs"])
+}
+
+/// All files with one of these extensions below these folders of the repository.
+fn files(folders: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
+                if path.file_name().is_none_or(|name| name != "target") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|e| extensions.iter().any(|wanted| e == *wanted)) {
                 found.push(path);
             }
         }
