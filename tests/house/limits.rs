@@ -82,14 +82,14 @@ fn sum_of(expression: &str) -> u64 {
 /// A number with its thousands apart, in Ki and Mi where that is exact.
 fn amount(value: u64) -> String {
     for (unit, size) in [("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)] {
-        if value >= size.max(8192) && value % size == 0 {
+        if value >= size.max(8192) && value.is_multiple_of(size) {
             return format!("{} {unit}", value / size);
         }
     }
     let digits = value.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
