@@ -1,18 +1,19 @@
-//! The multimedia clock: one for the whole process, so that frames and the time announced to clients go together.
+//! The multimedia clock. All devices share it, so that the times of video frames and the time announced to
+//! clients agree.
 
 use nix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// A moment and the milliseconds of `CLOCK_MONOTONIC` at that moment.
+/// An instant, and the reading of `CLOCK_MONOTONIC` at that instant in milliseconds.
 static EPOCH: OnceLock<(Instant, u128)> = OnceLock::new();
 
-/// Milliseconds of `CLOCK_MONOTONIC`, which other programs of this machine can compare, at `now`: wrapping, and never 0,
-/// since clients take a frame's time 0 for an error.
+/// The multimedia time at `now`: milliseconds of `CLOCK_MONOTONIC`, which other programs on this machine can
+/// compare. It wraps, and is never 0 because clients treat a frame time of 0 as an error.
 #[must_use]
 pub fn mm_time(now: Instant) -> u32 {
     let (epoch, ms_at_epoch) = *EPOCH.get_or_init(|| (Instant::now(), monotonic_ms()));
-    // Moments before the first call count backwards.
+    // Instants before the first call count backwards.
     let ms = match now.checked_duration_since(epoch) {
         Some(later) => ms_at_epoch + later.as_millis(),
         None => ms_at_epoch.saturating_sub(epoch.saturating_duration_since(now).as_millis()),
@@ -20,7 +21,8 @@ pub fn mm_time(now: Instant) -> u32 {
     u32::try_from(ms & u128::from(u32::MAX)).unwrap_or(1).max(1)
 }
 
-/// An hour, so far from 0, in the unlikely case that there is no such clock.
+/// The reading of `CLOCK_MONOTONIC` in milliseconds. If the system has no such clock: one hour, which is far
+/// from 0.
 fn monotonic_ms() -> u128 {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .ok()
@@ -39,7 +41,7 @@ mod tests {
     fn it_is_the_monotonic_clock() {
         let now = mm_time(Instant::now());
         let clock = u32::try_from(monotonic_ms() & u128::from(u32::MAX)).unwrap();
-        // Two seconds: the test may lose its processor between the readings.
+        // The tolerance is two seconds because the test may lose its processor between the two readings.
         assert!(clock.wrapping_sub(now).wrapping_add(2000) < 4000, "{clock} and {now}");
         let later = Instant::now() + Duration::from_secs(5);
         let earlier = later.checked_sub(Duration::from_secs(60)).unwrap();

@@ -37,7 +37,8 @@ impl Rect {
         Self { left, top, right, bottom }
     }
 
-    /// The rectangle of a surface or image: (0, 0) to (width, height), sizes beyond `i32` saturating.
+    /// The rectangle of a surface or image: (0, 0) to (width, height). Sizes beyond `i32` are reduced to its
+    /// maximum.
     #[must_use]
     pub fn of_size(width: u32, height: u32) -> Self {
         let clamp = |v: u32| i32::try_from(v).unwrap_or(i32::MAX);
@@ -79,13 +80,13 @@ impl Rect {
         }
     }
 
-    /// Whether the two share a pixel.
+    /// Whether the two rectangles share a pixel.
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {
         !self.intersect(other).is_empty()
     }
 
-    /// The smallest rectangle around both; an empty one adds nothing.
+    /// The smallest rectangle that contains both; an empty one adds nothing.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         if self.is_empty() {
@@ -118,7 +119,7 @@ impl Rect {
         self.left <= p.x && p.x < self.right && self.top <= p.y && p.y < self.bottom
     }
 
-    /// Moved by (dx, dy); edges saturate.
+    /// The rectangle moved by (dx, dy). Edges saturate.
     #[must_use]
     pub fn translate(&self, dx: i32, dy: i32) -> Self {
         Self {

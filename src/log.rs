@@ -1,16 +1,16 @@
-//! The log of the library: short lines handed to one sink, which the C layer installs (GLib-like lines on
-//! stderr). Without a sink nothing is written.
+//! The library's log: short lines that go to one sink. The C layer installs a sink that writes lines in
+//! GLib's format to stderr. Without a sink nothing is written.
 //!
 //! Use [`debug!`](crate::debug), [`info!`](crate::info) and [`warning!`](crate::warning), and
-//! [`warning_limited!`](crate::warning_limited) for whatever a guest or a client can trigger again and again.
-//! Never log passwords. No level ever ends the process.
+//! [`warning_limited!`](crate::warning_limited) for everything that a guest or a client can trigger again and
+//! again. Never log passwords. No level ever ends the process.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How much a line matters.
+/// How important a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     Debug,
@@ -18,27 +18,28 @@ pub enum Level {
     Warning,
 }
 
-/// Where lines go. Called from any thread.
+/// The destination of the log. Any thread may call it.
 pub trait Sink: Send + Sync {
-    /// Whether lines of this level are wanted at all; text is not even formatted otherwise.
+    /// Whether the sink wants lines of this level. If not, the text is not even formatted.
     fn enabled(&self, level: Level) -> bool;
-    /// Writes one line; `file` and `line` say where it comes from.
+    /// Writes one line; `file` and `line` name the code that logs.
     fn write(&self, level: Level, file: &str, line: u32, text: fmt::Arguments<'_>);
 }
 
 static SINK: OnceLock<Box<dyn Sink>> = OnceLock::new();
 
-/// Installs the sink of the process; only the first call counts.
+/// Installs the sink of the process. Only the first call has an effect.
 pub fn set_sink(sink: Box<dyn Sink>) {
     let _ = SINK.set(sink);
 }
 
 thread_local! {
-    /// How many [`Held`] this thread has, and the lines that wait for their end.
+    /// How many [`Held`] values this thread has, and the lines that it writes when the last one is dropped.
     static WAITING: RefCell<(u32, Vec<Line>)> = const { RefCell::new((0, Vec::new())) };
 }
 
-/// Lines kept back at most; beyond it they are lost. One change of the state writes a few.
+/// Lines that one thread holds back at most; further ones are lost. One change of the state writes a few
+/// lines.
 const MAX_HELD_LINES: usize = 1000;
 
 struct Line {
@@ -48,12 +49,12 @@ struct Line {
     text: String,
 }
 
-/// Lines of this thread wait while this lives. A host's sink may call back into the library, which must then find no lock
-/// held: whoever holds one across code that logs makes this before it takes the lock.
+/// While this value lives, the lines of its thread wait. A host's sink may call back into the library and
+/// must not find a lock held there, so code that logs under a lock makes this value before it takes the lock.
 #[derive(Debug)]
 pub struct Held(());
 
-/// Keeps the lines of this thread back until the result is dropped.
+/// Holds back this thread's lines until the returned value is dropped.
 #[must_use]
 pub fn hold() -> Held {
     WAITING.with_borrow_mut(|(depth, _)| *depth += 1);
@@ -72,7 +73,7 @@ impl Drop for Held {
     }
 }
 
-/// Keeps a line back if this thread holds lines. `false`: it is to be written now.
+/// Stores a line if this thread holds its lines back. `false` if the caller is to write the line now.
 fn keep_back(level: Level, file: &str, line: u32, text: fmt::Arguments<'_>) -> bool {
     let holds = WAITING.try_with(|waiting| waiting.borrow().0 > 0).unwrap_or(false);
     if holds {
@@ -92,7 +93,7 @@ pub fn enabled(level: Level) -> bool {
     SINK.get().is_some_and(|sink| sink.enabled(level))
 }
 
-/// Writes a line; used by the macros.
+/// Writes a line. The macros call this.
 pub fn emit(level: Level, file: &str, line: u32, text: fmt::Arguments<'_>) {
     if let Some(sink) = SINK.get().filter(|sink| sink.enabled(level))
         && !keep_back(level, file, line, text)
@@ -101,11 +102,11 @@ pub fn emit(level: Level, file: &str, line: u32, text: fmt::Arguments<'_>) {
     }
 }
 
-/// Lines that one place of the code may write per period: a guest can cause millions per second.
+/// Lines that one place in the code may write per [`PERIOD`]. A guest can cause millions per second.
 const BURST: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// State of one rate-limited place of the code.
+/// The state of one rate-limited place in the code.
 #[derive(Debug, Default)]
 pub struct RateLimit(Mutex<Window>);
 
@@ -117,13 +118,13 @@ struct Window {
 }
 
 impl RateLimit {
-    /// A limit that has not been used yet.
+    /// A limit that nothing has used yet.
     #[must_use]
     pub const fn new() -> Self {
         Self(Mutex::new(Window { start: None, count: 0, suppressed: 0 }))
     }
 
-    /// `Some(n)` if a line may be written now, `n` lines having been left out before it.
+    /// `Some(n)` if the caller may write a line now, where `n` is the number of lines left out before it.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if window.start.is_none_or(|start| now.saturating_duration_since(start) >= PERIOD) {
@@ -139,7 +140,7 @@ impl RateLimit {
     }
 }
 
-/// Writes a rate-limited warning; used by [`warning_limited!`](crate::warning_limited).
+/// Writes a rate-limited warning. [`warning_limited!`](crate::warning_limited) calls this.
 pub fn emit_limited(limit: &RateLimit, file: &str, line: u32, text: fmt::Arguments<'_>) {
     if !enabled(Level::Warning) {
         return;
@@ -147,13 +148,11 @@ pub fn emit_limited(limit: &RateLimit, file: &str, line: u32, text: fmt::Argumen
     match limit.admit(Instant::now()) {
         None => {}
         Some(0) => emit(Level::Warning, file, line, text),
-        Some(n) => {
-            emit(Level::Warning, file, line, format_args!("{text} ({n} more like this were left out)"))
-        }
+        Some(n) => emit(Level::Warning, file, line, format_args!("{text} ({n} similar lines left out)")),
     }
 }
 
-/// Logs for developers; shown when `G_MESSAGES_DEBUG` names `Spice` or `all`.
+/// Logs a line for developers; shown if `G_MESSAGES_DEBUG` contains `Spice` or `all`.
 #[macro_export]
 macro_rules! debug {
     ($($arg:tt)*) => {
@@ -161,7 +160,7 @@ macro_rules! debug {
     };
 }
 
-/// Logs a normal event worth knowing; shown like [`debug!`].
+/// Logs a normal event that is worth knowing; shown like [`debug!`].
 #[macro_export]
 macro_rules! info {
     ($($arg:tt)*) => {
@@ -177,7 +176,7 @@ macro_rules! warning {
     };
 }
 
-/// Like [`warning!`], at most a few lines per place of the code and period.
+/// Like [`warning!`], but limited to a few lines per place in the code and period.
 #[macro_export]
 macro_rules! warning_limited {
     ($($arg:tt)*) => {{
