@@ -1,5 +1,5 @@
-//! Photo detection (codecs.md 9.5): whether neighbouring pixels differ a little, as in photos, or not at all or much, as
-//! in drawn screen contents.
+//! Photo detection (codecs.md 9.5). In photos neighbouring pixels differ a little; in drawn screen contents
+//! they are equal or differ much.
 
 use super::lz::units::{Colour16, Colour24, Colour32, Pass};
 use crate::image::{BitmapFormat, ImageView};
@@ -13,23 +13,24 @@ pub enum Graduality {
     High,
 }
 
-/// Pixels from one sample to the next.
+/// Distance in pixels from one sample to the next.
 const JUMP: usize = 15;
-/// Samples from which on rows are left out, so that a large image costs little more than this many: the mean of fewer
-/// strays by more than what lies between the screens and the videos that were measured.
+/// Number of samples at which the score starts to skip rows, so that a large image costs little more than
+/// this many samples. With fewer, the error of the mean is larger than the gap between the screens and the
+/// videos that were measured.
 const ENOUGH: usize = 1 << 13;
-/// Mean score of 24 and 32 bits below which an image is a photo.
+/// An image of 24 or 32 bits is a photo if its mean score is below this.
 const HIGH: f64 = -0.03;
 /// The same for 16 bits.
 const HIGH_16: f64 = 0.0;
-/// Mean score below which an image is a photo if not too many pixels are like their neighbours, too: videos of soft
-/// shapes, which QUIC takes to two thirds of what LZ needs and JPEG to a seventh. Screen contents with such scores are
-/// half plain.
+/// An image is also a photo if its mean score is below this and at most [`SOFT_EQUAL`] of the pairs are
+/// equal. This catches videos of soft shapes, which QUIC compresses to two thirds of LZ's size and JPEG to a
+/// seventh. In screen contents with such scores half of the pairs are equal.
 const SOFT: f64 = -0.012;
-/// The most of the pairs that are equal then.
+/// The largest share of equal pairs for [`SOFT`].
 const SOFT_EQUAL: f64 = 0.45;
 
-/// Grades an image; `None` for formats without colours of their own.
+/// Grades an image; `None` for formats with a palette or without colours.
 #[must_use]
 pub fn grade(image: &ImageView<'_>) -> Option<Graduality> {
     match image.format {
@@ -52,11 +53,11 @@ pub fn grade(image: &ImageView<'_>) -> Option<Graduality> {
     }
 }
 
-/// Points of equal pixels, in quarters.
+/// Points of a pair of equal pixels, in quarters.
 const EQUAL: i64 = 2;
-/// Points of pixels that differ much.
+/// Points of a pair of pixels that differ much.
 const FAR: i64 = 4;
-/// Points of pixels that differ a little.
+/// Points of a pair of pixels that differ a little.
 const NEAR: i64 = -1;
 
 #[inline(always)]
@@ -86,9 +87,9 @@ fn pair16(a: u16, b: u16) -> i64 {
 
 #[derive(Debug, Default)]
 struct Score {
-    /// Quarters of points.
+    /// Sum of the points, in quarters.
     sum: i64,
-    /// Pairs of pixels, and the equal ones.
+    /// Number of pairs, and of those that are equal.
     samples: i64,
     equal: i64,
 }
@@ -107,7 +108,7 @@ impl Score {
         }
     }
 
-    /// Adds all chunks of an image; chunks that do not hold whole rows count as one.
+    /// Adds all chunks of an image. Chunks that do not hold whole rows are read as one chunk.
     fn image<P: Pass>(&mut self, image: &ImageView<'_>, pair: impl Fn(P::Unit, P::Unit) -> i64) {
         let (width, stride) = (image.width as usize, image.stride as usize);
         let height = image.height as usize;
@@ -131,7 +132,7 @@ impl Score {
         }
     }
 
-    /// Adds the rows of a chunk, every `step`th of them.
+    /// Adds every `step`th row of a chunk.
     fn chunk<P: Pass>(
         &mut self,
         rows: &mut Rows<'_, P>,
@@ -147,7 +148,7 @@ impl Score {
         let jump = if JUMP.is_multiple_of(width) { JUMP - 1 } else { JUMP };
         let (mut y, mut x) = (chunk.start, width / 2);
         while y < chunk.end - 1 {
-            // The sample before the right edge, which has no right neighbour.
+            // The last sample before the right edge has no right neighbour.
             rows.seek(y);
             let (upper, lower) = (&rows.upper, &rows.lower);
             while x < width {
@@ -170,14 +171,14 @@ impl Score {
     }
 }
 
-/// Two rows that follow each other in memory.
+/// Two consecutive rows of a chunk.
 struct Rows<'a, P: Pass> {
     image: &'a ImageView<'a>,
     width: usize,
     bytes: Vec<u8>,
     upper: Vec<P::Unit>,
     lower: Vec<P::Unit>,
-    /// Row in `upper`.
+    /// The row that `upper` holds.
     at: usize,
 }
 

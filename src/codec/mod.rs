@@ -1,11 +1,11 @@
-//! Image codecs: no I/O, no clients (spec: codecs.md).
+//! Image codecs: no I/O, no clients (codecs.md).
 //!
-//! Encoders are values with reused scratch buffers and share one convention:
-//! `encode(&mut self, image: &ImageView, max_len: usize, out: &mut Vec<u8>) -> Result<.., EncodeError>`
-//! appends the stream to `out`. A result that would be longer than `max_len` bytes gives
-//! [`EncodeError::TooLarge`], and on every error `out` is as long as before, so the caller can send the
-//! pixels raw instead. Rows are copied out of the guest through [`crate::image::ImageView`] one strip at a
-//! time, never the image as a whole.
+//! An encoder is a value that keeps its scratch buffers from image to image. All encoders share one
+//! convention: `encode(&mut self, image: &ImageView, max_len: usize, out: &mut Vec<u8>) -> Result<..,
+//! EncodeError>` appends the stream to `out`. If the stream would be longer than `max_len` bytes, the result
+//! is [`EncodeError::TooLarge`]. After every error `out` is as long as before, so the caller can send the
+//! pixels raw instead. Encoders copy rows out of guest memory through [`crate::image::ImageView`], one strip
+//! at a time, never the whole image.
 
 pub mod glz;
 pub mod graduality;
@@ -17,13 +17,13 @@ pub mod quic;
 #[cfg(test)]
 pub(crate) mod vectors;
 
-/// Why an image was not encoded. All of them mean: send it raw (or choose another codec).
+/// Why an image was not encoded. In each case the caller sends it raw, or chooses another codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// The codec has no way to carry this pixel format.
+    /// The codec cannot carry this pixel format.
     #[error("the codec cannot carry this pixel format")]
     UnsupportedFormat,
-    /// Width, height or stride are zero, contradict each other, or exceed what the codec's header holds.
+    /// Width, height or stride is zero, contradicts the others, or exceeds what the codec's header can hold.
     #[error("the codec cannot carry this image geometry")]
     UnsupportedGeometry,
     /// The stream would be longer than the caller's limit.
@@ -31,31 +31,31 @@ pub enum EncodeError {
     TooLarge,
 }
 
-/// Why a stream was rejected. Nothing may be drawn from it.
+/// Why a stream was rejected. Nothing of it may be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The header does not belong to this codec or version, or contradicts itself.
+    /// The header is not one of this codec or version, or contradicts itself.
     #[error("bad {field} in the image stream's header")]
     Header {
-        /// Name of the header field.
+        /// The header field.
         field: &'static str,
     },
-    /// The header names another width or height than the image descriptor.
+    /// The header's width or height differs from the image descriptor's.
     #[error("the image stream's size differs from the image's")]
     SizeMismatch,
     /// The image is larger than `limits` allow.
     #[error("the encoded image is too large")]
     TooLarge,
-    /// The pixels cannot be converted to the wanted format.
-    #[error("the image stream has another pixel type than wanted")]
+    /// The stream's pixels cannot be converted to the requested format.
+    #[error("the image stream's pixel type is not the requested one")]
     WrongType,
     /// The stream ends too early.
     #[error("the image stream ends too early")]
     Truncated,
-    /// The stream is impossible: a run or match beyond the image, trailing bytes and so on.
+    /// No encoder writes such a stream: a run or match leaves the image, bytes follow the end, and so on.
     #[error("corrupt image stream: {reason}")]
     Corrupt {
-        /// What is wrong with it.
+        /// What is wrong with the stream.
         reason: &'static str,
     },
 }

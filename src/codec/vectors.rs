@@ -6,22 +6,22 @@ use crate::guest::{ByteSource, SliceSource};
 use crate::image::{BitmapFormat, ImageView};
 use std::path::PathBuf;
 
-/// One reference image: raw pixels in memory order and what the reference encoder made of them.
+/// One reference image: raw pixels in memory order, and the stream that the reference encoder made of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Vector {
     /// "QUIC", "LZ", "GLZ" or "LZ4".
     pub(crate) codec: String,
-    /// GLZ: name of the sequence that this image belongs to; its images are consecutive, in id order.
+    /// GLZ: the sequence that this image belongs to. Its images are consecutive, in the order of their ids.
     pub(crate) name: String,
     /// Type number in the codec's header (0 for LZ4).
     pub(crate) codec_type: u32,
-    /// `None` for GRAY, XXXA and the like that no bitmap has.
+    /// `None` for types such as GRAY and XXXA that no bitmap has.
     pub(crate) format: Option<BitmapFormat>,
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) stride: u32,
     pub(crate) top_down: bool,
-    /// Rows of each chunk that the reference encoder was given.
+    /// Rows in each chunk that the reference encoder read.
     pub(crate) rows_per_chunk: Vec<u32>,
     raw: String,
     encoded: String,
@@ -32,12 +32,13 @@ pub(crate) struct Vector {
     pub(crate) id: u64,
     pub(crate) win_head_dist: u32,
     pub(crate) raw_sha256: String,
-    /// Digest of the tight rows that a decoder gives (memory order, pad bytes and bit 15 zero; QUIC: top row first).
+    /// Digest of the decoder's output: packed rows in memory order (QUIC: top row first), pad bytes and bit
+    /// 15 zero.
     pub(crate) decoded_sha256: String,
 }
 
 impl Vector {
-    /// Raw pixels, memory row order; `None` where the file is not stored (full-screen images).
+    /// The raw pixels, rows in memory order; `None` if the file is not stored (full-screen images).
     pub(crate) fn raw(&self) -> Option<Vec<u8>> {
         (self.raw != "-").then(|| read(&self.raw))
     }
@@ -46,7 +47,7 @@ impl Vector {
         read(&self.encoded)
     }
 
-    /// The ZLIB_GLZ form of a GLZ image, where stored.
+    /// The ZLIB_GLZ form of a GLZ image, if it is stored.
     pub(crate) fn zlib(&self) -> Option<Vec<u8>> {
         (self.zlib != "-").then(|| read(&self.zlib))
     }
@@ -58,12 +59,12 @@ pub(crate) fn of(codec: &str) -> Vec<Vector> {
     index.lines().filter(|l| !l.starts_with('#')).map(parse).filter(|v| v.codec == codec).collect()
 }
 
-/// SHA-256 in lower-case hex, as the index has it.
+/// SHA-256 in lower-case hex, as in the index.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     openssl::sha::sha256(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Bytes in chunks, as a guest's bitmap may come.
+/// Bytes split into chunks, as a guest's bitmap may be.
 #[derive(Debug)]
 pub(crate) struct Chunked {
     bytes: Vec<u8>,
@@ -71,7 +72,7 @@ pub(crate) struct Chunked {
 }
 
 impl Chunked {
-    /// `lengths` must add up to the number of bytes.
+    /// Splits `bytes`; `lengths` must add up to their number.
     pub(crate) fn new(bytes: Vec<u8>, lengths: &[usize]) -> Self {
         let mut end = 0;
         let ends: Vec<usize> = lengths
@@ -85,7 +86,7 @@ impl Chunked {
         Self { bytes, ends }
     }
 
-    /// Chunks of whole rows.
+    /// Splits `bytes` into chunks of whole rows.
     pub(crate) fn rows(bytes: Vec<u8>, stride: u32, rows: &[u32]) -> Self {
         let lengths: Vec<usize> = rows.iter().map(|r| *r as usize * stride as usize).collect();
         Self::new(bytes, &lengths)
@@ -106,7 +107,7 @@ impl ByteSource for Chunked {
     }
 }
 
-/// The view of `vector` over `source` (its raw pixels), taken as `format`.
+/// `vector` as an image of `format`, whose raw pixels are in `source`.
 pub(crate) fn view<'a>(vector: &Vector, format: BitmapFormat, source: &'a dyn ByteSource) -> ImageView<'a> {
     ImageView {
         format,

@@ -1,4 +1,5 @@
-//! A client's side: decodes streams in id order and keeps its window, refusing everything that a server must not do.
+//! The client's side of GLZ: decodes streams in the order of their ids and keeps a window. It refuses
+//! everything that a server must not send.
 
 use super::{Alpha, Channel, Colour, HEADER_BYTES, Short, carries};
 use crate::codec::DecodeError;
@@ -7,29 +8,29 @@ use std::collections::VecDeque;
 
 const OUTSIDE: DecodeError = DecodeError::Corrupt { reason: "a match leaves the image that it refers to" };
 
-/// A decoder with its window.
+/// A decoder and its window.
 #[derive(Debug, Default)]
 pub struct Decoder {
     images: VecDeque<(u64, LzType, Vec<u32>)>,
-    /// Of the next image.
+    /// Id of the next image.
     id: u64,
 }
 
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decoded {
+pub struct DecodedImage {
     pub kind: LzType,
     pub width: u32,
     pub height: u32,
     pub top_down: bool,
     pub id: u64,
     pub win_head_dist: u32,
-    /// Packed rows in the order of the stream, in the layout of the type's bitmap format.
+    /// Packed rows in the stream's order, in the bitmap format of the stream's type.
     pub pixels: Vec<u8>,
 }
 
 impl Decoder {
-    /// Units in the window.
+    /// Number of units in the window.
     #[must_use]
     pub fn units(&self) -> usize {
         self.images.iter().map(|(_, _, pixels)| pixels.len()).sum()
@@ -38,8 +39,9 @@ impl Decoder {
     /// Decodes the next image.
     ///
     /// # Errors
-    /// The header is wrong, the id is not the next one, or the stream is corrupt or refers to what is not there.
-    pub fn decode(&mut self, data: &[u8]) -> Result<Decoded, DecodeError> {
+    /// The header is wrong, the id is not the next one, or the stream is corrupt or refers to an image that
+    /// is not in the window.
+    pub fn decode(&mut self, data: &[u8]) -> Result<DecodedImage, DecodeError> {
         let (header, body) = data.split_at_checked(HEADER_BYTES).ok_or(DecodeError::Truncated)?;
         let word =
             |at: usize| header.get(at..).and_then(|h| h.first_chunk()).map_or(0, |w| u32::from_be_bytes(*w));
@@ -77,7 +79,7 @@ impl Decoder {
             _ => self.pass::<Colour>(&mut input, kind, head, units, &mut pixels)?,
         }
         if !input.data.is_empty() {
-            return Err(DecodeError::Corrupt { reason: "bytes behind the image" });
+            return Err(DecodeError::Corrupt { reason: "bytes after the image" });
         }
         let bytes = pixels.iter().flat_map(|p| {
             let size = match kind {
@@ -87,7 +89,7 @@ impl Decoder {
             };
             p.to_le_bytes().into_iter().take(size)
         });
-        let decoded = Decoded {
+        let decoded = DecodedImage {
             kind,
             width,
             height,
@@ -102,7 +104,7 @@ impl Decoder {
         Ok(decoded)
     }
 
-    /// The pixels of an older image.
+    /// The pixels of an image in the window.
     fn older(&self, id: u64, kind: LzType, head: u64) -> Result<&[u32], DecodeError> {
         let image = self.images.iter().find(|(old, ..)| *old == id && *old >= head);
         match image {
@@ -127,7 +129,7 @@ impl Decoder {
                     let mut wide = [0; 4];
                     wide[..bytes.len()].copy_from_slice(bytes);
                     let unit = u32::from_le_bytes(wide);
-                    // 15-bit pixels come with the high byte first.
+                    // The high byte of 15-bit pixels comes first.
                     if C::LITERAL == 2 { unit.swap_bytes() >> 16 } else { unit }
                 })),
                 Code::Match { p, i: 0, count } => {
@@ -143,7 +145,7 @@ impl Decoder {
                 }
             }
         }
-        // The colours of pixels that have alpha, too.
+        // The alpha pass keeps the colours.
         if C::LITERAL == 3 {
             out.iter_mut().for_each(|pixel| *pixel &= Colour::MASK);
         }
@@ -196,7 +198,7 @@ enum Code<'a> {
     Match { p: usize, i: u64, count: usize },
 }
 
-/// Reads a control byte and what follows, of at most `left` units.
+/// Reads a control byte and its literals or match, of at most `left` units.
 fn take<'a, C: Channel>(input: &mut Input<'a>, left: usize) -> Result<Code<'a>, DecodeError> {
     let control = input.byte()?;
     if control < 32 {

@@ -1,4 +1,4 @@
-//! The dictionary of one client: ids, the window, the pixels (codecs.md 4.3 to 4.6).
+//! The dictionary of one client: ids, window and pixels (codecs.md 4.3 to 4.6).
 
 use super::matcher::{Reference, Tables, encode_pass};
 use super::{Alpha, Colour, HEADER_BYTES, Short, carries};
@@ -8,24 +8,24 @@ use crate::limits::MAX_GLZ_WINDOW_PIXELS;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes of pixels that are read at a time.
+/// Bytes of pixels read at a time.
 const STRIP: usize = 12 << 10;
 
-/// The image cannot go GLZ: nothing has changed, use LZ.
+/// The image cannot be sent as GLZ. The dictionary is unchanged; the caller uses LZ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the image does not fit the dictionary")]
+#[error("the GLZ dictionary cannot take the image")]
 pub struct Refused;
 
-/// What migration hands over.
+/// What a migration hands over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Pixels.
+    /// Size of the window in pixels.
     pub window: u32,
     /// Id of the next image.
     pub next_id: u64,
 }
 
-/// See [`super`].
+/// The images that one client has in its window, shared by the client's displays (see [`super`]).
 #[derive(Debug)]
 pub struct Dictionary(Mutex<Inner>);
 
@@ -34,39 +34,40 @@ struct Inner {
     window: u32,
     next_id: u64,
     frozen: bool,
-    /// Oldest first; ids are consecutive.
-    images: VecDeque<Stored>,
-    /// Units of all of them.
+    /// The images, oldest first. Their ids are consecutive.
+    images: VecDeque<WindowImage>,
+    /// Units of all images together.
     units: usize,
-    /// Where the next image starts, counting all units ever.
+    /// Position of the next image, counted in units since the first image.
     start: u64,
     tables: Tables,
-    /// Memory of an image that has left.
+    /// Buffer of an image that has left the window.
     spare: Vec<u32>,
     bytes: Vec<u8>,
 }
 
-/// An image that the client has.
+/// An image in the client's window.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct WindowImage {
     pub kind: LzType,
     pub id: u64,
     pub start: u64,
     pub pixels: Vec<u32>,
-    /// The display that it was sent on.
+    /// The display channel that it was sent on.
     channel: u8,
-    /// Whether it may be referred to.
+    /// Whether later images may refer to it.
     pub alive: bool,
 }
 
 impl Dictionary {
-    /// An empty dictionary for a client's window of this many pixels; larger ones than the format allows are cut.
+    /// An empty dictionary for a client's window of `window` pixels, or of the format's maximum if that is
+    /// less.
     #[must_use]
     pub fn new(window: u32) -> Self {
         Self::restore(State { window, next_id: 0 })
     }
 
-    /// The dictionary that a migrated client has: its images are not known here.
+    /// The dictionary of a migrated client. The pixels of its images are not known here.
     #[must_use]
     pub fn restore(state: State) -> Self {
         Self(Mutex::new(Inner {
@@ -86,7 +87,7 @@ impl Dictionary {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Refuses all images from now on and gives what the migration target needs.
+    /// Refuses all images from now on. Returns what the migration target needs.
     pub fn freeze(&self) -> State {
         let inner = &mut *self.lock();
         inner.frozen = true;
@@ -95,19 +96,20 @@ impl Dictionary {
         State { window: inner.window, next_id: inner.next_id }
     }
 
-    /// A display is gone, and what it had not sent yet with it: its images are not referred to any more.
+    /// Call this when a display channel is gone: the images that it had not sent are lost, so no image refers
+    /// to its images any more.
     pub fn channel_gone(&self, channel: u8) {
         for image in &mut self.lock().images {
             image.alive &= image.channel != channel;
         }
     }
 
-    /// Appends the stream of `image` to `out`, for the display `channel`. What was appended must be sent, whatever its
-    /// size: the client waits for its id.
+    /// Appends the stream of `image` to `out`, for the display `channel`. The caller must send what was
+    /// appended, whatever its size, because the client waits for its id.
     ///
     /// # Errors
-    /// The image has padding or a format that GLZ does not carry, is as large as the window, or the dictionary is
-    /// frozen. `out` is then unchanged.
+    /// The image has padding or a format that GLZ does not carry, is as large as the window, or the
+    /// dictionary is frozen. `out` is then unchanged.
     pub fn encode(&self, channel: u8, image: &ImageView<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         let inner = &mut *self.lock();
         if !inner.accepts(image) {
@@ -155,7 +157,7 @@ impl Inner {
         let head = self.images.front().map_or(0, |oldest| id - oldest.id);
         put_header(kind, image, id, head as u32, out);
         let mut pixels = std::mem::take(&mut self.spare);
-        // Not twice what is needed: the window bounds memory, not only units.
+        // The window bounds memory as well as units, so a buffer must not have twice the needed capacity.
         if pixels.capacity() > 2 * units.max(1024) {
             pixels = Vec::new();
         }
@@ -173,7 +175,7 @@ impl Inner {
         self.next_id = self.next_id.wrapping_add(1);
         self.start += units as u64;
         self.units += units;
-        self.images.push_back(Stored { kind, id, start, pixels, channel, alive: true });
+        self.images.push_back(WindowImage { kind, id, start, pixels, channel, alive: true });
     }
 }
 
@@ -189,7 +191,7 @@ fn put_header(kind: LzType, image: &ImageView<'_>, id: u64, head: u32, out: &mut
     out.extend_from_slice(&head.to_be_bytes());
 }
 
-/// Copies the pixels into `pixels`, in memory order.
+/// Copies the pixels of `image` into `pixels`, in memory order.
 fn load(kind: LzType, image: &ImageView<'_>, units: usize, bytes: &mut Vec<u8>, pixels: &mut Vec<u32>) {
     pixels.clear();
     pixels.reserve_exact(units);

@@ -1,36 +1,37 @@
-//! Finds matches in the image that is coded and in older ones, and writes them (codecs.md 4.2, 13.4).
+//! Finds matches in the image being encoded and in older ones, and writes them (codecs.md 4.2, 13.4).
 //!
-//! Two tables of positions are kept. *Near* has every position that became a literal and the ends of matches, by the
-//! three units there: it finds what recurs at small scale. *Far* has a position every few units, inside matches too, by
-//! the eight units there: it finds moved and repeated areas, however much was coded since. A match in an older
-//! image is tried again with the same displacement where it ended.
+//! The search uses two tables of positions. *Near* has every position that became a literal, and the ends of
+//! matches, by the three units there: it finds small repetitions. *Far* has a position every few units, also
+//! inside matches, by the eight units there: it finds moved and repeated areas, however long ago they were
+//! encoded. Where a match in an older image ends, the search tries the same displacement again.
 
 use super::Channel;
-use super::dictionary::Stored;
+use super::dictionary::WindowImage;
 use crate::codec::lz::{LzType, MAX_LITERALS, put_long_length};
 use std::collections::VecDeque;
 
-/// log2 of the entries of the tables.
+/// log2 of the number of entries in each table.
 const NEAR_BITS: u32 = 17;
 const FAR_BITS: u32 = 17;
-/// Bits of an entry that hold more of the hash, to reject others without looking at pixels.
+/// Bits of an entry that hold more of the hash. They reject most false candidates without a look at the
+/// pixels.
 const TAG_BITS: u32 = 6;
-/// Positions are taken modulo this: more than a window.
+/// Positions are stored modulo this number, which is larger than a window.
 const POSITIONS: u64 = 1 << (32 - TAG_BITS);
-/// Units between the positions that are entered as far.
+/// Units from one far position to the next.
 const GRID: usize = 32;
-/// Units that a far position is known by.
+/// Units that a far position is hashed by.
 const FAR_UNITS: usize = 8;
-/// A far match must have so many units, else a near one is looked for.
+/// Least length of a far match. If it is shorter, the search looks for a near one.
 const FAR_MATCH: usize = 16;
-/// From this length on a match in another image is expected to go on behind a difference.
+/// From this length on, a match in another image is expected to continue after a difference.
 const DISPLACED: usize = 32;
-/// Pixel distances or positions from here on do not fit the format.
+/// The format holds only pixel distances and positions below this.
 const MAX_PIXELS: u64 = 1 << 25;
-/// Image distances from here on do not fit every form.
+/// Some forms of the format hold only image distances below this.
 const MAX_IMAGES: u64 = 1 << 24;
 
-/// Where units were seen last, over all images of a dictionary: position and tag.
+/// Last positions of units in all images of a dictionary, with their tags.
 #[derive(Debug)]
 pub(super) struct Tables {
     near: Box<[u32; 1 << NEAR_BITS]>,
@@ -49,21 +50,21 @@ impl Default for Tables {
 /// What a pass may refer to.
 #[derive(Debug)]
 pub(super) struct Reference<'a> {
-    /// Oldest first, ids and positions without gaps.
-    pub images: &'a VecDeque<Stored>,
-    /// Of the image that is coded.
+    /// The images, oldest first. Ids and positions have no gaps.
+    pub images: &'a VecDeque<WindowImage>,
+    /// Type of the image being encoded.
     pub kind: LzType,
     pub id: u64,
     pub start: u64,
     pub pixels: &'a [u32],
 }
 
-/// A place that units may be copied from.
+/// A place from which a match may copy.
 #[derive(Clone, Copy, Debug)]
 struct Place<'a> {
     pixels: &'a [u32],
     offset: usize,
-    /// 0: the image that is coded.
+    /// 0 is the image being encoded.
     image_distance: u64,
 }
 
@@ -75,7 +76,7 @@ struct Match<'a> {
 }
 
 impl<'a> Reference<'a> {
-    /// The place that an entry seen at `at` stands for.
+    /// The place that an entry found at position `at` stands for.
     #[inline(always)]
     fn place(&self, entry: u32, at: usize) -> Option<Place<'a>> {
         let here = self.start + at as u64;
@@ -101,7 +102,7 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// The entries' places in the tables and their tags for the units from `at` on.
+/// Indexes in the near table, and tags, for the units from `at` on.
 #[inline(always)]
 fn near_hash<C: Channel>(units: &[u32; 3]) -> (usize, u32) {
     let [a, b, c] = units.map(|u| u64::from(u & C::MASK));
@@ -126,7 +127,7 @@ fn split(hash: u64, bits: u32) -> (usize, u32) {
     (slot, (hash >> (64 - bits - TAG_BITS)) as u32 & ((1 << TAG_BITS) - 1))
 }
 
-/// How many units at the start of both are the same.
+/// Number of equal units at the start of both.
 #[inline(always)]
 fn common<C: Channel>(a: &[u32], b: &[u32]) -> usize {
     let len = a.len().min(b.len());
@@ -145,17 +146,17 @@ fn common<C: Channel>(a: &[u32], b: &[u32]) -> usize {
     at
 }
 
-/// Codes one pass over the image.
+/// Encodes one pass over the image.
 pub(super) fn encode_pass<C: Channel>(reference: &Reference<'_>, tables: &mut Tables, out: &mut Vec<u8>) {
     let units = reference.pixels;
     let mut literals = 0;
     let mut at = 0;
-    // Next position to be entered as far.
+    // The next position for the far table.
     let mut grid = 0;
     let mut displaced: Option<Place<'_>> = None;
     let mut after_match = true;
     while let Some(three) = units.get(at..).and_then(|rest| rest.first_chunk::<3>()) {
-        // Only what is behind: at its own position an older one is to be found.
+        // Only positions before `at`: the entry for `at` itself must still be an older one.
         if at > grid {
             grid = enter_far::<C>(reference, tables, grid, at);
         }
@@ -165,7 +166,7 @@ pub(super) fn encode_pass<C: Channel>(reference: &Reference<'_>, tables: &mut Ta
             after_match = false;
             continue;
         };
-        // What was passed over may belong to it.
+        // The match may extend backwards into units that the search skipped.
         let mut from = at;
         while from > literals
             && found.place.offset > 0
@@ -200,13 +201,13 @@ fn entry(reference: &Reference<'_>, at: usize, tag: u32) -> u32 {
     ((reference.start + at as u64) as u32) << TAG_BITS | tag
 }
 
-/// Enters the positions of the grid before `at`; gives the next one.
+/// Puts the grid's positions before `at` into the far table. Returns the next one.
 #[inline(never)]
 fn enter_far<C: Channel>(reference: &Reference<'_>, tables: &mut Tables, from: usize, at: usize) -> usize {
     let mut grid = from;
     while grid < at {
         if let Some(eight) = reference.pixels.get(grid..).and_then(|rest| rest.first_chunk::<FAR_UNITS>()) {
-            // Areas of one colour are found as runs.
+            // Runs already find areas of one colour.
             if eight[1..].iter().any(|u| (u ^ eight[0]) & C::MASK != 0) {
                 let (slot, tag) = far_hash::<C>(eight);
                 tables.far[slot] = entry(reference, grid, tag);
@@ -217,7 +218,7 @@ fn enter_far<C: Channel>(reference: &Reference<'_>, tables: &mut Tables, from: u
     grid
 }
 
-/// The match to use at a position, if there is one that pays.
+/// The match to use at a position, if one is worth its bytes.
 #[inline(always)]
 fn find<'a, C: Channel>(
     reference: &Reference<'a>,
@@ -242,7 +243,7 @@ fn find<'a, C: Channel>(
         let count = common::<C>(&units[at..], &units[at - 1..]);
         return Some(Match { place: Place { pixels: units, offset: at - 1, image_distance: 0 }, count });
     }
-    // Where little matches, a stretch of the grid's width now and then is enough to find what has moved.
+    // Where little matches, trying a grid's width now and then is enough to find moved areas.
     if after_match || at & (GRID * 7) == 0 {
         let far = far_match::<C>(reference, tables, at);
         if far.is_some() {
@@ -281,14 +282,14 @@ fn near_match<'a, C: Channel>(reference: &Reference<'a>, seen: u32, at: usize) -
     (pays && count > C::BIAS).then_some(Match { place, count })
 }
 
-/// P and I of the format.
+/// The fields P and I of the format.
 #[inline(always)]
 fn distances(place: &Place<'_>, at: usize) -> (u32, u32) {
     let p = if place.image_distance == 0 { at - 1 - place.offset } else { place.offset };
     (p as u32, place.image_distance as u32)
 }
 
-/// Bytes of a match without those of a long length.
+/// Bytes of a match without the extension of a long length.
 #[inline(always)]
 fn match_bytes(place: &Place<'_>, at: usize) -> usize {
     let (p, i) = distances(place, at);
@@ -300,7 +301,7 @@ fn match_bytes(place: &Place<'_>, at: usize) -> usize {
     }
 }
 
-/// Appends a match of the unit `at`.
+/// Appends a match at unit `at`.
 #[inline(always)]
 fn put_match<C: Channel>(found: &Match<'_>, at: usize, out: &mut Vec<u8>) {
     let (p, i) = distances(&found.place, at);
@@ -332,7 +333,7 @@ fn put_match<C: Channel>(found: &Match<'_>, at: usize, out: &mut Vec<u8>) {
 #[inline]
 fn put_literals<C: Channel>(units: &[u32], out: &mut Vec<u8>) {
     for group in units.chunks(MAX_LITERALS) {
-        // Each literal is written with the bytes behind it, which the next one overwrites.
+        // Each literal is written as four bytes, of which the next literal overwrites the surplus.
         let mut bytes = [0; 1 + 3 * MAX_LITERALS + 4];
         bytes[0] = (group.len() - 1) as u8;
         for (i, unit) in group.iter().enumerate() {

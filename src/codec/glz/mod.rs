@@ -1,12 +1,13 @@
-//! GLZ (codecs.md 4): LZ with a dictionary, namely the images that the client still has in its window.
+//! GLZ (codecs.md 4): LZ with a dictionary, which is the images that the client still has in its window.
 //!
-//! A [`Dictionary`] belongs to one client and may be shared by its displays, each on a thread of its own. It owns copies
-//! of the pixels, so that the guest gets its memory back at once and cannot change what was matched. An image that
-//! got an id must reach the client: ids without a gap are what moves the client's window.
+//! A [`Dictionary`] belongs to one client. The client's displays may share it, each on its own thread. It
+//! owns copies of the pixels, so the guest gets its memory back at once and cannot change pixels that were
+//! matched. An image that got an id must reach the client, because the client moves its window by ids without
+//! a gap.
 //!
 //! * [`Dictionary`]: window, ids, the lock
-//! * [`matcher`]: finds matches in this and older images
-//! * [`Decoder`]: what a client does, with all checks, for tests and tools
+//! * [`matcher`]: finds matches in this image and in older ones
+//! * [`Decoder`]: the client's side with all checks, for tests and tools
 
 mod decode;
 mod dictionary;
@@ -15,7 +16,7 @@ mod matcher;
 mod tests;
 mod zlib;
 
-pub use decode::{Decoded, Decoder};
+pub use decode::{DecodedImage, Decoder};
 pub use dictionary::{Dictionary, Refused, State};
 pub use zlib::{Zlib, inflate};
 
@@ -24,16 +25,16 @@ use crate::codec::lz::LzType;
 /// Bytes of the header.
 const HEADER_BYTES: usize = 33;
 
-/// Which bits of a stored pixel a pass compares and what its literals look like. Pixels are stored as `u32`: b, g, r in
-/// the low bytes and alpha, if there is one, in the top byte; 15-bit pixels as they are.
+/// The bits of a stored pixel that a pass compares, and the form of its literals. Stored pixels are `u32`: b,
+/// g, r in the low bytes and alpha, if any, in the top byte; 15-bit pixels are unchanged.
 trait Channel {
-    /// Bits that count.
+    /// The compared bits.
     const MASK: u32;
     /// Subtracted from the length of a match.
     const BIAS: usize;
-    /// Units that must be equal to look closer.
+    /// Units that must be equal before the search looks closer.
     const NEED: usize;
-    /// Matches of more units always pay.
+    /// Matches of more units are always worth their bytes.
     const PAYS: usize;
     /// Bytes of a literal.
     const LITERAL: usize;
@@ -88,7 +89,7 @@ impl Channel for Alpha {
     }
 }
 
-/// Whether GLZ carries images of this type.
+/// Whether GLZ can carry images of this type.
 fn carries(kind: LzType) -> bool {
     matches!(kind, LzType::Rgb16 | LzType::Rgb24 | LzType::Rgb32 | LzType::Rgba)
 }

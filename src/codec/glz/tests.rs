@@ -10,7 +10,7 @@ fn view<'a>(format: BitmapFormat, width: u32, source: &'a SliceSource<'a>) -> Im
     ImageView { format, width, height, stride, top_down: true, source }
 }
 
-/// What the bytes are to a client.
+/// Clears the bits that a client ignores.
 fn visible(kind: LzType, pixels: &mut [u8]) {
     match kind {
         LzType::Rgb16 => pixels.as_chunks_mut::<2>().0.iter_mut().for_each(|p| p[1] &= 0x7f),

@@ -1,14 +1,14 @@
-//! ZLIB_GLZ (codecs.md 5): a zlib stream around a GLZ stream.
+//! ZLIB_GLZ (codecs.md 5): a GLZ stream inside a zlib stream.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::fmt;
 
-/// Level of the reference.
+/// The compression level of the reference.
 const LEVEL: u32 = 3;
-/// Shorter GLZ streams are not worth it.
+/// Compressing shorter GLZ streams is not worth the time.
 const MIN_BYTES: usize = 100;
 
-/// A zlib compressor that is used again from image to image.
+/// A zlib compressor, reused from image to image.
 pub struct Zlib(Compress);
 
 impl Default for Zlib {
@@ -30,14 +30,14 @@ impl Zlib {
             return None;
         }
         self.0.reset();
-        // No room for more than is wanted: what does not fit is of no use.
+        // The buffer has no room for a longer result, which would be useless.
         let mut out = Vec::with_capacity(glz.len() - 1);
         let status = self.0.compress_vec(glz, &mut out, FlushCompress::Finish).ok()?;
         (status == Status::StreamEnd && out.len() < glz.len()).then_some(out)
     }
 }
 
-/// What a client makes of it; `size` is what the message says.
+/// Decompresses as a client does; `size` is the size that the message announces.
 #[must_use]
 pub fn inflate(data: &[u8], size: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(size);

@@ -1,8 +1,8 @@
-//! Colour conversion: rows of pixels to a strip of 16 rows of luma and 8 rows of halved chroma.
+//! Colour conversion: pixel rows to a strip of 16 rows of luma and 8 rows of halved chroma.
 //!
-//! Samples are centred at 0 and twice as large as the standard's, which keeps one more bit of what the
-//! conversion rounds away. Arithmetic is on 16-bit lanes; `high(a, b)` is the upper half of a product, for which
-//! every vector unit has an instruction.
+//! Samples are centred at 0 and twice as large as the standard's, which keeps one more bit that the
+//! conversion would round away. Arithmetic uses 16-bit lanes; `high(a, b)` is the upper half of a product,
+//! for which every vector unit has an instruction.
 
 use super::entropy::BitWriter;
 use super::tables::{CHROMA_CODES, LUMA_CODES, Quality};
@@ -21,8 +21,8 @@ const fn high_signed(a: i16, b: i16) -> i16 {
     ((a as i32 * b as i32) >> 16) as i16
 }
 
-/// Converts a bitmap row of `width` pixels to 0x00RRGGBB; `pixels` is longer if the row has to be filled up,
-/// which is done with the last pixel.
+/// Converts a bitmap row of `width` pixels to 0x00RRGGBB. If `pixels` is longer, the last pixel fills the
+/// rest.
 pub(super) fn load(format: BitmapFormat, bytes: &[u8], width: usize, pixels: &mut [u32]) {
     match format {
         BitmapFormat::SixteenBit => {
@@ -48,13 +48,13 @@ pub(super) fn load(format: BitmapFormat, bytes: &[u8], width: usize, pixels: &mu
     }
 }
 
-/// Sixteen rows of an image as component samples, all rows a multiple of 16 pixels wide.
+/// Sixteen rows of an image as component samples. All rows are a multiple of 16 pixels wide.
 #[derive(Debug, Default)]
 pub(super) struct Strip {
     /// Luma samples per row.
     width: usize,
     luma: Vec<i16>,
-    /// Eight rows each, half as wide.
+    /// Cb and Cr: eight rows each, half as wide.
     chroma: [Vec<i16>; 2],
 }
 
@@ -68,7 +68,7 @@ impl Strip {
         }
     }
 
-    /// Converts pixel rows `2 * pair` and `2 * pair + 1`, which `pixels` holds one after the other.
+    /// Converts the pixel rows `2 * pair` and `2 * pair + 1`, which `pixels` holds in this order.
     pub(super) fn put_rows(&mut self, pair: usize, pixels: &[u32]) {
         let width = self.width;
         let (first, second) = pixels.split_at(width);
@@ -96,7 +96,7 @@ impl Strip {
         }
     }
 
-    /// Finishes and codes the six blocks of a minimum coded unit, after [`Strip::transform_columns`].
+    /// Finishes and encodes the six blocks of a minimum coded unit, after [`Strip::transform_columns`].
     #[inline]
     pub(super) fn encode_mcu(
         &self,

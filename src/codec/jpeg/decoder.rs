@@ -1,5 +1,5 @@
-//! A slow baseline decoder by the book, to test what the encoder writes. Grey and colour planes only as the
-//! encoder makes them: three components, 4:2:0, no restarts.
+//! A slow, simple baseline decoder that tests the encoder's output. It knows only files such as the encoder
+//! makes: three components, 4:2:0, no restarts.
 
 use super::tables::ZIGZAG;
 
@@ -14,7 +14,7 @@ pub(super) struct Picture {
 #[derive(Default)]
 struct Tables {
     steps: [Vec<f64>; 2],
-    /// By class << 4 | id: (length, code, symbol).
+    /// By class << 4 | id, length and code: the symbol.
     huffman: std::collections::HashMap<(u8, u32, u32), u8>,
 }
 

@@ -43,7 +43,7 @@ static ZIGZAG_BITS: [[u64; 256]; 8] = {
 pub(super) struct BitWriter {
     /// Bits not yet written, right-aligned.
     bits: u64,
-    /// How many, below 32 between calls.
+    /// Number of bits, below 32 between calls.
     len: u32,
 }
 
@@ -59,7 +59,7 @@ impl BitWriter {
         }
     }
 
-    /// Codes a block after one whose first coefficient was `prediction`.
+    /// Encodes a block. `prediction` is the first coefficient of the block before it.
     #[inline]
     pub(super) fn put_block(
         &mut self,
@@ -99,7 +99,7 @@ impl BitWriter {
         }
     }
 
-    /// Codes a value: the symbol is `high` plus the number of its bits, which follow.
+    /// Encodes a value: the symbol is `high` plus the number of the value's bits, which follow.
     #[inline(always)]
     fn put_value(&mut self, high: u32, value: i16, codes: &Codes, out: &mut Vec<u8>) {
         let value = i32::from(value);

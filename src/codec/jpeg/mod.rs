@@ -1,12 +1,12 @@
 //! JPEG and JPEG_ALPHA, the lossy codec for slow links (codecs.md 6), also used for motion JPEG streams.
 //!
-//! An encoder of our own: baseline, 4:2:0, the standard Huffman tables, the quantization tables of the
-//! reference implementation's quality scale. Crates were measured on the 1920 x 1080 photo of
-//! `benches/codec.rs` at quality 85, best of 20, x86-64: libjpeg-turbo in C 4.3 ms, jpeg-encoder 0.7 with its
-//! AVX2 code 13.2 ms, libjpeg-turbo-rs 0.9 18.1 ms, this module 6.1 ms with 0.7 % fewer bytes than libjpeg-turbo. It owes that to
-//! loops on 16-bit lanes that the compiler vectorizes, and to never looking at coefficients that are zero:
+//! A baseline encoder, 4:2:0, with the standard Huffman tables and the quantization tables of the reference
+//! implementation's quality scale. Measured on the 1920 x 1080 photo of `benches/codec.rs` at quality 85,
+//! best of 20, x86-64: libjpeg-turbo in C 4.3 ms, jpeg-encoder 0.7 with its AVX2 code 13.2 ms,
+//! libjpeg-turbo-rs 0.9 18.1 ms, this module 6.1 ms with 0.7 % fewer bytes than libjpeg-turbo. Its loops use
+//! 16-bit lanes, which the compiler vectorizes, and it never looks at coefficients that are zero.
 //!
-//! * [`colour`]: rows of pixels to rows of luma and halved chroma
+//! * [`colour`]: pixel rows to rows of luma and halved chroma
 //! * [`transform`]: discrete cosine transform and quantization of blocks
 //! * [`entropy`]: Huffman codes
 //! * [`tables`]: the standard tables and the file's header
@@ -27,10 +27,10 @@ use tables::Quality;
 /// Quality of images in drawing messages.
 pub const IMAGE_QUALITY: u8 = 85;
 
-/// Longest side that a JPEG header is used for; the reference implementation's limit.
+/// Longest side of an image; the reference implementation's limit.
 const MAX_SIDE: u32 = 65_500;
 
-/// A JPEG encoder for one quality; holds buffers that are reused from image to image.
+/// A JPEG encoder for one quality. It keeps its buffers from image to image.
 #[derive(Debug)]
 pub struct Encoder {
     quality: Quality,
@@ -46,7 +46,7 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// An encoder for this quality, 1 (worst) to 100; values outside are clamped.
+    /// An encoder for this quality, 1 (worst) to 100. Values outside are clamped.
     #[must_use]
     pub fn new(quality: u8) -> Self {
         Self {
@@ -57,18 +57,18 @@ impl Encoder {
         }
     }
 
-    /// Changes the quality for images to come.
+    /// Changes the quality of later images.
     pub fn set_quality(&mut self, quality: u8) {
         if self.quality.percent != quality.clamp(1, 100) {
             self.quality = Quality::new(quality);
         }
     }
 
-    /// Appends `image` as a JPEG file to `out`, top row first; alpha is ignored.
+    /// Appends `image` as a JPEG file to `out`, top row first. Alpha is ignored.
     ///
     /// # Errors
-    /// [`EncodeError::UnsupportedFormat`] for palettes and 8BIT_A, [`EncodeError::TooLarge`] if more than
-    /// `max_len` bytes would be needed; `out` is then unchanged.
+    /// [`EncodeError::UnsupportedFormat`] for palettes and 8BIT_A, [`EncodeError::TooLarge`] if the file
+    /// needs more than `max_len` bytes. `out` is then unchanged.
     pub fn encode(
         &mut self,
         image: &ImageView<'_>,
@@ -109,7 +109,7 @@ impl Encoder {
         for top in (0..height).step_by(16) {
             for pair in 0..8 {
                 let (first, second) = self.pixels.split_at_mut(width.next_multiple_of(16));
-                // Behind the last row it is repeated.
+                // Rows after the last one repeat it.
                 for (y, pixels) in [(top + 2 * pair, first), (top + 2 * pair + 1, second)] {
                     image.read_row(y.min(height - 1), &mut self.bytes);
                     colour::load(image.format, &self.bytes, width, pixels);
@@ -142,7 +142,7 @@ mod tests {
         decoder::decode(&out[1..])
     }
 
-    /// The colour of a pixel of `bytes`, which is a row.
+    /// The colour of a pixel in the row `bytes`.
     fn pixel(format: BitmapFormat, bytes: &[u8], x: usize) -> [f64; 3] {
         let eight = |v: u16| f64::from((v & 31) << 3 | (v & 31) >> 2);
         match format {

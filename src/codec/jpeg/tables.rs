@@ -35,7 +35,7 @@ const CHROMA_STEPS: [u16; 64] = [
     99, 99, 99, 99, 99, 99, 99, 99,
 ];
 
-/// A Huffman table as the file declares it: how many codes have each length, and their symbols.
+/// A Huffman table as the file declares it: the number of codes of each length, and their symbols.
 struct HuffmanSpec {
     /// Class and id: 0x00 and 0x01 DC, 0x10 and 0x11 AC.
     id: u8,
@@ -139,14 +139,14 @@ const TRANSFORM_SCALES: [f64; 8] = [
     0.275_899_379_282_943,
 ];
 
-/// How to divide one component's coefficients, in the transposed order in which the transform leaves them:
-/// `(|c| + bias) * reciprocal >> 16`, then `* shift >> 16`.
+/// How to divide the coefficients of one component, in the transposed order of the transform: `(|c| + bias) *
+/// reciprocal >> 16`, then `* shift >> 16`.
 #[derive(Clone, Debug)]
 pub(super) struct Divisors {
     pub(super) bias: [u16; 64],
     pub(super) reciprocal: [u16; 64],
     pub(super) shift: [u16; 64],
-    /// Quantization steps as declared in the header, row-major.
+    /// Quantization steps as in the header, row-major.
     steps: [u8; 64],
 }
 
@@ -164,7 +164,7 @@ impl Divisors {
         for (i, base) in base.iter().enumerate() {
             let (row, column) = (i / 8, i % 8);
             let factor = TRANSFORM_SCALES[row] * TRANSFORM_SCALES[column] * super::transform::OUTPUT_SCALE;
-            // A divisor of less than 2 would not fit below; the few steps concerned are made coarser.
+            // A divisor below 2 would not fit the arithmetic, so the few steps concerned are made coarser.
             let least = (2.0 / factor).ceil();
             let step = f64::from(((u32::from(*base) * scale + 50) / 100).clamp(1, 255)).max(least);
             let divisor = step * factor;
@@ -179,7 +179,7 @@ impl Divisors {
     }
 }
 
-/// What depends on the quality.
+/// The tables that depend on the quality.
 #[derive(Clone, Debug)]
 pub(super) struct Quality {
     pub(super) percent: u8,

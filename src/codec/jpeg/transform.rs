@@ -25,7 +25,7 @@ fn times(x: i16, factor: i16) -> i16 {
 /// One-dimensional transform of eight samples.
 #[inline(always)]
 fn transform(x: [i16; 8]) -> [i16; 8] {
-    // Products with numbers above one half are x plus a product with a number below.
+    // A product with a number above one half is x plus a product with a smaller number.
     const COS_4: i16 = -19_195; // cos(4 pi / 16) - 1
     const COS_6: i16 = 25_080; // cos(6 pi / 16)
     const DIFFERENCE: i16 = -30_068; // cos(2 pi / 16) - cos(6 pi / 16) - 1
@@ -121,7 +121,8 @@ fn transpose(mut rows: [[i16; 8]; 8]) -> [[i16; 8]; 8] {
     rows
 }
 
-/// Does the horizontal half of the transform for the block whose first row begins `samples`, and quantizes.
+/// Does the horizontal half of the transform for the block whose first row begins at `samples`, and quantizes
+/// it.
 #[inline]
 pub(super) fn finish(samples: &[i16], stride: usize, divisors: &Divisors) -> Block {
     let coefficients = transform_lanes(&transpose(read_block(samples, stride)));

@@ -1,4 +1,5 @@
-//! The decoder. Every input ends in pixels or an error; what is allocated grows with what the stream holds.
+//! The LZ decoder. Every input ends in pixels or an error, and allocations grow only with what the stream
+//! holds.
 
 use super::{HEADER_BYTES, Header, LzType, MAGIC, MAX_BYTES, MAX_LITERALS, VERSION};
 use crate::codec::DecodeError;
@@ -31,7 +32,7 @@ pub fn parse_header(data: &[u8]) -> Result<Header, DecodeError> {
     Ok(Header { kind, width, height, stride, top_down })
 }
 
-/// Whether a header's numbers fit each other and the limits.
+/// Checks the numbers of a header against each other and the limits.
 pub(in crate::codec) fn check_geometry(
     kind: LzType,
     width: u32,
@@ -57,13 +58,13 @@ pub(in crate::codec) fn check_geometry(
     Ok(())
 }
 
-/// Decodes a stream into `out`, which is cleared first: packed rows in the order of the stream, in the layout of the
-/// type's bitmap format, the fourth byte of RGB32 zero. XXXA gives the alpha bytes only, one per pixel. `width` and
-/// `height` are those of the image's descriptor.
+/// Decodes a stream into `out`, which is cleared first: packed rows in the stream's order, in the bitmap
+/// format of the stream's type. The fourth byte of RGB32 is zero. XXXA gives only the alpha bytes, one per
+/// pixel. `width` and `height` are those of the image's descriptor.
 ///
 /// # Errors
-/// The header is wrong or differs from `width` and `height`, the image exceeds the limits, the stream ends early or
-/// goes on behind the image, or a match leaves the image. `out` holds nothing useful then.
+/// The header is wrong or differs from `width` and `height`, the image exceeds the limits, the stream ends
+/// early or continues after the image, or a match leaves the image. The contents of `out` are then undefined.
 pub fn decode(data: &[u8], width: u32, height: u32, out: &mut Vec<u8>) -> Result<Header, DecodeError> {
     out.clear();
     let header = parse_header(data)?;
@@ -87,12 +88,12 @@ pub fn decode(data: &[u8], width: u32, height: u32, out: &mut Vec<u8>) -> Result
         }
     }
     if !input.data.is_empty() {
-        return Err(DecodeError::Corrupt { reason: "bytes behind the image" });
+        return Err(DecodeError::Corrupt { reason: "bytes after the image" });
     }
     Ok(header)
 }
 
-/// What is left of a stream.
+/// The unread part of a stream.
 pub(in crate::codec) struct Input<'a> {
     pub data: &'a [u8],
 }
@@ -111,7 +112,7 @@ impl<'a> Input<'a> {
         Ok(bytes)
     }
 
-    /// The length in a control byte and those that extend it, at most `limit`.
+    /// Reads a length: its first bits are in the `control` byte, extension bytes follow. At most `limit`.
     #[inline(always)]
     pub fn length(&mut self, control: usize, bias: usize, limit: usize) -> Result<usize, DecodeError> {
         let mut length = (control >> 5) + bias;
@@ -133,7 +134,7 @@ impl<'a> Input<'a> {
         Ok(length)
     }
 
-    /// The distance of an LZ match.
+    /// Reads the distance of an LZ match.
     #[inline(always)]
     fn distance(&mut self, control: usize) -> Result<usize, DecodeError> {
         let low = self.byte()?;
@@ -146,7 +147,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Decodes a pass that makes units of `N` bytes out of literals of `L` bytes.
+/// Decodes a pass that turns literals of `L` bytes into units of `N` bytes.
 fn pass<const L: usize, const N: usize>(
     input: &mut Input<'_>,
     units: usize,
@@ -193,20 +194,20 @@ pub(in crate::codec) fn put_literals<const L: usize, const N: usize>(
     out.extend_from_slice(group.as_flattened().get(..n * N).unwrap_or_default());
 }
 
-/// Appends `n` bytes that repeat what begins `distance` bytes before the end.
+/// Appends `n` bytes that repeat the bytes from `distance` before the end on.
 #[inline(always)]
 pub(in crate::codec) fn repeat(out: &mut Vec<u8>, distance: usize, n: usize) {
     let from = out.len() - distance;
     let mut left = n;
     while left > 0 {
-        // What has been appended so far may be repeated at once.
+        // Each step can repeat everything that is already there, so the steps double.
         let step = left.min(out.len() - from);
         out.extend_from_within(from..from + step);
         left -= step;
     }
 }
 
-/// Decodes the alpha bytes of the pixels that are there already.
+/// Decodes the alpha bytes of pixels whose colours are already in `out`.
 fn alpha_pass(input: &mut Input<'_>, out: &mut [u8]) -> Result<(), DecodeError> {
     let pixels = out.as_chunks_mut::<4>().0;
     let mut at = 0;

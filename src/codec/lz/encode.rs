@@ -1,7 +1,9 @@
-//! The encoder: finds the same matches as the reference's (codecs.md 3.4), so that its streams are the same.
+//! The LZ encoder. It finds the same matches as the reference encoder (codecs.md 3.4), so its streams are
+//! identical.
 //!
-//! The image passes through a window of units that reaches back as far as matches may; literals are written when the
-//! match behind them is known. Hashes are computed for [`HASH_GROUP`] positions at once, in loops that vectorize.
+//! The image passes through a window of units that reaches back as far as matches may. Literals are written
+//! when the match after them is known. Hashes are computed for [`HASH_GROUP`] positions at once, in loops
+//! that the compiler vectorizes.
 
 use super::units::{
     Alpha32, Bytes, Colour16, Colour24, Colour32, HASH_GROUP, HASH_SIZE, HASH_SPAN, Pass, Unit, common,
@@ -11,24 +13,24 @@ use crate::codec::EncodeError;
 use crate::image::{BitmapFormat, ImageView};
 use std::ops::Range;
 
-/// Distances from here on are not used.
+/// Matches have smaller distances than this.
 const MAX_DISTANCE: usize = 73_725;
-/// The far form begins at this distance less one.
+/// The far form of a match begins at this distance plus one.
 const FAR: usize = 8191;
-/// Units kept behind the current position.
+/// Units kept before the current position.
 const HISTORY: usize = 73_728;
 /// Units loaded at a time.
 const STRIP: usize = 4096;
-/// Units of the window: when it is full, what is still needed moves to its start.
+/// Units in the window. When it is full, the units that are still needed move to its start.
 const WINDOW: usize = 4 * HISTORY + STRIP;
-/// Bytes of output that are collected.
+/// Size of the buffer that collects output, in bytes.
 const STAGE: usize = 2048;
-/// Bytes of four literals and a short match, and what is written behind them.
+/// Bytes of four literals and a short match, rounded up to the fixed-size writes.
 const SEQUENCE: usize = 20;
-/// Units behind what is loaded that may be looked at without meaning anything.
+/// Units after the loaded ones that may be read; their values do not matter.
 const PADDING: usize = HASH_SPAN;
 
-/// An LZ encoder; holds buffers that are reused from image to image.
+/// An LZ encoder. It keeps its buffers from image to image.
 #[derive(Debug, Default)]
 pub struct Encoder {
     bytes: Vec<u8>,
@@ -36,11 +38,11 @@ pub struct Encoder {
     shorts: Vec<u16>,
     alphas: Vec<u8>,
     table: Table,
-    /// Ends of the blocks, in rows.
+    /// The ends of the blocks, in rows.
     blocks: Vec<usize>,
 }
 
-/// Where units with a hash were seen last.
+/// Last position of the units with each hash.
 #[derive(Debug)]
 struct Table(Box<[u32; HASH_SIZE]>);
 
@@ -55,7 +57,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`EncodeError::UnsupportedGeometry`] if rows are padded or the image is too large for the header,
-    /// [`EncodeError::TooLarge`] if more than `max_len` bytes would be needed; `out` is then unchanged.
+    /// [`EncodeError::TooLarge`] if the stream needs more than `max_len` bytes. `out` is then unchanged.
     pub fn encode(
         &mut self,
         image: &ImageView<'_>,
@@ -65,10 +67,10 @@ impl Encoder {
         self.encode_as(LzType::of_format(image.format), image, max_len, out)
     }
 
-    /// Appends a stream of the alpha bytes only of an RGBA image (codecs.md 6, JPEG_ALPHA).
+    /// Appends a stream of only the alpha bytes of an RGBA image (codecs.md 6, JPEG_ALPHA).
     ///
     /// # Errors
-    /// As [`Encoder::encode`], and [`EncodeError::UnsupportedFormat`] for other formats.
+    /// Those of [`Encoder::encode`], and [`EncodeError::UnsupportedFormat`] for other formats.
     pub fn encode_alpha(
         &mut self,
         image: &ImageView<'_>,
@@ -120,7 +122,7 @@ impl Encoder {
         result
     }
 
-    /// Blocks are the chunks of the bitmap, if those hold whole rows; else the image is one block.
+    /// Finds the blocks: the chunks of the bitmap if all hold whole rows, else the whole image.
     fn find_blocks(&mut self, image: &ImageView<'_>) {
         self.blocks.clear();
         let (stride, height) = (image.stride as usize, image.height as usize);
@@ -138,12 +140,12 @@ impl Encoder {
     }
 }
 
-/// What is to be coded.
+/// What a pass encodes.
 struct Job<'a> {
     image: &'a ImageView<'a>,
-    /// Ends in rows, ascending.
+    /// The ends of the blocks in rows, ascending.
     blocks: &'a [usize],
-    /// Length that the output must not exceed.
+    /// Largest allowed length of the output.
     limit: usize,
 }
 
@@ -201,31 +203,31 @@ struct Scan<'a, P: Pass> {
     units: &'a mut [P::Unit],
     /// Position of `units[0]`.
     base: usize,
-    /// End of what was loaded.
+    /// Position after the last loaded unit.
     loaded: usize,
     total: usize,
     limit: usize,
-    /// Units of a row.
+    /// Units in a row.
     row: usize,
     blocks: &'a [usize],
-    /// Indexes in `units` where units were seen last; what has left the window wraps.
+    /// Last index in `units` of each hash. Indexes of units that have left the window wrap.
     table: &'a mut [u32; HASH_SIZE],
-    /// Output is collected here: all writes are of fixed sizes.
+    /// Collects output, so that all writes have fixed sizes.
     stage: [u8; STAGE],
 }
 
-/// A match that may go on.
-struct Found {
+/// A match that reached the end of the loaded units and may continue.
+struct OpenMatch {
     at: usize,
     distance: usize,
-    /// Units known to be equal.
+    /// Number of units known to be equal.
     known: usize,
-    /// Where it has to end.
+    /// Position where the match must end.
     end: usize,
 }
 
 impl<P: Pass> Scan<'_, P> {
-    /// Loads the next strip; what is before `keep` may go.
+    /// Loads the next strip. Units before `keep` may leave the window.
     #[inline(never)]
     fn load(&mut self, keep: usize) {
         let n = STRIP.min(self.total - self.loaded);
@@ -243,13 +245,14 @@ impl<P: Pass> Scan<'_, P> {
         self.loaded += n;
     }
 
-    /// Codes the block `start..end`, of which the units before `at` are literals.
+    /// Encodes the block `start..end`, whose units before `at` are literals.
     fn block(&mut self, start: usize, end: usize, at: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let mut literals = start;
         let mut at = at;
         loop {
             while self.loaded < end.min(at + 2 * HASH_SPAN) {
-                // Whole groups of literals can go, so that no more than one is in the way of the window.
+                // Writing the complete groups leaves less than one group of literals that the window must
+                // keep.
                 literals = self.put_groups(literals, at, out);
                 if out.len() > self.limit {
                     return Err(EncodeError::TooLarge);
@@ -265,7 +268,7 @@ impl<P: Pass> Scan<'_, P> {
                 }
                 continue;
             };
-            // It may go on in what is not loaded yet.
+            // The match may continue in units that are not loaded yet.
             put_literals(&self.units[literals - self.base..found.at - self.base], out);
             let count = self.extend(&found);
             put_match::<P::Unit>(count, found.distance, out);
@@ -284,15 +287,15 @@ impl<P: Pass> Scan<'_, P> {
         Ok(())
     }
 
-    /// Writes the groups of 32 literals that are complete before `at`; gives the position behind them.
+    /// Writes the complete groups of 32 literals before `at`. Returns the position after them.
     fn put_groups(&self, literals: usize, at: usize, out: &mut Vec<u8>) -> usize {
         let end = literals + at.saturating_sub(literals) / MAX_LITERALS * MAX_LITERALS;
         put_literals(&self.units[literals - self.base..end - self.base], out);
         end
     }
 
-    /// Codes from `at` to `stop`, or up to a match that reaches the end of what is loaded: that one is returned, and the
-    /// literals before it are not written yet.
+    /// Encodes from `at` to `stop`, or up to a match that reaches the end of the loaded units. Returns such a
+    /// match; the literals before it are not written yet.
     fn search(
         &mut self,
         start: usize,
@@ -300,14 +303,14 @@ impl<P: Pass> Scan<'_, P> {
         (at, literals): (&mut usize, &mut usize),
         stop: usize,
         out: &mut Vec<u8>,
-    ) -> Option<Found> {
+    ) -> Option<OpenMatch> {
         let block_end = BlockEnds { row: self.row, blocks: self.blocks, total: self.total, end };
         let Self { base, ref units, ref mut table, ref mut stage, .. } = *self;
-        // All indexes are of the window here.
+        // From here on, all indexes count from the start of the window.
         let loaded = self.loaded - base;
         let units = &units[..loaded + PADDING];
         let mut staged = 0;
-        // Of a block that began before the window nothing else can be seen.
+        // If the block began before the window, only its part in the window counts.
         let block = start.saturating_sub(base);
         let (mut i, mut first) = (*at - base, *literals - base);
         let stop = stop.saturating_sub(base);
@@ -320,10 +323,10 @@ impl<P: Pass> Scan<'_, P> {
             let [a, b, c, ..] = *here;
             let run = (i > block) & P::Unit::all_equal([*before, a, b, c]);
             let seen = &mut table[hashes.at(units, i)];
-            // Runs leave the table as it is.
+            // Runs do not enter the table.
             let distance = if run { 1 } else { (i as u32).wrapping_sub(*seen) as usize };
             *seen = if run { *seen } else { i as u32 };
-            // Mostly settles it where pictures are not drawn.
+            // This comparison rejects most candidates in pictures that were not drawn.
             let from = i.wrapping_sub(distance);
             let theirs = units.get(from..).and_then(|units| units.first_chunk::<8>());
             let Some(theirs) = theirs.filter(|theirs| theirs[0].same(a)) else {
@@ -355,7 +358,7 @@ impl<P: Pass> Scan<'_, P> {
             if i + count == most && most < limit {
                 out.extend_from_slice(&stage[..staged]);
                 (*at, *literals) = (i + base, first + base);
-                return Some(Found { at: i + base, distance, known: count, end: limit + base });
+                return Some(OpenMatch { at: i + base, distance, known: count, end: limit + base });
             }
             let place = stage.get_mut(staged..).and_then(|rest| rest.first_chunk_mut());
             match place.and_then(|place| stage_sequence(place, units, first..i, count, distance)) {
@@ -379,9 +382,9 @@ impl<P: Pass> Scan<'_, P> {
         None
     }
 
-    /// How many units the match has in the end.
+    /// The final length of the match in units.
     #[inline(always)]
-    fn extend(&mut self, found: &Found) -> usize {
+    fn extend(&mut self, found: &OpenMatch) -> usize {
         let mut to = found.at + found.known;
         while to < found.end {
             let end = found.end.min(self.loaded);
@@ -401,19 +404,19 @@ impl<P: Pass> Scan<'_, P> {
 /// Hashes of a group of positions.
 struct Hashes {
     hashes: [u16; HASH_GROUP],
-    /// Index of the first.
+    /// Index of the group's first position.
     of: usize,
 }
 
 impl Default for Hashes {
     fn default() -> Self {
-        // No index is near that.
+        // No group contains this index.
         Self { hashes: [0; HASH_GROUP], of: usize::MAX / 2 }
     }
 }
 
 impl Hashes {
-    /// The hash of the units from an index on.
+    /// The hash of the units from index `at` on.
     #[inline(always)]
     fn at<U: Unit>(&mut self, units: &[U], at: usize) -> usize {
         if at.wrapping_sub(self.of) >= HASH_GROUP {
@@ -436,17 +439,18 @@ impl Hashes {
     }
 }
 
-/// Where blocks end.
+/// The ends of the blocks.
 struct BlockEnds<'a> {
     row: usize,
     blocks: &'a [usize],
     total: usize,
-    /// Of the current block.
+    /// End of the current block.
     end: usize,
 }
 
 impl BlockEnds<'_> {
-    /// Where the match of position `at` with one in an earlier block has to end, if it is one at all.
+    /// If the units seen in an earlier block match those at `at`: the position where the match must end.
+    /// `None` if there is no match.
     #[cold]
     fn limit(&self, seen: usize, at: usize, need: usize, bias: usize) -> Option<usize> {
         let row = seen / self.row;
@@ -460,7 +464,8 @@ impl BlockEnds<'_> {
     }
 }
 
-/// Writes few literals and a match; gives the bytes of them, or `None` if that takes more.
+/// Stages a few literals and a match. Returns the number of bytes, or `None` if they do not fit the
+/// fixed-size form.
 #[inline(always)]
 fn stage_sequence<U: Unit>(
     place: &mut [u8; SEQUENCE],
@@ -495,7 +500,7 @@ pub(super) fn put_literals<U: Unit>(units: &[U], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a match; `count` is above the bias.
+/// Appends a match. `count` is larger than the bias.
 #[inline(always)]
 fn put_match<U: Unit>(count: usize, distance: usize, out: &mut Vec<u8>) {
     let length = count - U::BIAS;
@@ -525,7 +530,7 @@ fn put_long_match(short: u8, length: usize, d: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends what a length has above seven.
+/// Appends the part of a length beyond seven.
 #[inline]
 pub(in crate::codec) fn put_long_length(rest: usize, out: &mut Vec<u8>) {
     if rest >= 255 {

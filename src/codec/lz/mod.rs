@@ -1,7 +1,7 @@
 //! LZ, the lossless codec for screen contents (codecs.md 3): byte-oriented LZ77 on whole pixels.
 //!
-//! * [`units`]: what a pixel is to the codec, for every type: conversion, equality, hash
-//! * [`Encoder`]: makes the very bytes that the reference encoder makes
+//! * [`units`]: conversion, equality and hash of a pixel, for every type
+//! * [`Encoder`]: writes exactly the bytes that the reference encoder writes
 //! * [`decode`]
 //!
 //! GLZ (codecs.md 4) uses the same units and literals.
@@ -25,7 +25,7 @@ pub(super) const VERSION: u32 = 0x0001_0001;
 const HEADER_BYTES: usize = 28;
 /// Largest stride * height in bytes.
 pub(super) const MAX_BYTES: u64 = (1 << 30) - 1;
-/// Most literals that one control byte announces.
+/// Largest number of literals after one control byte.
 pub(super) const MAX_LITERALS: usize = 32;
 
 /// Pixel type in the stream's header.
@@ -37,7 +37,7 @@ pub enum LzType {
     Plt4Le = 3,
     Plt4Be = 4,
     Plt8 = 5,
-    /// x1r5g5b5, the top bit is not compared.
+    /// x1r5g5b5; the top bit is not compared.
     Rgb16 = 6,
     /// Bytes b, g, r.
     Rgb24 = 7,
@@ -45,7 +45,7 @@ pub enum LzType {
     Rgb32 = 8,
     /// Bytes b, g, r, a.
     Rgba = 9,
-    /// The alpha bytes of RGBA pixels.
+    /// Only the alpha bytes of RGBA pixels.
     Xxxa = 10,
     /// One byte.
     A8 = 11,
@@ -69,7 +69,7 @@ impl LzType {
         }
     }
 
-    /// The layout of the bitmap that a stream of this type stands for.
+    /// The bitmap format that a stream of this type encodes.
     #[must_use]
     pub const fn format(self) -> BitmapFormat {
         match self {
@@ -108,7 +108,7 @@ impl TryFrom<u32> for LzType {
     }
 }
 
-/// The facts in a stream's header.
+/// The contents of a stream's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub kind: LzType,
@@ -122,7 +122,8 @@ pub struct Header {
     pub top_down: bool,
 }
 
-/// Whether the LZ family can carry this geometry (codecs.md 3.1): something to code, no padding, not too large.
+/// Whether the LZ family can carry this geometry (codecs.md 3.1): at least one pixel, no padding, not too
+/// large.
 pub(super) fn can_carry(image: &ImageView<'_>) -> bool {
     let side = |n: u32| i32::try_from(n).is_ok_and(|n| n > 0);
     side(image.width)

@@ -1,16 +1,16 @@
-//! What the LZ codecs count in (codecs.md 3): pixels, or bytes of palette indexes and alpha.
+//! The units of the LZ codecs (codecs.md 3): pixels, or bytes of palette indexes and alpha.
 
 use std::fmt::Debug;
 
 /// Positions whose hashes are computed at once.
 pub(in crate::codec) const HASH_GROUP: usize = 64;
-/// Units that must be there from a position on for its group of hashes.
+/// Units that must follow a position to compute its group of hashes.
 pub(in crate::codec) const HASH_SPAN: usize = HASH_GROUP + 2;
 
-/// Hashes are below this.
+/// Upper bound of hashes.
 pub(in crate::codec) const HASH_SIZE: usize = 8192;
 
-/// Hash of nothing.
+/// Hash of an empty sequence.
 const SEED: u16 = 5381;
 
 #[inline(always)]
@@ -18,41 +18,43 @@ fn step(hash: u16, byte: u16) -> u16 {
     hash.wrapping_mul(33) ^ byte
 }
 
-/// One unit of a pass, in a form that compares fast.
+/// One unit of a pass, in a form that is fast to compare.
 pub(in crate::codec) trait Unit: Copy + Default + Debug {
     /// Subtracted from the length of a match.
     const BIAS: usize;
-    /// Units that must be equal for a match.
+    /// Least length of a match, in units.
     const NEED: usize;
-    /// The same for distances that take two more bytes.
+    /// Least length of a match whose distance takes two more bytes.
     const NEED_FAR: usize;
 
     /// Bytes of a literal.
     const LITERAL: usize;
 
-    /// Whether a client sees no difference.
+    /// Whether the two units look the same to a client.
     fn same(self, other: Self) -> bool;
 
-    /// How many units at the start of both are the same. Free of branches: where a match ends cannot be predicted.
+    /// Number of equal units at the start of both. Free of branches, because the end of a match cannot be
+    /// predicted.
     fn equal8(a: &[Self; 8], b: &[Self; 8]) -> usize;
 
-    /// [`Unit::same`] for four units that follow each other.
+    /// [`Unit::same`] for four consecutive units.
     #[inline(always)]
     fn all_equal([a, b, c, d]: [Self; 4]) -> bool {
         b.same(c) & a.same(b) & c.same(d)
     }
 
-    /// Four literals, the first ones at the start.
+    /// The bytes of four literals, at the start of the result.
     fn four(units: &[Self; 4]) -> [u8; 12];
 
     /// Appends literals.
     fn put(units: &[Self], out: &mut Vec<u8>);
 
-    /// Hashes of the three units from each position on. Not to be inlined: only on its own it becomes vector code.
+    /// The hash of the three units at each position. Not inlined: the compiler vectorizes it only as a
+    /// function of its own.
     fn hashes(units: &[Self; HASH_SPAN], out: &mut [u16; HASH_GROUP]);
 }
 
-/// A pixel of three bytes, the fourth is 0.
+/// A pixel of three bytes. The fourth byte is 0.
 impl Unit for u32 {
     const BIAS: usize = 0;
     const NEED: usize = 1;
@@ -106,7 +108,7 @@ impl Unit for u32 {
     }
 }
 
-/// A pixel of five bits per colour. The top bit does not count but goes along.
+/// A pixel of five bits per colour. The top bit is not compared but is transmitted.
 impl Unit for u16 {
     const BIAS: usize = 1;
     const NEED: usize = 2;
@@ -184,7 +186,7 @@ impl Unit for u8 {
     }
 }
 
-/// How many units at the start of both are the same.
+/// Number of equal units at the start of both.
 #[inline(always)]
 pub(in crate::codec) fn common<U: Unit>(a: &[U], b: &[U]) -> usize {
     let len = a.len().min(b.len());
@@ -203,7 +205,7 @@ pub(in crate::codec) fn common<U: Unit>(a: &[U], b: &[U]) -> usize {
     at
 }
 
-/// The number of zero bits before the first one, least significant bits first.
+/// Number of zero bits before the first one bit, least significant bits first.
 #[inline(always)]
 pub(in crate::codec) fn equal_bits<const N: usize>(differences: [u64; N]) -> usize {
     let [mut found, mut before] = [0, 64 * N as u64];
@@ -212,17 +214,17 @@ pub(in crate::codec) fn equal_bits<const N: usize>(differences: [u64; N]) -> usi
         found = if here { *word } else { found };
         before = if here { 64 * k as u64 } else { before };
     }
-    // Without a difference the count is that of all bits.
+    // Without a difference this is the number of all bits.
     before as usize + (found.trailing_zeros() & 63) as usize
 }
 
-/// What one pass over an image takes from its rows.
+/// What one pass over an image reads from its rows.
 pub(in crate::codec) trait Pass {
     type Unit: Unit;
-    /// Bytes in the bitmap that each unit stands for.
+    /// Bytes of the bitmap per unit.
     const BYTES: usize;
 
-    /// Converts bytes of the bitmap.
+    /// Converts bytes of the bitmap to units.
     fn load(bytes: &[u8], units: &mut [Self::Unit]);
 }
 

@@ -1,16 +1,17 @@
-//! Single LZ4 blocks of arbitrary bytes, without history: what character devices send (devices.md 4.3, 4.4).
+//! Single LZ4 blocks of arbitrary bytes, without history, as character devices send them (devices.md 4.3,
+//! 4.4).
 
 use super::decode::decode_block;
 use super::encode::{put_last, put_sequence};
 use super::{HISTORY, MIN_MATCH};
 use crate::codec::DecodeError;
 
-/// log2 of the entries of the table of positions.
+/// log2 of the number of entries in the table of positions.
 const TABLE_BITS: u32 = 12;
-/// The last match of a block begins so far from its end, and the last bytes are literals.
+/// Matches begin at least this many bytes before the end of a block; the last bytes are literals.
 const NO_MATCH: usize = 12;
 const LAST_LITERALS: usize = 5;
-/// Misses before the search begins to skip, as a power of two.
+/// The search begins to skip positions after 2 to this power misses.
 const SKIP_AFTER: u32 = 6;
 
 fn four(bytes: &[u8], at: usize) -> Option<u32> {
@@ -21,11 +22,11 @@ fn entry(four: u32) -> usize {
     (four.wrapping_mul(2_654_435_761) >> (32 - TABLE_BITS)) as usize
 }
 
-/// Codes `bytes` as one block; `None` unless that is shorter than `bytes`.
+/// Compresses `bytes` to one block; `None` unless the block is shorter.
 #[must_use]
 pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes.len());
-    // Positions plus one; 0: none.
+    // Entries are positions plus one; 0 means none.
     let mut table = vec![0usize; 1 << TABLE_BITS];
     let (mut at, mut literals, mut misses) = (0, 0, 0usize);
     while at + NO_MATCH < bytes.len() && out.len() < bytes.len() {
@@ -53,23 +54,27 @@ pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     (out.len() < bytes.len()).then_some(out)
 }
 
-/// What a block stands for, which must be exactly `size` bytes.
+/// Decompresses a block that must give exactly `size` bytes.
 ///
 /// # Errors
-/// The block is corrupt, or stands for more or fewer bytes.
+/// The block is corrupt, or gives more or fewer bytes.
 pub fn decompress(block: &[u8], size: usize) -> Result<Vec<u8>, DecodeError> {
     let mut out = Vec::new();
-    // A byte of a block stands for at most 255: whatever the size says, no more is allocated.
+    // One byte of a block stands for at most 255 bytes, so the claimed size cannot cause a larger allocation.
     let room = size.min(block.len().saturating_mul(255).saturating_add(16));
     out.try_reserve_exact(room).map_err(|_| DecodeError::TooLarge)?;
     decode_block(block, size, &mut out)?;
-    if out.len() == size { Ok(out) } else { Err(DecodeError::Corrupt { reason: "the size is another" }) }
+    if out.len() == size {
+        Ok(out)
+    } else {
+        Err(DecodeError::Corrupt { reason: "the block has another size than announced" })
+    }
 }
 
-/// Fuzz oracle: any block is judged without a panic, and what is compressed comes back.
+/// Fuzz oracle: decompresses any bytes without a panic, and checks that compressed data comes back unchanged.
 ///
 /// # Panics
-/// When something does not hold.
+/// If the data comes back different.
 pub fn fuzz_block(data: &[u8]) {
     let _ = decompress(data, data.len().saturating_mul(3));
     if let Some(block) = compress(data) {

@@ -1,12 +1,12 @@
-//! The decoder, as clients have it: for tests and tools.
+//! The LZ4 image decoder, as clients have it, for tests and tools.
 
 use super::{HEADER_BYTES, carries};
 use crate::codec::DecodeError;
 use crate::image::BitmapFormat;
 use crate::limits::{MAX_DECODED_PIXELS, MAX_DECODED_SIDE};
 
-/// Decodes an image of this size into `out`, which is cleared first: packed rows in the order of the stream. Gives
-/// the pixel format and whether the first row is the top one.
+/// Decodes an image of this size into `out`, which is cleared first: packed rows in the stream's order.
+/// Returns the pixel format, and whether the first row is the top one.
 ///
 /// # Errors
 /// The header is wrong, the image exceeds the limits, or the blocks are corrupt or do not make up the image.
@@ -47,7 +47,7 @@ pub fn decode(
     Ok((format, top_down))
 }
 
-/// Appends what a block stands for; `out` must not grow beyond `limit`.
+/// Appends the contents of a block. `out` must not grow beyond `limit`.
 pub(super) fn decode_block(mut block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     const TOO_LONG: DecodeError = DecodeError::Corrupt { reason: "a block is longer than the image" };
     let start = out.len();

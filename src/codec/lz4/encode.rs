@@ -1,4 +1,5 @@
-//! The encoder: greedy search over a small table of the positions where five bytes, or some pixels, were seen last.
+//! The LZ4 encoder: greedy search over a small table of the last positions of five bytes, or of several
+//! pixels.
 
 use super::{HEADER_BYTES, HISTORY, MIN_MATCH, can_carry};
 use crate::codec::EncodeError;
@@ -7,51 +8,52 @@ use crate::guest::ByteSource;
 use crate::image::ImageView;
 use std::ops::Range;
 
-/// Bytes of the buffer for a block and its history. Long, since the history has to be moved for each block; short, since
-/// two buffers have to stay in the second cache.
+/// Size of the buffer for a block and its history, in bytes. Large, because the history moves for each block;
+/// small, because two buffers must fit the second-level cache.
 const ROOM: usize = 256 << 10;
-/// How far back matches refer, in whole pixels.
+/// Largest distance of a match, in whole pixels.
 const REACH: usize = HISTORY & !3;
-/// Bytes of a sharp image from which on two blocks are coded at a time.
+/// Bytes from which on a sharp image is encoded as two blocks at a time.
 const PAIR: usize = 1 << 20;
-/// Bytes that are kept for the stream of a lower half.
+/// Bytes of capacity kept for the stream of a lower half.
 const KEPT: usize = 1 << 20;
-/// log2 of the entries of half the table.
+/// log2 of the number of entries in half of the table.
 const TABLE_BITS: u32 = 12;
-/// Added to positions, so that those of the image before are out of reach, and 0 is.
+/// Added to positions, so that entry 0, and all positions in the image before, are out of reach.
 const ORIGIN: usize = REACH + 1;
-/// The table is emptied for an image whose positions would begin above this: all have to fit the table.
+/// The table is cleared for an image whose positions would begin above this, because all positions must fit
+/// an entry.
 const MAX_ORIGIN: usize = 4 << 20;
-/// Most samples that tell what kind of picture it is.
+/// Largest number of samples for telling sharp pictures from soft ones.
 const SAMPLES: usize = 128;
 /// Bytes of a sample.
 const SAMPLE: usize = 32;
-/// Least pixels from a sample to the next: small pictures are not worth more. Odd.
+/// Least distance of samples in pixels, because a small picture is not worth more. Odd.
 const SAMPLE_STEP: usize = 129;
-/// Bytes of sequences that are collected.
+/// Size of the buffer that collects sequences, in bytes.
 const STAGE: usize = 2048;
-/// Bytes of a short sequence, and what is written behind it.
+/// Bytes of a short sequence, rounded up to the fixed-size writes.
 const SEQUENCE: usize = 24;
-/// The last bytes of a block are literals.
+/// Literals at the end of each block.
 const LAST_LITERALS: usize = 5;
-/// No match begins so close to the end of a block.
+/// Matches begin at least this many bytes before the end of a block.
 const NO_MATCH: usize = 16;
-/// Misses before the search begins to skip, as a power of two.
+/// The search begins to skip positions after 2 to this power misses.
 const SKIP_AFTER: u32 = 5;
-/// Bytes that are compared at once.
+/// Bytes compared at once.
 const WINDOW: usize = 64;
 
-/// Positions where five bytes or four pixels were seen last; in the upper half, for sharp pictures, where eight were.
+/// Last positions of five bytes, or of four pixels. In the upper half, for sharp pictures, of eight pixels.
 type Table = [u32; 2 << TABLE_BITS];
 type Window = [u8; WINDOW];
 
-/// Buffers that are used again and again.
+/// Buffers that the encoder keeps from image to image.
 #[derive(Debug)]
 struct Buffers {
-    /// The history of a block, and what of it was read.
+    /// A block and its history.
     bytes: Vec<u8>,
     table: Box<Table>,
-    /// More by `ORIGIN` than all that is in the table.
+    /// Larger by `ORIGIN` than every position in the table.
     unused: usize,
     stage: Box<[u8; STAGE]>,
 }
@@ -63,7 +65,7 @@ impl Default for Buffers {
     }
 }
 
-/// An LZ4 image encoder; holds buffers that are reused from image to image.
+/// An LZ4 image encoder. It keeps its buffers from image to image.
 #[derive(Debug, Default)]
 pub struct Encoder {
     buffers: [Buffers; 2],
@@ -74,8 +76,9 @@ impl Encoder {
     /// Appends the stream of `image` to `out`, rows in memory order.
     ///
     /// # Errors
-    /// [`EncodeError::UnsupportedFormat`] for palettes and 8BIT_A, [`EncodeError::UnsupportedGeometry`] if rows are
-    /// padded, [`EncodeError::TooLarge`] if more than `max_len` bytes would be needed; `out` is then unchanged.
+    /// [`EncodeError::UnsupportedFormat`] for palettes and 8BIT_A, [`EncodeError::UnsupportedGeometry`] if
+    /// rows are padded, [`EncodeError::TooLarge`] if the stream needs more than `max_len` bytes. `out` is
+    /// then unchanged.
     pub fn encode(
         &mut self,
         image: &ImageView<'_>,
@@ -115,7 +118,7 @@ impl Encoder {
         if !sharp || size < PAIR {
             Coder::new(first, source, 0..size, limit, out).code(sharp)?;
         } else {
-            // Whole pixels. Matches of the lower half do not refer to the upper one.
+            // Whole pixels. Matches in the lower half do not refer to the upper one.
             let half = (size / 2).next_multiple_of(4);
             lower.clear();
             lower.shrink_to(KEPT);
@@ -127,15 +130,15 @@ impl Encoder {
     }
 }
 
-/// Whether pixels of 32 bits that differ from their right neighbour differ much, as in drawn text: then hardly anything
-/// is lost, and much time won, by looking for matches at whole pixels only.
+/// Whether 32-bit pixels that differ from their right neighbour differ much, as in drawn text. Then searching
+/// at whole pixels only saves much time and loses hardly any matches.
 fn is_sharp(image: &ImageView<'_>) -> bool {
     if image.format.bits_per_pixel() != 32 {
         return false;
     }
     let bytes = image.stride as usize * image.height as usize;
     let (mut near, mut far) = (0, 0);
-    // An odd number of pixels, so that the samples do not stay in a column.
+    // An odd number of pixels, so that the samples do not all fall in one column.
     let step = ((bytes / 4 / SAMPLES) | 1).max(SAMPLE_STEP) * 4;
     for at in (0..bytes.saturating_sub(SAMPLE - 1)).step_by(step) {
         let mut sample = [0; SAMPLE];
@@ -143,7 +146,7 @@ fn is_sharp(image: &ImageView<'_>) -> bool {
         for pair in sample.as_chunks::<4>().0.windows(2) {
             let &[[a, b, c, pad], [x, y, z, other_pad]] = pair else { continue };
             match a.abs_diff(x).max(b.abs_diff(y)).max(c.abs_diff(z)) {
-                // Bytes that nobody sees must not differ either.
+                // The unused bytes must be equal, too.
                 _ if pad != other_pad => near += 1,
                 0 => {}
                 1..32 => near += 1,
@@ -154,59 +157,59 @@ fn is_sharp(image: &ImageView<'_>) -> bool {
     near * 4 < far
 }
 
-/// Where these bytes are entered in the upper (1) or the lower (0) half of the table.
+/// Index of these bytes in the upper (1) or lower (0) half of the table.
 #[inline(always)]
 fn entry(half: usize, mixed: u64) -> usize {
     let hash = mixed.wrapping_mul(0x9e37_79b1_85eb_ca87) >> (64 - TABLE_BITS);
     half << TABLE_BITS | hash as usize & ((1 << TABLE_BITS) - 1)
 }
 
-/// Where eight pixels of 32 bits are entered.
+/// Index of eight 32-bit pixels.
 #[inline(always)]
 fn entry_of_eight([a, b, c, d]: [u64; 4]) -> usize {
     entry(1, a ^ b.rotate_left(11) ^ c.rotate_left(23) ^ d.rotate_left(37))
 }
 
-/// Where four pixels of 32 bits are entered.
+/// Index of four 32-bit pixels.
 #[inline(always)]
 fn entry_of_four(a: u64, b: u64) -> usize {
     entry(0, a ^ b.rotate_left(11))
 }
 
-/// Where the first five bytes of these are entered.
+/// Index of the first five of these eight bytes.
 #[inline(always)]
 fn entry_of_bytes(eight: u64) -> usize {
     ((eight << 24).wrapping_mul(889_523_592_379) >> (64 - TABLE_BITS)) as usize & ((1 << TABLE_BITS) - 1)
 }
 
-/// Codes a part of an image, block by block, reading it on the way.
+/// Encodes a part of an image, block by block, and reads the pixels as it goes.
 struct Coder<'a> {
     buffers: &'a mut Buffers,
     source: &'a dyn ByteSource,
-    /// What was not read yet.
+    /// The unread part of the image.
     rest: Range<usize>,
-    /// Where the block ends in the buffer.
+    /// End of the block in the buffer.
     end: usize,
-    /// What is in the table for position 0 of the buffer.
+    /// The table's entry for position 0 of the buffer.
     origin: usize,
     state: State,
     out: &'a mut Vec<u8>,
-    /// Where in `out` the length of the block is.
+    /// Position in `out` of the block's length.
     length: usize,
-    /// No more is coded when `out` is longer.
+    /// Encoding stops when `out` is longer than this.
     limit: usize,
 }
 
-/// How far the coding of a block is.
+/// Progress in a block.
 #[derive(Clone, Copy)]
 struct State {
-    /// Where the next match is looked for.
+    /// Where the search for the next match begins.
     at: usize,
-    /// Where the literals begin that are not written yet.
+    /// Start of the literals that are not written yet.
     anchor: usize,
-    /// Since the last match, and one fraction of a step more each.
+    /// Misses since the last match. Each one makes the next step longer by a fraction.
     misses: usize,
-    /// Short sequences are collected: all writes are of fixed sizes.
+    /// Number of collected bytes. Short sequences are collected first, so that all writes have fixed sizes.
     staged: usize,
 }
 
@@ -240,7 +243,7 @@ impl<'a> Coder<'a> {
         coder
     }
 
-    /// Codes everything.
+    /// Encodes the whole part.
     fn code(mut self, sharp: bool) -> Result<(), EncodeError> {
         while self.read()? {
             let mut block = self.block();
@@ -258,8 +261,8 @@ impl<'a> Coder<'a> {
         Ok(())
     }
 
-    /// Codes two parts of a sharp picture by turns. Where a search begins depends on the match before it, so that a
-    /// processor has little to do at a time; with two blocks it has twice as much.
+    /// Encodes two parts of a sharp picture in turns. Each search begins where the match before it ended,
+    /// which leaves a processor idle; with two independent blocks it has twice as much to do at a time.
     fn code_pair(mut self, mut other: Self) -> Result<(), EncodeError> {
         loop {
             if !self.read()? {
@@ -277,7 +280,7 @@ impl<'a> Coder<'a> {
         }
     }
 
-    /// What there is to search.
+    /// The current block, for searching.
     fn block(&mut self) -> Block<'_> {
         let Buffers { bytes, table, stage, .. } = &mut *self.buffers;
         Block {
@@ -291,7 +294,7 @@ impl<'a> Coder<'a> {
         }
     }
 
-    /// Goes on to the next block when there is nothing left to search; `false` at the end.
+    /// Moves to the next block when the current one is finished. `false` at the end.
     fn read(&mut self) -> Result<bool, EncodeError> {
         while !self.block().has_more() {
             self.finish();
@@ -306,7 +309,7 @@ impl<'a> Coder<'a> {
         Ok(true)
     }
 
-    /// Starts a block: moves what has to be known of the one before, and reads it.
+    /// Starts a block: moves the history of the block before it to the front, and reads the block.
     fn start(&mut self) {
         let bytes = &mut self.buffers.bytes;
         let history = self.end.min(REACH);
@@ -321,7 +324,7 @@ impl<'a> Coder<'a> {
         self.out.extend_from_slice(&[0; 4]);
     }
 
-    /// Writes the last literals and the length of a block.
+    /// Writes the last literals and the block's length.
     fn finish(&mut self) {
         let Buffers { bytes, stage, .. } = &*self.buffers;
         self.out.extend_from_slice(&stage[..self.state.staged]);
@@ -333,11 +336,11 @@ impl<'a> Coder<'a> {
     }
 }
 
-/// A block that is being coded.
+/// A block being searched.
 struct Block<'a> {
-    /// What matches may refer to, and what is to be coded.
+    /// The history and the block.
     bytes: &'a [u8],
-    /// Here no match is looked for any more.
+    /// The search ends here.
     stop: usize,
     origin: usize,
     table: &'a mut Table,
@@ -352,7 +355,7 @@ impl Block<'_> {
         self.state.at < self.stop
     }
 
-    /// Looks for a match at a pixel of a sharp picture.
+    /// Searches for a match at a pixel of a sharp picture, and encodes it.
     #[inline(always)]
     fn pixels(&mut self) {
         let (bytes, at) = (self.bytes, self.state.at);
@@ -380,7 +383,7 @@ impl Block<'_> {
         }
         let count = count.min(bytes.len() - LAST_LITERALS - at);
         match self.stage.get_mut(self.state.staged..).and_then(|rest| rest.first_chunk_mut::<4>()) {
-            // Mostly there are no literals.
+            // Most matches follow another one without literals between.
             Some(place) if self.state.anchor == at && count < MIN_MATCH + 15 + 255 => {
                 let length = count - MIN_MATCH;
                 let [low, high] = (distance as u16).to_le_bytes();
@@ -395,7 +398,7 @@ impl Block<'_> {
         self.state.at = next;
     }
 
-    /// Looks for a match from a byte on, and codes it.
+    /// Searches for a match from a byte on, and encodes it.
     #[inline(always)]
     fn bytes(&mut self) {
         let (bytes, stop, origin) = (self.bytes, self.stop, self.origin);
@@ -434,14 +437,15 @@ impl Block<'_> {
         self.state.at = end;
     }
 
-    /// Enters a position; gives the distance to the one that was there, more than `REACH` if it is out of reach.
+    /// Puts a position into the table. Returns the distance to the position that was there; if it is out of
+    /// reach, more than `REACH`.
     #[inline(always)]
     fn enter(&mut self, entry: usize, at: usize) -> usize {
         let position = (at + self.origin) as u32;
         position.wrapping_sub(std::mem::replace(&mut self.table[entry], position)) as usize
     }
 
-    /// Writes the literals before a match, and it.
+    /// Writes a match and the literals before it.
     #[inline(always)]
     fn put(&mut self, start: usize, distance: usize, count: usize) {
         let State { anchor, staged, .. } = self.state;
@@ -461,7 +465,7 @@ impl Block<'_> {
     }
 }
 
-/// The bytes from here on; near the end a copy, and zeros.
+/// The bytes from `at` on. Near the end, a copy that is filled up with zeros.
 #[inline(always)]
 fn window<'a>(bytes: &'a [u8], at: usize, spare: &'a mut Option<Window>) -> &'a Window {
     match bytes[at..].first_chunk() {
@@ -482,13 +486,14 @@ fn words(window: &Window) -> [u64; WINDOW / 8] {
     std::array::from_fn(|k| window.as_chunks().0.get(k).map_or(0, |bytes| u64::from_le_bytes(*bytes)))
 }
 
-/// The eight bytes from here on; zeros where there are fewer.
+/// The eight bytes from `at` on, filled up with zeros.
 #[inline(always)]
 fn eight(bytes: &[u8], at: usize) -> u64 {
     bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// How many bytes of windows are the same. Free of branches: where a match ends cannot be predicted.
+/// Number of equal bytes at the start of two windows. Free of branches, because the end of a match cannot be
+/// predicted.
 #[inline(always)]
 fn equal(a: [u64; WINDOW / 8], b: [u64; WINDOW / 8]) -> usize {
     let d: [u64; WINDOW / 8] = std::array::from_fn(|k| a[k] ^ b[k]);
@@ -498,10 +503,10 @@ fn equal(a: [u64; WINDOW / 8], b: [u64; WINDOW / 8]) -> usize {
     32 + equal_bits([d[4], d[5], d[6], d[7]]) / 8
 }
 
-/// How many bytes from here on are the same as those before by a distance.
+/// Number of bytes from `from` on that equal those `distance` bytes before.
 #[inline(never)]
 fn common(bytes: &[u8], from: usize, distance: usize) -> usize {
-    // What is compared at once may have been beyond the end.
+    // The comparison of whole windows may have passed the end.
     let Some(a) = bytes.get(from..) else { return 0 };
     let b = &bytes[from - distance..][..a.len()];
     let mut at = 0;
@@ -521,7 +526,8 @@ fn common(bytes: &[u8], from: usize, distance: usize) -> usize {
     at + a[at..].iter().zip(&b[at..]).take_while(|(a, b)| a == b).count()
 }
 
-/// Writes few literals and a match; gives the bytes of it, or `None` if that takes more.
+/// Stages a few literals and a match. Returns the number of bytes, or `None` if they do not fit the
+/// fixed-size form.
 #[inline(always)]
 fn stage_sequence(
     place: &mut [u8; SEQUENCE],

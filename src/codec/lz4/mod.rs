@@ -1,7 +1,8 @@
-//! LZ4 images (codecs.md 7): two bytes of header, then LZ4 blocks, each of which may refer to the 64 KiB before it.
+//! LZ4 images (codecs.md 7): two bytes of header, then LZ4 blocks, each of which may refer to the 64 KiB
+//! before it.
 //!
-//! An encoder of our own, after the published block format: it reads the guest's pixels in strips, and its search is tuned
-//! to pixels.
+//! The encoder follows the published block format. It is not a general one: it reads the guest's pixels in
+//! strips, and its search is tuned to pixels.
 
 pub mod block;
 mod decode;
@@ -14,12 +15,12 @@ use crate::image::{BitmapFormat, ImageView};
 
 /// Bytes before the first block: orientation and pixel format.
 const HEADER_BYTES: usize = 2;
-/// How far back matches may refer.
+/// Largest distance of a match.
 const HISTORY: usize = 65_535;
 /// Shortest match.
 const MIN_MATCH: usize = 4;
 
-/// Whether clients take this format (codecs.md 7), rows without padding.
+/// Whether clients accept this image as LZ4 (codecs.md 7): its format, and rows without padding.
 fn can_carry(image: &ImageView<'_>) -> bool {
     carries(image.format) && image.is_packed() && image.width > 0 && image.height > 0
 }

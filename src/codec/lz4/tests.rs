@@ -54,7 +54,8 @@ fn other_formats_padding_and_too_long_output_are_refused() {
     assert_eq!(out, [1]);
 }
 
-/// Matches that go on to the end of a sharp picture, whose last pixels look like what is read beyond it.
+/// Matches continue to the end of a sharp picture, whose last pixels equal the zeros that the encoder reads
+/// after it.
 #[test]
 fn small_sharp_images_with_a_black_end_come_back() {
     for (count, black) in (1u32..90).flat_map(|count| (0..count).map(move |black| (count, black))) {
@@ -77,7 +78,7 @@ fn small_sharp_images_with_a_black_end_come_back() {
     }
 }
 
-/// The same where single bytes are looked at.
+/// The same in a soft picture, where the encoder searches at single bytes.
 #[test]
 fn soft_images_with_a_black_end_come_back() {
     for black in 0..80 {
@@ -114,13 +115,13 @@ proptest! {
         let image = ImageView { format, width, height, stride, top_down, source };
         let (mut data, mut out) = (Vec::new(), Vec::new());
         let mut encoder = Encoder::default();
-        // Of an image before, nothing is left that matches refer to.
+        // Matches must not refer to the image before.
         encoder.encode(&image, usize::MAX, &mut data).unwrap();
         data.clear();
         encoder.encode(&image, usize::MAX, &mut data).unwrap();
         prop_assert_eq!(decode(&data, width, height, &mut out), Ok((format, top_down)));
         prop_assert!(out == pixels);
-        // What another implementation makes of the first block.
+        // An independent implementation decodes the first block.
         let len = u32::from_be_bytes(*data[2..].first_chunk().unwrap()) as usize;
         let first = lz4_flex::block::decompress(&data[6..6 + len], pixels.len()).unwrap();
         prop_assert!(pixels.starts_with(&first));
@@ -130,7 +131,8 @@ proptest! {
     fn large_sharp_images_come_back_from_their_halves(
         seed: u32, width in 300u32..1200, extra in 0u32..70, shades in 2u32..9, text: bool, limit in 1usize..100, top_down: bool,
     ) {
-        // Neighbours that differ sharply, in long and short repetitions, a little more than the smallest size.
+        // Neighbours that differ sharply, in long and short repetitions, slightly above the smallest size for
+        // pairs.
         let height = (1 << 18) / width + 1 + extra;
         let mut state = seed | 1;
         let mut pixels = Vec::new();
@@ -147,7 +149,7 @@ proptest! {
         encoder.encode(&image, usize::MAX, &mut data).unwrap();
         prop_assert_eq!(decode(&data, width, height, &mut out), Ok((BitmapFormat::ThirtyTwoBit, top_down)));
         prop_assert!(out == pixels);
-        // A second image of the same encoder, and one that is refused in the middle.
+        // A second image with the same encoder, and one that the encoder gives up in the middle.
         let mut again = vec![9];
         encoder.encode(&image, data.len(), &mut again).unwrap();
         prop_assert!(again[1..] == data[..]);

@@ -1,24 +1,24 @@
-//! Bit streams made of little-endian 32-bit words, used from bit 31 down (codecs.md 2.1).
+//! Bit streams in little-endian 32-bit words, filled from bit 31 downward (codecs.md 2.1).
 
-/// Writes into a buffer of words that the caller has made large enough.
+/// Writes into a buffer of words. The caller has made it large enough.
 #[derive(Debug)]
 pub(super) struct BitWriter<'a> {
     words: &'a mut [u32],
-    /// Whole words written.
+    /// Number of whole words written.
     position: usize,
     /// Bits not yet in a whole word, left-aligned.
     pending: u64,
-    /// How many bits those are, below 32.
+    /// Number of `pending` bits, below 32.
     pending_len: u32,
 }
 
 impl<'a> BitWriter<'a> {
-    /// Goes on after the bits `pending`, of which there are `pending_len` (see [`BitWriter::finish`]).
+    /// Continues a stream whose last `pending_len` bits are `pending` (see [`BitWriter::finish`]).
     pub(super) fn new(words: &'a mut [u32], (pending, pending_len): (u64, u32)) -> Self {
         Self { words, position: 0, pending, pending_len }
     }
 
-    /// Writes the low `len` bits (1 to 32) of `code`, the rest of which must be zero.
+    /// Writes the low `len` bits (1 to 32) of `code`. Its other bits must be zero.
     #[inline(always)]
     pub(super) fn put(&mut self, code: u64, len: u32) {
         self.pending |= code << ((64 - self.pending_len - len) & 63);
@@ -32,17 +32,17 @@ impl<'a> BitWriter<'a> {
         self.pending_len &= 31;
     }
 
-    /// The number of whole words written, and the bits left over.
+    /// The number of whole words written, and the remaining bits for [`BitWriter::new`].
     pub(super) fn finish(self) -> (usize, (u64, u32)) {
         (self.position, (self.pending, self.pending_len))
     }
 }
 
-/// Reads the words of a stream; behind its end there are zero bits.
+/// Reads the words of a stream. After the end it reads zero bits.
 #[derive(Debug)]
 pub(super) struct BitReader<'a> {
     words: &'a [[u8; 4]],
-    /// Next word to load.
+    /// Index of the next word to load.
     position: usize,
     /// Upcoming bits, left-aligned; at least 32 of them are valid.
     window: u64,
@@ -50,7 +50,7 @@ pub(super) struct BitReader<'a> {
 }
 
 impl<'a> BitReader<'a> {
-    /// Reads `bytes`; a last partial word is dropped.
+    /// A reader of `bytes`. It ignores an incomplete last word.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         let mut reader = Self { words: bytes.as_chunks().0, position: 0, window: 0, valid: 0 };
         reader.refill();
@@ -88,7 +88,7 @@ impl<'a> BitReader<'a> {
         value
     }
 
-    /// Whether more bits were taken than there are.
+    /// Whether the caller has taken more bits than the stream has.
     pub(super) fn overrun(&self) -> bool {
         let taken = self.position as u64 * 32 - u64::from(self.valid);
         taken > self.words.len() as u64 * 32

@@ -1,4 +1,4 @@
-//! The decoder. Its input comes from the guest: every bit pattern must end in pixels or an error.
+//! The QUIC decoder. Its input comes from the guest, so every bit pattern must end in pixels or an error.
 
 use super::bits::BitReader;
 use super::model::{Coder, Model};
@@ -8,7 +8,7 @@ use super::{HEADER_BYTES, Header, MAGIC, QuicType, VERSION};
 use crate::codec::DecodeError;
 use crate::limits::{MAX_DECODED_PIXELS, MAX_DECODED_SIDE};
 
-/// What the decoded rows are to look like. They are packed, top row first.
+/// The pixel format of the decoded rows, which are packed, top row first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PixelLayout {
     /// Bytes b, g, r and alpha (RGBA streams) or 0 (16, 24 and 32-bit streams).
@@ -53,12 +53,13 @@ pub fn parse_header(data: &[u8]) -> Result<Header, DecodeError> {
     Ok(Header { kind, width: side("width")?, height: side("height")? })
 }
 
-/// Decodes a stream into `out`, which is cleared first; rows are packed, top row first. `width` and `height`
+/// Decodes a stream into `out`, which is cleared first. Rows are packed, top row first. `width` and `height`
 /// are those of the image's descriptor.
 ///
 /// # Errors
-/// The header is wrong or differs from `width` and `height`, the image exceeds the limits, the stream's type does
-/// not fit `layout`, the stream ends early, or a run leaves its row. `out` holds nothing useful then.
+/// The header is wrong or differs from `width` and `height`, the image exceeds the limits, the stream's type
+/// does not fit `layout`, the stream ends early, or a run leaves its row. The contents of `out` are then
+/// undefined.
 pub fn decode(
     data: &[u8],
     width: u32,
@@ -104,7 +105,7 @@ fn rows<const CHANNELS: usize, const BITS: usize>(
         if has_alpha {
             alpha.decode_row(y == 0, &mut bits)?;
         }
-        // Memory grows with what the stream really holds.
+        // Checked after each row, so that `out` grows only with what the stream holds.
         if bits.overrun() {
             return Err(DecodeError::Truncated);
         }
@@ -115,7 +116,7 @@ fn rows<const CHANNELS: usize, const BITS: usize>(
     Ok(())
 }
 
-/// Writes a row of pixels in the wanted layout.
+/// Appends a row of pixels in the requested layout.
 fn store<const BITS: usize>(layout: PixelLayout, colour: &[u32], alpha: Option<&[u32]>, out: &mut [u8]) {
     match layout {
         PixelLayout::Gray8 => {
@@ -156,11 +157,11 @@ fn store<const BITS: usize>(layout: PixelLayout, colour: &[u32], alpha: Option<&
 struct Group<const CHANNELS: usize, const BITS: usize> {
     coder: Coder,
     models: [Model<BITS>; CHANNELS],
-    /// The row being decoded; after it the older row.
+    /// The row being decoded. When it is complete it changes places with `above`.
     row: Vec<u32>,
-    /// The row decoded last.
+    /// The row decoded before.
     above: Vec<u32>,
-    /// Residuals as last coded at each column.
+    /// The residual last coded in each column.
     residuals: Vec<u32>,
 }
 
@@ -175,7 +176,7 @@ impl<const CHANNELS: usize, const BITS: usize> Group<CHANNELS, BITS> {
         }
     }
 
-    /// Decodes a row; it is in `self.above` afterwards.
+    /// Decodes a row, which is in `self.above` afterwards.
     fn decode_row(&mut self, top: bool, bits: &mut BitReader<'_>) -> Result<(), DecodeError> {
         let width = self.row.len();
         let mut start = 0;
@@ -198,7 +199,7 @@ impl<const CHANNELS: usize, const BITS: usize> Group<CHANNELS, BITS> {
     ) -> Result<(), DecodeError> {
         let Self { coder, models, row, above, residuals } = self;
         let (row, above, residuals) = (&mut row[..end], &above[..end], &mut residuals[..end]);
-        // Where a run has just been coded there is none.
+        // Where a run has just ended, no other run starts.
         let mut last_run = usize::MAX;
         let mut at = start;
         while at < end {
@@ -259,7 +260,7 @@ fn take_pixel<const CHANNELS: usize, const BITS: usize>(
             (shape.first_escaped + ((window >> (32 - len)) & ((1 << shape.suffix) - 1)), len)
         };
         bits.skip(len);
-        // An escape can name a symbol that no channel has; like the reference, keep what fits.
+        // An escape can encode a symbol beyond the channel's range. Like the reference, keep its low bits.
         symbols |= (symbol & ((1 << BITS) - 1)) << shift;
     }
     symbols
@@ -340,7 +341,7 @@ mod tests {
         let vector = vectors::of("QUIC").into_iter().find(|v| v.codec_type == 4).unwrap();
         let data = vector.encoded();
         let mut out = Vec::new();
-        // The last word holds nothing.
+        // The last word has no information.
         for len in 0..data.len() - 7 {
             let result = decode(&data[..len], vector.width, vector.height, PixelLayout::Bgra32, &mut out);
             assert_eq!(result, Err(DecodeError::Truncated), "{len}");
@@ -365,7 +366,8 @@ mod tests {
 
     #[test]
     fn a_run_beyond_its_row_is_an_error() {
-        // A black 4 x 2 picture: one pixel in the first code, seven in the one learnt, then a run of `ones`.
+        // A black 4 x 2 picture: the first code holds one pixel, the next one seven, and then follows a run
+        // code that begins with `ones` one bits.
         let stream = |ones: usize| {
             let mut bits = "10000000".repeat(3) + &"111".repeat(6) + &"1".repeat(ones);
             bits += &"0".repeat(160 - bits.len());

@@ -1,9 +1,9 @@
-//! The encoder: bit-identical to the reference's.
+//! The QUIC encoder. Its streams are bit-identical to the reference's.
 //!
-//! Where time goes, and what is done about it (codecs.md 13.2): run candidates of a row are found by mask
-//! arithmetic; residuals of the coded stretches are computed in loops that vectorize; between two model updates
-//! the codes of all contexts are constant, so the inner loop is table look-ups without dependencies and one
-//! write of all channels to a 64-bit accumulator.
+//! It is fast (codecs.md 13.2) because it finds the run candidates of a row by mask arithmetic, computes
+//! residuals in loops that the compiler vectorizes, and, since the codes of all contexts are constant between
+//! two model updates, codes pixels by table look-ups without dependencies and one write of all channels to a
+//! 64-bit accumulator.
 
 use super::bits::BitWriter;
 use super::model::{Coder, Model};
@@ -16,10 +16,10 @@ use super::{HEADER_BYTES, MAGIC, QuicType, VERSION};
 use crate::codec::EncodeError;
 use crate::image::ImageView;
 
-/// Words that a row may need per pixel: 78 bits of code and less than two run codes of at most 17 bits.
+/// Words that a row needs per pixel at most: 78 bits of code, and less than two run codes of up to 17 bits.
 const ROW_WORDS_PER_PIXEL: usize = 4;
 
-/// A QUIC encoder; holds row buffers that are reused from image to image.
+/// A QUIC encoder. It keeps its row buffers from image to image.
 #[derive(Debug, Default)]
 pub struct Encoder {
     bytes: Vec<u8>,
@@ -32,8 +32,8 @@ impl Encoder {
     /// Appends the stream of `image` to `out` (codecs.md 2).
     ///
     /// # Errors
-    /// [`EncodeError::UnsupportedFormat`] for palettes and 8BIT_A, [`EncodeError::TooLarge`] if more than
-    /// `max_len` bytes would be needed; `out` is then unchanged.
+    /// [`EncodeError::UnsupportedFormat`] for palettes and 8BIT_A, [`EncodeError::TooLarge`] if the stream
+    /// needs more than `max_len` bytes. `out` is then unchanged.
     pub fn encode(
         &mut self,
         image: &ImageView<'_>,
@@ -44,10 +44,10 @@ impl Encoder {
         self.encode_as(kind, image, max_len, out)
     }
 
-    /// As [`Encoder::encode`], but what the pixels are is said by `kind`, not by the image's format.
+    /// Like [`Encoder::encode`], but `kind`, not the image's format, gives the pixel type.
     ///
     /// # Errors
-    /// As [`Encoder::encode`].
+    /// Those of [`Encoder::encode`].
     pub fn encode_as(
         &mut self,
         kind: QuicType,
@@ -82,7 +82,7 @@ impl Encoder {
         }
         let start = out.len();
         let limit = start.saturating_add(max_len);
-        // The shortest stream: the header, a word of codes, and the closing word.
+        // The shortest stream has the header, one word of codes and the closing word.
         if max_len < HEADER_BYTES + 8 {
             return Err(EncodeError::TooLarge);
         }
@@ -123,15 +123,16 @@ impl Encoder {
 struct Rows {
     row: Vec<u32>,
     above: Vec<u32>,
-    /// Folded residuals of the row, where they are not in long runs.
+    /// The row's folded residuals. Not computed inside long runs.
     symbols: Vec<u32>,
-    /// Residuals as last coded at each column: pixels in runs keep the older ones (codecs.md 2.4).
+    /// The residual last coded in each column. Pixels in runs keep the residual of an earlier row (codecs.md
+    /// 2.4).
     coded: Vec<u32>,
-    /// Pixels of the row that equal their left neighbour.
+    /// Mask of the pixels that equal their left neighbour.
     flat: Vec<u64>,
     flat_above: Vec<u64>,
     candidates: Vec<u64>,
-    /// Where runs are coded, if the row is coded in one go.
+    /// Mask of the pixels where runs start, if the row is not cut into segments.
     starts: Vec<u64>,
 }
 
@@ -148,7 +149,7 @@ impl Rows {
     }
 }
 
-/// Channels that are coded together: r, g, b; or gray; or alpha.
+/// Channels that are coded together: r, g and b, or gray, or alpha.
 struct Group<'a, const CHANNELS: usize, const BITS: usize> {
     coder: Coder,
     /// In coding order: r, g, b.
@@ -161,8 +162,8 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
         Self { coder: Coder::new(), models: std::array::from_fn(|_| Model::new()), rows }
     }
 
-    /// Codes the row in `self.rows.row` after the `pending` bits, appends whole words to `out` and gives the
-    /// bits that are left.
+    /// Codes the row in `self.rows.row` after the `pending` bits. Appends whole words to `out` and returns
+    /// the remaining bits.
     fn encode_row(
         &mut self,
         top: bool,
@@ -202,8 +203,8 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
         pending
     }
 
-    /// Codes a segment of a row: runs (unless it is the top row), and the stretches between them. The writer
-    /// is passed by value to be kept in registers.
+    /// Codes a segment of a row: the runs (none in the top row) and the stretches between them. The writer is
+    /// passed by value so that the compiler keeps it in registers.
     #[inline(always)]
     fn encode_segment<'w, const TOP: bool>(
         &mut self,
@@ -215,7 +216,7 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
         let Rows { symbols, coded, flat, candidates, .. } = &mut **rows;
         let (symbols, coded) = (&symbols[..end], &mut coded[..end]);
         let mut at = start;
-        // A run is not tested for where an empty one has just been coded.
+        // Where an empty run has just been coded, no run may start.
         let mut test_from = start;
         while at < end {
             let run = if TOP { end } else { next_set(candidates, test_from, end) };
@@ -230,8 +231,9 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
         writer
     }
 
-    /// The same for a row that is not the top one and not cut into segments: where runs begin does not depend on where the
-    /// ones before have ended, which would take time to find out one after the other.
+    /// Like [`Self::encode_segment`], for a whole row that is not the top one. In such a row the starts of
+    /// runs do not depend on the ends of earlier runs, so all starts are computed at once rather than one
+    /// after the other.
     #[inline(always)]
     fn encode_whole<'w>(&mut self, mut writer: BitWriter<'w>) -> BitWriter<'w> {
         let Self { coder, models, rows } = self;
@@ -262,7 +264,7 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
     }
 }
 
-/// Codes pixels that are in no run.
+/// Codes pixels outside of runs.
 #[inline(always)]
 fn put_stretch<const CHANNELS: usize, const BITS: usize>(
     models: &mut [Model<BITS>; CHANNELS],
@@ -302,8 +304,8 @@ fn put_stretch<const CHANNELS: usize, const BITS: usize>(
     coder.wait = wait;
 }
 
-/// Updates the models by a pixel that was coded as `symbols` after `context`, and draws the time to the next
-/// update.
+/// Updates the models with a pixel that was coded as `symbols` after `context`, and draws the wait until the
+/// next update.
 #[inline(never)]
 fn learn<const CHANNELS: usize, const BITS: usize>(
     models: &mut [Model<BITS>; CHANNELS],
@@ -319,7 +321,7 @@ fn learn<const CHANNELS: usize, const BITS: usize>(
     coder.draw_wait();
 }
 
-/// The entries of one pixel's folded residuals in the tables of codes, and their sum.
+/// The entries of the code tables for one pixel's folded residuals, and their sum.
 #[inline(always)]
 fn entries<const CHANNELS: usize, const BITS: usize>(
     models: &[Model<BITS>; CHANNELS],
@@ -336,13 +338,13 @@ fn entries<const CHANNELS: usize, const BITS: usize>(
     (entries, entries.iter().sum())
 }
 
-/// The codes of entries as one, if that is not longer than 64 bits.
+/// The codes in `entries` joined to one code, which must fit 64 bits.
 #[inline(always)]
 fn joined<const CHANNELS: usize>(entries: [u32; CHANNELS]) -> u64 {
     entries.iter().fold(0, |code, e| (code << (e & 63)) | u64::from(e >> 8))
 }
 
-/// Codes the folded residuals of two pixels, which are behind those of the one before.
+/// Codes the folded residuals of two pixels; the first element is the context, the pixel before them.
 #[inline(always)]
 fn put_two<const CHANNELS: usize, const BITS: usize>(
     models: &[Model<BITS>; CHANNELS],
@@ -350,7 +352,7 @@ fn put_two<const CHANNELS: usize, const BITS: usize>(
     writer: &mut BitWriter<'_>,
 ) {
     let ((first, first_sum), (second, second_sum)) = (entries(models, context, a), entries(models, a, b));
-    // The low bytes are lengths, which do not overflow.
+    // The low bytes of the entries are lengths, whose sums stay within a byte.
     let (first_len, second_len) = (first_sum & 255, second_sum & 255);
     if first_len + second_len <= 32 {
         writer.put((joined(first) << (second_len & 63)) | joined(second), first_len + second_len);

@@ -1,8 +1,9 @@
 //! QUIC, the lossless photo codec of SPICE (codecs.md 2): per-channel prediction, adaptive Golomb-Rice codes
-//! and runs. The format is the state machine: encoder and decoder share [`model`] and must stay bit-exact.
+//! and runs. The format is defined by a state machine: encoder and decoder share [`model`] and must stay
+//! bit-exact.
 //!
-//! Rows are handled as `u32` pixels with one channel per byte (r in bits 23..16, g, b; a single channel in
-//! bits 7..0), so that prediction is done on all channels at once and the compiler can vectorize it.
+//! Rows are `u32` pixels with one channel per byte (r in bits 23..16, g, b; a single channel in bits 7..0).
+//! Prediction then works on all channels at once, and the compiler can vectorize it.
 //!
 //! * [`tables`]: the code families and the fixed tables of the format
 //! * [`model`]: adaptation of the codes
@@ -74,7 +75,7 @@ impl TryFrom<u32> for QuicType {
     }
 }
 
-/// The facts in a stream's header.
+/// The contents of a stream's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub kind: QuicType,

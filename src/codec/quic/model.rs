@@ -1,20 +1,22 @@
-//! Adaptation (codecs.md 2.4, 2.6, 2.7): which code a context gets, when that is learnt, and the run coder.
+//! Adaptation (codecs.md 2.4, 2.6, 2.7): which code a context selects, when the model learns, and the run
+//! coder.
 
 use super::tables::{
     Family, LAST_STEP, RUN_ENDS, RUN_SHIFTS, RUN_STARTS, STEP_PIXELS, TRIGGERS, WAITS, family,
 };
 
-/// The contexts of one channel of `BITS` bits: as many buckets as bits, as many codes as bits.
+/// The contexts of one channel of `BITS` bits. There are as many buckets as bits, and as many codes as bits.
 #[derive(Debug)]
 pub(super) struct Model<const BITS: usize> {
-    /// Per bucket: bits that each code would have used so far, times 8, plus a tag of the code that makes the
-    /// largest of equally good codes the smallest number. Codes that do not exist have numbers out of reach.
+    /// Per bucket and code: the bits that the code would have used so far, times 8, plus a tag that makes the
+    /// largest of equally good codes the smallest number. Codes that do not exist have numbers that are never
+    /// the smallest.
     counters: [[i32; 8]; 8],
-    /// 256 times the best code of the bucket that each context value falls into.
+    /// 256 times the best code of each context value's bucket.
     best: [u16; 256],
 }
 
-/// Tags of the codes in their counters' low bits.
+/// The tags of the codes, kept in the low bits of their counters.
 const TAGS: [i32; 8] = [7, 6, 5, 4, 3, 2, 1, 0];
 
 impl<const BITS: usize> Model<BITS> {
@@ -35,7 +37,7 @@ impl<const BITS: usize> Model<BITS> {
         Self { counters: [TAGS; 8], best: [Self::LAST as u16 * 256; 256] }
     }
 
-    /// Where the codes for the next sample after a residual of `context` begin in the family's table.
+    /// Index in the family's table of the codes for the next sample after a residual of `context`.
     #[inline(always)]
     pub(super) fn table(&self, context: u8) -> usize {
         usize::from(self.best[usize::from(context)] & 0x700)
@@ -47,7 +49,7 @@ impl<const BITS: usize> Model<BITS> {
         self.table(context) >> 8
     }
 
-    /// Learns from `symbol`, coded after a residual of `context`.
+    /// Updates the counters with `symbol`, which was coded after a residual of `context`.
     #[inline]
     pub(super) fn update(&mut self, context: u8, symbol: u8, trigger: u32) {
         let family: &Family = family::<BITS>();
@@ -80,7 +82,7 @@ impl<const BITS: usize> Model<BITS> {
 pub(super) struct Coder {
     /// Coded pixels before the next model update.
     pub(super) wait: u32,
-    /// Index of the wait time used last.
+    /// Index in the table of wait times of the last wait.
     wait_index: u8,
     /// Adaptation step 0..=6.
     step: usize,
@@ -88,7 +90,7 @@ pub(super) struct Coder {
     step_left: u32,
     /// State of the run coder.
     run: usize,
-    /// Its start (see [`RUN_STARTS`]); for the encoder.
+    /// Pixels that lead to this state (see [`RUN_STARTS`]). Only the encoder uses it.
     run_start: usize,
 }
 
@@ -97,25 +99,25 @@ impl Coder {
         Self { wait: 0, wait_index: 255, step: 0, step_left: STEP_PIXELS, run: 0, run_start: 0 }
     }
 
-    /// Counter value above which counters are halved now.
+    /// The counter value above which the counters are halved at present.
     #[inline]
     pub(super) fn trigger(&self) -> u32 {
         TRIGGERS[self.step.min(LAST_STEP)]
     }
 
-    /// Sets `wait` for the next model update; to be called at each one.
+    /// Sets `wait` for the next model update. Called at each update.
     #[inline]
     pub(super) fn draw_wait(&mut self) {
         self.wait_index = self.wait_index.wrapping_add(1);
         self.wait = u32::from(WAITS[usize::from(self.wait_index)]) & ((1 << self.step) - 1);
     }
 
-    /// Length of the next segment of a row of which `left` pixels are left.
+    /// Length of the row's next segment if `left` pixels are left.
     pub(super) fn segment(&self, left: usize) -> usize {
         if self.step < LAST_STEP { left.min(self.step_left as usize) } else { left }
     }
 
-    /// Accounts for a whole segment of `len` pixels.
+    /// Counts a whole segment of `len` pixels.
     pub(super) fn end_segment(&mut self, len: usize) {
         if self.step < LAST_STEP {
             self.step_left = self.step_left.saturating_sub(len as u32);
@@ -126,11 +128,11 @@ impl Coder {
         }
     }
 
-    /// The code of a run of `n` pixels: how many one bits, and how many bits the rest has that follows the
-    /// zero bit, and the rest. The state is moved past the run.
+    /// The code of a run of `n` pixels: the number of one bits, the length of the part after the zero bit,
+    /// and that part. Advances the state past the run.
     #[inline(always)]
     pub(super) fn code_run(&mut self, n: usize) -> (u32, u32, usize) {
-        // Counted from state 0, so that where the code ends is a matter of looking up.
+        // Pixels counted from state 0, so that the code's end can be looked up in a table.
         let total = n + self.run_start;
         let Some(end) = RUN_ENDS.get(total) else {
             return self.code_long_run(total);
@@ -141,8 +143,8 @@ impl Coder {
         (to.wrapping_sub(from) as u32, u32::from(end.shift), usize::from(end.rest))
     }
 
-    /// The code of a run of `n` pixels, and of one of none behind it if there is one: the bits, of which the leading ones are
-    /// zero, and how many. `None`, and nothing is done, if that may be more than 32.
+    /// The codes of a run of `n` pixels and, if `another`, of an empty run after it: all bits (unused high
+    /// bits are zero) and their number. `None`, with the state unchanged, if they may need more than 32 bits.
     #[inline(always)]
     pub(super) fn code_runs(&mut self, n: usize, another: bool) -> Option<(u64, u32)> {
         let end = RUN_ENDS.get(n + self.run_start)?;
@@ -164,7 +166,7 @@ impl Coder {
         let to = RUN_STARTS.partition_point(|start| usize::from(*start) <= total).saturating_sub(1) & 31;
         let shift = u32::from(RUN_SHIFTS[to]);
         let rest = total - usize::from(RUN_STARTS[to]);
-        // In the last state more one bits may follow; in the others `rest` is too small for one.
+        // In the last state further one bits may follow. In the others `rest` is too small for one.
         let (more, rest) = (rest >> shift, rest & ((1 << shift) - 1));
         let ones = to - (self.run & 31) + more;
         self.run = to.saturating_sub(1);
@@ -172,19 +174,19 @@ impl Coder {
         (ones as u32, shift, rest)
     }
 
-    /// log2 of what a one bit of a run code stands for.
+    /// log2 of the number of pixels that a one bit of a run code stands for.
     #[inline]
     pub(super) fn run_shift(&self) -> u32 {
         u32::from(RUN_SHIFTS[self.run & 31])
     }
 
-    /// After a one bit of a run code.
+    /// Advances the state after a one bit of a run code.
     #[inline]
     pub(super) fn run_grows(&mut self) {
         self.run = (self.run + 1).min(31);
     }
 
-    /// After a whole run code.
+    /// Advances the state after a whole run code.
     #[inline]
     pub(super) fn run_ends(&mut self) {
         self.run = self.run.saturating_sub(1);
@@ -197,7 +199,8 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_largest_code() {
-        // Symbol 0 costs l + 1 bits, so code 0 wins; equal counters (a fresh bucket) mean the last code.
+        // Symbol 0 costs l + 1 bits, so code 0 wins. If counters are equal, as in a fresh bucket, the last
+        // code wins.
         let mut model = Model::<8>::new();
         assert_eq!(model.code(0), 7);
         model.update(0, 0, 110);

@@ -8,13 +8,13 @@ const HIGH: u32 = 0x8080_8080;
 /// The lowest bit of every byte.
 const ONES: u32 = 0x0101_0101;
 
-/// The rounded-down average of each byte.
+/// The average of each byte, rounded down.
 #[inline(always)]
 pub(super) fn average(a: u32, b: u32) -> u32 {
     (a & b) + (((a ^ b) >> 1) & !HIGH)
 }
 
-/// The folded residual of each channel: what is coded for `pixel` when `prediction` was expected.
+/// The folded residual of each channel: the symbols that encode `pixel` for this `prediction`.
 #[inline(always)]
 pub(super) fn fold<const BITS: usize>(pixel: u32, prediction: u32) -> u32 {
     if BITS == 8 {
@@ -28,7 +28,7 @@ pub(super) fn fold<const BITS: usize>(pixel: u32, prediction: u32) -> u32 {
     }
 }
 
-/// The pixel of which `folded` is the residual: the inverse of [`fold`].
+/// The pixel whose residual is `folded`: the inverse of [`fold`].
 #[inline(always)]
 pub(super) fn unfold<const BITS: usize>(folded: u32, prediction: u32) -> u32 {
     let odd = folded & ONES;
@@ -37,8 +37,8 @@ pub(super) fn unfold<const BITS: usize>(folded: u32, prediction: u32) -> u32 {
     if BITS == 8 { sum } else { sum & (ONES * 31) }
 }
 
-/// Puts the folded residuals of a row into `out`. The row `above` is not looked at for the top row. Stretches of
-/// 64 pixels that `runs` says are in runs altogether are left out.
+/// Writes the folded residuals of a row to `out`. The top row does not use `above`. Skips aligned groups of
+/// 64 pixels that lie in runs entirely, according to `runs`.
 #[inline]
 pub(super) fn residuals<const BITS: usize, const TOP: bool>(
     row: &[u32],
@@ -62,12 +62,12 @@ pub(super) fn residuals<const BITS: usize, const TOP: bool>(
     }
 }
 
-/// Words of a mask with one bit per pixel of a row, and at least one zero bit behind them.
+/// Words of a mask with one bit per pixel of a row, followed by at least one zero bit.
 pub(super) fn mask_words(width: usize) -> usize {
     width / 64 + 1
 }
 
-/// Bit i: pixel i equals pixel i - 1. Bit 0 and those behind the row are zero.
+/// Bit i: pixel i equals pixel i - 1. Bit 0 and the bits after the row are zero.
 pub(super) fn equals_left(row: &[u32], mask: &mut [u64]) {
     for (n, bits) in mask.iter_mut().enumerate() {
         let start = n * 64;
@@ -91,7 +91,7 @@ pub(super) fn equals_left(row: &[u32], mask: &mut [u64]) {
     }
 }
 
-/// Bit i of the result is bit 0 of byte i; the other bits of the bytes must be zero.
+/// Bit i of the result is bit 0 of byte i. The other bits of the bytes must be zero.
 #[inline(always)]
 fn pack_bits(bytes: &[u8; 64]) -> u64 {
     let mut bits = 0;
@@ -102,7 +102,8 @@ fn pack_bits(bytes: &[u8; 64]) -> u64 {
     bits
 }
 
-/// Bit i: a run may start at pixel i, because pixel i - 1 equals i - 2 and the one above i - 1 that above i.
+/// Bit i: a run may start at pixel i, because pixel i - 1 equals i - 2 and the pixel above i - 1 equals the
+/// one above i - 2.
 pub(super) fn run_candidates(flat: &[u64], flat_above: &[u64], candidates: &mut [u64]) {
     let mut carry = 0;
     for ((word, above), out) in flat.iter().zip(flat_above).zip(candidates.iter_mut()) {
@@ -114,13 +115,13 @@ pub(super) fn run_candidates(flat: &[u64], flat_above: &[u64], candidates: &mut 
     }
 }
 
-/// Where runs begin in a row that is not cut: at the first candidate behind each change of colour. Where such a run ends
-/// another one, of no pixels, is coded if that is a candidate too.
+/// Finds the starts of runs in a row that is not cut into segments: the first candidate after each change of
+/// colour. An empty run follows a run if its end is a candidate too.
 pub(super) fn run_starts(flat: &[u64], candidates: &[u64], starts: &mut [u64]) {
     let (mut carry, mut more) = (0, false);
     for ((word, candidates), out) in flat.iter().zip(candidates).zip(starts.iter_mut()) {
-        // Behind pixels that equal their neighbour. Added to that, the first candidate of a stretch of ones clears itself
-        // and leaves a one for each other candidate.
+        // Ones mark the pixels after those that equal their neighbour. When the candidates are added, the sum
+        // is 0 at the first candidate of each stretch of ones, and 1 at the other candidates.
         let behind = (word << 1) | carry;
         let (sum, over) = behind.overflowing_add(*candidates);
         let (sum, again) = sum.overflowing_add(u64::from(more));
@@ -130,7 +131,7 @@ pub(super) fn run_starts(flat: &[u64], candidates: &[u64], starts: &mut [u64]) {
     }
 }
 
-/// Bit `at`.
+/// Whether bit `at` is set.
 #[inline(always)]
 pub(super) fn is_set(mask: &[u64], at: usize) -> bool {
     mask.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
@@ -170,7 +171,7 @@ pub(super) fn next_clear(mask: &[u64], from: usize, to: usize) -> usize {
     (index * 64 + word.trailing_zeros() as usize).min(to)
 }
 
-/// Bytes of one pixel of a bitmap row.
+/// Bytes per pixel of a bitmap row.
 pub(super) const fn bytes_per_pixel(kind: QuicType) -> usize {
     match kind {
         QuicType::Gray => 1,
@@ -180,7 +181,7 @@ pub(super) const fn bytes_per_pixel(kind: QuicType) -> usize {
     }
 }
 
-/// Converts a bitmap row to colour pixels, and the alpha channel of RGBA to pixels of `alpha`.
+/// Converts a bitmap row to colour pixels. The alpha channel of RGBA goes to `alpha`.
 pub(super) fn load(kind: QuicType, bytes: &[u8], colour: &mut [u32], alpha: &mut [u32]) {
     match kind {
         QuicType::Gray => {

@@ -1,20 +1,20 @@
 //! The fixed tables of the format (codecs.md 2.5 to 2.7).
 
-/// Longest code in bits.
+/// Length of the longest code in bits.
 const CODE_LIMIT: u32 = 26;
 /// Highest value of the adaptation step; the mask on wait times is `2^step - 1`.
 pub(super) const LAST_STEP: usize = 6;
-/// Pixels that each adaptation step but the last one takes.
+/// Pixels in each adaptation step except the last.
 pub(super) const STEP_PIXELS: u32 = 2048;
 
 /// Counter value above which a bucket's counters are halved, per adaptation step.
 pub(super) const TRIGGERS: [u32; LAST_STEP + 1] = [110, 550, 900, 800, 550, 400, 350];
 
-/// Run coder: log2 of the run length that a one bit stands for, per state.
+/// Run coder, per state: log2 of the run length that a one bit stands for.
 pub(super) const RUN_SHIFTS: [u8; 32] =
     [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// Run coder: pixels covered by the one bits that lead from state 0 to each state.
+/// Run coder, per state: pixels covered by the one bits that lead there from state 0.
 pub(super) const RUN_STARTS: [u16; 32] = {
     let mut starts = [0; 32];
     let mut state = 1;
@@ -25,23 +25,23 @@ pub(super) const RUN_STARTS: [u16; 32] = {
     starts
 };
 
-/// Where a run code ends.
+/// How a run code ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunEnd {
     /// State after the one bits.
     pub(super) state: u8,
-    /// Bits of the rest.
+    /// Length of the part after the zero bit, in bits.
     pub(super) shift: u8,
-    /// Pixels that the one bits left over.
+    /// Pixels that the one bits do not cover.
     pub(super) rest: u16,
-    /// The start (see [`RUN_STARTS`]) of the state after the whole code, and the shift of that state.
+    /// Entry of [`RUN_STARTS`] for the state after the whole code, and the run shift of that state.
     pub(super) next_start: u16,
     pub(super) next_shift: u8,
-    /// The start of the state that a run of no pixels leads to from there.
+    /// Entry of [`RUN_STARTS`] for the state after an empty run that follows.
     pub(super) after_start: u16,
 }
 
-/// Run coder: the ends of runs that would, with what led to the current state, have that length.
+/// Run coder: the ends of runs by their length plus the pixels that led to the current state.
 pub(super) static RUN_ENDS: [RunEnd; 512] = {
     let none = RunEnd { state: 0, shift: 0, rest: 0, next_start: 0, next_shift: 0, after_start: 0 };
     let mut ends = [none; 512];
@@ -66,7 +66,7 @@ pub(super) static RUN_ENDS: [RunEnd; 512] = {
     ends
 };
 
-/// Pseudo-random pixels to wait between model updates, before masking.
+/// Pseudo-random numbers of pixels between model updates, before masking.
 #[rustfmt::skip]
 pub(super) const WAITS: [u8; 256] = [
      2, 23, 19, 21,  7, 18, 40, 14, 12, 32, 47, 44, 36,  6, 18, 11,  4, 19, 42, 29, 16, 63, 57, 51, 16,  3,  5, 14, 15, 30, 20,  9,
@@ -79,12 +79,12 @@ pub(super) const WAITS: [u8; 256] = [
     15, 28, 17, 30, 31, 15, 16, 23, 25, 54, 33, 34,  1, 29, 31, 50, 53, 21, 49, 15, 47,  9,  0, 58, 37, 45, 30, 13,  9, 45, 63, 21,
 ];
 
-/// One code of a family: where Golomb form ends and how the escape continues.
+/// One code of a family: where the Golomb form ends, and how the escape continues.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CodeShape {
-    /// Zero bits that announce an escape, P(l).
+    /// Zero bits that mark an escape, P(l).
     pub(super) prefix: u32,
-    /// First symbol that is escaped, G(l).
+    /// First symbol that needs an escape, G(l).
     pub(super) first_escaped: u32,
     /// Bits after the prefix of an escape, S(l).
     pub(super) suffix: u32,
@@ -93,12 +93,13 @@ pub(super) struct CodeShape {
 /// The codes for channels of one depth.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// Entry `l * 256 + symbol`: code << 8 | length. (A shift by the entry is a shift by the length.)
+    /// Entry `l * 256 + symbol`: code << 8 | length. Shifting by the entry shifts by the length, because only
+    /// the low bits count.
     pub(super) codes: [u32; 8 * 256],
-    /// `lengths[symbol][l]` in eighths of bits (see [`super::model::Model`]); 0 for codes that the depth does
-    /// not have.
+    /// `lengths[symbol][l]` in eighths of a bit (see [`super::model::Model`]); 0 for codes that the depth
+    /// does not have.
     pub(super) lengths: [[i32; 8]; 256],
-    /// Per code.
+    /// The shape of each code.
     pub(super) shapes: [CodeShape; 8],
 }
 
@@ -169,7 +170,7 @@ mod tests {
     fn every_code_fits_its_length_and_the_limit() {
         for (family, bits) in [(&EIGHT_BITS, 8), (&FIVE_BITS, 5)] {
             for code in family.codes[..bits * 256].chunks(256).flat_map(|c| &c[..1 << bits]) {
-                // Those of three channels can be added.
+                // The entries of three channels can be added without a carry.
                 assert!(code & 255 <= CODE_LIMIT && (code >> 8) < 1 << 22);
                 assert!(code >> 8 < 1 << (code & 63));
             }
