@@ -1,5 +1,5 @@
-//! Structures of the guest agent port (wire.md 9.1, 9.2, 9.4): chunk and message headers, messages that the server
-//! itself makes or edits. The rules of the stream are the agent channel's business.
+//! Structures of the guest agent port (wire.md 9.1, 9.2, 9.4): chunk and message headers, and messages that
+//! the server makes or edits itself. `channel::main::agent` has the rules of the stream.
 
 use super::error::ProtocolError;
 use super::reader::Reader;
@@ -11,11 +11,11 @@ pub const CHUNK_HEADER_SIZE: usize = 8;
 pub const MESSAGE_HEADER_SIZE: usize = 20;
 /// Largest piece of a message.
 pub const MAX_PIECE: usize = 2048;
-/// The only agent protocol.
+/// The only version of the agent protocol.
 pub const PROTOCOL: u32 = 1;
-/// Port of messages between client and guest.
+/// Chunk port of messages between client and guest.
 pub const CLIENT_PORT: u32 = 1;
-/// Port of messages between server and guest.
+/// Chunk port of messages between server and guest.
 pub const SERVER_PORT: u32 = 2;
 
 /// Agent message types.
@@ -55,13 +55,13 @@ pub struct ChunkHeader {
 }
 
 impl ChunkHeader {
-    /// Reads it.
+    /// Reads the header.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
         let mut r = Reader::new("agent", "VDIChunkHeader", bytes);
         Ok(Self { port: r.u32("port")?, size: r.u32("size")? })
     }
 
-    /// Appends it.
+    /// Appends the header.
     pub fn put(&self, out: &mut Vec<u8>) {
         out.u32(self.port).u32(self.size);
     }
@@ -73,12 +73,12 @@ pub struct MessageHeader {
     pub protocol: u32,
     pub message_type: u32,
     pub opaque: u64,
-    /// Bytes of data that follow, over all pieces.
+    /// Bytes of data in all pieces that follow.
     pub size: u32,
 }
 
 impl MessageHeader {
-    /// Reads it.
+    /// Reads the header.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
         let mut r = Reader::new("agent", "VDAgentMessage", bytes);
         Ok(Self {
@@ -89,13 +89,13 @@ impl MessageHeader {
         })
     }
 
-    /// Appends it.
+    /// Appends the header.
     pub fn put(&self, out: &mut Vec<u8>) {
         out.u32(self.protocol).u32(self.message_type).u64(self.opaque).u32(self.size);
     }
 }
 
-/// A message of the server to the guest: chunk on the server port, header and data.
+/// A message from the server to the guest: a chunk on the server port with header and data.
 #[must_use]
 pub fn server_message(message_type: u32, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(CHUNK_HEADER_SIZE + MESSAGE_HEADER_SIZE + data.len());
@@ -105,7 +105,7 @@ pub fn server_message(message_type: u32, data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// MOUSE_STATE data; button masks as the agent has them (2 left, 4 middle, 8 right, 16 up, 32 down).
+/// MOUSE_STATE data. `buttons` is the agent's mask (2 left, 4 middle, 8 right, 16 up, 32 down).
 #[must_use]
 pub fn mouse_state(x: u32, y: u32, buttons: u32, display_id: u8) -> Vec<u8> {
     let mut v = Vec::new();
@@ -113,7 +113,7 @@ pub fn mouse_state(x: u32, y: u32, buttons: u32, display_id: u8) -> Vec<u8> {
     v
 }
 
-/// One display for GRAPHICS_DEVICE_INFO.
+/// One display in GRAPHICS_DEVICE_INFO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphicsDevice {
     pub channel_id: u32,
@@ -122,7 +122,7 @@ pub struct GraphicsDevice {
     pub address: String,
 }
 
-/// GRAPHICS_DEVICE_INFO data; address lengths count a NUL.
+/// GRAPHICS_DEVICE_INFO data. Address lengths include a NUL.
 #[must_use]
 pub fn graphics_device_info(devices: &[GraphicsDevice]) -> Vec<u8> {
     let mut v = Vec::new();
@@ -135,7 +135,7 @@ pub fn graphics_device_info(devices: &[GraphicsDevice]) -> Vec<u8> {
     v
 }
 
-/// Fuzz oracle: headers from any bytes.
+/// Fuzz oracle: reads headers from any bytes without a panic.
 pub fn fuzz_agent(bytes: &[u8]) {
     let _ = (ChunkHeader::decode(bytes), MessageHeader::decode(bytes));
 }

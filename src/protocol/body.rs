@@ -1,4 +1,4 @@
-//! Message bodies made of segments, so that big payloads are queued without being copied again.
+//! Message bodies made of segments, so that the server queues large payloads without copying them again.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ impl Body {
         Self::default()
     }
 
-    /// Appends a segment; an empty one is dropped.
+    /// Appends a segment. Empty segments are dropped.
     pub fn push(&mut self, segment: impl Into<Segment>) {
         let segment = segment.into();
         if !segment.is_empty() {
@@ -83,7 +83,7 @@ impl Body {
         &self.0
     }
 
-    /// The segments by value.
+    /// The segments by value, none of them empty.
     #[must_use]
     pub fn into_segments(self) -> Vec<Segment> {
         self.0

@@ -5,7 +5,7 @@
 pub struct Caps(Vec<u32>);
 
 impl Caps {
-    /// A set from words as received.
+    /// A set of the words that a peer sent.
     #[must_use]
     pub fn from_words(words: Vec<u32>) -> Self {
         Self(words)
@@ -33,7 +33,7 @@ impl Caps {
         self.0.get((bit / 32) as usize).is_some_and(|word| word >> (bit % 32) & 1 == 1)
     }
 
-    /// Adds a bit (of ours: the words grow to hold it).
+    /// Adds a bit. The words grow to hold it, so `bit` must not come from a peer.
     pub fn set(&mut self, bit: u32) {
         let word = (bit / 32) as usize;
         if self.0.len() <= word {
@@ -42,7 +42,7 @@ impl Caps {
         self.0[word] |= 1 << (bit % 32);
     }
 
-    /// Removes a bit; the number of words stays.
+    /// Removes a bit. The number of words does not change.
     pub fn clear(&mut self, bit: u32) {
         if let Some(word) = self.0.get_mut((bit / 32) as usize) {
             *word &= !(1 << (bit % 32));

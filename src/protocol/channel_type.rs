@@ -1,6 +1,6 @@
 //! Channel types (wire.md 1.9).
 
-/// Type of a channel as link messages carry it.
+/// The type of a channel, as in link messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ChannelType {
@@ -10,7 +10,7 @@ pub enum ChannelType {
     Cursor = 4,
     Playback = 5,
     Record = 6,
-    /// Dead: never created, has no messages.
+    /// Obsolete: the server never creates it, and it has no messages.
     Tunnel = 7,
     Smartcard = 8,
     Usbredir = 9,

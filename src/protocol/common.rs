@@ -46,14 +46,14 @@ pub mod visibility {
     pub const HIGH: u32 = 2;
 }
 
-/// A message of the client that every channel understands.
+/// A client message that every channel understands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommonMessage {
     AckSync {
         generation: u32,
     },
     Ack,
-    /// The timestamp is the client's word: remember the own send time by id.
+    /// The timestamp is untrusted: the sender of the PING keeps its own send time by id.
     Pong {
         id: u32,
         timestamp: u64,
@@ -64,7 +64,7 @@ pub enum CommonMessage {
 }
 
 impl CommonMessage {
-    /// Reads a message of a type below 101; `channel` only serves errors.
+    /// Reads a message of a type below 101. `channel` is the name for errors.
     pub fn decode(channel: &'static str, msg_type: u16, body: &[u8]) -> Result<Self, ProtocolError> {
         let reader = |message| Reader::new(channel, message, body);
         Ok(match msg_type {
@@ -87,13 +87,13 @@ impl CommonMessage {
     }
 }
 
-/// The error for a type that a channel does not have.
+/// The error for a message type that the channel does not have.
 #[must_use]
 pub fn unknown(channel: &'static str, msg_type: u16) -> ProtocolError {
     ProtocolError { channel, message: "message", kind: ProtocolErrorKind::UnknownType(msg_type) }
 }
 
-/// MIGRATE: flags are the MIGRATE_NEED_ constants.
+/// MIGRATE; `flags` are the `MIGRATE_NEED_` constants.
 #[must_use]
 pub fn migrate(flags: u32) -> Message {
     Message::new(server::MIGRATE, flags.to_le_bytes().to_vec())
@@ -113,7 +113,8 @@ pub fn set_ack(generation: u32, window: u32) -> Message {
     Message::new(server::SET_ACK, v)
 }
 
-/// PING with `padding` zero bytes. The unit of `timestamp` is the caller's; only the echo matters.
+/// PING with `padding` zero bytes. The caller chooses the unit of `timestamp`, because the client only echoes
+/// it.
 #[must_use]
 pub fn ping(id: u32, timestamp: u64, padding: usize) -> Message {
     let mut v = Vec::with_capacity(12 + padding);
@@ -127,11 +128,11 @@ pub fn ping(id: u32, timestamp: u64, padding: usize) -> Message {
 pub struct WaitFor {
     pub channel_type: u8,
     pub channel_id: u8,
-    /// The client waits until it handled the message of this serial.
+    /// The client waits until it has handled the message with this serial.
     pub serial: u64,
 }
 
-/// Writes the body of WAIT_FOR_CHANNELS (also that of INVAL_ALL_PIXMAPS). At most 255 entries.
+/// Writes the body of WAIT_FOR_CHANNELS and INVAL_ALL_PIXMAPS. At most 255 entries.
 #[must_use]
 pub fn wait_list(wait: &[WaitFor]) -> Vec<u8> {
     let wait = &wait[..wait.len().min(255)];
@@ -149,7 +150,7 @@ pub fn wait_for_channels(wait: &[WaitFor]) -> Message {
     Message::new(server::WAIT_FOR_CHANNELS, wait_list(wait))
 }
 
-/// DISCONNECTING. The reference never sends it.
+/// DISCONNECTING. The original never sends it.
 #[must_use]
 pub fn disconnecting(time_stamp: u64, reason: u32) -> Message {
     let mut v = Vec::new();
@@ -157,7 +158,7 @@ pub fn disconnecting(time_stamp: u64, reason: u32) -> Message {
     Message::new(server::DISCONNECTING, v)
 }
 
-/// NOTIFY; `time_stamp` in nanoseconds. A NUL follows the text that its length does not count.
+/// NOTIFY; `time_stamp` in nanoseconds. A NUL follows the text, and the text's length does not include it.
 #[must_use]
 pub fn notify(time_stamp: u64, severity: u32, visibility: u32, what: u32, text: &str) -> Message {
     let mut v = Vec::new();

@@ -1,4 +1,4 @@
-//! Cursor channel messages (wire.md 6.3). Of the client only the common ones exist.
+//! Cursor channel messages (wire.md 6.3). Clients send only the common ones.
 
 use super::body::{Message, Segment};
 use super::common::{self, CommonMessage};
@@ -23,16 +23,16 @@ const FLAG_NONE: u16 = 1;
 const FLAG_CACHE_ME: u16 = 2;
 const FLAG_FROM_CACHE: u16 = 4;
 
-/// The shape as it goes to a client.
+/// The form in which a client receives a shape.
 #[derive(Clone, Copy, Debug)]
 pub enum WireCursor<'a> {
     /// No shape.
     None,
-    /// With its pixels, not to be cached.
+    /// With its pixels. The client does not cache it.
     Inline(&'a CursorShape),
-    /// With its pixels, to be cached under its `unique`.
+    /// With its pixels. The client caches it under its `unique`.
     CacheMe(&'a CursorShape),
-    /// The client has it in its cache.
+    /// Without pixels: the client has it in its cache.
     FromCache(&'a CursorShape),
 }
 
@@ -53,7 +53,7 @@ fn put_cursor(m: &mut Marshaller, cursor: WireCursor<'_>) {
     }
 }
 
-/// INIT. Empties the client's cursor cache before it takes the shape in.
+/// INIT. The client empties its cursor cache before it stores this shape.
 #[must_use]
 pub fn init(
     position: Point16,
@@ -125,7 +125,7 @@ pub fn decode(msg_type: u16, body: &[u8]) -> Result<CommonMessage, ProtocolError
     }
 }
 
-/// Fuzz oracle: any body of any type is judged without a panic.
+/// Fuzz oracle: decodes any body of any type without a panic.
 pub fn fuzz_cursor(msg_type: u16, body: &[u8]) {
     let _ = decode(msg_type, body);
 }

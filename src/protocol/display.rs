@@ -66,7 +66,7 @@ pub const STREAM_TOP_DOWN: u8 = 1;
 
 /// Largest body of an ordinary client message (wire.md 2.3).
 pub const MAX_BODY: usize = 1024;
-/// Largest MIGRATE_DATA body: caches and surface lists are bounded, the reference sets no limit.
+/// Largest MIGRATE_DATA body. The original sets no limit, but caches and surface lists are bounded.
 pub const MAX_MIGRATE_DATA: usize = 1 << 20;
 
 /// The body limit for [`crate::net::stream::ChannelStream::receive`], for display and cursor channels.
@@ -75,13 +75,13 @@ pub fn max_body(msg_type: u16) -> Option<usize> {
     Some(if msg_type == common::client::MIGRATE_DATA { MAX_MIGRATE_DATA } else { MAX_BODY })
 }
 
-/// MARK: the primary surface is complete.
+/// MARK: the client may show the primary surface.
 #[must_use]
 pub fn mark() -> Message {
     Message::bare(server::MARK)
 }
 
-/// INVAL_LIST: images that leave the client's pixmap cache.
+/// INVAL_LIST: images that the client removes from its pixmap cache.
 #[must_use]
 pub fn inval_list(ids: &[u64]) -> Message {
     let ids = &ids[..ids.len().min(usize::from(u16::MAX))];
@@ -131,7 +131,7 @@ pub fn surface_destroy(surface_id: u32) -> Message {
     Message::new(server::SURFACE_DESTROY, surface_id.to_le_bytes().to_vec())
 }
 
-/// MONITORS_CONFIG; heads without area are left out.
+/// MONITORS_CONFIG. Heads without area are left out.
 #[must_use]
 pub fn monitors_config(max_allowed: u16, heads: &[MonitorHead]) -> Message {
     let heads: Vec<_> =
@@ -144,7 +144,7 @@ pub fn monitors_config(max_allowed: u16, heads: &[MonitorHead]) -> Message {
     Message::new(server::MONITORS_CONFIG, v)
 }
 
-/// Writes a clip: inline, not behind a pointer.
+/// Writes a clip inline, without a pointer.
 pub fn put_clip(out: &mut impl Put, clip: &Clip) {
     match clip {
         Clip::None => {
@@ -199,7 +199,8 @@ pub fn stream_data(id: u32, multi_media_time: u32, frame: impl Into<Segment>) ->
     Message::new(server::STREAM_DATA, m.finish())
 }
 
-/// STREAM_DATA_SIZED: one frame of another size or place than the stream's. Needs client capability SIZED_STREAM.
+/// STREAM_DATA_SIZED: one frame whose size or place differs from the stream's. Needs the client capability
+/// SIZED_STREAM.
 #[must_use]
 pub fn stream_data_sized(
     id: u32,
@@ -236,7 +237,7 @@ pub fn stream_destroy_all() -> Message {
     Message::bare(server::STREAM_DESTROY_ALL)
 }
 
-/// STREAM_ACTIVATE_REPORT. Needs client capability STREAM_REPORT.
+/// STREAM_ACTIVATE_REPORT. Needs the client capability STREAM_REPORT.
 #[must_use]
 pub fn stream_activate_report(id: u32, unique_id: u32, max_window_size: u32, timeout_ms: u32) -> Message {
     let mut v = Vec::new();
@@ -244,7 +245,7 @@ pub fn stream_activate_report(id: u32, unique_id: u32, max_window_size: u32, tim
     Message::new(server::STREAM_ACTIVATE_REPORT, v)
 }
 
-/// GL_SCANOUT_UNIX; the byte with the descriptor follows by `ChannelStream::send_fd`.
+/// GL_SCANOUT_UNIX. `ChannelStream::send_fd` sends the byte with the descriptor after it.
 #[must_use]
 pub fn gl_scanout_unix(width: u32, height: u32, stride: u32, drm_fourcc: u32, y0_top: bool) -> Message {
     let mut v = Vec::new();
@@ -270,11 +271,11 @@ pub struct StreamReport {
     pub num_frames: u32,
     pub num_drops: u32,
     pub last_frame_delay: i32,
-    /// `u32::MAX`: no audio plays.
+    /// `u32::MAX`: the client plays no audio.
     pub audio_delay: u32,
 }
 
-/// DISPLAY_INIT. Sizes are the client's word: bound them before use.
+/// DISPLAY_INIT. The sizes are untrusted: the server bounds them before use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DisplayInit {
     pub pixmap_cache_id: u8,
@@ -285,7 +286,7 @@ pub struct DisplayInit {
     pub glz_window_size: i32,
 }
 
-/// A message of the client.
+/// A message of a display client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DisplayMessage {
     Common(CommonMessage),
@@ -338,7 +339,7 @@ impl DisplayMessage {
     }
 }
 
-/// Fuzz oracle: any body of any type is judged without a panic.
+/// Fuzz oracle: decodes any body of any type without a panic.
 pub fn fuzz_display(msg_type: u16, body: &[u8]) {
     let _ = DisplayMessage::decode(msg_type, body);
 }

@@ -1,7 +1,8 @@
-//! Draw messages of the display channel, byte for byte in the reference's block order (wire.md 2.4, 5.2, 5.3, 5.6).
+//! Draw messages of the display channel, byte for byte in the original's block order (wire.md 2.4, 5.2, 5.3,
+//! 5.6).
 //!
-//! What goes on the wire for an image depends on the client (codec, caches), so operations and images come apart:
-//! [`draw`] takes the operation and, per image slot, a [`WireImage`] that was made for this client.
+//! The form of an image on the wire depends on the client (codec, caches), so operations and images are
+//! separate: [`draw`] takes the operation and, per image slot, a [`WireImage`] made for one client.
 
 use super::body::{Message, Segment};
 use super::display::{put_clip, server};
@@ -13,9 +14,9 @@ use std::sync::Arc;
 
 /// Image descriptor flag: the client caches the image under its id.
 pub const IMAGE_CACHE_ME: u8 = 1;
-/// Image descriptor flag: top bytes count as 0xff.
+/// Image descriptor flag: the top byte of each pixel counts as 0xff.
 pub const IMAGE_HIGH_BITS_SET: u8 = 2;
-/// Image descriptor flag: lossless data for an image that is cached lossy.
+/// Image descriptor flag: lossless data for an image that the client has cached in lossy form.
 pub const IMAGE_CACHE_REPLACE_ME: u8 = 4;
 
 const BITMAP_PAL_CACHE_ME: u8 = 1;
@@ -23,7 +24,7 @@ const BITMAP_PAL_FROM_CACHE: u8 = 2;
 const BITMAP_TOP_DOWN: u8 = 4;
 const MASK_INVERS: u8 = 1;
 
-/// A palette as it goes to a client.
+/// The form in which a client receives a palette.
 #[derive(Clone, Debug)]
 pub enum WirePalette {
     /// No palette; not for LZ_PLT.
@@ -32,7 +33,7 @@ pub enum WirePalette {
         palette: Arc<Palette>,
         cache_me: bool,
     },
-    /// The client has it in its cache, by its `unique`.
+    /// The client has it in its cache under this `unique`.
     FromCache(u64),
 }
 
@@ -46,7 +47,7 @@ impl WirePalette {
     }
 }
 
-/// The data of an image as it goes to a client.
+/// The form in which a client receives the data of an image.
 #[derive(Clone, Debug)]
 pub enum WireImageData {
     /// Uncompressed, `stride * height` bytes.
@@ -69,12 +70,12 @@ pub enum WireImageData {
     FromCacheLossless,
     Surface(u32),
     Jpeg(Segment),
-    /// `glz_size`: bytes after inflating.
+    /// `glz_size` is the number of bytes after decompression.
     ZlibGlzRgb {
         glz_size: u32,
         data: Segment,
     },
-    /// `data`: the JPEG of `jpeg_size` bytes, then the alpha plane in LZ.
+    /// `data` is a JPEG of `jpeg_size` bytes, followed by the alpha plane as LZ.
     JpegAlpha {
         top_down: bool,
         jpeg_size: u32,
@@ -84,7 +85,7 @@ pub enum WireImageData {
 }
 
 impl WireImageData {
-    /// The type for the descriptor.
+    /// The type in the image descriptor.
     #[must_use]
     pub const fn image_type(&self) -> WireImageType {
         match self {
@@ -104,7 +105,7 @@ impl WireImageData {
     }
 }
 
-/// An image as it goes to a client.
+/// An image in the form that one client receives.
 #[derive(Clone, Debug)]
 pub struct WireImage {
     pub id: u64,
@@ -115,7 +116,7 @@ pub struct WireImage {
     pub data: WireImageData,
 }
 
-/// Where and on what a command draws.
+/// The surface, box and clip of a command.
 #[derive(Clone, Copy, Debug)]
 pub struct DrawBase<'a> {
     pub surface_id: u32,
@@ -123,7 +124,7 @@ pub struct DrawBase<'a> {
     pub clip: &'a Clip,
 }
 
-/// The images of one command, by slot. A slot that the operation does not have stays `None`.
+/// The images of one command by slot. Slots that the operation does not have stay `None`.
 #[derive(Clone, Debug, Default)]
 pub struct DrawImages {
     pub src: Option<WireImage>,
@@ -152,7 +153,7 @@ pub fn draw(base: &DrawBase<'_>, op: &DrawOp, images: DrawImages) -> Option<Mess
 struct DrawWriter {
     m: Marshaller,
     images: DrawImages,
-    /// Blocks whose image is written after the fixed part, in order of their pointers.
+    /// The blocks whose image follows the fixed part, in the order of their pointers.
     filled: Vec<(BlockId, WireImage)>,
 }
 
@@ -227,7 +228,7 @@ impl DrawWriter {
         })
     }
 
-    /// A pointer to an image that is written later; null without one.
+    /// Writes a pointer to an image that `filled` writes later; a null pointer for `None`.
     fn image(&mut self, image: Option<WireImage>) {
         match image {
             Some(image) => {
@@ -386,7 +387,7 @@ const fn top_down_flag(top_down: bool) -> u8 {
     if top_down { BITMAP_TOP_DOWN } else { 0 }
 }
 
-/// The palette's block is appended behind all blocks that exist by now; its content is written at once.
+/// Writes a palette. Its block comes after all blocks that exist now, but its content is written at once.
 fn put_palette(m: &mut Marshaller, palette: &WirePalette) {
     match palette {
         WirePalette::None => m.null(),

@@ -1,4 +1,4 @@
-//! The worked captures of wire.md 10.7 to 10.15.
+//! The messages of wire.md 10.7 to 10.15, captured from the original.
 
 use super::*;
 use crate::draw::{Copy, Fill, Glyph, GlyphString, Opaque, Rop, ScaleMode};

@@ -2,18 +2,18 @@
 
 use thiserror::Error;
 
-/// A malformed structure from a peer: where it was, what was wrong.
+/// A malformed structure from a peer, with the place and the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{channel} {message}: {kind}")]
 pub struct ProtocolError {
     /// Channel name, or "link".
     pub channel: &'static str,
-    /// Message or structure name as the specification has it.
+    /// Name of the message or structure, as in the specification.
     pub message: &'static str,
     pub kind: ProtocolErrorKind,
 }
 
-/// See [`ProtocolError`].
+/// The fault of a malformed structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ProtocolErrorKind {
     /// The structure ends inside a field.

@@ -53,7 +53,7 @@ pub mod button_mask {
     pub const EXTRA: u16 = 64;
 }
 
-/// Motion messages per MOUSE_MOTION_ACK.
+/// Number of motion messages per MOUSE_MOTION_ACK.
 pub const MOTION_ACK_BUNCH: u32 = 4;
 
 /// Largest body that the channel accepts (wire.md 2.3).
@@ -87,7 +87,7 @@ pub fn mouse_motion_ack() -> Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InputsMessage {
     Common(CommonMessage),
-    /// Up to 4 scan-code bytes, lowest first, ending at a zero byte.
+    /// Up to four scan-code bytes, lowest first. A zero byte ends the code.
     KeyDown {
         code: u32,
     },
@@ -97,7 +97,7 @@ pub enum InputsMessage {
     KeyModifiers {
         modifiers: u16,
     },
-    /// Scan-code bytes to push in order.
+    /// Scan-code bytes for the keyboard, in order.
     KeyScancode(Vec<u8>),
     MouseMotion {
         dx: i32,
@@ -158,7 +158,7 @@ impl InputsMessage {
     }
 }
 
-/// Fuzz oracle: any body of any type is judged without a panic.
+/// Fuzz oracle: decodes any body of any type without a panic.
 pub fn fuzz_inputs(msg_type: u16, body: &[u8]) {
     let _ = InputsMessage::decode(msg_type, body);
 }

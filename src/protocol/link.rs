@@ -1,4 +1,4 @@
-//! Structures of the link stage (wire.md 1.2 to 1.8, server.md 5.1). The steps themselves are in `net::link`.
+//! Structures of the link stage (wire.md 1.2 to 1.8, server.md 5.1). `net::link` has the steps.
 
 use super::caps::Caps;
 use super::error::ProtocolError;
@@ -10,13 +10,13 @@ use thiserror::Error;
 pub const MAGIC: [u8; 4] = *b"REDQ";
 /// Protocol version, major.
 pub const VERSION_MAJOR: u32 = 2;
-/// Protocol version, minor; the client's is ignored.
+/// Protocol version, minor. The server ignores the client's.
 pub const VERSION_MINOR: u32 = 2;
 /// Bytes of the link header.
 pub const HEADER_SIZE: usize = 16;
 /// Bytes of the link message without capability words.
 pub const MESSAGE_SIZE: usize = 18;
-/// Largest `size` of a link header: the body is read into a buffer of this size.
+/// Largest `size` of a link header. The server reads the link message into a buffer of this size.
 pub const MAX_MESSAGE_SIZE: usize = 4096;
 /// Most capability words of one kind.
 pub const MAX_CAP_WORDS: u32 = 1024;
@@ -61,16 +61,16 @@ impl LinkError {
     }
 }
 
-/// Authentication mechanisms that a client selects: numbers of common capabilities.
+/// Authentication mechanisms that a client selects, by the numbers of their common capabilities.
 pub mod auth {
     pub const SPICE: u32 = 1;
     pub const SASL: u32 = 2;
 }
 
-/// What to do about a link header.
+/// What the server does after a link header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderVerdict {
-    /// Read this many bytes of link message.
+    /// Read a link message of this many bytes.
     Body(usize),
     /// Send an error reply and close.
     Refuse(LinkError),
@@ -78,7 +78,7 @@ pub enum HeaderVerdict {
     Close,
 }
 
-/// Judges the 12 bytes after the magic.
+/// Checks the 12 bytes after the magic.
 #[must_use]
 pub fn check_header(after_magic: &[u8; 12]) -> HeaderVerdict {
     let word = |i: usize| {
@@ -100,7 +100,7 @@ pub fn check_header(after_magic: &[u8; 12]) -> HeaderVerdict {
 /// A client's link message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkMessage {
-    /// 0 for a new session, else the session id of the main channel.
+    /// 0 for a new session, otherwise the session id from the main channel.
     pub connection_id: u32,
     pub channel_type: u8,
     pub channel_id: u8,
@@ -109,7 +109,7 @@ pub struct LinkMessage {
 }
 
 impl LinkMessage {
-    /// Reads the `size` bytes that follow the link header. Any error is answered with INVALID_DATA.
+    /// Reads the `size` bytes after the link header. The server answers any error with INVALID_DATA.
     pub fn decode(message: &[u8]) -> Result<Self, ProtocolError> {
         let mut r = Reader::new("link", "LinkMess", message);
         let connection_id = r.u32("connection_id")?;
@@ -153,7 +153,7 @@ fn header(size: usize) -> Vec<u8> {
 }
 
 /// The reply that accepts a link: header, key and the channel's capabilities. `public_key` is the
-/// SubjectPublicKeyInfo, or zero bytes when SASL is going to be used.
+/// SubjectPublicKeyInfo, or zero bytes for SASL.
 #[must_use]
 pub fn reply(public_key: &[u8; PUBLIC_KEY_SIZE], common: &Caps, channel: &Caps) -> Vec<u8> {
     let words = common.words().len() + channel.words().len();
@@ -166,7 +166,7 @@ pub fn reply(public_key: &[u8; PUBLIC_KEY_SIZE], common: &Caps, channel: &Caps) 
     out
 }
 
-/// The 194-byte reply that refuses a link; all but the error is zero.
+/// The reply of 194 bytes that refuses a link. All bytes after the error are zero.
 #[must_use]
 pub fn error_reply(error: LinkError) -> Vec<u8> {
     let mut out = header(REPLY_SIZE);
@@ -175,13 +175,13 @@ pub fn error_reply(error: LinkError) -> Vec<u8> {
     out
 }
 
-/// The bare result that ends the link stage.
+/// The result code that ends the link stage.
 #[must_use]
 pub fn result(result: LinkError) -> [u8; 4] {
     result.number().to_le_bytes()
 }
 
-/// Fuzz oracle: header and message from arbitrary bytes must be judged without a panic.
+/// Fuzz oracle: reads header and message from any bytes without a panic.
 pub fn fuzz_link(data: &[u8]) {
     if let Some((head, rest)) = data.split_first_chunk::<12>()
         && let HeaderVerdict::Body(size) = check_header(head)

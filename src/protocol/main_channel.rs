@@ -53,11 +53,12 @@ pub mod mouse_mode {
 /// Largest AGENT_DATA body.
 pub const MAX_AGENT_DATA: usize = 2048;
 
-/// Largest body that the channel accepts (wire.md 2.3): the agent's receive buffers and one message.
+/// Largest body that the channel accepts (wire.md 2.3): the agent's receive buffers and one message. A client
+/// may not send more.
 pub const MAX_BODY: usize = 4096 + 11 * MAX_AGENT_DATA;
 
-/// The body limit for [`crate::net::stream::ChannelStream::receive`]. AGENT_DATA is checked by the agent code, which
-/// answers longer pieces by closing.
+/// The body limit for [`crate::net::stream::ChannelStream::receive`]. The agent checks AGENT_DATA itself and
+/// disconnects clients that send longer pieces.
 #[must_use]
 pub fn max_body(_msg_type: u16) -> Option<usize> {
     Some(MAX_BODY)
@@ -156,7 +157,7 @@ pub fn agent_token(num_tokens: u32) -> Message {
     word(server::AGENT_TOKEN, num_tokens)
 }
 
-/// NAME of the virtual machine; the length counts the NUL.
+/// NAME of the virtual machine. The length includes the NUL.
 #[must_use]
 pub fn name(name: &str) -> Message {
     let mut v = Vec::new();
@@ -171,7 +172,7 @@ pub fn uuid(uuid: &[u8; 16]) -> Message {
     Message::new(server::UUID, uuid.to_vec())
 }
 
-/// Where a client migrates to. Port 0: no such port.
+/// The server that a client migrates to. Port 0 means no such port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MigrationTarget {
     pub port: u16,
@@ -239,7 +240,8 @@ pub fn migrate_dst_seamless(accepted: bool) -> Message {
     Message::bare(if accepted { server::MIGRATE_DST_SEAMLESS_ACK } else { server::MIGRATE_DST_SEAMLESS_NACK })
 }
 
-/// A message of the client. CLIENT_INFO and QUALITY_INDICATOR have no meaning here: the channel closes on them.
+/// A message of a main client. CLIENT_INFO and QUALITY_INDICATOR have no meaning here, and the server
+/// disconnects clients that send them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MainMessage {
     Common(CommonMessage),
@@ -284,7 +286,7 @@ impl MainMessage {
     }
 }
 
-/// Fuzz oracle: any body of any type is judged without a panic.
+/// Fuzz oracle: decodes any body of any type without a panic.
 pub fn fuzz_main(msg_type: u16, body: &[u8]) {
     let _ = MainMessage::decode(msg_type, body);
 }

@@ -1,5 +1,5 @@
-//! Migration data (wire.md 3.4): what a source hands to the target through the client. On the target every number in
-//! it is the client's word, so decoding checks magic, version, pointers and counts against the bytes that are there.
+//! Migration data (wire.md 3.4), which the source sends to the target through the client. The target trusts
+//! no number in it: decoding checks magic, version, pointers and counts against the bytes received.
 
 use super::error::ProtocolError;
 use super::reader::Reader;
@@ -10,7 +10,7 @@ use crate::limits::MAX_SURFACES;
 /// Version of all migration data.
 const VERSION: u32 = 1;
 
-/// Magic words of the channels' data.
+/// The magic words of the channels' data.
 pub mod magic {
     pub const MAIN: u32 = u32::from_le_bytes(*b"MNMD");
     pub const DISPLAY: u32 = u32::from_le_bytes(*b"DCMD");
@@ -31,7 +31,7 @@ fn check_header(r: &mut Reader<'_>, magic: u32) -> Result<(), ProtocolError> {
     Ok(())
 }
 
-/// Data at a pointer of the body: `size` bytes at `offset`, empty for size 0.
+/// The `size` bytes at `offset` of the body; empty if `size` is 0.
 fn pointed<'a>(
     r: &Reader<'_>,
     body: &'a [u8],
@@ -47,15 +47,15 @@ fn pointed<'a>(
     found.ok_or_else(|| r.bad(field, at.into()))
 }
 
-/// State of a character device: tokens and bytes not written yet.
+/// State of a character device: its tokens, and bytes that the device has not taken yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CharDeviceState {
     pub connected: bool,
     pub num_client_tokens: u32,
     pub num_send_tokens: u32,
-    /// Client tokens bound to the bytes not written.
+    /// Client tokens held by the bytes that are not written yet.
     pub write_num_client_tokens: u32,
-    /// Bytes for the device that were not written.
+    /// Bytes that the device has not taken yet.
     pub write_data: Vec<u8>,
 }
 
@@ -75,7 +75,7 @@ impl CharDeviceState {
         Ok(Self { connected, num_client_tokens, num_send_tokens, write_num_client_tokens, write_data })
     }
 
-    /// Writes the fixed part; the data's block is to be filled by the caller with `write_data`.
+    /// Writes the fixed part. The caller fills the returned block with `write_data`.
     fn put(&self, m: &mut Marshaller) -> super::writer::BlockId {
         m.u32(VERSION).u8(self.connected.into()).u32(self.num_client_tokens).u32(self.num_send_tokens);
         m.u32(count32(self.write_data.len())).u32(self.write_num_client_tokens);
@@ -83,17 +83,17 @@ impl CharDeviceState {
     }
 }
 
-/// Main channel: the agent's device and the state of both message streams.
+/// State of the main channel: the agent's device and both message streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MainState {
     pub device: CharDeviceState,
     pub client_agent_started: bool,
-    /// Bytes of the guest's chunk header read so far, and the header.
+    /// Number of bytes read so far of the guest's chunk header, and that header.
     pub chunk_header_size: u32,
     pub chunk_port: u32,
     pub chunk_size: u32,
     pub msg_header_done: bool,
-    /// The part of the guest's current message header read so far.
+    /// The bytes read so far of the guest's current message header.
     pub msg_header: Vec<u8>,
     pub msg_remaining: u32,
     pub filter_result: u8,
@@ -159,27 +159,27 @@ impl MainState {
     }
 }
 
-/// A surface that the client has, with the area that is lossy there.
+/// A surface that the client has, with the area whose pixels are lossy there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MigratedSurface {
     pub id: u32,
-    /// Present where JPEG is on; may be empty.
+    /// Present if JPEG is on. The rectangle may be empty.
     pub lossy: Option<Rect>,
 }
 
-/// Display channel.
+/// State of a display channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DisplayState {
     /// Serial of the last message.
     pub serial: u64,
-    /// JPEG or zlib settings follow from it on the target.
+    /// The target derives its JPEG and zlib settings from this.
     pub low_bandwidth: bool,
     pub pixmap_cache_id: u8,
     /// Pixels.
     pub pixmap_cache_size: i64,
-    /// Whether this channel froze the cache and restores it.
+    /// Whether this channel froze the cache and the target's channel restores it.
     pub freezer: bool,
-    /// Serials of the client's displays when the cache was frozen.
+    /// The serials of the client's displays when the cache was frozen.
     pub cache_sync: [u64; 4],
     pub glz_dictionary_id: u8,
     pub glz_window: u32,
@@ -189,7 +189,8 @@ pub struct DisplayState {
 }
 
 impl DisplayState {
-    /// Reads MIGRATE_DATA of a display channel. `lossy`: whether surfaces carry their lossy area, which the data do not say.
+    /// Reads MIGRATE_DATA of a display channel. `lossy` says whether surfaces carry a lossy area; the data do
+    /// not show it.
     pub fn decode(body: &[u8], lossy: bool) -> Result<Self, ProtocolError> {
         let r = &mut Reader::new("display", "MIGRATE_DATA", body);
         check_header(r, magic::DISPLAY)?;
@@ -266,14 +267,14 @@ fn surfaces(mut r: Reader<'_>, lossy: bool) -> Result<Vec<MigratedSurface>, Prot
     Ok(surfaces)
 }
 
-/// Inputs channel: motions not acknowledged yet.
+/// Reads MIGRATE_DATA of the inputs channel: the number of motions not acknowledged yet.
 pub fn decode_inputs(body: &[u8]) -> Result<u16, ProtocolError> {
     let mut r = Reader::new("inputs", "MIGRATE_DATA", body);
     check_header(&mut r, magic::INPUTS)?;
     r.u16("motion_count")
 }
 
-/// See [`decode_inputs`].
+/// The body of MIGRATE_DATA of the inputs channel; the inverse of [`decode_inputs`].
 #[must_use]
 pub fn encode_inputs(motion_count: u16) -> Vec<u8> {
     let mut v = Vec::new();
@@ -281,14 +282,14 @@ pub fn encode_inputs(motion_count: u16) -> Vec<u8> {
     v
 }
 
-/// Usbredir, port and webdav channels.
+/// Reads MIGRATE_DATA of a usbredir, port or webdav channel.
 pub fn decode_spicevmc(body: &[u8]) -> Result<CharDeviceState, ProtocolError> {
     let mut r = Reader::new("spicevmc", "MIGRATE_DATA", body);
     check_header(&mut r, magic::SPICEVMC)?;
     CharDeviceState::decode(&mut r, body)
 }
 
-/// See [`decode_spicevmc`].
+/// The body of MIGRATE_DATA of such a channel; the inverse of [`decode_spicevmc`].
 #[must_use]
 pub fn encode_spicevmc(device: &CharDeviceState) -> Vec<u8> {
     let mut m = Marshaller::new();
@@ -299,12 +300,12 @@ pub fn encode_spicevmc(device: &CharDeviceState) -> Vec<u8> {
     m.finish().to_vec()
 }
 
-/// Smartcard channel.
+/// State of the smartcard channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SmartcardState {
     pub device: CharDeviceState,
     pub reader_added: bool,
-    /// Bytes of the device's current message read so far.
+    /// The bytes read so far of the device's current message.
     pub read_data: Vec<u8>,
 }
 
@@ -337,7 +338,7 @@ impl SmartcardState {
     }
 }
 
-/// Fuzz oracle: any bytes as migration data of any channel.
+/// Fuzz oracle: decodes any bytes as the migration data of each channel, without a panic.
 pub fn fuzz_migrate(body: &[u8]) {
     let _ =
         (MainState::decode(body), decode_inputs(body), decode_spicevmc(body), SmartcardState::decode(body));

@@ -1,11 +1,12 @@
-//! The SPICE wire protocol 2.2, server side (spec: wire.md). No I/O, no state.
+//! The SPICE wire protocol 2.2, server side (wire.md): no I/O, no state.
 //!
-//! Client to server: `XxxMessage::decode(msg_type, body)` of a channel's module, a pure function of its arguments
-//! (also the fuzz oracles `fuzz_xxx`). A body that is too short or of unknown type is a [`ProtocolError`]; a longer
-//! one is accepted. Values are not judged here, only layout.
+//! Client to server: each channel's module has `XxxMessage::decode(msg_type, body)`, a pure function. A body
+//! that is too short, or a type that the channel does not have, is a [`ProtocolError`]; a longer body is
+//! accepted. Decoding checks only the layout, the channels check values. The fuzz oracles `fuzz_xxx` call the
+//! same functions.
 //!
-//! Server to client: functions and structs that give a [`Message`], whose [`Body`] is a list of segments so that
-//! payloads are not copied again. Bodies with pointers are laid out by [`writer::Marshaller`].
+//! Server to client: functions and structures make a [`Message`]. Its [`Body`] is a list of segments, so that
+//! payloads are not copied again. [`writer::Marshaller`] lays out bodies with pointers.
 
 pub mod agent;
 pub mod body;

@@ -1,8 +1,8 @@
-//! Little-endian reader over a received structure; every error names the field.
+//! A little-endian reader for received structures. Each error names the field.
 
 use super::error::{ProtocolError, ProtocolErrorKind};
 
-/// Reads fields in order. Bytes after the last field read are ignored, as the reference does (wire.md 2.3).
+/// Reads fields in order. Like the original, it ignores bytes after the last field (wire.md 2.3).
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     channel: &'static str,
@@ -22,7 +22,7 @@ macro_rules! integers {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start of `bytes`; the names only serve errors.
+    /// A reader at the start of `bytes`. The names are for errors.
     #[must_use]
     pub fn new(channel: &'static str, message: &'static str, bytes: &'a [u8]) -> Self {
         Self { channel, message, rest: bytes }
@@ -37,18 +37,18 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Everything that is left.
+    /// All remaining bytes.
     pub fn tail(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
 
-    /// Number of bytes left.
+    /// Number of remaining bytes.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
 
-    /// An error about a field that was read but cannot be accepted.
+    /// The error for a field whose value is not acceptable.
     #[must_use]
     pub fn bad(&self, field: &'static str, value: u64) -> ProtocolError {
         self.error(ProtocolErrorKind::Value { field, value })

@@ -33,7 +33,7 @@ pub mod record_client {
     pub const START_MARK: u16 = 103;
 }
 
-/// How audio data is coded.
+/// The encoding of audio data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum AudioMode {
@@ -44,7 +44,7 @@ pub enum AudioMode {
 impl TryFrom<u16> for AudioMode {
     type Error = u16;
 
-    /// CELT (2) counts as unknown: nobody makes it any more.
+    /// CELT (2) counts as unknown, because no encoder for it is left.
     fn try_from(value: u16) -> Result<Self, u16> {
         Ok(match value {
             1 => Self::Raw,
@@ -85,7 +85,7 @@ pub fn playback_data(time: u32, data: impl Into<Segment>) -> Message {
     Message::new(playback::DATA, m.finish())
 }
 
-/// Playback MODE, before the first DATA.
+/// Playback MODE. The server sends it before the first DATA.
 #[must_use]
 pub fn playback_mode(time: u32, mode: AudioMode) -> Message {
     let mut v = Vec::new();
@@ -113,7 +113,8 @@ pub fn playback_latency(milliseconds: u32) -> Message {
     Message::new(playback::LATENCY, milliseconds.to_le_bytes().to_vec())
 }
 
-/// VOLUME on either channel: `msg_type` is `playback::VOLUME` or `record::VOLUME`; one value per audio channel, at most 255.
+/// VOLUME on either channel: `msg_type` is `playback::VOLUME` or `record::VOLUME`. One value per audio
+/// channel, at most 255 channels.
 #[must_use]
 pub fn volume(msg_type: u16, volumes: &[u16]) -> Message {
     let volumes = &volumes[..volumes.len().min(255)];
@@ -145,7 +146,7 @@ pub fn record_stop() -> Message {
     Message::bare(record::STOP)
 }
 
-/// A message of a playback client: only the common ones exist.
+/// Reads a message of a playback client. Only the common messages exist.
 pub fn decode_playback(msg_type: u16, body: &[u8]) -> Result<CommonMessage, ProtocolError> {
     match msg_type {
         ..=100 => CommonMessage::decode("playback", msg_type, body),
@@ -161,7 +162,7 @@ pub enum RecordMessage {
     Data {
         time: u32,
     },
-    /// `mode` as received; see [`AudioMode`].
+    /// `mode` is the received number; see [`AudioMode`].
     Mode {
         time: u32,
         mode: u16,

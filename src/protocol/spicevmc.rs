@@ -1,4 +1,5 @@
-//! Messages of the character-device channels usbredir, port and webdav (wire.md 8.1 to 8.3), and smartcard (8.4).
+//! Messages of the character-device channels usbredir, port and webdav (wire.md 8.1 to 8.3), and of smartcard
+//! (8.4).
 
 use super::body::{Message, Segment};
 use super::common::{self, CommonMessage};
@@ -18,11 +19,11 @@ pub const CLIENT_PORT_EVENT: u16 = 201;
 /// Compression type LZ4 of COMPRESSED_DATA.
 pub const COMPRESSION_LZ4: u8 = 1;
 
-/// Largest DATA of a client: the reference has no limit and would buffer gigabytes.
+/// Largest DATA of a client. The original has no limit and would buffer gigabytes.
 pub const MAX_DATA: usize = 1 << 20;
-/// Largest inflated size of COMPRESSED_DATA: the reference allocates whatever the client says.
+/// Largest decompressed size of COMPRESSED_DATA. The original allocates whatever the client announces.
 pub const MAX_UNCOMPRESSED: usize = 1 << 20;
-/// Largest other body.
+/// Largest body of any other message.
 pub const MAX_BODY: usize = 1024;
 
 /// The body limit for [`crate::net::stream::ChannelStream::receive`].
@@ -34,7 +35,7 @@ pub fn max_body(msg_type: u16) -> Option<usize> {
     })
 }
 
-/// DATA: bytes of the device.
+/// DATA: bytes from the device.
 #[must_use]
 pub fn data(data: impl Into<Segment>) -> Message {
     let mut m = Marshaller::new();
@@ -51,7 +52,7 @@ pub fn compressed_data(uncompressed_size: u32, data: impl Into<Segment>) -> Mess
     Message::new(COMPRESSED_DATA, m.finish())
 }
 
-/// PORT_INIT, first message of port and webdav channels; the name's size counts a NUL.
+/// PORT_INIT, the first message on port and webdav channels. The name's size includes a NUL.
 #[must_use]
 pub fn port_init(name: &str, opened: bool) -> Message {
     let mut m = Marshaller::new();
@@ -75,7 +76,7 @@ pub fn port_event(event: u8) -> Message {
 pub enum SpicevmcMessage {
     Common(CommonMessage),
     Data(Vec<u8>),
-    /// LZ4; the size is at most [`MAX_UNCOMPRESSED`].
+    /// LZ4. `uncompressed_size` is at most [`MAX_UNCOMPRESSED`].
     CompressedData {
         uncompressed_size: usize,
         data: Vec<u8>,
@@ -86,7 +87,7 @@ pub enum SpicevmcMessage {
 }
 
 impl SpicevmcMessage {
-    /// Reads a message of the client. PORT_EVENT is only known where there is a port.
+    /// Reads a message of the client. PORT_EVENT exists only if the channel has a port.
     pub fn decode(
         channel: &'static str,
         is_port: bool,
@@ -114,9 +115,9 @@ impl SpicevmcMessage {
     }
 }
 
-/// Smartcard message type both ways.
+/// The message type of smartcard messages in both directions.
 pub const SMARTCARD: u16 = 101;
-/// Largest smartcard body: the reference has no limit.
+/// Largest smartcard body. The original has no limit.
 pub const MAX_SMARTCARD_BODY: usize = 1 << 18;
 
 /// A smartcard message (wire.md 8.4), little-endian on the channel.
@@ -124,13 +125,13 @@ pub const MAX_SMARTCARD_BODY: usize = 1 << 18;
 pub struct SmartcardMessage {
     /// 1 Init 2 Error 3 ReaderAdd 4 ReaderRemove 5 ATR 6 CardRemove 7 APDU.
     pub kind: u32,
-    /// `u32::MAX`: undefined.
+    /// `u32::MAX` means undefined.
     pub reader_id: u32,
     pub data: Vec<u8>,
 }
 
 impl SmartcardMessage {
-    /// Reads the body of a client's smartcard message; the length is checked against the body.
+    /// Reads the body of a client's smartcard message, and checks the length field against the body.
     pub fn decode(body: &[u8]) -> Result<Self, ProtocolError> {
         let mut r = Reader::new("smartcard", "DATA", body);
         let kind = r.u32("type")?;
@@ -140,7 +141,7 @@ impl SmartcardMessage {
         Ok(Self { kind, reader_id, data: r.bytes("data", length)?.to_vec() })
     }
 
-    /// The message to the client.
+    /// The message for the client.
     #[must_use]
     pub fn encode(&self) -> Message {
         let mut v = Vec::with_capacity(12 + self.data.len());
@@ -149,7 +150,7 @@ impl SmartcardMessage {
     }
 }
 
-/// Fuzz oracle: any body of any type is judged without a panic, and what is accepted is within its bounds.
+/// Fuzz oracle: decodes any body of any type without a panic; accepted sizes are within their limits.
 pub fn fuzz_spicevmc(msg_type: u16, body: &[u8]) {
     if let Ok(SpicevmcMessage::CompressedData { uncompressed_size, .. }) =
         SpicevmcMessage::decode("port", true, msg_type, body)

@@ -42,7 +42,7 @@ pub trait Put {
     fn point16(&mut self, p: Point16) -> &mut Self {
         self.i16(p.x).i16(p.y)
     }
-    /// Order on the wire: top, left, bottom, right.
+    /// Writes top, left, bottom, right, in this order.
     fn rect(&mut self, r: &Rect) -> &mut Self {
         self.i32(r.top).i32(r.left).i32(r.bottom).i32(r.right)
     }
@@ -54,19 +54,19 @@ impl Put for Vec<u8> {
     }
 }
 
-/// A count that goes into a `u32` field; counts of ours are bounded far below.
+/// A count for a `u32` field. The server's own counts are bounded far below `u32::MAX`.
 #[must_use]
 pub fn count32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Segments shorter than this are copied into their neighbours: a gather entry costs more than the copy.
+/// Shorter segments are copied into their neighbours, because a gather entry costs more than the copy.
 const COPY_BELOW: usize = 512;
 
 #[derive(Debug, Default)]
 struct Block {
     bytes: Vec<u8>,
-    /// Segments and the position in `bytes` before which each stands.
+    /// Segments, each with the position in `bytes` before which it stands.
     inserts: Vec<(usize, Segment)>,
     inserted: usize,
 }
@@ -88,8 +88,8 @@ struct Hole {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockId(usize);
 
-/// Lays out a body that holds pointers, in the reference's order: a pointer appends a new block at the moment it is
-/// written, and the body is the blocks in that order (wire.md 2.4).
+/// Lays out a body with pointers in the original's order: writing a pointer appends a new block, and the body
+/// is the blocks in that order (wire.md 2.4).
 #[derive(Debug)]
 pub struct Marshaller {
     blocks: Vec<Block>,
@@ -112,17 +112,17 @@ impl Put for Marshaller {
 }
 
 impl Marshaller {
-    /// The block of the message body proper.
+    /// The block of the message body itself.
     pub const ROOT: BlockId = BlockId(0);
 
-    /// An empty body; fields go to the root block.
+    /// An empty body. Fields go to the root block.
     #[must_use]
     pub fn new() -> Self {
         Self { blocks: vec![Block::default()], holes: Vec::new(), current: 0 }
     }
 
-    /// Writes a pointer into the current block and returns the new block that it points to. It is 0 in the end if
-    /// nothing is written to that block.
+    /// Writes a pointer into the current block and returns the new block that it points to. If nothing is
+    /// written to that block, the pointer is 0.
     pub fn pointer(&mut self) -> BlockId {
         let target = self.blocks.len();
         let position = self.blocks.get(self.current).map_or(0, |b| b.bytes.len());
@@ -137,7 +137,7 @@ impl Marshaller {
         self.u32(0);
     }
 
-    /// Makes `block` the one that fields go to and returns the one before, to come back to.
+    /// Makes `block` the current one. Returns the one before, so that the caller can come back to it.
     pub fn select(&mut self, block: BlockId) -> BlockId {
         BlockId(std::mem::replace(&mut self.current, block.0))
     }
@@ -153,7 +153,7 @@ impl Marshaller {
         }
     }
 
-    /// The finished body, pointers filled in.
+    /// The finished body with all pointers filled in.
     #[must_use]
     pub fn finish(mut self) -> Body {
         let mut starts = Vec::with_capacity(self.blocks.len());
