@@ -10,7 +10,7 @@ pub const fn mul(a: u32, b: u32) -> u32 {
 /// Every channel times `alpha`.
 #[must_use]
 pub const fn scale(p: u32, alpha: u32) -> u32 {
-    // Two channels at once: a product and its rounding need 16 bits.
+    // Computes two channels at once, because a product and its rounding need 16 bits.
     let low = (p & 0x00ff_00ff) * alpha + 0x0080_0080;
     let high = (p >> 8 & 0x00ff_00ff) * alpha + 0x0080_0080;
     let low = (low + (low >> 8 & 0x00ff_00ff)) >> 8 & 0x00ff_00ff;
@@ -29,7 +29,7 @@ pub const fn over(s: u32, d: u32) -> u32 {
 pub const fn add(a: u32, b: u32) -> u32 {
     let low = (a & 0x00ff_00ff) + (b & 0x00ff_00ff);
     let high = (a >> 8 & 0x00ff_00ff) + (b >> 8 & 0x00ff_00ff);
-    // A carry into bit 8 of a channel becomes 0xff in it.
+    // A carry into bit 8 turns the channel into 0xff.
     let low = (low | ((low >> 8 & 0x0001_0001) * 0xff)) & 0x00ff_00ff;
     let high = (high | ((high >> 8 & 0x0001_0001) * 0xff)) & 0x00ff_00ff;
     low | high << 8
@@ -42,13 +42,13 @@ pub fn over_row(dst: &mut [u32], src: &[u32]) {
     }
 }
 
-/// Bytes that are looked at together for being all opaque or all transparent.
+/// Bytes that are tested together for being all opaque or all transparent.
 pub const GRANULE: usize = 512;
 
-/// Bytes that are blended at a time: few enough to stay in registers and the nearest cache.
+/// Bytes blended at a time: few enough for the registers and the first-level cache.
 const BLOCK: usize = 64;
 
-/// `dst = (src in alpha) over dst` on pixels as they lie in memory (b, g, r, a), whole pixels only.
+/// `dst = (src in alpha) over dst` on pixels in memory order (b, g, r, a). Only whole pixels.
 pub fn over_bytes(dst: &mut [u8], src: &[u8], alpha: u8) {
     for (d, s) in dst.chunks_mut(GRANULE).zip(src.chunks(GRANULE)) {
         match Cover::of(s, alpha) {
@@ -60,19 +60,19 @@ pub fn over_bytes(dst: &mut [u8], src: &[u8], alpha: u8) {
     }
 }
 
-/// What a granule of pixels covers.
+/// The coverage of a granule of pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cover {
     /// All pixels are transparent.
     Nothing,
     /// All pixels are opaque: they replace what was there.
     Everything,
-    /// Neither, as far as was looked.
+    /// Neither, as far as tested.
     Some,
 }
 
 impl Cover {
-    /// What premultiplied b, g, r, a pixels times `alpha` cover.
+    /// The coverage of premultiplied b, g, r, a pixels times `alpha`.
     #[must_use]
     pub fn of(src: &[u8], alpha: u8) -> Self {
         match *src {
@@ -88,8 +88,9 @@ fn is_opaque(pixels: &[u8]) -> bool {
     pixels.as_chunks::<4>().0.iter().fold(255, |all, p| all & p[3]) == 255
 }
 
-// Both below are `over` and `scale` in the shape that compilers make vector code of: pairs of bytes as 16-bit lanes, each
-// step a loop of its own over a block. Inlined into something larger, they lose that shape.
+// The next two functions are `over` and `scale` in a form that the compiler vectorizes: pairs of bytes as
+// 16-bit lanes, and one loop over a block per step. They lose that form if they are inlined into a larger
+// function.
 
 #[inline(never)]
 fn over_unscaled(dst: &mut [u8], src: &[u8]) {
@@ -121,7 +122,7 @@ fn over_scaled(dst: &mut [u8], src: &[u8], alpha: u16) {
     }
 }
 
-/// One block; `remains` and `under` are scratch.
+/// Blends one block. `remains` and `under` are scratch memory.
 #[inline(always)]
 fn over_block(
     dst: &mut [u8; BLOCK],
@@ -129,7 +130,7 @@ fn over_block(
     remains: &mut [u16; BLOCK / 2],
     under: &mut [u8; BLOCK],
 ) {
-    // What remains of the destination, for both lanes of each pixel.
+    // The share of the destination that remains, for both lanes of each pixel.
     for (r, s) in remains.as_chunks_mut::<2>().0.iter_mut().zip(src.as_chunks::<4>().0) {
         let s = !u32::from_le_bytes(*s);
         let [b0, b1, b2, b3] = (s >> 24 | s >> 8 & 0x00ff_0000).to_le_bytes();
@@ -149,7 +150,8 @@ const fn mul_lane(v: u16, factor: u16) -> u16 {
     div_255((v & 0xff).wrapping_mul(factor)) | div_255((v >> 8).wrapping_mul(factor)) << 8
 }
 
-/// A product of two bytes over 255, rounded, as [`mul`] does it: vector units multiply for the upper half of the product.
+/// A product of two bytes divided by 255, rounded like [`mul`]. Vector units have an instruction for the
+/// upper half of a product.
 const fn div_255(product: u16) -> u16 {
     ((product.wrapping_add(128) as u32 * 0x101) >> 16) as u16
 }
@@ -178,7 +180,7 @@ mod tests {
             opaque in 0u32..4,
             alpha: u8,
         ) {
-            // Whole blocks that are opaque or transparent take short cuts.
+            // Whole blocks that are opaque or transparent take a shortcut.
             let of = |s: u32| match opaque {
                 0 => s | 0xff00_0000,
                 1 => 0,

@@ -4,7 +4,8 @@ use super::region::Region;
 use super::target::{index, index_i32};
 use crate::geometry::{Point, Rect};
 
-/// A horizontal run of pixels: columns `left..right` of row `y`. Never empty, and never outside its area's bounds.
+/// A horizontal run of pixels: columns `left..right` of row `y`. Never empty, and always inside the bounds of
+/// its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub y: i32,
@@ -35,19 +36,19 @@ impl Area {
         &self.region
     }
 
-    /// A rectangle around all pixels.
+    /// A rectangle that contains all pixels.
     #[must_use]
     pub fn bounds(&self) -> Rect {
         self.region.bounds()
     }
 
-    /// Whether there is certainly nothing to draw.
+    /// Whether the area is known to be empty. A masked area may still have no pixels.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.region.is_empty()
     }
 
-    /// Whether a mask restricts the region further.
+    /// Whether a mask restricts the region.
     #[must_use]
     pub fn is_masked(&self) -> bool {
         self.mask.is_some()
@@ -59,7 +60,7 @@ impl Area {
         Self { region: self.region.intersect_rect(rect), mask: self.mask.clone() }
     }
 
-    /// Restricts the area to the set bits of a mask.
+    /// Restricts the area to the pixels whose bits are set in a mask.
     pub(super) fn set_mask(&mut self, mask: BitMask) {
         self.region = self.region.intersect_rect(&mask.bounds);
         self.mask = Some(mask);
@@ -71,7 +72,8 @@ impl Area {
         self.region.contains_point(p) && self.mask.as_ref().is_none_or(|m| m.get(p.x, p.y))
     }
 
-    /// Calls `f` for runs that together are exactly the area, disjoint; by rectangle of the region, then by row.
+    /// Calls `f` for disjoint runs that together are exactly the area, by rectangle of the region and then by
+    /// row.
     pub fn for_each_span(&self, mut f: impl FnMut(Span)) {
         for rect in self.region.rects() {
             for y in rect.top..rect.bottom {
@@ -85,7 +87,7 @@ impl Area {
 }
 
 impl Area {
-    /// Calls `f` for rectangles that together are exactly the area, disjoint.
+    /// Calls `f` for disjoint rectangles that together are exactly the area.
     pub(super) fn for_each_block(&self, mut f: impl FnMut(Rect)) {
         if self.mask.is_none() {
             self.region.rects().iter().for_each(|rect| f(*rect));
@@ -116,7 +118,7 @@ impl BitMask {
         Self { bounds, words_per_row, words: vec![0; words_per_row * index(bounds.height())] }
     }
 
-    /// Sets the bits of row `y` from native values (0 or 1), the first for column `bounds().left`.
+    /// Sets the bits of row `y` from native values (0 or 1). The first value is for column `bounds().left`.
     pub(super) fn set_row(&mut self, y: i32, bits: &[u32]) {
         let start = index_i32(y - self.bounds.top) * self.words_per_row;
         for (word, bits) in self.words[start..].iter_mut().take(self.words_per_row).zip(bits.chunks(64)) {
@@ -135,7 +137,8 @@ impl BitMask {
             && self.row(y).get(bit / 64).is_some_and(|w| w >> (bit % 64) & 1 == 1)
     }
 
-    /// Runs of set bits among columns `left..right`, which lie inside the bounds, of row `y`.
+    /// Calls `f` for the runs of set bits among columns `left..right` of row `y`. The columns lie inside the
+    /// bounds.
     fn for_each_run(&self, y: i32, left: i32, right: i32, f: &mut impl FnMut(Span)) {
         let row = self.row(y);
         let end = index_i32(right - self.bounds.left);
@@ -148,7 +151,7 @@ impl BitMask {
     }
 }
 
-/// The first bit from `at` on and before `end` that equals `value`.
+/// The first bit in `at..end` that equals `value`.
 fn next_bit(row: &[u64], mut at: usize, end: usize, value: bool) -> Option<usize> {
     let flip = if value { 0 } else { u64::MAX };
     while at < end {

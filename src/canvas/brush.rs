@@ -1,4 +1,4 @@
-//! Brushes as rows of native values of the destination (canvas.md 5).
+//! Brushes as rows of native values in the destination's format (canvas.md 5).
 
 use super::picture::{Picture, Want};
 use super::target::{Canvas, index_i32};
@@ -7,19 +7,20 @@ use crate::draw::Brush;
 use crate::geometry::{Point, Rect};
 use crate::image::{Image, SurfaceFormat};
 
-/// A brush that is ready to be read.
+/// A brush that an operation can read.
 #[derive(Debug)]
 pub enum BrushRows<'a> {
-    /// One native value everywhere; brush NONE counts as 0.
+    /// One native value everywhere. The brush NONE is 0.
     Solid(u32),
     Pattern(Tile<'a>),
 }
 
 impl<'a> BrushRows<'a> {
-    /// Prepares a brush for drawing on `canvas`. `needed` is a rectangle around the pixels that will be asked for.
+    /// Prepares a brush for drawing on `canvas`. `needed` is a rectangle that contains all pixels that the
+    /// caller will read.
     ///
     /// # Errors
-    /// As [`Env::open`].
+    /// Those of [`Env::open`].
     pub fn open(
         brush: &'a Brush,
         canvas: &Canvas,
@@ -44,7 +45,7 @@ impl<'a> BrushRows<'a> {
     }
 }
 
-/// An image repeated over the whole plane, so that its top-left pixel comes to lie on the origin.
+/// An image repeated over the whole plane, with its top-left pixel at the origin.
 #[derive(Debug)]
 pub struct Tile<'a> {
     picture: Picture<'a>,
@@ -54,10 +55,10 @@ pub struct Tile<'a> {
 }
 
 impl<'a> Tile<'a> {
-    /// Opens the tile, converted to the format of `canvas` ([`Want::Converted`]).
+    /// Opens the tile and converts it to the format of `canvas` ([`Want::Converted`]).
     ///
     /// # Errors
-    /// As [`Env::open`]; [`DrawError::BadImage`] if the image has no pixels.
+    /// Those of [`Env::open`], and [`DrawError::BadImage`] if the image has no pixels.
     pub fn open(
         image: &'a Image,
         origin: Point,
@@ -65,7 +66,8 @@ impl<'a> Tile<'a> {
         needed: &Rect,
         env: &mut Env<'a>,
     ) -> Result<Self, DrawError> {
-        // Of a tile on the target itself only the part that is needed will be copied, where that is one rectangle.
+        // If the tile is the target itself, only the needed part is copied, provided that it is one
+        // rectangle.
         let (width, height) = env.size_of(image, canvas)?;
         if width <= 0 || height <= 0 {
             return Err(DrawError::BadImage);
@@ -84,7 +86,7 @@ impl<'a> Tile<'a> {
         Ok(Self { picture, origin, width: w, height: h })
     }
 
-    /// What the values of [`Tile::read`] are.
+    /// The format of the values that [`Tile::read`] returns.
     #[must_use]
     pub fn format(&self) -> SurfaceFormat {
         self.picture.format()
@@ -96,7 +98,7 @@ impl<'a> Tile<'a> {
         let edge = |v: i64| i32::try_from(v).unwrap_or(0);
         let (mut tx, ty) = (edge(dx.rem_euclid(self.width)), edge(dy.rem_euclid(self.height)));
         let period = index_i32(edge(self.width));
-        // Read the tile once, then repeat what is there.
+        // Reads the tile once, then repeats these values.
         let once = out.len().min(period);
         let mut done = 0;
         while done < once {

@@ -1,4 +1,4 @@
-//! Commands with impossible numbers: nothing may panic, and nothing outside of box and clip may change.
+//! Commands with impossible numbers: nothing may panic, and no pixel outside of box and clip may change.
 
 use super::{Canvas, ImageCache, Region};
 use crate::draw::{
@@ -35,7 +35,7 @@ fn image() -> impl Strategy<Value = Arc<Image>> {
         |(format, width, height, top_down, high_bits_set, seed)| {
             let format = BitmapFormat::try_from(format).unwrap();
             let stride = u32::try_from(format.min_stride(width)).unwrap();
-            // Fewer bytes than the header promises: the guest may unmap them at any time.
+            // Fewer bytes than the header promises, because the guest may unmap them at any time.
             let pixels: Vec<u8> = (0..stride * height / 2).map(|i| i.to_le_bytes()[0] ^ seed).collect();
             let palette = Some(Arc::new(Palette { unique: 0, entries: vec![0x8012_3456; 3] }));
             let bitmap = Bitmap {
@@ -186,7 +186,7 @@ proptest! {
         }
     }
 
-    /// Commands are drawn where they are still visible, which must not change what they do there.
+    /// The worker draws only the visible parts of commands. That must give the same pixels there.
     #[test]
     fn commands_drawn_in_parts_are_drawn_as_a_whole(
         op in op(),
@@ -224,15 +224,15 @@ proptest! {
             *area = size.translate(x, y);
         }
         let op = match op {
-            // Reads what it draws.
+            // This operation reads what it draws.
             DrawOp::CopyBits(_) => DrawOp::Blackness(None),
-            // Clears unused bytes beside what is drawn.
+            // This operation clears unused bytes beside the pixels that it draws.
             DrawOp::AlphaBlend(a) => {
                 DrawOp::AlphaBlend(AlphaBlend { flags: a.flags | AlphaBlend::DEST_HAS_ALPHA, ..a })
             }
             op => op,
         };
-        // So does what takes the target for an image.
+        // So does an operation with the target as its image.
         if format!("{op:?}").contains("Surface(0)") {
             return Ok(());
         }

@@ -1,7 +1,7 @@
-//! Pixel-exact rendering of drawing commands (spec: canvas.md).
+//! Pixel-exact rendering of drawing commands (canvas.md).
 //!
 //! A [`Canvas`] is one surface; [`Canvas::draw`] draws one command on it, reading other surfaces through [`Surfaces`].
-//! Nothing here knows of clients, trees or pipes.
+//! The canvas knows no clients, trees or pipes.
 //!
 //! * [`region`]: sets of pixels as rectangles, also for everyone else
 //! * [`target`], [`pixel`]: pixels of a surface as rows of numbers; [`area`]: which of them a command may touch
@@ -39,42 +39,43 @@ use picture::{MaskRows, Picture, Want};
 use std::sync::Arc;
 use target::index;
 
-/// Why a command was not drawn. The surface is unchanged then, apart from the background of a TEXT.
+/// Why a command was not drawn. The surface is then unchanged, except that a TEXT may have drawn its
+/// background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DrawError {
-    #[error("surface does not fit its memory")]
+    #[error("the surface does not fit its memory")]
     BadSurface,
-    #[error("box outside of the surface")]
+    #[error("the box lies outside of the surface")]
     BoxOutside,
-    #[error("source area outside of the image")]
+    #[error("the source area lies outside of the image")]
     BadSourceArea,
-    #[error("source surface does not exist")]
+    #[error("the source surface does not exist")]
     NoSurface,
-    #[error("no source image")]
+    #[error("the command has no source image")]
     NoSource,
-    #[error("image cannot be drawn")]
+    #[error("the image cannot be drawn")]
     BadImage,
-    #[error("palette image on a surface without colours for it")]
+    #[error("palette images cannot be drawn on a surface of this format")]
     PaletteOnSurface,
     #[error("clip is too complicated")]
     BadClip,
     #[error("mask is not an image of one bit per pixel")]
     BadMask,
-    #[error("operation cannot be drawn on a surface of this format")]
+    #[error("the operation cannot be drawn on a surface of this format")]
     BadSurfaceFormat,
-    #[error("path cannot be drawn")]
+    #[error("the path cannot be drawn")]
     BadPath,
-    #[error("string cannot be drawn")]
+    #[error("the string cannot be drawn")]
     BadString,
-    #[error("operator, filter or transform cannot be drawn")]
+    #[error("the operator, filter or transform is not supported")]
     BadComposite,
-    #[error("operation is not supported")]
+    #[error("the operation is not supported")]
     Unsupported,
 }
 
-/// The surfaces that a command may read. The one that is being drawn on need not be among them.
+/// The surfaces that a command may read. The surface being drawn on need not be among them.
 pub trait Surfaces {
-    /// The surface with this id, if there is one.
+    /// The surface with this id, if it exists.
     fn surface(&self, surface_id: u32) -> Option<&Canvas>;
 }
 
@@ -84,7 +85,7 @@ impl Surfaces for () {
     }
 }
 
-/// Decoded QUIC images of the last commands (canvas.md 2.5).
+/// The decoded QUIC images of recent commands (canvas.md 2.5).
 #[derive(Debug, Default)]
 pub struct ImageCache {
     /// Most recently used first.
@@ -101,10 +102,10 @@ struct CacheEntry {
 
 impl ImageCache {
     const ENTRIES: usize = 2;
-    /// Bytes of decoded pixels beyond which an image is not kept.
+    /// Images with more bytes of decoded pixels are not kept.
     const LARGEST: usize = 64 << 20;
 
-    /// Forgets everything (`reset_image_cache`).
+    /// Removes all images (`reset_image_cache`).
     pub fn clear(&mut self) {
         self.entries.clear();
     }
@@ -115,7 +116,7 @@ impl ImageCache {
         stream: &Arc<[u8]>,
         layout: PixelLayout,
     ) -> Result<Arc<Vec<u8>>, DrawError> {
-        // The stream is compared too: an id that a guest uses twice must not show the wrong picture.
+        // The stream is compared too, so that a guest which uses an id twice does not get the wrong picture.
         let known = |e: &CacheEntry| e.id == image.id && e.layout == layout && e.stream == *stream;
         if let Some(at) = self.entries.iter().position(known) {
             self.entries[..=at].rotate_right(1);
@@ -134,7 +135,7 @@ impl ImageCache {
     }
 }
 
-/// What one command may read besides its target.
+/// The images and surfaces that one command may read besides its target.
 pub struct Env<'a> {
     target_id: u32,
     surfaces: &'a dyn Surfaces,
@@ -171,7 +172,7 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// Width and height of an image as it will be read.
+    /// Width and height with which an image is read.
     ///
     /// # Errors
     /// The surface does not exist, or the size is beyond `i32`.
@@ -189,7 +190,7 @@ impl<'a> Env<'a> {
         Ok((size(width)?, size(height)?))
     }
 
-    /// Whether the image is the surface that is being drawn on.
+    /// Whether the image is the surface being drawn on.
     #[must_use]
     pub fn is_target(&self, image: &Image) -> bool {
         matches!(image.data, ImageData::Surface(id) if id == self.target_id)
@@ -211,7 +212,7 @@ impl<'a> Env<'a> {
             }
             ImageData::Quic(_) => return Err(DrawError::BadMask),
         };
-        // Destination (x, y) takes the mask's bit at (x - dx, y - dy); what has none is not drawn.
+        // The mask's bit for destination (x, y) is at (x - dx, y - dy). Pixels without a bit are not drawn.
         let dx = i64::from(bbox.left) - i64::from(mask.origin.x);
         let dy = i64::from(bbox.top) - i64::from(mask.origin.y);
         let Some(bounds) = moved(&rows.bounds(), dx, dy).map(|r| r.intersect(&area.bounds())) else {
@@ -237,7 +238,7 @@ impl<'a> Env<'a> {
     }
 }
 
-/// `rect` moved by (dx, dy), cut to the range of `i32`; `None` if nothing is left.
+/// `rect` moved by (dx, dy) and cut to the range of `i32`; `None` if nothing is left.
 fn moved(rect: &Rect, dx: i64, dy: i64) -> Option<Rect> {
     let edge = |v: i32, d: i64| {
         let moved = (i64::from(v) + d).clamp(i32::MIN.into(), i32::MAX.into());
@@ -248,7 +249,7 @@ fn moved(rect: &Rect, dx: i64, dy: i64) -> Option<Rect> {
     (!moved.is_empty()).then_some(moved)
 }
 
-/// A destination coordinate as one of a source that was moved by `d`.
+/// The coordinate in a source that is displaced by `d`, for a destination coordinate.
 fn source_coordinate(v: i32, d: i64) -> i32 {
     i32::try_from(i64::from(v) - d).unwrap_or(-1)
 }

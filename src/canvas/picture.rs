@@ -1,8 +1,8 @@
-//! Images as sources of drawing: rows of pixels in the format that an operation wants (canvas.md 2).
+//! Images as sources of drawing: rows of pixels in the format that an operation needs (canvas.md 2).
 //!
-//! A [`Picture`] is opened for one command by [`Env::open`](super::Env::open). Bitmaps and surfaces are read row by
-//! row where they are, so that nothing is allocated by the size of a source; QUIC streams are decoded (and kept for
-//! the next command), and what lies on the target itself is copied before it can change.
+//! [`Env::open`](super::Env::open) opens a [`Picture`] for one command. Bitmaps and surfaces are read in
+//! place, row by row, so no allocation depends on the size of a source. QUIC streams are decoded and kept for
+//! the next command. If the source is the target itself, the needed pixels are copied before they can change.
 
 use super::pixel;
 use super::target::{Canvas, index, index_i32};
@@ -13,19 +13,19 @@ use crate::guest::{ByteSource, Rows};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use std::sync::Arc;
 
-/// What a source is converted to.
+/// The format to which a source is converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// The destination's format, but on 32-bit surfaces a8r8g8b8 exactly if the source has alpha (2.2). Surfaces of
-    /// the destination's depth: their bits as they are (2.4).
+    /// The destination's format; but on 32-bit surfaces a8r8g8b8 exactly if the source has alpha (2.2).
+    /// Surfaces of the destination's depth keep their bits (2.4).
     Converted,
-    /// As [`Want::Converted`], but surfaces keep their own format.
+    /// Like [`Want::Converted`], but surfaces keep their own format.
     ConvertedBitmap,
-    /// What the source is made of (2.1).
+    /// The source's own format (2.1).
     Natural,
 }
 
-/// A readable image of one command. Pixels outside of it read as 0.
+/// An image that one command reads. Pixels outside of it read as 0.
 #[derive(Debug)]
 pub struct Picture<'a> {
     width: i32,
@@ -40,37 +40,37 @@ pub struct Picture<'a> {
 enum Data<'a> {
     Bitmap {
         bitmap: &'a Bitmap,
-        /// Values of all indexes of a palette image.
+        /// The values of all indexes of a palette image.
         lut: Vec<u32>,
         scratch: Vec<u8>,
     },
     /// Packed rows, top row first.
     Decoded(Arc<Vec<u8>>),
     Surface(&'a Canvas),
-    /// The pixels of a part of the image.
+    /// Copied pixels of a part of the image.
     Copied {
         area: Rect,
         pixels: Vec<u32>,
     },
 }
 
-/// Bytes that can be copied into the destination as they are.
+/// Bytes that the destination can take unchanged.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Raw<'a> {
     Bitmap(&'a Bitmap),
     Surface(&'a Canvas),
 }
 
-/// Rows of a [`Raw`].
+/// A row of a [`Raw`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RawRow<'a> {
-    /// The row begins at this offset, and the next ones of the picture at this distance each.
+    /// The row begins at this offset. The picture's next rows follow at this distance.
     Bytes(&'a dyn ByteSource, Rows),
     Surface(&'a Canvas, i32),
 }
 
 impl<'a> Raw<'a> {
-    /// Row `y`, which exists.
+    /// Row `y`, which must exist.
     pub(super) fn row(self, y: i32) -> RawRow<'a> {
         match self {
             Self::Bitmap(bitmap) => {
@@ -85,7 +85,8 @@ impl<'a> Raw<'a> {
 }
 
 impl<'a> RawRow<'a> {
-    /// `buffer.len()` bytes of the row, read into the buffer unless they are memory of ours.
+    /// `buffer.len()` bytes of the row. Guest memory is read into the buffer; the library's own memory is
+    /// returned directly.
     pub(super) fn bytes<'b>(self, x_byte: usize, buffer: &'b mut [u8]) -> &'b [u8]
     where
         'a: 'b,
@@ -115,7 +116,7 @@ impl<'a> Picture<'a> {
     ) -> Result<Self, DrawError> {
         match &image.data {
             ImageData::Bitmap(bitmap) => {
-                // Clients hold palette images that may be cached in the surface's format.
+                // Clients may cache palette images in the surface's format, so those are converted here, too.
                 let own_format = want == Want::Natural || image.cache_me;
                 Self::of_bitmap(bitmap, dest, want, own_format).map(|p| p.with_high_bits(image.high_bits_set))
             }
@@ -127,7 +128,7 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// `palette_has_alpha`: on ARGB surfaces the top byte of a palette's colour is alpha.
+    /// Opens a bitmap. `palette_has_alpha`: on ARGB surfaces the top byte of a palette colour is alpha.
     fn of_bitmap(
         bitmap: &'a Bitmap,
         dest: SurfaceFormat,
@@ -206,7 +207,7 @@ impl<'a> Picture<'a> {
         self
     }
 
-    /// What the unused byte of xRGB holds is alpha.
+    /// Treats the unused byte of xRGB as alpha.
     pub(super) fn treat_unused_as_alpha(&mut self) {
         if self.format == SurfaceFormat::Xrgb32 {
             self.format = SurfaceFormat::Argb32;
@@ -222,13 +223,13 @@ impl<'a> Picture<'a> {
         Rect::new(0, 0, self.width, self.height)
     }
 
-    /// What the values of [`Picture::read`] are.
+    /// The format of the values that [`Picture::read`] returns.
     #[must_use]
     pub fn format(&self) -> SurfaceFormat {
         self.format
     }
 
-    /// Reads a segment of row `y` from column `x` on. What is outside the image reads as 0.
+    /// Reads a segment of row `y` from column `x` on. Pixels outside the image read as 0.
     pub fn read(&mut self, x: i32, y: i32, out: &mut [u32]) {
         let right = i64::from(x) + i64::try_from(out.len()).unwrap_or(i64::MAX);
         let right = i32::try_from(right.min(self.width.into())).unwrap_or(self.width);
@@ -245,7 +246,8 @@ impl<'a> Picture<'a> {
         self.read_inside(left, y, inside);
     }
 
-    /// As [`Picture::read`], converted to a8r8g8b8 (alpha 0xff where the image has none); outside: 0.
+    /// Like [`Picture::read`], converted to a8r8g8b8 (alpha 0xff if the image has none). Pixels outside read
+    /// as 0.
     pub fn read_argb(&mut self, x: i32, y: i32, out: &mut [u32]) {
         self.read(x, y, out);
         let inside = Rect::new(
@@ -298,7 +300,7 @@ impl<'a> Picture<'a> {
         pixel::convert_row(self.natural, self.format, out);
     }
 
-    /// The image as bytes that a destination of this format takes as they are, if it is so.
+    /// The image as bytes, if a destination of this format can take them unchanged.
     pub(super) fn raw(&self, dest: SurfaceFormat) -> Option<Raw<'a>> {
         let as_is = self.natural == self.format && !self.high_bits;
         match &self.data {
@@ -319,7 +321,7 @@ fn size(v: u32) -> Result<i32, DrawError> {
     i32::try_from(v).map_err(|_| DrawError::BadImage)
 }
 
-/// Format and colour table of a bitmap as decoded (canvas.md 2.1).
+/// Format and colour table of a bitmap before conversion (canvas.md 2.1).
 fn natural_format(
     bitmap: &Bitmap,
     dest: SurfaceFormat,
@@ -336,7 +338,7 @@ fn natural_format(
             let palette = bitmap.palette.as_ref().ok_or(DrawError::BadImage)?;
             let mask = pixel::value_mask(natural);
             let mut lut: Vec<u32> = palette.entries.iter().map(|v| v & mask).collect();
-            // What lies beyond the palette is 0, never memory of ours.
+            // Indexes beyond the palette read as 0.
             lut.resize(1 << bitmap.format.bits_per_pixel(), 0);
             return Ok((natural, lut));
         }
@@ -359,7 +361,7 @@ fn wanted_format(natural: SurfaceFormat, dest: SurfaceFormat, want: Want) -> Sur
     }
 }
 
-/// Natural and wanted format of a surface (canvas.md 2.4).
+/// A surface's own format, and the format after conversion (canvas.md 2.4).
 fn surface_formats(canvas: &Canvas, dest: SurfaceFormat, want: Want) -> (SurfaceFormat, SurfaceFormat) {
     let natural = canvas.format();
     let same_depth = natural.bits_per_pixel() == dest.bits_per_pixel();
@@ -370,12 +372,12 @@ fn surface_formats(canvas: &Canvas, dest: SurfaceFormat, want: Want) -> (Surface
     }
 }
 
-/// The row in memory of picture row `y`, which exists.
+/// The index of the row in memory for picture row `y`, which must exist.
 fn memory_row(bitmap: &Bitmap, y: i32) -> usize {
     if bitmap.top_down { index_i32(y) } else { index(bitmap.height) - 1 - index_i32(y) }
 }
 
-/// Reads native values of picture row `y`; (x, y) and the segment lie inside.
+/// Reads native values of picture row `y`. The segment must lie inside.
 fn read_bitmap(bitmap: &Bitmap, lut: &[u32], scratch: &mut Vec<u8>, x: i32, y: i32, out: &mut [u32]) {
     let x = index_i32(x);
     let bits = index(bitmap.format.bits_per_pixel());
@@ -441,7 +443,7 @@ fn read_bitmap(bitmap: &Bitmap, lut: &[u32], scratch: &mut Vec<u8>, x: i32, y: i
     }
 }
 
-/// One-bit pixels of a mask bitmap, row by row (canvas.md 3).
+/// The one-bit pixels of a mask bitmap, row by row (canvas.md 3).
 pub(super) struct MaskRows<'a> {
     data: MaskData<'a>,
     bounds: Rect,
@@ -472,7 +474,7 @@ impl<'a> MaskRows<'a> {
         self.bounds
     }
 
-    /// Reads bits as 0 and 1; the segment lies inside the bounds.
+    /// Reads bits as 0 and 1. The segment must lie inside the bounds.
     pub(super) fn read(&mut self, x: i32, y: i32, out: &mut [u32]) {
         match &mut self.data {
             MaskData::Bitmap(bitmap, scratch) => read_bitmap(bitmap, &[0, 1], scratch, x, y, out),

@@ -2,7 +2,7 @@
 
 use crate::image::SurfaceFormat;
 
-/// The bits of a native value that exist in this format.
+/// The bits of a native value that this format uses.
 #[must_use]
 pub const fn value_mask(format: SurfaceFormat) -> u32 {
     match format.bits_per_pixel() {
@@ -21,8 +21,8 @@ const fn widen6(v: u32) -> u32 {
     (v << 2) | (v >> 4)
 }
 
-/// A native value as a8r8g8b8 (canvas.md 2.2); alpha is 0xff where the format has none, colour 0 where it is alpha
-/// only.
+/// A native value as a8r8g8b8 (canvas.md 2.2). Alpha is 0xff if the format has none; the colour is 0 if the
+/// format is alpha only.
 #[must_use]
 pub const fn to_argb(format: SurfaceFormat, v: u32) -> u32 {
     match format {
@@ -39,8 +39,8 @@ pub const fn to_argb(format: SurfaceFormat, v: u32) -> u32 {
     }
 }
 
-/// The native value of an a8r8g8b8 pixel (canvas.md 2.2): channels truncated, alpha dropped where the format has none
-/// (the X byte of xRGB keeps it, which nobody may rely on).
+/// The native value of an a8r8g8b8 pixel (canvas.md 2.2). Channels are truncated, and alpha is dropped if the
+/// format has none. The X byte of xRGB keeps it, but no caller may rely on that.
 #[must_use]
 pub const fn from_argb(format: SurfaceFormat, v: u32) -> u32 {
     match format {
@@ -54,7 +54,7 @@ pub const fn from_argb(format: SurfaceFormat, v: u32) -> u32 {
 
 /// Widens a row to a8r8g8b8 in place.
 pub fn row_to_argb(format: SurfaceFormat, row: &mut [u32]) {
-    // One loop per format, so that each can be vectorized.
+    // One loop per format, so that the compiler can vectorize each.
     match format {
         SurfaceFormat::A1 => row.iter_mut().for_each(|p| *p = to_argb(SurfaceFormat::A1, *p)),
         SurfaceFormat::A8 => row.iter_mut().for_each(|p| *p = to_argb(SurfaceFormat::A8, *p)),
@@ -76,7 +76,7 @@ pub fn row_from_argb(format: SurfaceFormat, row: &mut [u32]) {
     }
 }
 
-/// Converts a row in place; equal formats keep every bit.
+/// Converts a row in place. If the formats are equal, all bits stay.
 pub fn convert_row(from: SurfaceFormat, to: SurfaceFormat, row: &mut [u32]) {
     if from != to {
         row_to_argb(from, row);

@@ -12,7 +12,7 @@ use crate::limits::MAX_REGION_RECTS;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Region {
     bounds: Rect,
-    /// The rectangles; none also where `bounds` itself is the only one (no allocation for the common case).
+    /// The rectangles. Empty if `bounds` is the only one, which saves an allocation in the common case.
     rects: Vec<Rect>,
 }
 
@@ -92,7 +92,7 @@ impl Region {
         }
     }
 
-    /// The rectangles that row `y` crosses, by column.
+    /// The rectangles that contain pixels of row `y`, by column.
     #[must_use]
     pub fn row(&self, y: i32) -> &[Rect] {
         let rects = self.rects();
@@ -101,7 +101,7 @@ impl Region {
         &band[..band.partition_point(|r| r.top <= y)]
     }
 
-    /// The smallest rectangle around the region; (0, 0, 0, 0) for the empty set.
+    /// The smallest rectangle that contains the region; (0, 0, 0, 0) for the empty set.
     #[must_use]
     pub fn bounds(&self) -> Rect {
         self.bounds
@@ -125,7 +125,7 @@ impl Region {
         self.rects().iter().map(Rect::area).sum()
     }
 
-    /// Pixels in either.
+    /// Pixels in either region.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         if other.is_empty() || (self.is_rect() && self.bounds.contains(&other.bounds)) {
@@ -137,7 +137,7 @@ impl Region {
         combine(self.rects(), other.rects(), Op::Union)
     }
 
-    /// Pixels in both.
+    /// Pixels in both regions.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
         if other.is_rect() {
@@ -185,7 +185,7 @@ impl Region {
         combine(self.rects(), other.rects(), Op::Subtract)
     }
 
-    /// Pixels of the region that are not in `other`; `None`: they make more than `limit` rectangles.
+    /// Pixels of the region that are not in `other`; `None` if they make more than `limit` rectangles.
     #[must_use]
     pub fn subtract_within(&self, other: &Self, limit: usize) -> Option<Self> {
         if other.is_rect() || !self.bounds.intersects(&other.bounds) {
@@ -205,7 +205,7 @@ impl Region {
         *self = self.union(&Self::from(*rect));
     }
 
-    /// Moved by (dx, dy). Parts that would leave the range of `i32` are lost.
+    /// The region moved by (dx, dy). Parts that would leave the range of `i32` are lost.
     #[must_use]
     pub fn translate(&self, dx: i32, dy: i32) -> Self {
         if self.is_rect() {
@@ -267,7 +267,7 @@ impl Region {
         if !self.bounds.contains(&other.bounds) {
             return other.is_empty();
         }
-        // Both are swept once, from top to bottom; `y` is the row down to which `other` is known to be inside.
+        // Sweeps both regions once, from top to bottom. Above row `y`, `other` is known to be inside.
         let (mut ours, mut theirs) = (Bands(self.rects()), Bands(other.rects()));
         let (mut band, mut inner) = (ours.next(), theirs.next());
         let mut y = i32::MIN;
@@ -302,7 +302,7 @@ impl Region {
             .any(|band| bands_meet(band, std::slice::from_ref(rect)))
     }
 
-    /// Whether the two share a pixel.
+    /// Whether the two regions share a pixel.
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {
         if !self.bounds.intersects(&other.bounds) {
@@ -314,7 +314,7 @@ impl Region {
         if let [one] = self.rects() {
             return other.intersects_rect(one);
         }
-        // Both are swept once, from top to bottom.
+        // Sweeps both regions once, from top to bottom.
         let (mut ours, mut theirs) = (Bands(self.rects()), Bands(other.rects()));
         let (mut a, mut b) = (ours.next(), theirs.next());
         while let (Some(a_band), Some(b_band)) = (a, b) {
@@ -333,7 +333,7 @@ impl Region {
         false
     }
 
-    /// The bands from the first one that reaches below row `y` on.
+    /// The bands from the first one on that reaches below row `y`.
     fn bands_from(&self, y: i32) -> Bands<'_> {
         let rects = self.rects();
         Bands(&rects[rects.partition_point(|r| r.bottom <= y)..])
@@ -361,7 +361,7 @@ impl<'a> Iterator for Bands<'a> {
 
     fn next(&mut self) -> Option<&'a [Rect]> {
         let top = self.0.first()?.top;
-        // Most bands are short; long ones are not walked.
+        // Most bands are short. The ends of long ones are found without a walk.
         let end = match self.0.iter().take(8).position(|r| r.top != top) {
             Some(end) => end,
             None => self.0.partition_point(|r| r.top <= top),
@@ -372,10 +372,10 @@ impl<'a> Iterator for Bands<'a> {
     }
 }
 
-/// Collects bands from top to bottom and joins those that are alike.
+/// Collects bands from top to bottom, and joins adjacent ones with equal columns.
 struct Builder {
     rects: Vec<Rect>,
-    /// Where the last band begins in `rects`.
+    /// Index in `rects` of the last band's first rectangle.
     last: usize,
 }
 
@@ -421,7 +421,7 @@ impl Builder {
     }
 }
 
-/// A rectangle without another one that lies inside it.
+/// A rectangle minus another one that lies inside it.
 fn around_hole(outer: &Rect, hole: &Rect) -> Region {
     let mut rects = [Rect::default(); 4];
     let mut n = 0;
@@ -449,7 +449,7 @@ fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
     combine_within(a, b, op, usize::MAX).unwrap_or_default()
 }
 
-/// `None`: the result has more than `limit` rectangles.
+/// Combines two regions; `None` if the result has more than `limit` rectangles.
 fn combine_within(a: &[Rect], b: &[Rect], op: Op, limit: usize) -> Option<Region> {
     let mut out = Builder::with_capacity(a.len() + b.len() + 2);
     let (mut a_bands, mut b_bands) = (Bands(a), Bands(b));
@@ -466,7 +466,7 @@ fn combine_within(a: &[Rect], b: &[Rect], op: Op, limit: usize) -> Option<Region
             (Some(r), Some(s)) => r.0.min(s.0),
         }
         .max(y);
-        // The band of the result ends where either operand begins or ends a band.
+        // A band of the result ends where a band of either operand begins or ends.
         let next = |rows: Option<(i32, i32)>| match rows {
             None => i32::MAX,
             Some((t, _)) if t > top => t,
@@ -496,17 +496,17 @@ fn combine_within(a: &[Rect], b: &[Rect], op: Op, limit: usize) -> Option<Region
     Some(out.finish())
 }
 
-/// Whether two bands share a column: looks for the rectangles of the shorter in the longer.
+/// Whether two bands share a column. Searches the longer one for the rectangles of the shorter one.
 fn bands_meet(a: &[Rect], b: &[Rect]) -> bool {
     let (few, many) = if a.len() < b.len() { (a, b) } else { (b, a) };
     few.iter()
         .any(|r| many.get(many.partition_point(|s| s.right <= r.left)).is_some_and(|s| s.left < r.right))
 }
 
-/// Whether every column of `inner` is one of `outer`.
+/// Whether every column of `inner` is in `outer`.
 fn band_holds(outer: &[Rect], inner: &[Rect]) -> bool {
     if outer.len() < inner.len() {
-        // Each outer rectangle holds a run of inner ones, and together all of them.
+        // Each outer rectangle contains a run of inner ones; together they must contain all.
         let held = |o: &Rect| {
             let from = inner.partition_point(|s| s.left < o.left);
             inner.partition_point(|s| s.right <= o.right).saturating_sub(from)

@@ -134,7 +134,7 @@ fn a_grid_of_rectangles_is_refused_before_it_grows() {
 
 #[test]
 fn wide_bands_are_compared_in_one_sweep() {
-    // Even and odd columns never meet; compared pair by pair this would take minutes.
+    // Even and odd columns never meet. Comparing them pair by pair would take minutes.
     let column = |i: i32| Rect::new(2 * i, 0, 2 * i + 1, 4);
     let even = Region::from_rects(&(0..32_000).map(column).collect::<Vec<_>>());
     let odd = even.translate(1, 0);

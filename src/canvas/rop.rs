@@ -2,7 +2,7 @@
 
 use crate::draw::Rop;
 
-/// A raster operation of two operands S and D; bitwise on all bits of a pixel.
+/// A raster operation with the operands S and D, on each bit of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RasterOp {
     /// Result bit for (S, D): bit number `S << 1 | D`. Equals the X11 "alu" code with its bits reversed.
@@ -13,7 +13,8 @@ impl RasterOp {
     /// Just S.
     pub const COPY: Self = Self { table: 0b1100 };
 
-    /// The operation of a descriptor. `invert_s` and `invert_d` are the inversion bits that count for the operands.
+    /// The operation of a descriptor. `invert_s` and `invert_d` are the descriptor's inversion bits for the
+    /// operands.
     #[must_use]
     pub fn new(rop: Rop, invert_s: Rop, invert_d: Rop) -> Self {
         let s = if rop.intersects(invert_s) { 0b0011 } else { 0b1100 };
@@ -51,7 +52,7 @@ impl RasterOp {
         Self::new(rop, Rop::INVERS_SRC, Rop::INVERS_DEST)
     }
 
-    /// OPAQUE: S is the brush, D the image just copied.
+    /// OPAQUE: S is the brush, D the image that was just copied.
     #[must_use]
     pub fn of_opaque(rop: Rop) -> Self {
         Self::new(rop, Rop::INVERS_BRUSH, Rop::INVERS_SRC)
@@ -77,7 +78,7 @@ impl RasterOp {
                 *d = f(*s, *d);
             }
         }
-        // A closure without branches for each, so that it is vectorized.
+        // Each arm has a closure of its own without branches, so that the compiler vectorizes it.
         match self.table {
             0b1100 => dst.copy_from_slice(src),
             0b0000 => dst.fill(0),

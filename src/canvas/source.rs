@@ -1,4 +1,4 @@
-//! A source image laid over the box of an operation, unscaled or scaled (canvas.md 6 and 7).
+//! A source image placed on the box of an operation, unscaled or scaled (canvas.md 6 and 7).
 
 use super::picture::{Picture, Raw, Want};
 use super::target::{Canvas, index, index_i32};
@@ -7,26 +7,26 @@ use crate::draw::ScaleMode;
 use crate::geometry::Rect;
 use crate::image::{Image, SurfaceFormat};
 
-/// Where the samples of a scaled source lie.
+/// Where a scaled source is sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// COPY and most others (7.1).
+pub(super) enum SamplePhase {
+    /// As COPY and most operations do (7.1).
     Exact,
-    /// ROP3 (7.3).
+    /// As ROP3 does (7.3).
     Quantised,
 }
 
-/// What an operation needs of its source.
+/// What an operation requires of its source.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SourceSpec {
     pub(super) src_area: Rect,
     pub(super) scale_mode: ScaleMode,
-    pub(super) phase: Phase,
-    /// The natural format instead of the destination's.
+    pub(super) phase: SamplePhase,
+    /// Use the image's own format, not the destination's.
     pub(super) natural: bool,
-    /// What the source's unused byte holds is alpha, if the source is a surface.
+    /// If the source is a surface, its unused byte is alpha.
     pub(super) surface_has_alpha: bool,
-    /// When scaling, the unused byte of xRGB images is sampled too, as clients do; otherwise it becomes 0xff.
+    /// When scaling, sample the unused byte of xRGB images too, as clients do. Otherwise it becomes 0xff.
     pub(super) samples_unused: bool,
 }
 
@@ -34,17 +34,18 @@ pub(super) struct SourceSpec {
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     picture: Picture<'a>,
-    /// Added to a destination coordinate: gives the source's (unscaled).
+    /// Unscaled: added to a destination coordinate, gives the source's coordinate.
     dx: i64,
     dy: i64,
     scaler: Option<Scaler>,
     dest: SurfaceFormat,
-    /// Destination pixels that have a source pixel.
+    /// The destination pixels that have a source pixel.
     valid: Rect,
 }
 
 impl<'a> Source<'a> {
-    /// Opens `image` for an operation on `bbox`; `needed` is a rectangle around the pixels that will be read.
+    /// Opens `image` for an operation on `bbox`. `needed` is a rectangle that contains all pixels that the
+    /// caller will read.
     pub(super) fn open(
         image: &'a Image,
         canvas: &Canvas,
@@ -77,12 +78,14 @@ impl<'a> Source<'a> {
         Ok(Self { picture, dx, dy, scaler, dest: canvas.format(), valid })
     }
 
-    /// Destination pixels that have a source pixel; others are to be left alone. All of the box when scaling.
+    /// The destination pixels that have a source pixel. The operation leaves the others alone. When scaling,
+    /// these are all pixels of the box.
     pub(super) fn valid(&self) -> Rect {
         self.valid
     }
 
-    /// Whether the source has the destination's format, without alpha, and every pixel of `area` has its own of it.
+    /// Whether the source has the destination's format, which has no alpha, and one pixel for each pixel of
+    /// `area`.
     pub(super) fn replaces(&self, area: &Rect) -> bool {
         let opaque =
             matches!(self.dest, SurfaceFormat::Xrgb32 | SurfaceFormat::Rgb555 | SurfaceFormat::Rgb565);
@@ -113,7 +116,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// As [`Source::raw`], for pixels that are a8r8g8b8.
+    /// Like [`Source::raw`], for a8r8g8b8 pixels.
     pub(super) fn raw_argb(&self) -> Option<(Raw<'a>, i64, i64)> {
         if self.scaler.is_some() || self.picture.format() != SurfaceFormat::Argb32 {
             return None;
@@ -121,7 +124,7 @@ impl<'a> Source<'a> {
         self.picture.raw(SurfaceFormat::Argb32).map(|raw| (raw, -self.dx, -self.dy))
     }
 
-    /// The source as bytes to be copied as they are, with the position of destination pixel (0, 0) in it.
+    /// The source as bytes that can be copied unchanged, with the position in it of destination pixel (0, 0).
     pub(super) fn raw(&self) -> Option<(Raw<'a>, i64, i64)> {
         if self.scaler.is_some() {
             return None;
@@ -130,25 +133,26 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Sampling of a scaled source.
+/// Samples a scaled source.
 #[derive(Debug)]
 pub(super) struct Scaler {
     interpolate: bool,
-    /// Source column and weight of its right neighbour (0 to 254), for each destination column from `first` on.
+    /// For each destination column from `first` on: the source column, and the weight (0 to 254) of its right
+    /// neighbour.
     columns: Vec<(i32, u32)>,
     first: i32,
-    rows: Axis,
-    /// Source pixels that may be read, uncut.
+    rows: ScaleAxis,
+    /// The source pixels that may be read; may exceed the image.
     needed: Rect,
-    /// The last source rows that were read, a8r8g8b8, from column `needed.left` on or, if `sparse`, in pairs.
+    /// The source rows read last, as a8r8g8b8, from column `needed.left` on; if `sparse`, in pairs.
     cache: [(i64, Vec<u32>); 2],
-    /// Only few of the columns in between are needed.
+    /// The samples use only few of the source's columns.
     sparse: bool,
 }
 
 /// The samples along one axis, in 16.16 fixed point.
 #[derive(Clone, Copy, Debug)]
-struct Axis {
+struct ScaleAxis {
     /// First destination pixel of the box, and the position of its sample.
     first: i64,
     start: i64,
@@ -156,18 +160,18 @@ struct Axis {
     interpolate: bool,
 }
 
-impl Axis {
+impl ScaleAxis {
     fn new(src: i32, src_len: u32, dest: i32, dest_len: u32, spec: &SourceSpec) -> Self {
         let (src, dest) = (i64::from(src), i64::from(dest));
         let (start, step) = match spec.phase {
-            Phase::Exact => {
+            SamplePhase::Exact => {
                 let step = i64::from(src_len) * 65536 / i64::from(dest_len).max(1);
                 (src * 65536 + ((step + 1) >> 1), step)
             }
-            Phase::Quantised => {
+            SamplePhase::Quantised => {
                 let ratio = f64::from(src_len) / f64::from(dest_len.max(1));
                 let step = truncate(65536.0 * ratio);
-                // By the ratio as it was rounded: halves then fall where the reference's do.
+                // Uses the rounded ratio, so that halves round as in the original.
                 let origin = if src_len == 0 { 0 } else { truncate((src as f64 / ratio + 0.5).floor()) };
                 (origin * step + ((step + 1) >> 1), step)
             }
@@ -177,9 +181,9 @@ impl Axis {
         Self { first: dest, start: start - shift, step, interpolate }
     }
 
-    /// Source pixel and weight of the next one for destination pixel `i`.
+    /// The source pixel for destination pixel `i`, and the weight of the next one.
     fn sample(&self, i: i32) -> (i64, u32) {
-        // Counted from the box, so that the product is of the order of the source and cannot overflow.
+        // Counted from the box, so that the product is as small as the source and cannot overflow.
         let v = self.start + (i64::from(i) - self.first) * self.step;
         let weight = if self.interpolate { 2 * ((v >> 9) & 127) } else { 0 };
         (v >> 16, u32::try_from(weight).unwrap_or(0))
@@ -195,8 +199,8 @@ fn truncate(v: f64) -> i64 {
 impl Scaler {
     fn new(src: &Rect, bbox: &Rect, needed: &Rect, spec: &SourceSpec) -> Self {
         let interpolate = spec.scale_mode == ScaleMode::Interpolate;
-        let x_axis = Axis::new(src.left, src.width(), bbox.left, bbox.width(), spec);
-        let rows = Axis::new(src.top, src.height(), bbox.top, bbox.height(), spec);
+        let x_axis = ScaleAxis::new(src.left, src.width(), bbox.left, bbox.width(), spec);
+        let rows = ScaleAxis::new(src.top, src.height(), bbox.top, bbox.height(), spec);
         let clamp = |v: i64| i32::try_from(v.clamp(-2, i64::from(i32::MAX) - 2)).unwrap_or(-2);
         let columns: Vec<(i32, u32)> = (needed.left..needed.right)
             .map(|x| x_axis.sample(x))
@@ -223,14 +227,14 @@ impl Scaler {
         }
     }
 
-    /// Makes sure that the source row is in the cache and tells where. `keep` is the slot not to be replaced.
+    /// Puts the source row into the cache and returns its slot. The slot `keep` is not replaced.
     fn fetch(&mut self, picture: &mut Picture<'_>, row: i64, keep: Option<usize>) -> usize {
         if let Some(slot) = self.cache.iter().position(|c| c.0 == row) {
             return slot;
         }
         let slot = match keep {
             Some(slot) => 1 - slot,
-            // The row above the other one is the one that will not be needed again.
+            // Sampling moves down, so the upper of the two rows will not be needed again.
             None => usize::from(self.cache[1].0 < self.cache[0].0),
         };
         let y = i32::try_from(row).unwrap_or(-1);
@@ -271,8 +275,8 @@ impl Scaler {
     }
 }
 
-/// Weighted mean of four a8r8g8b8 pixels (canvas.md 7.1): top left, top right, bottom left, bottom right; `a` and `b`
-/// are the weights of right and bottom, of 256.
+/// Weighted mean of four a8r8g8b8 pixels (canvas.md 7.1): top left, top right, bottom left, bottom right. `a`
+/// and `b` are the weights of right and bottom, out of 256.
 pub(super) fn bilinear(corners: [u32; 4], a: u32, b: u32) -> u32 {
     let weights = [(256 - a) * (256 - b), a * (256 - b), (256 - a) * b, a * b];
     let mut out = 0;
@@ -298,13 +302,13 @@ mod tests {
         let spec = SourceSpec {
             src_area: Rect::new(0, 12, 19, 20),
             scale_mode: ScaleMode::Nearest,
-            phase: Phase::Quantised,
+            phase: SamplePhase::Quantised,
             natural: false,
             surface_has_alpha: false,
             samples_unused: false,
         };
-        // 12 * 77 / 8 is 115.5, but 12 / (8 / 77) a little less.
-        let axis = Axis::new(12, 8, 4, 77, &spec);
+        // 12 * 77 / 8 is 115.5, but 12 / (8 / 77) is slightly less.
+        let axis = ScaleAxis::new(12, 8, 4, 77, &spec);
         assert_eq!((axis.start, axis.step), (115 * 6808 + 3404 - 1, 6808));
     }
 }

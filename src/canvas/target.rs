@@ -12,11 +12,11 @@ use crate::guest::{ByteSource, Rows};
 use crate::image::SurfaceFormat;
 use crate::qxl_command::MappedSurface;
 
-/// Bytes of the buffer on the stack between surface memory and numbers.
+/// Bytes of the stack buffer between surface memory and native values.
 const CHUNK: usize = 512;
 
-/// Bytes of a row that are moved through a buffer at a time. Half a row of 1080p; from 4 KiB on `memcpy` turns to
-/// `rep movsb`, which takes three times as long where both sides lie alike within their pages.
+/// Bytes of a row that one copy through a buffer moves: half a row of 1080p. From 4 KiB on `memcpy` uses `rep
+/// movsb`, which takes three times as long if source and target have the same offset in their pages.
 pub(super) const BOUNCE: usize = 3840;
 
 /// A surface that can be drawn on and read (canvas.md 1.1). Picture row 0 is the top row.
@@ -81,19 +81,21 @@ impl Canvas {
         self.row_bytes
     }
 
-    /// Offset in the memory block of byte `x_byte` of picture row `y`; `None` outside the surface.
+    /// Offset in the memory block of byte `x_byte` of picture row `y`; `None` if the bytes are not all inside
+    /// the surface.
     fn offset(&self, x_byte: usize, y: i32, len: usize) -> Option<usize> {
         if y < 0 || y >= self.height || x_byte.checked_add(len)? > self.row_bytes {
             return None;
         }
         let rows = usize::try_from(y).ok()?;
         let stride = usize::try_from(self.surface.stride.unsigned_abs()).ok()?;
-        // Cannot leave the block: `new` has checked the extreme rows.
+        // The result stays inside the block, because `new` has checked the first and the last row.
         let row = if self.surface.stride < 0 { self.line0 - rows * stride } else { rows * stride };
         Some(row + x_byte)
     }
 
-    /// Copies bytes of picture row `y` from byte `x_byte` on; zeros if that is not all inside the row.
+    /// Copies bytes of picture row `y` from byte `x_byte` on. If they are not all inside the row, `out`
+    /// becomes zero.
     pub fn read_bytes(&self, x_byte: usize, y: i32, out: &mut [u8]) {
         match self.offset(x_byte, y, out.len()) {
             Some(offset) => self.surface.memory.read_at(offset, out),
@@ -101,14 +103,14 @@ impl Canvas {
         }
     }
 
-    /// Overwrites bytes of picture row `y`; ignored if they are not all inside the row.
+    /// Overwrites bytes of picture row `y`. Does nothing if they are not all inside the row.
     pub fn write_bytes(&mut self, x_byte: usize, y: i32, bytes: &[u8]) {
         if let Some(offset) = self.offset(x_byte, y, bytes.len()) {
             self.surface.memory.write_at(offset, bytes);
         }
     }
 
-    /// Copies bytes inside the surface as if through a buffer.
+    /// Copies bytes inside the surface; source and target may overlap.
     pub(super) fn copy_bytes(&mut self, from: (usize, i32), to: (usize, i32), len: usize) {
         let from = self.offset(from.0, from.1, len);
         if let (Some(from), Some(to)) = (from, self.offset(to.0, to.1, len)) {
@@ -116,8 +118,8 @@ impl Canvas {
         }
     }
 
-    /// Where `count` rows from `y` on lie in memory, each `len` bytes from byte `x_byte` on; `None` if they are not all
-    /// inside the surface.
+    /// The place in memory of `count` rows from `y` on, each `len` bytes from byte `x_byte` on; `None` if
+    /// they are not all inside the surface.
     fn rows(&self, x_byte: usize, y: i32, len: usize, count: usize) -> Option<Rows> {
         let first = self.offset(x_byte, y, len)?;
         let last = i32::try_from(count.checked_sub(1)?).ok()?;
@@ -125,8 +127,8 @@ impl Canvas {
         Some(Rows { first, pitch: isize::try_from(self.surface.stride).ok()? })
     }
 
-    /// Copies `count` rows of `len` bytes from a source straight into rows `y` and below, from byte `x_byte` on; ignored
-    /// if they are not all inside the surface.
+    /// Copies `count` rows of `len` bytes from a source directly into rows `y` and below, from byte `x_byte`
+    /// on. Does nothing if they are not all inside the surface.
     pub(super) fn write_rows(
         &mut self,
         (x_byte, y): (usize, i32),
@@ -140,8 +142,8 @@ impl Canvas {
         }
     }
 
-    /// Changes bytes of row `y` in place: `change(at, bytes)` gets consecutive parts, `at` counted from `x_byte`. Ignored
-    /// if they are not all inside the row.
+    /// Changes bytes of row `y` in place: `change(at, bytes)` gets consecutive parts, where `at` counts from
+    /// `x_byte`. Does nothing if they are not all inside the row.
     pub(super) fn update_bytes(
         &mut self,
         x_byte: usize,
@@ -154,23 +156,24 @@ impl Canvas {
         }
     }
 
-    /// Draws premultiplied b, g, r, a pixels times `alpha` over those of row `y` from byte `x_byte` on; ignored if they are
-    /// not all inside the row.
+    /// Draws premultiplied b, g, r, a pixels, times `alpha`, over those of row `y` from byte `x_byte` on.
+    /// Does nothing if they are not all inside the row.
     pub(super) fn blend_bytes(&mut self, x_byte: usize, y: i32, pixels: &[u8], alpha: u8) {
         if let Some(offset) = self.offset(x_byte, y, pixels.len()) {
             self.surface.memory.blend(offset, pixels, alpha);
         }
     }
 
-    /// Whether rows follow each other in memory without padding.
+    /// Whether the rows are adjacent in memory, without padding.
     pub(super) fn is_packed(&self) -> bool {
         usize::try_from(self.surface.stride.unsigned_abs()) == Ok(self.row_bytes)
     }
 
-    /// Copies `rows` whole rows of a packed surface, `from` and `to` being the topmost ones, as if through a buffer.
+    /// Copies `rows` whole rows of a packed surface; `from` and `to` are the topmost ones. The rows may
+    /// overlap.
     pub(super) fn copy_rows(&mut self, from: i32, to: i32, rows: usize) {
         let Some(last) = i32::try_from(rows).ok().and_then(|n| n.checked_sub(1)) else { return };
-        // In memory the first of the rows is the last one of the picture if the stride is negative.
+        // With a negative stride, the first of the rows in memory is the last one in the picture.
         let ends = |y: i32| {
             let (top, bottom) =
                 (self.offset(0, y, self.row_bytes)?, self.offset(0, y + last, self.row_bytes)?);
@@ -181,7 +184,8 @@ impl Canvas {
         }
     }
 
-    /// Reads the native values of row `y` from column `x` on; zeros if the segment is not all inside the surface.
+    /// Reads the native values of row `y` from column `x` on. If the segment is not all inside the surface,
+    /// they are 0.
     pub fn read_row(&self, x: i32, y: i32, out: &mut [u32]) {
         let Some(x) = self.column(x, out.len()) else {
             out.fill(0);
@@ -227,7 +231,8 @@ impl Canvas {
         }
     }
 
-    /// Writes native values to row `y` from column `x` on; ignored if the segment is not all inside the surface.
+    /// Writes native values to row `y` from column `x` on. Does nothing if the segment is not all inside the
+    /// surface.
     #[allow(clippy::cast_possible_truncation, reason = "a native value has as many bits as its format")]
     pub fn write_row(&mut self, x: i32, y: i32, row: &[u32]) {
         let Some(x) = self.column(x, row.len()) else { return };
@@ -270,15 +275,15 @@ impl Canvas {
         }
     }
 
-    /// `x` as an index if `len` columns from it on are inside the surface.
+    /// `x` as an index, if the `len` columns from it on are inside the surface.
     fn column(&self, x: i32, len: usize) -> Option<usize> {
         let start = usize::try_from(x).ok()?;
         let width = usize::try_from(self.width).ok()?;
         (start.checked_add(len)? <= width).then_some(start)
     }
 
-    /// Replaces every pixel of `area`: `f(x, y, row)` gets the current native values of a segment that starts at
-    /// (x, y) and leaves the new ones. Each pixel is visited once; spans may come in several segments.
+    /// Changes every pixel of `area`: `f(x, y, row)` gets the native values of a segment that starts at (x,
+    /// y) and replaces them. Each pixel is visited once. A span may come in several segments.
     pub fn modify(&mut self, area: &Area, mut f: impl FnMut(i32, i32, &mut [u32])) {
         if self.format().bits_per_pixel() == 32 {
             return self.modify_32(area, f);
@@ -313,7 +318,8 @@ impl Canvas {
         });
     }
 
-    /// As [`Canvas::modify`], but without reading: `f` has to fill the whole segment, which holds garbage before.
+    /// Like [`Canvas::modify`], but without reading: `f` must fill the whole segment, whose values are
+    /// undefined before.
     pub fn overwrite(&mut self, area: &Area, mut f: impl FnMut(i32, i32, &mut [u32])) {
         let mut buffer = vec![0; index(area.bounds().width())];
         area.for_each_span(|span| {
@@ -331,7 +337,7 @@ impl Canvas {
             self.overwrite(area, |_, _, row| row.fill(value));
             return;
         }
-        // The bits above are 0, so that the copies do not meet.
+        // The bits above the pixel are 0, so the copies do not overlap.
         let copies = match bytes_per_pixel {
             1 => 0x0101_0101_0101_0101,
             2 => 0x0001_0001_0001_0001,
@@ -343,7 +349,7 @@ impl Canvas {
             let len = index(block.width()) * bytes_per_pixel;
             let Some(rows) = self.rows(start, block.top, len, count) else { return };
             let (rows, len, count) = match rows.span(count, len) {
-                // Without gaps all rows are one.
+                // If the rows have no gaps between them, they are one.
                 Some(all) if rows.pitch.unsigned_abs() == len => {
                     (Rows { first: all.start, ..rows }, all.len(), 1)
                 }
@@ -359,7 +365,7 @@ pub(super) fn index(v: u32) -> usize {
     v as usize
 }
 
-/// A column or row that is known not to be negative as an index.
+/// A column or row, which must not be negative, as an index.
 pub(super) fn index_i32(v: i32) -> usize {
     usize::try_from(v).unwrap_or(0)
 }

@@ -23,7 +23,7 @@ impl Canvas {
         if has_background && op.fore_mode != Rop::PUT {
             return Err(DrawError::BadString);
         }
-        // All that can fail comes before anything is drawn.
+        // Everything that can fail comes before anything is drawn.
         let text_box = StringBox::around(&op.string);
         let visible = text_box.visible(&area.bounds());
         let mut foreground = Foreground::open(&op.fore_brush, self, &text_box, &visible, env)?;
@@ -37,7 +37,7 @@ impl Canvas {
             return Ok(());
         }
         let mask = Coverage::of(&op.string, depth, visible);
-        // The unused byte of xRGB is blended like alpha.
+        // The unused byte of xRGB is blended like an alpha channel.
         let format = match self.format() {
             SurfaceFormat::Xrgb32 => SurfaceFormat::Argb32,
             format => format,
@@ -46,7 +46,7 @@ impl Canvas {
         self.modify(&area.intersect_rect(&visible), |x, y, row| {
             let coverage = mask.row(x, y, row.len());
             if format == SurfaceFormat::Rgb555 {
-                // The unused bit is lost in the whole box.
+                // The unused bit becomes 0 in the whole box.
                 row.iter_mut().for_each(|p| *p &= 0x7fff);
             }
             if coverage.iter().all(|c| *c == 0) {
@@ -68,7 +68,7 @@ impl Canvas {
     }
 }
 
-/// Bits of coverage of one pixel.
+/// Bits of coverage per pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Depth {
     A1,
@@ -90,7 +90,7 @@ impl Depth {
         }
     }
 
-    /// Bytes of a row of glyph data.
+    /// Bytes in a row of glyph data.
     fn stride(self, width: u16) -> usize {
         let bits = match self {
             Self::A1 => 1,
@@ -100,15 +100,15 @@ impl Depth {
         (usize::from(width) * bits).div_ceil(8)
     }
 
-    /// The coverage of a pixel that was `before`, once column `x` of a row of data is on it too.
+    /// The coverage of a pixel after column `x` of a row of glyph data is added to coverage `before`.
     fn combine(self, before: u8, row: &[u8], x: usize) -> u8 {
         let byte = |at: usize| row.get(at).copied().unwrap_or(0);
         match self {
             Self::A1 => before | 0u8.wrapping_sub(byte(x / 8) >> (7 - x % 8) & 1),
-            // Never quite opaque: the nibble is not repeated.
+            // The low nibble stays 0, so the pixel is never fully opaque.
             Self::A4 if x.is_multiple_of(2) => before.max(byte(x / 2) & 0xf0),
-            // Clients compare the whole byte, not the nibble, so that the right pixel of a pair replaces what was there
-            // unless the left one is 0.
+            // Clients compare the whole byte, not the nibble. So the right pixel of a pair replaces the old
+            // value unless the left pixel is 0.
             Self::A4 if byte(x / 2) > 0x0f => byte(x / 2) << 4,
             Self::A4 => before.max(byte(x / 2) << 4),
             Self::A8 => before.max(byte(x)),
@@ -116,7 +116,7 @@ impl Depth {
     }
 }
 
-/// Edges of a glyph or string; positions and sizes of a guest add up beyond 32 bits.
+/// Edges of a glyph or string. The guest's positions and sizes can add up to more than 32 bits.
 #[derive(Clone, Copy, Debug)]
 struct StringBox {
     left: i64,
@@ -132,7 +132,7 @@ impl StringBox {
         Self { left, top, right: left + i64::from(glyph.width), bottom: top + i64::from(glyph.height) }
     }
 
-    /// The smallest box around all glyphs.
+    /// The smallest box that contains all glyphs.
     fn around(string: &GlyphString) -> Self {
         string
             .glyphs
@@ -155,7 +155,7 @@ impl StringBox {
     }
 }
 
-/// What glyphs are painted with.
+/// The colours that glyphs are drawn with.
 enum Foreground<'a> {
     None,
     /// a8r8g8b8.
@@ -164,7 +164,7 @@ enum Foreground<'a> {
 }
 
 impl<'a> Foreground<'a> {
-    /// A pattern starts at the string's box, not at the surface.
+    /// Opens a foreground. A pattern starts at the string's box, not at the surface.
     fn open(
         brush: &'a Brush,
         canvas: &Canvas,
@@ -206,7 +206,7 @@ impl<'a> Foreground<'a> {
     }
 }
 
-/// A solid foreground as a8r8g8b8. On surfaces of 16 bits it is 5-5-5, also on 565.
+/// A solid foreground as a8r8g8b8. On 16-bit surfaces the value is 5-5-5, also on 565.
 fn solid_colour(format: SurfaceFormat, value: u32) -> u32 {
     let rgb = if format.bits_per_pixel() == 16 {
         let widen = |v: u32| ((v & 31) * 65_535 / 31) >> 8;
@@ -217,7 +217,7 @@ fn solid_colour(format: SurfaceFormat, value: u32) -> u32 {
     0xff00_0000 | rgb
 }
 
-/// How much the glyphs of a string cover each pixel of a rectangle.
+/// The coverage of each pixel of a rectangle by the glyphs of a string.
 struct Coverage {
     bounds: Rect,
     values: Vec<u8>,
@@ -236,7 +236,7 @@ impl Coverage {
             let inside = |v: i32, start: i64| usize::try_from(i64::from(v) - start).unwrap_or(0);
             let stride = depth.stride(glyph.width);
             for y in part.top..part.bottom {
-                // The bottom row comes first.
+                // Glyph data begin with the bottom row.
                 let row = usize::from(glyph.height) - 1 - inside(y, glyph_box.top);
                 let data = glyph.data.get(row * stride..).unwrap_or(&[]);
                 let data = &data[..data.len().min(stride)];
@@ -250,7 +250,7 @@ impl Coverage {
         Self { bounds, values }
     }
 
-    /// `len` values from (x, y) on, which lie inside the bounds.
+    /// `len` values from (x, y) on, which must lie inside the bounds.
     fn row(&self, x: i32, y: i32, len: usize) -> &[u8] {
         let width = index(self.bounds.width());
         let start = index_i32(y - self.bounds.top) * width + index_i32(x - self.bounds.left);

@@ -57,7 +57,7 @@ impl Canvas {
         Ok(())
     }
 
-    /// Opens source or mask; `None`: its samples lie where nothing can be drawn.
+    /// Opens source or mask; `None` if its samples lie so far out that nothing can be drawn.
     fn sampler<'a>(
         &self,
         image: &'a Image,

@@ -1,5 +1,5 @@
-//! COMPOSITE: `dest = (source IN mask) OP dest` on rows of pixels (canvas.md 11). Knows no surface: the canvas supplies
-//! pictures and a copy of the box.
+//! COMPOSITE: `dest = (source IN mask) OP dest` on rows of pixels (canvas.md 11). This module knows no
+//! surface: the canvas gives it pictures and a copy of the box.
 
 mod draw;
 mod narrow;
@@ -15,20 +15,20 @@ use sample::Sampler;
 use super::pixel;
 use crate::image::SurfaceFormat;
 
-/// Everything that decides the result besides the destination's pixels.
+/// Everything but the destination's pixels that determines the result.
 #[derive(Debug)]
 pub struct Request {
     pub op: Operator,
     pub source: Sampler,
     pub mask: Option<Sampler>,
-    /// The mask's colour channels count one by one instead of its alpha.
+    /// Use the mask's colour channels separately, in place of its alpha.
     pub component_alpha: bool,
     /// Format of the surface.
     pub dest: SurfaceFormat,
 }
 
 impl Request {
-    /// The operator that is computed in the end.
+    /// The operator that is computed for this request.
     fn effective_op(&self) -> Operator {
         let mask_opaque = self.mask.as_ref().is_none_or(|m| m.is_opaque() && !self.component_alpha);
         if self.source.is_opaque() && mask_opaque { self.op.for_opaque_source() } else { self.op }
@@ -36,7 +36,7 @@ impl Request {
 }
 
 impl Request {
-    /// Whether the source replaces the destination, unused bits included.
+    /// Whether the source replaces the destination, including unused bits.
     fn copies(&self, op: Operator) -> bool {
         let replaces = match op {
             Operator::PorterDuff(PorterDuff::Src) => true,
@@ -52,14 +52,14 @@ impl Request {
 pub struct Composer {
     request: Request,
     op: Operator,
-    /// The source's native values just replace the destination's.
+    /// The source's native values replace the destination's.
     copies: bool,
     narrow: Buffers<u32>,
     wide: Buffers<wide::Pixel>,
     wide_dest: Vec<wide::Pixel>,
 }
 
-/// One row of source and mask.
+/// One row each of source and mask.
 #[derive(Debug, Default)]
 struct Buffers<T> {
     source: Vec<T>,
@@ -81,8 +81,8 @@ impl Composer {
         }
     }
 
-    /// Combines columns from `first` on of row `row` of the box into `dest`, native values of the surface. To be called
-    /// for each row from the top, always for the same columns.
+    /// Combines row `row` of the box, columns from `first` on, into `dest` (native values of the surface).
+    /// The caller calls this for each row from the top, always for the same columns.
     pub fn row(&mut self, first: u32, row: u32, dest: &mut [u32]) {
         let start = (first.into(), row.into());
         if self.copies {
@@ -94,7 +94,7 @@ impl Composer {
         }
     }
 
-    /// Whether a row can depend on the one above.
+    /// Whether a row may depend on the one above.
     pub fn needs_all_rows(&self) -> bool {
         self.op.is_wide()
     }
@@ -108,7 +108,7 @@ impl Composer {
             mask.resize(dest.len(), 0);
             sampler.row(start, mask);
         }
-        // The unused byte of xRGB takes part where the operator does not ask for the destination's alpha.
+        // The unused byte of xRGB takes part, unless the operator reads the destination's alpha.
         let unused = request.dest == SurfaceFormat::Xrgb32;
         let format =
             if unused && self.op.ignores_dest_alpha() { SurfaceFormat::Argb32 } else { request.dest };

@@ -3,8 +3,8 @@
 use super::operator::{Operator, PorterDuff, Separable};
 use crate::blend::mul;
 
-/// One channel of an operator: source, source alpha (per channel with component alpha), destination and
-/// destination alpha, each 0 to 255; gives the new destination.
+/// One channel of an operator. Arguments: source, source alpha (per channel with component alpha),
+/// destination and destination alpha, each 0 to 255. Returns the new destination.
 type Channel = fn(u32, u32, u32, u32) -> u32;
 
 const fn add(a: u32, b: u32) -> u32 {
@@ -12,7 +12,7 @@ const fn add(a: u32, b: u32) -> u32 {
     if sum > 255 { 255 } else { sum }
 }
 
-/// `source` and `mask` are rows of a8r8g8b8 as long as `dest`; nothing happens for operators that are wide.
+/// Combines rows of a8r8g8b8 as long as `dest`. Does nothing for wide operators.
 pub fn combine(op: Operator, source: &[u32], mask: Option<&[u32]>, component_alpha: bool, dest: &mut [u32]) {
     let Some((colour, alpha)) = channels(op) else { return };
     match mask {
@@ -52,7 +52,7 @@ fn pixel(colour: Channel, alpha: Channel, s: u32, sa: u32, d: u32) -> u32 {
     one(alpha, 24) | one(colour, 16) | one(colour, 8) | one(colour, 0)
 }
 
-/// The function for colour channels and the one for alpha.
+/// The functions for colour channels and for alpha.
 fn channels(op: Operator) -> Option<(Channel, Channel)> {
     Some(match op {
         Operator::PorterDuff(pd) => {
@@ -82,19 +82,19 @@ fn channels(op: Operator) -> Option<(Channel, Channel)> {
     })
 }
 
-/// To 0..=255 from 0..=255², rounded; larger values saturate.
+/// Divides a value of 0 to 255² by 255 with rounding; larger values saturate.
 fn divide(v: u32) -> u32 {
     let t = v.min(255 * 255) + 128;
     (t + (t >> 8)) >> 8
 }
 
-/// Colour of a blend mode: what shows of both sides outside each other, plus the blend where they overlap.
+/// The colour of a blend mode: both sides outside of each other, plus the blend where they overlap.
 fn blended(s: u32, sa: u32, d: u32, da: u32, overlap: i32) -> u32 {
     let outside = (255 - sa) * d + (255 - da) * s;
     divide(outside.saturating_add_signed(overlap))
 }
 
-/// A product of channels as a signed number; both are at most 255.
+/// A product of channels, each at most 255, as a signed number.
 fn signed(a: u32, b: u32) -> i32 {
     i32::try_from(a * b).unwrap_or(0)
 }

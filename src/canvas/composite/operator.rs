@@ -1,6 +1,6 @@
 //! The operators of COMPOSITE (canvas.md 11).
 
-/// Porter-Duff operators: how much of source and destination is kept.
+/// Porter-Duff operators. They say how much of source and destination stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PorterDuff {
     Clear,
@@ -17,7 +17,7 @@ pub enum PorterDuff {
     Xor,
 }
 
-/// Blend modes whose channels are independent of each other.
+/// Blend modes that compute each channel on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Separable {
     Multiply,
@@ -42,7 +42,7 @@ pub enum Hsl {
     Luminosity,
 }
 
-/// What is done with source and destination; the number is the one of the X Render extension.
+/// How COMPOSITE combines source and destination. The numbers are those of the X Render extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     PorterDuff(PorterDuff),
@@ -87,7 +87,7 @@ impl Operator {
         })
     }
 
-    /// The operator to compute where the source is opaque everywhere: rounding depends on it.
+    /// The operator that is computed if the source is opaque everywhere. The choice affects rounding.
     #[must_use]
     pub fn for_opaque_source(self) -> Self {
         match self {
@@ -96,14 +96,14 @@ impl Operator {
         }
     }
 
-    /// Whether no channel of the result depends on the destination's alpha, apart from alpha itself.
+    /// Whether no channel of the result, except alpha, depends on the destination's alpha.
     #[must_use]
     pub fn ignores_dest_alpha(self) -> bool {
         use PorterDuff::{Clear, Dst, Over, Src};
         matches!(self, Self::Add | Self::PorterDuff(Clear | Src | Dst | Over))
     }
 
-    /// Whether the operator divides, and so is computed in floating point.
+    /// Whether the operator divides, and is therefore computed in floating point.
     #[must_use]
     pub fn is_wide(self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Reading a source or mask through transform, filter and repeat (canvas.md 7.1 and 11).
+//! Reads a source or mask through transform, filter and repeat (canvas.md 7.1 and 11).
 
 use super::wide;
 use crate::canvas::pixel;
@@ -6,7 +6,7 @@ use crate::draw::Transform;
 use crate::geometry::{Point16, Rect};
 use crate::image::SurfaceFormat;
 
-/// How pixels between samples are found.
+/// How values between the pixels are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
     Nearest,
@@ -14,7 +14,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// The filter with this number; `None` for those that need parameters.
+    /// The filter with this number; `None` for filters that need parameters.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         match number {
@@ -25,7 +25,7 @@ impl Filter {
     }
 }
 
-/// What lies outside an image.
+/// What an image has outside of its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     /// Transparent black.
@@ -36,7 +36,7 @@ pub enum Repeat {
 }
 
 impl Repeat {
-    /// The repeat mode in the lower two bits.
+    /// The repeat mode in the lowest two bits.
     #[must_use]
     pub fn from_number(number: u32) -> Self {
         match number & 3 {
@@ -48,12 +48,12 @@ impl Repeat {
     }
 }
 
-/// How an image is laid over the box.
+/// How an image is placed on the box.
 #[derive(Clone, Copy, Debug)]
 pub struct Placement {
     pub filter: Filter,
     pub repeat: Repeat,
-    /// Box to image; `None` is the identity.
+    /// Maps the box to the image; `None` is the identity.
     pub transform: Option<Transform>,
     pub origin: Point16,
 }
@@ -67,12 +67,12 @@ impl Placement {
         self.transform.unwrap_or(IDENTITY).0.map(i64::from)
     }
 
-    /// Whether the image is only moved by whole pixels from the box.
+    /// Whether the image is displaced by whole pixels and not otherwise transformed.
     fn is_plain(&self) -> bool {
         self.transform.is_none_or(|t| t == IDENTITY)
     }
 
-    /// The place in the image, 16.16, of the centre of a box pixel.
+    /// The position in the image, 16.16, of the centre of a box pixel.
     fn locate(&self, column: i64, row: i64) -> (i64, i64) {
         let t = self.matrix();
         let x = (i64::from(self.origin.x) + column) * ONE + HALF;
@@ -85,8 +85,8 @@ impl Placement {
         (line(t[0], t[1], t[2]), line(t[3], t[4], t[5]))
     }
 
-    /// Columns and rows of the image around the samples of a box of this size, before repeating; `None` if they leave
-    /// what can be computed, so that nothing is drawn.
+    /// The columns and rows of the image that a box of this size samples, before repeating. `None` if they
+    /// exceed the arithmetic; then nothing is drawn.
     #[must_use]
     pub fn extent(&self, image: (u32, u32), size: (u32, u32)) -> Option<Extent> {
         let (w, h) = (i64::from(size.0), i64::from(size.1));
@@ -144,7 +144,7 @@ impl Placement {
         Some(Extent { area: Rect::new(edge(area.0), edge(area.1), edge(area.2), edge(area.3)), covered })
     }
 
-    /// The part of the image that can be sampled.
+    /// The part of the image that may be sampled.
     #[must_use]
     pub fn needed(&self, image: (u32, u32), extent: &Extent) -> Rect {
         let whole = Rect::of_size(image.0, image.1);
@@ -156,28 +156,28 @@ impl Placement {
     }
 }
 
-/// What of an image, thought of as unbounded, a box covers.
+/// The part of an image that a box covers, if the image had no bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     pub area: Rect,
-    /// Whether every sample comes from inside the image.
+    /// Whether every sample lies inside the image.
     pub covered: bool,
 }
 
-/// Part of an image.
+/// A part of an image.
 #[derive(Clone, Debug)]
 pub struct Texture {
     /// Size of the whole image, neither 0.
     pub size: (u32, u32),
     pub format: SurfaceFormat,
-    /// The part of it that `pixels` holds.
+    /// The part that `pixels` holds.
     pub window: Rect,
     /// Native values, row by row.
     pub pixels: Vec<u32>,
 }
 
 impl Texture {
-    /// Whether the format has colours, not alpha alone.
+    /// Whether the format has colours, and not only alpha.
     #[must_use]
     pub fn has_colour(&self) -> bool {
         !matches!(self.format, SurfaceFormat::A1 | SurfaceFormat::A8)
@@ -215,34 +215,34 @@ fn wrap(repeat: Repeat, v: i64, size: i64) -> Option<i64> {
     }
 }
 
-/// A texture laid over a box.
+/// A texture placed on a box.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     pub texture: Texture,
     pub placement: Placement,
-    /// Whether every sample is inside the image.
+    /// Whether every sample lies inside the image.
     pub covered: bool,
 }
 
 impl Sampler {
-    /// Whether all samples have full alpha by format.
+    /// Whether the format gives every sample full alpha.
     #[must_use]
     pub fn is_opaque(&self) -> bool {
         self.texture.is_opaque() && (self.covered || self.placement.repeat != Repeat::None)
     }
 
-    /// Whether box pixels have whole pixels of the image each.
+    /// Whether each box pixel is exactly one pixel of the image.
     pub fn is_aligned(&self) -> bool {
         self.placement.is_plain() && (self.covered || self.placement.repeat == Repeat::Tile)
     }
 
-    /// Box pixels from (column, row) `start` on as native values; for aligned images.
+    /// Native values of box pixels from (column, row) `start` on, for aligned images.
     pub fn native_row(&self, start: (i64, i64), out: &mut [u32]) {
         let repeat = self.placement.repeat;
         self.walk(start, out, |x, y| self.texture.repeated(repeat, x >> 16, y >> 16).unwrap_or(0));
     }
 
-    /// Box pixels from (column, row) `start` on as a8r8g8b8.
+    /// Box pixels from (column, row) `start` on, as a8r8g8b8.
     pub fn row(&self, start: (i64, i64), out: &mut [u32]) {
         let Placement { filter, repeat, .. } = self.placement;
         let argb = |v: Option<u32>| v.map_or(0, |v| pixel::to_argb(self.texture.format, v));
@@ -256,8 +256,9 @@ impl Sampler {
         }
     }
 
-    /// Box pixels from (column, row) `start` on in floating point. Where `mask` is nothing, `out` keeps what it held: the row above, or
-    /// zeros in the first one. The HSL operators show it, in clients too.
+    /// Box pixels from (column, row) `start` on, in floating point. Where `mask` is 0, `out` keeps its old
+    /// values: those of the row above, or zeros in the first row. The HSL operators make this visible, in
+    /// clients as well.
     pub fn wide_row(&self, start: (i64, i64), mask: Option<&[wide::Pixel]>, out: &mut [wide::Pixel]) {
         let Placement { filter, repeat, .. } = self.placement;
         let wide = |v: Option<u32>| v.map_or([0.0; 4], |v| wide::from_native(self.texture.format, v));
@@ -293,7 +294,7 @@ impl Sampler {
         }
     }
 
-    /// Top left, top right, bottom left, bottom right around a place.
+    /// The pixels top left, top right, bottom left and bottom right of a position.
     fn corners(&self, x: i64, y: i64) -> [Option<u32>; 4] {
         let (x, y) = (x >> 16, y >> 16);
         let at = |dx: i64, dy: i64| self.texture.repeated(self.placement.repeat, x + dx, y + dy);
@@ -301,7 +302,7 @@ impl Sampler {
     }
 }
 
-/// The weight of the right or lower neighbour, in 256ths, of which 7 bits count.
+/// The weight of the right or lower neighbour, in 256ths; 7 bits are significant.
 fn weight(v: i64) -> u32 {
     u32::try_from((v >> 9) & 127).unwrap_or(0) * 2
 }

@@ -1,4 +1,5 @@
-//! Against libpixman: every line of a case file holds the numbers of one composite operation and its result.
+//! Compares with libpixman: every line of a case file holds the parameters of one composite operation and its
+//! result.
 
 use super::sample::{Filter, Placement, Repeat, Texture};
 use super::*;
@@ -6,7 +7,7 @@ use crate::draw::Transform;
 use crate::geometry::{Point16, Rect};
 use crate::image::SurfaceFormat;
 
-/// The generator of tests/tools/pixman_cases.c.
+/// The random generator of tests/tools/pixman_cases.c.
 struct Xorshift(u32);
 
 impl Xorshift {
@@ -77,7 +78,7 @@ impl Side {
     }
 }
 
-/// Checks one line; gives what was expected and what came out if they differ.
+/// Checks one line. Returns the expected and the actual result if they differ.
 fn check(line: &str) -> Result<(), (String, String)> {
     let (case, want) = line.split_once(" = ").unwrap();
     let parts: Vec<Vec<&str>> = case.split('|').map(|p| p.split_whitespace().collect()).collect();
@@ -108,7 +109,7 @@ fn check(line: &str) -> Result<(), (String, String)> {
         _ => u32::MAX,
     };
     let got: String = dest.iter().map(|v| format!("{:0digits$x}", v & valid)).collect();
-    // Long results are given as a sum.
+    // The case files hold a checksum in place of long results.
     let got = if want.starts_with('#') { format!("#{:016x}", fnv(&got)) } else { got };
     if got == want { Ok(()) } else { Err((want.to_owned(), got)) }
 }
@@ -117,7 +118,7 @@ fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Results of pixman 0.42.2.
+/// The expected results are those of pixman 0.42.2.
 #[test]
 fn operators_filters_and_repeats_are_those_of_pixman() {
     let wrong: Vec<&str> = include_str!("../../../tests/data/canvas/pixman.cases")

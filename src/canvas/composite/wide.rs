@@ -1,5 +1,5 @@
-//! Operators that divide, computed in single precision. Every operation rounds as written: the order is part of the
-//! result.
+//! Operators that divide, computed in single precision. Each operation rounds as written, so their order is
+//! part of the result.
 
 use super::operator::{Hsl, Operator, PorterDuff, Separable};
 use crate::image::SurfaceFormat;
@@ -7,7 +7,7 @@ use crate::image::SurfaceFormat;
 /// Alpha, red, green, blue, 0 to 1.
 pub type Pixel = [f32; 4];
 
-/// Widens a native value. Narrow channels are not rounded to 8 bits on the way.
+/// Widens a native value. Narrow channels are not rounded to 8 bits first.
 #[must_use]
 pub fn from_native(format: SurfaceFormat, v: u32) -> Pixel {
     let unit = |shift: u32, bits: u32| {
@@ -25,7 +25,7 @@ pub fn from_native(format: SurfaceFormat, v: u32) -> Pixel {
     }
 }
 
-/// Narrows to a native value; bits without meaning become 0.
+/// Narrows to a native value. Unused bits become 0.
 #[must_use]
 pub fn to_native(format: SurfaceFormat, [a, r, g, b]: Pixel) -> u32 {
     match format {
@@ -38,14 +38,14 @@ pub fn to_native(format: SurfaceFormat, [a, r, g, b]: Pixel) -> u32 {
     }
 }
 
-/// 0 to 1 as a number of this many bits.
+/// A number of 0 to 1 as an integer of this many bits.
 fn narrow(v: f32, bits: u32) -> u32 {
-    // Not a number becomes 0.
+    // NaN becomes 0.
     let u = (v.clamp(0.0, 1.0) * f32::from(1u16 << bits)) as u32;
     u - (u >> bits)
 }
 
-/// Rows as long as `dest`; nothing happens for operators that are not wide.
+/// Combines rows as long as `dest`. Does nothing for operators that are not wide.
 pub fn combine(
     op: Operator,
     source: &[Pixel],
@@ -56,10 +56,10 @@ pub fn combine(
     for (i, (d, s)) in dest.iter_mut().zip(source).enumerate() {
         let mask = mask.and_then(|m| m.get(i));
         *d = match (op, mask) {
-            // Not defined for component alpha: the destination stays.
+            // Not defined for component alpha, so the destination stays.
             (Operator::Hsl(_), Some(_)) if component_alpha => *d,
             (Operator::Hsl(mode), _) => {
-                // Not what one would expect, but what every client does: green is masked twice, blue never.
+                // This looks wrong, but every client does it: green is masked twice, blue never.
                 let masked = mask.map_or(*s, |m| [s[0] * m[0], s[1] * m[0], s[2] * m[0] * m[0], s[3]]);
                 hsl(mode, masked, *d)
             }
@@ -114,7 +114,7 @@ fn is_zero(v: f32) -> bool {
     -f32::MIN_POSITIVE < v && v < f32::MIN_POSITIVE
 }
 
-/// `numerator / denominator` cut to 0..=1; `otherwise` where the denominator is nothing.
+/// `numerator / denominator` clamped to 0..=1; `otherwise` if the denominator is 0.
 fn ratio(numerator: f32, denominator: f32, otherwise: f32) -> f32 {
     if is_zero(denominator) { otherwise } else { cut(numerator / denominator) }
 }
@@ -123,22 +123,22 @@ fn cut(v: f32) -> f32 {
     v.clamp(0.0, 1.0)
 }
 
-/// The part of `of` that the area left free by `by` can hold.
+/// The share of `of` that fits the area that `by` leaves free.
 fn uncovered(by: f32, of: f32) -> f32 {
     ratio(1.0 - by, of, 1.0)
 }
 
-/// The part of `of` that must overlap `by`.
+/// The share of `of` that must overlap `by`.
 fn overlapping(by: f32, of: f32) -> f32 {
     if is_zero(of) { 0.0 } else { cut(1.0 - (1.0 - by) / of) }
 }
 
-/// The part of `of` that is inside `by` when both overlap as far as possible.
+/// The share of `of` inside `by` if both overlap as far as possible.
 fn inside(by: f32, of: f32) -> f32 {
     ratio(by, of, 1.0)
 }
 
-/// The part of `of` that is outside `by` when both overlap as far as possible.
+/// The share of `of` outside `by` if both overlap as far as possible.
 fn outside(by: f32, of: f32) -> f32 {
     if is_zero(of) { 0.0 } else { cut(1.0 - by / of) }
 }
@@ -151,7 +151,7 @@ fn conjoint(pd: PorterDuff, sa: f32, da: f32) -> (f32, f32) {
     factors(pd, (inside(da, sa), outside(da, sa)), (inside(sa, da), outside(sa, da)))
 }
 
-/// Weights of source and destination, given each one's part inside and outside the other.
+/// The weights of source and destination, given the share of each inside and outside the other.
 fn factors(pd: PorterDuff, source: (f32, f32), dest: (f32, f32)) -> (f32, f32) {
     match pd {
         PorterDuff::Clear => (0.0, 0.0),
@@ -239,7 +239,7 @@ fn saturation(c: Rgb) -> f32 {
     most(c) - least(c)
 }
 
-/// The colour moved to a luminosity, then pulled into 0..=`alpha` where it left it.
+/// The colour with a new luminosity; channels outside 0..=`alpha` are pulled back into it.
 fn with_luminosity(c: Rgb, alpha: f32, wanted: f32) -> Rgb {
     let shift = wanted - luminosity(c);
     let mut c = c.map(|v| v + shift);
@@ -256,7 +256,7 @@ fn with_luminosity(c: Rgb, alpha: f32, wanted: f32) -> Rgb {
     c
 }
 
-/// The colour stretched so that its largest channel is `wanted` and its smallest 0.
+/// The colour stretched so that its largest channel is `wanted` and its smallest is 0.
 fn with_saturation(c: Rgb, wanted: f32) -> Rgb {
     let (n, x) = (least(c), most(c));
     let range = x - n;

@@ -5,7 +5,7 @@ use crate::canvas::area::Area;
 use crate::canvas::picture::Raw;
 use crate::canvas::pixel;
 use crate::canvas::rop::RasterOp;
-use crate::canvas::source::{Phase, Source, SourceSpec};
+use crate::canvas::source::{SamplePhase, Source, SourceSpec};
 use crate::canvas::target::{BOUNCE, Canvas, index, index_i32};
 use crate::canvas::{DrawError, Env, Region, source_coordinate, source_of};
 use crate::draw::{AlphaBlend, ScaleMode};
@@ -29,21 +29,22 @@ impl Canvas {
         let spec = SourceSpec {
             src_area: op.src_area,
             scale_mode: ScaleMode::Nearest,
-            phase: Phase::Exact,
+            phase: SamplePhase::Exact,
             natural: true,
             surface_has_alpha: is_surface && op.flags & AlphaBlend::SRC_SURFACE_HAS_ALPHA != 0,
             samples_unused: false,
         };
         let mut source = Source::open(image, self, bbox, &area.bounds(), &spec, env)?;
         if op.alpha == 255 && source.replaces(extents) {
-            // Nothing is blended, so unused bits are copied.
+            // Nothing is blended, so the unused bits are copied.
             self.combine_source(area, &mut source, RasterOp::COPY);
             if self.format() == SurfaceFormat::Xrgb32 && op.flags & AlphaBlend::DEST_HAS_ALPHA == 0 {
                 self.clear_unused_bytes(&bbox.intersect(&self.bounds()));
             }
             return Ok(());
         }
-        // The unused byte of xRGB is blended like alpha in any case; without the flag that does not count.
+        // The unused byte of xRGB is always blended like alpha. Without the flag, the result in it does not
+        // matter.
         let format = match self.format() {
             SurfaceFormat::Xrgb32 => SurfaceFormat::Argb32,
             format => format,
@@ -80,8 +81,8 @@ impl Canvas {
         });
     }
 
-    /// Blends pixels that lie in memory as they do in the destination. Destination (x, y) takes source
-    /// (x + dx, y + dy), which exists.
+    /// Blends pixels whose bytes are in the destination's order. Destination (x, y) uses source (x + dx, y +
+    /// dy), which must exist.
     fn blend_raw(&mut self, area: &Area, raw: Raw<'_>, (dx, dy): (i64, i64), alpha: u8) {
         let mut buffer = [0; BOUNCE];
         area.for_each_span(|span| {
@@ -89,7 +90,7 @@ impl Canvas {
             let from = index_i32(x) * 4;
             let row = raw.row(y);
             let (to, len) = (index_i32(span.left) * 4, span.len() * 4);
-            // The source may be guest memory too, which has to be copied.
+            // The source may be guest memory, which has to be copied first.
             for at in (0..len).step_by(BOUNCE) {
                 let n = BOUNCE.min(len - at);
                 self.blend_bytes(to + at, span.y, row.bytes(from + at, &mut buffer[..n]), alpha);
@@ -97,8 +98,8 @@ impl Canvas {
         });
     }
 
-    /// After a blend on xRGB the unused bytes of the whole rectangle become 0 if that of its first pixel is 0xff,
-    /// whatever the clip: later blends that read them as alpha (6.7) see it, so clients and server have to agree.
+    /// After a blend on xRGB, the unused bytes of the whole rectangle become 0 if that of its first pixel is
+    /// 0xff, whatever the clip. Later blends may read them as alpha (6.7), so clients and server must agree.
     pub(in crate::canvas) fn clear_unused_bytes(&mut self, rect: &Rect) {
         let mut first = [0];
         self.read_row(rect.left, rect.top, &mut first);

@@ -4,7 +4,7 @@ use crate::canvas::area::Area;
 use crate::canvas::brush::BrushRows;
 use crate::canvas::picture::{Raw, RawRow};
 use crate::canvas::rop::{RasterOp, rop3_row};
-use crate::canvas::source::{Phase, Source, SourceSpec};
+use crate::canvas::source::{SamplePhase, Source, SourceSpec};
 use crate::canvas::target::{BOUNCE, Canvas, index, index_i32};
 use crate::canvas::{DrawError, Env, Region, moved, source_coordinate, source_of};
 use crate::draw::{Copy, Opaque, Rop3, ScaleMode, Transparent};
@@ -30,7 +30,7 @@ impl Canvas {
         let spec = SourceSpec {
             src_area: op.src_area,
             scale_mode: op.scale_mode,
-            phase: Phase::Exact,
+            phase: SamplePhase::Exact,
             natural: false,
             surface_has_alpha: false,
             samples_unused: self.format() == SurfaceFormat::Xrgb32 || rop != RasterOp::COPY,
@@ -51,13 +51,13 @@ impl Canvas {
         let spec = SourceSpec {
             src_area: op.src_area,
             scale_mode: op.scale_mode,
-            phase: Phase::Exact,
+            phase: SamplePhase::Exact,
             natural: false,
             surface_has_alpha: false,
             samples_unused: self.format() == SurfaceFormat::Xrgb32,
         };
         let mut source = Source::open(image, self, bbox, &area.bounds(), &spec, env)?;
-        // A pattern that cannot be drawn has to be found out before anything is drawn.
+        // If the pattern cannot be drawn, this must be known before anything is drawn.
         BrushRows::open(&op.brush, self, &area.bounds(), env)?;
         self.combine_source(&area.intersect_rect(&source.valid()), &mut source, RasterOp::COPY);
         self.combine_brush(area, &op.brush, RasterOp::of_opaque(op.rop), env)
@@ -80,7 +80,7 @@ impl Canvas {
         });
     }
 
-    /// Copies bytes; destination (x, y) takes source (x + dx, y + dy), which exists.
+    /// Copies bytes. Destination (x, y) gets source (x + dx, y + dy), which must exist.
     fn copy_raw(&mut self, area: &Area, raw: Raw<'_>, dx: i64, dy: i64) {
         let bytes = index(self.format().bits_per_pixel() / 8);
         let mut buffer = [0; BOUNCE];
@@ -117,7 +117,7 @@ impl Canvas {
         let spec = SourceSpec {
             src_area: op.src_area,
             scale_mode: ScaleMode::Nearest,
-            phase: Phase::Exact,
+            phase: SamplePhase::Exact,
             natural: false,
             surface_has_alpha: false,
             samples_unused: true,
@@ -169,7 +169,7 @@ impl Canvas {
         let spec = SourceSpec {
             src_area: src,
             scale_mode: op.scale_mode,
-            phase: Phase::Quantised,
+            phase: SamplePhase::Quantised,
             natural: false,
             surface_has_alpha: false,
             samples_unused: true,
@@ -187,8 +187,8 @@ impl Canvas {
         Ok(())
     }
 
-    /// COPY_BITS (canvas.md 6.8): every pixel of `region` gets the value that its source pixel had before; pixels
-    /// whose source lies outside the surface are left alone.
+    /// COPY_BITS (canvas.md 6.8): every pixel of `region` gets the old value of its source pixel. Pixels
+    /// whose source lies outside the surface stay.
     pub(in crate::canvas) fn copy_bits(&mut self, region: &Region, bbox: &Rect, from: Point) {
         let dx = i64::from(bbox.left) - i64::from(from.x);
         let dy = i64::from(bbox.top) - i64::from(from.y);
@@ -202,8 +202,9 @@ impl Canvas {
             self.copy_rows(source_coordinate(rows.top, dy), rows.top, index(rows.height()));
             return;
         }
-        // No row may be overwritten before it was read: walk against the direction of the move, row by row and not
-        // rectangle by rectangle, since a rectangle's source may lie under its neighbour in the band.
+        // No row may be overwritten before it is read. So this walks against the direction of the move, row
+        // by row rather than rectangle by rectangle, because the source of a rectangle may lie under its
+        // neighbour in the band.
         let mut bands: Vec<&[Rect]> = region.rects().chunk_by(|a, b| a.top == b.top).collect();
         if dy > 0 {
             bands.reverse();

@@ -6,7 +6,7 @@ use crate::geometry::Rect;
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use std::sync::Arc;
 
-/// An area of a surface, copied.
+/// A copy of an area of a surface.
 #[derive(Clone, Debug)]
 pub struct AreaPixels {
     /// Top-down and packed.
@@ -31,21 +31,25 @@ impl AreaPixels {
 }
 
 impl Canvas {
-    /// Copies an area. Of xRGB surfaces other than the primary one the unused bytes are kept as what they may be,
-    /// alpha; 565, which no image has, becomes 32 bits. `None`: the area is empty or not inside the surface, or the surface is 1_A, which no
-    /// image can carry.
+    /// Copies an area. On xRGB surfaces other than the primary one, the unused bytes may be alpha and are
+    /// kept. No image format holds 565, so it becomes 32 bits.
+    ///
+    /// `None` if the area is empty or not inside the surface, or the surface is 1_A, which no image can
+    /// carry.
     #[must_use]
     pub fn read_area(&self, area: &Rect, is_primary: bool) -> Option<AreaPixels> {
         self.copy_area(area, is_primary, 1, false)
     }
 
-    /// The stand-in for a missing source (canvas.md 6.10): as [`Canvas::read_area`], rows padded to 4 bytes.
+    /// The image that stands in for a missing source (canvas.md 6.10): like [`Canvas::read_area`], with rows
+    /// padded to 4 bytes.
     #[must_use]
     pub fn snapshot(&self, area: &Rect, is_primary: bool, id: u64) -> Option<Arc<Image>> {
         self.copy_area(area, is_primary, 4, true).map(|pixels| Arc::new(pixels.into_image(id)))
     }
 
-    /// `as_original`: where 0xff stands among zeros in unused bytes, it counts as if it stood everywhere.
+    /// Copies an area. With `as_original`, unused bytes that are partly 0xff and otherwise 0 count as if all
+    /// were 0xff.
     fn copy_area(
         &self,
         area: &Rect,
@@ -100,14 +104,14 @@ impl Canvas {
     }
 }
 
-/// What the unused bytes of xRGB pixels hold.
+/// The contents of the unused bytes of xRGB pixels.
 enum Unused {
     Zero,
-    /// 0xff.
+    /// All 0xff.
     Set,
-    /// 0xff among zeros.
+    /// Some 0xff, the others 0.
     Mixed,
-    /// Anything else, which may be meant as alpha.
+    /// Other values, which may be meant as alpha.
     Alpha,
 }
 
@@ -126,7 +130,7 @@ fn unused_bytes(pixels: &[u8]) -> Unused {
     }
 }
 
-/// Rows of 565 pixels as packed rows of 32 bits, which hold them without loss.
+/// Converts rows of 565 pixels to packed rows of 32 bits, without loss.
 fn widen_565(pixels: &[u8], row_bytes: usize, stride: usize) -> Vec<u8> {
     let rows = pixels.chunks_exact(stride).flat_map(|row| row[..row_bytes].as_chunks::<2>().0);
     let mut wide = Vec::with_capacity(pixels.len() * 2);

@@ -1,18 +1,18 @@
 //! Dashed lines, one pixel wide (canvas.md 10.5 and 10.6).
 //!
-//! A dash is a filled rectangle around the line, so its pixels differ from the solid line's. All floating-point
-//! operations keep the order that every client uses; only stretches of very long lines that cannot be seen are
-//! skipped arithmetically.
+//! A dash is a filled rectangle around the line, so its pixels differ from those of a solid line. All
+//! floating-point operations have the order that every client uses. Only invisible stretches of very long
+//! lines are skipped by arithmetic.
 
 use super::Span;
 use super::path::round_fixed;
 use super::polygon::{Side, Vertex, fill};
 use crate::geometry::{Point, Rect};
 
-/// Segments up to this length (pixels) are walked dash by dash from their start, as clients do.
+/// Length in pixels up to which a segment is walked dash by dash from its start, as clients do.
 const EXACT_LENGTH: f64 = 65_536.0;
 
-/// Dashes walked for one command before longer invisible stretches are skipped in every segment.
+/// Dashes walked for one command. After that, longer invisible stretches are skipped in every segment.
 const WALK_BUDGET: u32 = 4_000_000;
 
 /// Square of the mitre limit, in quarters of a square pixel (an angle of 11 degrees).
@@ -21,30 +21,31 @@ const MITRE_LIMIT: f64 = 108.856472512142;
 /// Half the width of a line.
 const HALF: f64 = 0.5;
 
-/// The lengths of dashes and gaps, and the place in the list where a polyline starts.
+/// The lengths of dashes and gaps, and the position in the list where a polyline starts.
 #[derive(Debug)]
 pub struct DashPattern {
     lengths: Vec<i64>,
     period: i64,
-    start: Phase,
+    start: DashPosition,
     walk_budget: u32,
 }
 
-/// A place in a dash pattern: index of the entry and how far into it.
+/// A position in a dash pattern: the index of the entry, and the distance from its start.
 #[derive(Clone, Copy, Debug)]
-struct Phase {
+struct DashPosition {
     index: usize,
     offset: i64,
 }
 
-impl Phase {
+impl DashPosition {
     fn is_drawn(self) -> bool {
         self.index.is_multiple_of(2)
     }
 }
 
 impl DashPattern {
-    /// `style` in 28.4 fixed point; `None` if its lengths add up to nothing, so that there is nothing to draw.
+    /// A pattern from `style` (28.4 fixed point); `None` if its lengths add up to 0, so that nothing is
+    /// drawn.
     #[must_use]
     pub fn new(style: &[i32], start_with_gap: bool) -> Option<Self> {
         let mut lengths: Vec<i64> = style.iter().map(|&v| i64::from(round_fixed(v) & 0xff)).collect();
@@ -52,7 +53,7 @@ impl DashPattern {
         if period == 0 {
             return None;
         }
-        let mut start = Phase { index: 0, offset: 0 };
+        let mut start = DashPosition { index: 0, offset: 0 };
         if start_with_gap {
             lengths.rotate_left(1);
             start.offset = lengths[0];
@@ -66,7 +67,8 @@ impl DashPattern {
 
     /// Emits the dashes of one polyline inside `bounds`.
     ///
-    /// Spans may overlap. Joins depend on `grouped`: whether the caller draws each pixel only once.
+    /// Spans may overlap. Joins depend on `grouped`, which says whether the caller draws each pixel only
+    /// once.
     pub fn polyline(&mut self, points: &[Point], bounds: &Rect, grouped: bool, emit: &mut dyn FnMut(Span)) {
         let closed = points.len() > 1 && points.first() == points.last();
         let mut phase = self.start;
@@ -97,12 +99,12 @@ impl DashPattern {
         }
     }
 
-    /// Emits the dashes of one segment, moves `phase` on and returns the faces at both ends.
+    /// Emits the dashes of one segment, advances `phase` and returns the faces at both ends.
     fn segment(
         &mut self,
         from: Point,
         to: Point,
-        phase: &mut Phase,
+        phase: &mut DashPosition,
         bounds: &Rect,
         emit: &mut dyn FnMut(Span),
     ) -> (Face, Face) {
@@ -169,13 +171,13 @@ impl DashPattern {
             sides[3].k += fdx * fdx + fdy * fdy;
             fill(&corners, &sides, to, bounds, emit);
         }
-        // Truncation is the rule here; the value is at most 255.
+        // Clients truncate here. The value is at most 255.
         let mut rest = (remaining - left) as i64;
         if rest == 0 {
             index = (index + 1) % self.lengths.len();
             rest = self.lengths[index];
         }
-        *phase = Phase { index, offset: self.lengths[index] - rest };
+        *phase = DashPosition { index, offset: self.lengths[index] - rest };
         let start = Face { at: from, dx, dy, x: ry, y: -rx, k };
         let end = Face { at: to, dx: -dx, dy: -dy, x: -ry, y: rx, k };
         (start, end)
@@ -184,7 +186,7 @@ impl DashPattern {
 
 /// Whole periods of a long segment that lie outside the visible area.
 struct Skip {
-    /// The visible stretch, as distances from the start; a wide margin included.
+    /// The visible stretch with a wide margin, as distances from the start.
     visible: (f64, f64),
     period: f64,
     before: bool,
@@ -217,7 +219,7 @@ impl Skip {
         Self { visible, period: period as f64, before: wanted, after: wanted }
     }
 
-    /// How far to jump ahead from `done`, a multiple of the period; the last period is always walked.
+    /// The distance to jump from `done`: a multiple of the period. The last period is always walked.
     fn next(&mut self, done: f64, left: f64) -> f64 {
         let distance = if self.before && done < self.visible.0 {
             self.before = false;
@@ -232,7 +234,7 @@ impl Skip {
     }
 }
 
-/// The end of a dash where a segment meets another: its corner and direction.
+/// The end of a dash at the joint of two segments: corner and direction.
 #[derive(Clone, Copy, Debug)]
 struct Face {
     at: Point,
@@ -256,7 +258,7 @@ impl Face {
     }
 }
 
-/// Fills the wedge between two segments, mitred unless the angle is too sharp.
+/// Fills the wedge between two segments. It is mitred unless the angle is too sharp.
 fn join(left: &mut Face, right: &mut Face, grouped: bool, bounds: &Rect, emit: &mut dyn FnMut(Span)) {
     let points_right = |f: &Face| f.dx > 0 || (f.dx == 0 && f.dy > 0);
     if !grouped && (points_right(left) || points_right(right)) {

@@ -1,5 +1,5 @@
-//! STROKE: which pixels a path covers (canvas.md 10). Pure geometry; the canvas fills the spans with brush and
-//! raster operation.
+//! STROKE: the pixels that a path covers (canvas.md 10). Pure geometry; the canvas fills the spans with brush
+//! and raster operation.
 
 mod dash;
 mod draw;
@@ -18,10 +18,10 @@ use dash::DashPattern;
 
 /// Calls `emit` for every span of the stroke inside `bounds`, in drawing order.
 ///
-/// Pixels that come twice are to be combined twice. Bounded by [`MAX_STROKE_SPANS`]; what exceeds it stays undrawn.
+/// A pixel that is emitted twice is to be combined twice. At most [`MAX_STROKE_SPANS`] spans are drawn.
 ///
 /// # Errors
-/// The path cannot be drawn; nothing has been emitted.
+/// The path cannot be drawn; then nothing has been emitted.
 pub fn spans(stroke: &Stroke, bounds: &Rect, emit: &mut dyn FnMut(Span)) -> Result<(), PathError> {
     check(&stroke.path)?;
     let mut left = MAX_STROKE_SPANS;
@@ -61,10 +61,10 @@ fn dashed(stroke: &Stroke, bounds: &Rect, emit: &mut dyn FnMut(Span)) -> Result<
     })
 }
 
-/// Whether combining a pixel twice with the same brush is the same as once.
+/// Whether combining a pixel twice with the same brush gives the same as once.
 fn is_idempotent(rop: Rop) -> bool {
     let op = RasterOp::of_brush(rop);
-    // All four combinations of bits at once.
+    // Computes all four combinations of bits at once.
     let (s, d) = (0b1100, 0b1010);
     let once = op.pixel(s, d);
     op.pixel(s, once) & 15 == once & 15
@@ -74,7 +74,7 @@ fn is_idempotent(rop: Rop) -> bool {
 #[derive(Debug, Default)]
 struct SpanSet {
     spans: Vec<Span>,
-    /// Length at which overlapping spans are merged, so that memory stays near what is visible.
+    /// Number of spans at which overlapping ones are merged, so that memory stays close to what is visible.
     merge_at: usize,
 }
 

@@ -1,11 +1,11 @@
-//! From a guest's path to polylines of whole pixels (canvas.md 10.2 and 10.3).
+//! Converts a guest's path to polylines of whole pixels (canvas.md 10.2 and 10.3).
 
 use crate::draw::PathSegment;
 use crate::geometry::{Point, PointFix};
 use crate::limits::{MAX_PATH_COORDINATE, MAX_PATH_POINTS};
 use thiserror::Error;
 
-/// How often one curve is halved at most; 24 halvings turn any legal curve into single pixels.
+/// Largest number of times that a curve is halved. 24 halvings reduce any legal curve to single pixels.
 const MAX_DEPTH: u32 = 24;
 
 /// Why a path cannot be drawn.
@@ -19,10 +19,10 @@ pub enum PathError {
     CurvePoints(usize, usize),
 }
 
-/// Checks that every segment can be drawn; a command that fails here must not reach a client either.
+/// Checks that every segment can be drawn. A command that fails here must not be sent to clients either.
 ///
 /// # Errors
-/// Names the first bad segment by its index.
+/// The index of the first bad segment.
 pub fn check(path: &[PathSegment]) -> Result<(), PathError> {
     let mut has_point = false;
     for (index, segment) in path.iter().enumerate() {
@@ -49,10 +49,10 @@ pub fn check(path: &[PathSegment]) -> Result<(), PathError> {
 
 /// Calls `draw` with every polyline of the path, in order.
 ///
-/// Curves add at most [`MAX_PATH_POINTS`] points in all; beyond that they become straight.
+/// Curves add at most [`MAX_PATH_POINTS`] points in total; the rest of them becomes straight lines.
 ///
 /// # Errors
-/// See [`check`]; nothing has been drawn then.
+/// Those of [`check`]; then nothing has been drawn.
 pub fn polylines(path: &[PathSegment], draw: &mut dyn FnMut(&[Point])) -> Result<(), PathError> {
     check(path)?;
     let mut line: Vec<Point> = Vec::new();
@@ -91,7 +91,7 @@ pub fn polylines(path: &[PathSegment], draw: &mut dyn FnMut(&[Point])) -> Result
     Ok(())
 }
 
-/// 28.4 fixed point to pixels: to the nearest, half down.
+/// 28.4 fixed point to the nearest pixel; halves round down.
 pub fn round_fixed(value: i32) -> i32 {
     let value = value.clamp(-MAX_PATH_COORDINATE, MAX_PATH_COORDINATE);
     (value + 7) >> 4
@@ -121,13 +121,13 @@ fn sub(a: Control, b: Control) -> Control {
     (a.0 - b.0, a.1 - b.1)
 }
 
-/// Scalar product, 28.4 fixed point. Wraps: so does what every client computes.
+/// Scalar product, 28.4 fixed point. It wraps, as in every client.
 fn dot(a: Control, b: Control) -> i64 {
     a.0.wrapping_mul(b.0).wrapping_add(a.1.wrapping_mul(b.1)) >> 4
 }
 
 struct Flattener {
-    /// Points that curves may still add.
+    /// Number of points that curves may still add.
     budget: usize,
 }
 
@@ -147,7 +147,7 @@ impl Flattener {
     }
 }
 
-/// Whether both control points are within half a pixel of the chord.
+/// Whether both control points lie within half a pixel of the chord.
 fn is_flat(c: &[Control; 4]) -> bool {
     let u = sub(c[1], c[0]);
     let v = sub(c[3], c[0]);

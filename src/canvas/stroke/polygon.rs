@@ -1,4 +1,4 @@
-//! Filling of the small convex polygons that dashes and joins are (canvas.md 10.6, POLY).
+//! Fills the small convex polygons of dashes and joins (canvas.md 10.6, POLY).
 
 use super::Span;
 use crate::geometry::{Point, Rect};
@@ -18,7 +18,7 @@ pub struct Side {
     pub k: f64,
 }
 
-/// A side as the filler walks it: active from row `row` on, its direction pointing down.
+/// A side in the form that the filler walks: active from row `row` on, directed downward.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     row: i64,
@@ -28,13 +28,13 @@ struct Edge {
 }
 
 impl Edge {
-    /// The last column left of or on the line in row `y`.
+    /// The last column in row `y` that is left of the line or on it.
     fn column(&self, y: i64) -> i64 {
         (self.k.saturating_add(y.saturating_mul(self.dx)) - 1).div_euclid(self.dy)
     }
 }
 
-/// At most 5 corners and sides; both lists have the same length.
+/// Fills a polygon of at most 5 corners. `corners` and `sides` have the same length.
 pub fn fill(corners: &[Vertex], sides: &[Side], origin: Point, bounds: &Rect, emit: &mut dyn FnMut(Span)) {
     let n = corners.len();
     if n < 3 || sides.len() != n {
@@ -52,7 +52,8 @@ pub fn fill(corners: &[Vertex], sides: &[Side], origin: Point, bounds: &Rect, em
     let before = sides[(top + n - 1) % n];
     let at = sides[top];
     let clockwise = before.dy * at.dx <= at.dy * before.dx;
-    // Corner `c` going right uses the side after it when that side leads away from the top, else the one before it.
+    // To the right of corner `c`, the edge is the side after the corner if that leads away from the top,
+    // otherwise the one before it.
     let forward = |c: usize| (c + 1) % n;
     let backward = |c: usize| (c + n - 1) % n;
     let chain = |ahead: bool| {
@@ -84,7 +85,7 @@ pub fn fill(corners: &[Vertex], sides: &[Side], origin: Point, bounds: &Rect, em
     }
 }
 
-/// The sides of one flank from top to bottom, horizontal ones left out.
+/// The sides of one flank from top to bottom, without horizontal ones.
 #[derive(Default)]
 struct Edges {
     list: [Option<Edge>; 5],
@@ -115,7 +116,7 @@ impl Edges {
     }
 }
 
-/// To the next whole number upwards. Corners stay below 2^30 and lines' constants below 2^62, so nothing saturates.
+/// Rounds up. Corners stay below 2^30 and the constants of lines below 2^62, so nothing saturates.
 fn ceil(value: f64) -> i64 {
     value.ceil() as i64
 }

@@ -3,27 +3,27 @@
 use super::Span;
 use crate::geometry::{Point, Rect};
 
-/// Emits the pixels of the line from `from` (drawn) to `to` (not drawn) that lie inside `bounds`.
+/// Emits the pixels inside `bounds` of the line from `from` (drawn) to `to` (not drawn).
 ///
-/// Clipping never changes which pixels are chosen: the first visible step is computed, not walked to.
-/// `bounds` lies within ±2^30.
+/// Clipping never changes the choice of pixels, because the first visible step is computed. `bounds` lies
+/// within ±2^30.
 pub fn line(from: Point, to: Point, bounds: &Rect, emit: &mut dyn FnMut(Span)) {
     let delta = |a: i32, b: i32| i64::from(b) - i64::from(a);
     let (dx, dy) = (delta(from.x, to.x), delta(from.y, to.y));
     let horizontal = dx.abs() > dy.abs();
     let axes = if horizontal {
-        let minor = Axis::new(from.y, dy, bounds.top, bounds.bottom);
-        Axes { major: Axis::new(from.x, dx, bounds.left, bounds.right), minor }
+        let minor = LineAxis::new(from.y, dy, bounds.top, bounds.bottom);
+        Axes { major: LineAxis::new(from.x, dx, bounds.left, bounds.right), minor }
     } else {
-        let minor = Axis::new(from.x, dx, bounds.left, bounds.right);
-        Axes { major: Axis::new(from.y, dy, bounds.top, bounds.bottom), minor }
+        let minor = LineAxis::new(from.x, dx, bounds.left, bounds.right);
+        Axes { major: LineAxis::new(from.y, dy, bounds.top, bounds.bottom), minor }
     };
     let Some((first, end)) = axes.visible_steps() else { return };
     if horizontal { axes.emit_rows(first, end, emit) } else { axes.emit_pixels(first, end, emit) }
 }
 
-/// One coordinate of a line: where it starts, how far and in which direction it goes, what of it is visible.
-struct Axis {
+/// One coordinate of a line: its start, length and direction, and the visible part.
+struct LineAxis {
     start: i64,
     length: i64,
     sign: i64,
@@ -31,13 +31,13 @@ struct Axis {
     high: i64,
 }
 
-impl Axis {
+impl LineAxis {
     fn new(start: i32, delta: i64, low: i32, high: i32) -> Self {
         let sign = if delta < 0 { -1 } else { 1 };
         Self { start: start.into(), length: delta.abs(), sign, low: low.into(), high: high.into() }
     }
 
-    /// The steps along this axis, first and last, that are inside; `None` if no step is.
+    /// The first and last step along this axis that are inside; `None` if no step is.
     fn inside(&self) -> Option<(i64, i64)> {
         let (first, last) = if self.sign > 0 {
             (self.low - self.start, self.high - 1 - self.start)
@@ -48,29 +48,29 @@ impl Axis {
         (first <= last).then_some((first, last))
     }
 
-    /// The coordinate after `steps` steps; both ends are 32-bit coordinates.
+    /// The coordinate after `steps` steps. Both ends are 32-bit coordinates.
     fn at(&self, steps: i64) -> i32 {
         i32::try_from(self.start + self.sign * steps).unwrap_or(0)
     }
 }
 
 struct Axes {
-    major: Axis,
-    minor: Axis,
+    major: LineAxis,
+    minor: LineAxis,
 }
 
 impl Axes {
-    /// One if the major axis decreases: a line and its reverse then choose the same pixels.
+    /// 1 if the major axis decreases. A line and its reverse then have the same pixels.
     fn bias(&self) -> i64 {
         i64::from(self.major.sign < 0)
     }
 
-    /// Minor steps taken when major step `i` is drawn.
+    /// Number of minor steps when major step `i` is drawn.
     fn minor_steps(&self, i: i64) -> i64 {
         (2 * self.minor.length * i - self.major.length - self.bias()).div_euclid(2 * self.major.length) + 1
     }
 
-    /// The first major step that has taken `k` minor steps (k > 0, minor length > 0).
+    /// The first major step after `k` minor steps (k > 0, minor length > 0).
     fn first_with(&self, k: i64) -> i64 {
         let needed = 2 * self.major.length * (k - 1) + self.major.length + self.bias();
         -(-needed).div_euclid(2 * self.minor.length)
