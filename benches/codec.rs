@@ -1,7 +1,8 @@
 //! Throughput of every codec on full-screen pictures, in bytes of pixels per second.
 //!
-//! `cargo bench --bench codec -- [filter]`. The pictures are generated here; with `CODEC_PICTURES=DIR` in the
-//! environment `DIR/photo.raw`, `text.raw` and `gradient.raw` (1920 x 1080, 32 bit) are taken instead.
+//! `cargo bench --bench codec -- [filter]`. The bench generates its pictures. If the environment has
+//! `CODEC_PICTURES=DIR`, it reads `DIR/photo.raw`, `text.raw` and `gradient.raw` (1920 x 1080, 32 bit)
+//! instead.
 
 #![allow(clippy::unwrap_used, reason = "a failure ends the bench")]
 
@@ -23,7 +24,7 @@ const PICTURES: [Picture; 3] = [Picture::Photo, Picture::Text, Picture::Gradient
 const FORMATS: [BitmapFormat; 4] =
     [BitmapFormat::ThirtyTwoBit, BitmapFormat::TwentyFourBit, BitmapFormat::SixteenBit, BitmapFormat::Rgba];
 
-/// Runs `encode` on the picture in this format.
+/// Measures `encode` on the picture in this format.
 fn bench_encode(
     bencher: Bencher<'_, '_>,
     picture: Picture,
@@ -51,7 +52,7 @@ fn quic_encode<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) 
     });
 }
 
-/// Runs `decode` on what `encode` made of the 32-bit picture.
+/// Measures `decode` on the stream that `encode` makes of the 32-bit picture.
 fn bench_decode(
     bencher: Bencher<'_, '_>,
     picture: Picture,
@@ -130,17 +131,17 @@ fn lz4_decode(bencher: Bencher<'_, '_>, picture: Picture) {
     );
 }
 
-/// A picture that the dictionary does not know.
+/// Encodes a picture that the dictionary does not have.
 #[divan::bench(args = PICTURES, consts = [0, 1, 2, 3])]
 fn glz_encode_new<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) {
-    // With room for one only, each leaves before the next is coded.
+    // The window has room for one picture, so each leaves before the next is encoded.
     let dictionary = glz::Dictionary::new(W * H + 1);
     bench_encode(bencher, picture, FORMATS[FORMAT], |image, out| {
         dictionary.encode(0, image, out).unwrap();
     });
 }
 
-/// A picture that the dictionary knows.
+/// Encodes a picture that the dictionary has.
 #[divan::bench(args = PICTURES, consts = [0, 3])]
 fn glz_encode_again<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) {
     let dictionary = glz::Dictionary::new(8 << 20);

@@ -1,4 +1,4 @@
-//! Full-screen pictures of the kinds that screens show.
+//! Full-screen pictures of typical screen contents.
 
 use spice_server_core::image::BitmapFormat;
 use std::fmt;
@@ -11,9 +11,9 @@ pub const HEIGHT: usize = 1080;
 pub enum Picture {
     /// 1/f noise with grain.
     Photo,
-    /// Lines of glyph-like cells in three colours on white.
+    /// Lines of glyph-like cells in three colours on a white ground.
     Text,
-    /// Smooth in every channel.
+    /// Smooth gradients in every channel.
     Gradient,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for Picture {
 }
 
 impl Picture {
-    /// Packed rows, top row first.
+    /// The picture's rows, packed, top row first.
     pub fn pixels(self, format: BitmapFormat) -> Vec<u8> {
         let wide = self.stored().unwrap_or_else(|| match self {
             Self::Photo => photo(),
@@ -43,7 +43,7 @@ impl Picture {
                 let short = |p: &[u8; 4]| five(p[2]) << 10 | five(p[1]) << 5 | five(p[0]);
                 pixels.iter().flat_map(|p| short(p).to_le_bytes()).collect()
             }
-            // Opaque but for a soft shadow along the edge.
+            // Opaque, with a soft shadow along the edge.
             BitmapFormat::Rgba => {
                 let alpha = |i: usize| (i % WIDTH).min(WIDTH - 1 - i % WIDTH).min(63) as u8 * 4 + 3;
                 pixels.iter().enumerate().flat_map(|(i, p)| [p[0], p[1], p[2], alpha(i)]).collect()
@@ -73,7 +73,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// In -1.0..1.0.
+    /// A random number in -1.0..1.0.
     fn amplitude(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }

@@ -1,3 +1,3 @@
-//! Image streams as a guest or a peer may hand them over.
+//! Image streams from a hostile guest or peer, through every decoder.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_server_core::oracles::fuzz_decoders(data));

@@ -1,3 +1,3 @@
-//! A hostile guest: choices of commands and of how they are mutated.
+//! A hostile guest: the input selects commands and how to mutate them.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_qxl::oracles::fuzz_guest(data));

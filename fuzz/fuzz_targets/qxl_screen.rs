@@ -1,3 +1,3 @@
-//! A hostile guest before the display and cursor channels, with clients that watch.
+//! A hostile guest in front of the display and cursor channels, while clients watch.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_qxl::oracles::fuzz_screen(data));

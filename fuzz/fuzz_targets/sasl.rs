@@ -1,4 +1,4 @@
-//! A SASL exchange with a client that says what it likes.
+//! A SASL exchange with a hostile client.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| spice_server_core::oracles::fuzz_sasl(data));

@@ -24,7 +24,7 @@ def lib_env(**extra):
 
 
 def free_port():
-    """A free TCP port that no connection of anybody gets by chance: outside the range that the kernel gives away."""
+    """A free TCP port outside the range from which the kernel assigns ports, so that no other connection gets it by chance."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
         first, last = map(int, f.read().split())
     while True:
@@ -72,12 +72,12 @@ def read_ppm(path):
 
 
 def close_enough(pixels, want, mean=4):
-    """Whether two pictures differ by no more than a lossy codec may make them: `mean` steps of 255 per channel on average."""
+    """Whether two pictures differ by no more than a lossy codec explains: `mean` steps (of 255) per channel on average."""
     return len(pixels) == len(want) and sum(map(abs, map(int.__sub__, pixels, want))) <= mean * len(want)
 
 
 def x_picture(display, path):
-    """Writes what an X server's root window shows as a PPM; None while it cannot be read."""
+    """Writes an X server's root window as a PPM. Returns None while it cannot be read."""
     out = subprocess.run(["xwd", "-root", "-silent", "-display", display], capture_output=True)
     if out.returncode:
         return None
@@ -94,7 +94,7 @@ def x_picture(display, path):
 
 
 class Process:
-    """A child that is killed at the end of its test, with its output in a file."""
+    """A child process whose output goes to a file. The test kills it at its end."""
 
     def __init__(self, args, directory, name, **popen):
         self.log_path = Path(directory) / (name + ".log")
@@ -115,7 +115,7 @@ class Process:
         self.proc.wait()
         for stream in (self.proc.stdin, self.proc.stdout):
             if stream:
-                # What could not be written to a process that died does not count.
+                # Data that a dead process did not take does not matter.
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
         self.log.close()
@@ -170,7 +170,7 @@ class Qemu(Process):
             return True
 
     def __call__(self, command, **arguments):
-        """One QMP command; events that come meanwhile are dropped."""
+        """Runs one QMP command. Events that arrive meanwhile are dropped."""
         self.qmp.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
         answer = self.answer()
         assert "error" not in answer, answer
@@ -185,7 +185,7 @@ class Qemu(Process):
                 return answer
 
     def give_fd(self, sock, name):
-        """Hands a descriptor over, to be named in a later command."""
+        """Sends a descriptor to QEMU, for a later command to name."""
         self.qmp.sendmsg([json.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode()],
                          [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", sock.fileno()))])
         assert "return" in self.answer()
@@ -211,7 +211,7 @@ class Qemu(Process):
         return b"".join(struct.pack("<I", w) for w in words)[::2].decode("latin1")
 
     def shows_text(self, what, without="\0", why="text at the guest"):
-        """Waits for a text screen that has `what` and not `without`: both of one moment."""
+        """Waits for a text screen that contains `what` and, at the same moment, not `without`."""
         def shown():
             text = self.text_screen()
             return what in text and without not in text
@@ -224,7 +224,7 @@ class Qemu(Process):
 
 
 class Client(Process):
-    """The scriptable spice-gtk client; actions are given one by one."""
+    """The scriptable spice-gtk client, which runs one action at a time."""
 
     def __init__(self, directory, port, *options, name="client", uri=None):
         super().__init__(["/usr/bin/python3", TOOLS / "gtkclient.py", "--uri", uri or f"spice://127.0.0.1:{port}",
@@ -233,7 +233,7 @@ class Client(Process):
         self.events = []
 
     def __call__(self, action):
-        """Runs one action to its end; its failure fails the test."""
+        """Runs one action to its end. If it fails, the test fails."""
         assert self.attempt(action), f"{action}: {self.events[-5:]} {self.output()[-2000:]}"
 
     def attempt(self, action):

@@ -1,4 +1,4 @@
-"""A guest that does what a test tells it to, on a host of its own (tests/tools/puppet_host.c)."""
+"""A guest under the control of a test, on a host of its own (tests/tools/puppet_host.c)."""
 import struct, subprocess
 
 import spiceraw
@@ -16,7 +16,7 @@ SIZES = {DRAW: 191, UPDATE: 32, CURSOR: 150, MESSAGE: 8, SURFACE_CMD: 41}
 
 
 class Guest(Process):
-    """A host whose guest does what it is told. Commands that can be read are expected back."""
+    """A host whose guest follows the test. The host must release every command that it can read."""
 
     def __init__(self, directory, program, ident=0):
         self.port = free_port()
@@ -28,7 +28,7 @@ class Guest(Process):
     # The memory.
 
     def put(self, data):
-        """Bytes into new memory; their address."""
+        """Puts bytes into new guest memory. Returns their address."""
         if self.used + len(data) > SURFACE - 4096:
             self.used = 4096
         at, self.used = self.used, (self.used + len(data) + 15) & ~15
@@ -42,7 +42,7 @@ class Guest(Process):
         self.lines.append(" ".join(map(str, words)).encode())
 
     def flush(self):
-        """Has everything done; the answers. Says which line was the last one if the host died."""
+        """Runs all queued lines and returns the answers. If the host died, the error names its last line."""
         answers, lines = [], self.lines
         self.lines = []
         for start in range(0, len(lines), 100):
@@ -59,7 +59,7 @@ class Guest(Process):
     # Commands.
 
     def submit(self, kind, address, group=0, flags=0, ring="q", size=None):
-        """Puts a command on a ring. It is due when its header lies in memory and its type is one of the ring's."""
+        """Puts a command on a ring. The host must release it if its header is in memory and the ring takes its type."""
         at = address & 0xffffffffffff
         size = size or (128 if kind == DRAW and flags & 1 else SIZES.get(kind, 0))
         legal = kind in ((CURSOR,) if ring == "k" else (DRAW, UPDATE, MESSAGE, SURFACE_CMD))
@@ -79,7 +79,7 @@ class Guest(Process):
         return self.put((struct.pack("<QBBII", ident, kind, cached, width, height) + body).ljust(64, b"\0"))
 
     def bitmap(self, fmt=8, width=16, height=16, stride=None, palette=0, data=None, flags=4, inner=None, **descriptor):
-        """A bitmap image of zeros unless told otherwise."""
+        """A bitmap image, of zeros by default."""
         bits = {1: 1, 2: 1, 3: 4, 4: 4, 5: 8, 6: 16, 7: 24, 10: 8}.get(fmt, 32)
         packed = (width * bits + 7) // 8
         if data is None:
@@ -100,13 +100,13 @@ class Guest(Process):
     def palette(self, entries=256, told=None):
         return self.put(struct.pack("<QH", 5, entries if told is None else told) + bytes(4 * entries))
 
-    # What must hold.
+    # What must be true at the end.
 
     def primary(self):
         self("p", WIDTH, HEIGHT, WIDTH * 4, 32, SLOT | SURFACE, 0, 0, 0)
 
     def check(self, display, what):
-        """Everything is over: all commands are back, none twice; what is drawn now reaches the client."""
+        """Checks that all commands were released, none twice, and that the client still receives new drawing."""
         self("s")
         self("c")  # the pointer's shape
         self("x")

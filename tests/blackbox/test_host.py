@@ -1,4 +1,4 @@
-"""A host of our own with two devices: what QEMU and Xspice cannot be brought to do."""
+"""A test host with two devices, for what QEMU and Xspice never do."""
 import contextlib, os, re, struct, subprocess, time
 
 import pytest
@@ -30,7 +30,7 @@ class Host(Process):
         wait_for(lambda: self.output().count(f"ok {line}\n") > count, line)
 
     def planes(self):
-        """How many planes of scanouts are open in the host."""
+        """Number of scanout planes that are open in the host."""
         links = [os.path.join(f"/proc/{self.pid}/fd", fd) for fd in os.listdir(f"/proc/{self.pid}/fd")]
         return sum("memfd:plane" in os.readlink(link) for link in links if os.path.lexists(link))
 
@@ -52,7 +52,7 @@ def test_two_displays_share_a_tiny_cache_and_a_dictionary(tmp_path, program, com
             host(f"dump {display} {dump}")
             client(f"until:{dump}:{PATIENCE}:{display}")
 
-        # spice-gtk wants the first image of a dictionary to come first: nothing orders what two channels carry.
+        # spice-gtk expects the first image of a dictionary first, but nothing orders the messages of two channels.
         host("paint 0 150 1000")
         agree(0)
         for seed in range(8):
@@ -93,7 +93,7 @@ def test_gl_scanout_goes_to_local_clients(tmp_path, program):
         assert not host.has_done(3)
         a.send(MSGC_GL_DRAW_DONE)
         wait_for(lambda: host.has_done(3), "the client's answer")
-        # a new scanout replaces the old one; the client that goes away is waited for no more
+        # a new scanout replaces the old one; the worker no longer waits for the client that left
         host("scanout 0 1024 768")
         assert scanout(a)[1] == b"1024x768"
         host("draw 0 0 0 1 1 4")
@@ -114,7 +114,7 @@ def test_gl_scanout_of_planes(tmp_path, program):
         for planes in range(1, 5):
             host(f"scanout2 0 800 {600 + planes} {planes}")
             assert scanout(display) == ((800, 600 + planes, 3200, 0x34325258, 1), b"plane 0")
-            # each plane has a descriptor; those of the scanout before are closed
+            # each plane has a descriptor; the library closes those of the previous scanout
             wait_for(lambda: host.planes() == planes, "descriptors of this scanout's planes alone")
         wait_for(lambda: "tablet 800 604" in host.output(), "the tablet follows the scanout's size")
         host("scanout2 0 800 600 5")
@@ -136,7 +136,7 @@ def test_multimedia_time_is_real_time(tmp_path, program):
         before = time.monotonic_ns() // 1_000_000
         with raw_client(port, ()) as (session, _):
             after = time.monotonic_ns() // 1_000_000
-            # one millisecond: roundings
+            # one millisecond of rounding
             assert (session.init["multi_media_time"] - before + 1) % (1 << 32) <= after - before + 2
 
 
@@ -150,7 +150,7 @@ def test_gl_client_that_never_draws_holds_the_guest_for_a_second_only(tmp_path, 
         for cookie in range(1, 6):
             host(f"draw 0 0 0 8 8 {cookie}")
             wait_for(lambda: host.has_done(cookie), "the guest goes on")
-        # late answers are welcome, more answers than questions are not
+        # late answers are accepted, more answers than questions are not
         for _ in range(2):
             display.expect(GL_DRAW, PATIENCE)
             display.send(MSGC_GL_DRAW_DONE)

@@ -1,4 +1,4 @@
-"""A catalogue of hostile client input: every channel, every message type, every size of body, told truly and not. Each costs at
+"""A catalogue of hostile client input: every channel, message type and body size, announced correctly or not. Each costs at
 most the client that sent it; the host and another client notice nothing."""
 import contextlib, random, socket, struct
 
@@ -11,12 +11,12 @@ pytestmark = pytest.mark.skipif(not LIB_DIR, reason="the original does not survi
 
 TYPES = [*range(0, 10), *range(99, 117), 127, 200, 201, 202, 203, 255, 999, 0x7fff, 0xffff]
 CHANNELS = ["main", "display", "inputs", "cursor", "playback", "record", "smartcard", "usbredir", "port", "webdav"]
-# What the host may keep of it all.
+# Memory that the host may keep afterwards.
 GROWTH_KIB = 32 * 1024
 
 
 class Watched:
-    """A host with a client that watches, which must notice nothing."""
+    """A host with a watching client, which must notice nothing."""
 
     def __init__(self, guest, display, main):
         self.guest, self.display, self.main = guest, display, main
@@ -46,7 +46,7 @@ def watched(tmp_path, puppet):
 
 
 def bodies(rng):
-    """Body and the size that the header tells."""
+    """Bodies, each with the size that the header announces."""
     for size in (0, 1, 3, 4, 8, 13, 14, 32, 64, 1024, 1025):
         yield rng.randbytes(size), size
     yield bytes(14), 14
@@ -58,14 +58,14 @@ def bodies(rng):
 @pytest.mark.parametrize("header", ["mini", "full"])
 @pytest.mark.parametrize("name", CHANNELS)
 def test_every_message_of_every_size(watched, name, header):
-    """Each on a connection of its own: what follows is the client's end, so that the host's says that the message was read."""
+    """Sends each message on a connection of its own and then shuts it down. When the host closes too, it has read the message."""
     rng = random.Random(f"{name} {header}")
     port, session = watched.guest.port, None
 
     def send(messages):
         nonlocal session
         for _ in range(2):
-            # A host may drop the whole client for what its channel did.
+            # The host may drop the whole client for a fault on one channel.
             session = session or raw_session(port, header=header)
             with contextlib.suppress(spiceraw.SpiceError, OSError):
                 channel = session.main if name == "main" else session.open(name)
@@ -82,7 +82,7 @@ def test_every_message_of_every_size(watched, name, header):
 
     with raw_client(port, ()) as (probe, _):
         if name != "main" and spiceraw.CHANNELS[name] not in [kind for kind, _ in probe.channels]:
-            # While several clients are connected, devices that they cannot share are not listed; they can be opened all the same.
+            # While several clients are connected, devices that they cannot share are not listed; a client can still open them.
             try:
                 probe.open(name).close()
             except spiceraw.SpiceError:
@@ -93,7 +93,7 @@ def test_every_message_of_every_size(watched, name, header):
         for body, told in bodies(rng):
             first = [(spiceraw.MSGC_DISPLAY_INIT, spiceraw.display_init(), None)] if name == "display" and rng.random() < 0.7 else []
             send([*first, (msg_type, body, told)])
-    # Many at once, the bad one last.
+    # Many at once, the bad message last.
     for _ in range(30):
         some = [(rng.choice(TYPES), rng.randbytes(rng.choice((0, 2, 4, 5, 12))), None) for _ in range(8)]
         send(some)
@@ -140,7 +140,7 @@ def test_link_stage(watched):
         sock = socket.create_connection(("127.0.0.1", watched.guest.port), PATIENCE)
         with contextlib.suppress(OSError):
             sock.sendall(data)
-            # Most close at once; those that wait for more stay open meanwhile, but not too many.
+            # Most close at once. Those that wait for more bytes stay open meanwhile, but not too many.
             sock.shutdown(socket.SHUT_WR)
         open_ones.append(sock)
         if len(open_ones) >= 20:
@@ -149,7 +149,7 @@ def test_link_stage(watched):
 
 
 def finish(socks):
-    """Each is closed by the host; what it still says is dropped."""
+    """Waits until the host has closed each connection; drops what it still sends."""
     while socks:
         with socks.pop() as sock, contextlib.suppress(ConnectionError):
             sock.settimeout(PATIENCE)
@@ -158,7 +158,7 @@ def finish(socks):
 
 
 def test_sessions_in_any_order(watched):
-    """Channels before and after their session, twice, without a session, closed at any point of the link."""
+    """Links channels before and after their session, twice, without a session, and closes links at every point."""
     port = watched.guest.port
     session = raw_session(port)
     for _ in range(3):
@@ -176,7 +176,7 @@ def test_sessions_in_any_order(watched):
     for cut in range(0, len(good), 3):
         with socket.create_connection(("127.0.0.1", port)) as sock:
             sock.sendall(good[:cut])
-    # INIT in pieces, closed at each.
+    # INIT in pieces, closed after each piece.
     init = struct.pack("<HI", spiceraw.MSGC_DISPLAY_INIT, 14) + spiceraw.display_init()
     for cut in range(len(init) + 1):
         with raw_client(port, ()) as (session, _):

@@ -1,4 +1,4 @@
-"""A catalogue of hostile guest input through the public API: the host lives, every command comes back exactly once, and the
+"""A catalogue of hostile guest input through the public API: the host survives, every command is released exactly once, and the
 client that watches gets its picture."""
 import struct
 
@@ -43,7 +43,7 @@ def fill(brush=SOLID, m=NO_MASK, rop=PUT):
 
 
 def bad_images(g):
-    """Images of which hardly one can be drawn."""
+    """Images, hardly one of which can be drawn."""
     yield from (0, SLOT, SLOT | ARENA, SLOT | ARENA - 10, 7 << 56, SLOT | 1 << 48, 2**64 - 1, 255 << 56)
     for kind in (1, 2, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 255):
         yield g.image(kind)
@@ -75,7 +75,7 @@ def bad_images(g):
                  g.chunk(b"abc", following=g.chunk(b"", 0xffffffff))):
         yield g.bitmap(data=data)
         yield g.bitmap(data=data, flags=5)
-    # One cached image that is another each time.
+    # One cached image whose contents differ each time.
     for ident in (0, 1, 2**32, 2**64 - 1):
         for width, height in ((16, 16), (1, 1), (64, 64), (16, 15)):
             for fmt in (8, 5, 1, 9):
@@ -326,7 +326,7 @@ def slots(g):
         g("w", 4096, bytes(191).hex())
         g.submit(DRAW, 2 << 56 | 1 << 40)
     g("M", 0, 2)
-    # Memory that goes while commands refer to it: they draw zeros.
+    # The memory slot goes away while commands refer to it: they draw zeros.
     good = g.bitmap(width=64, height=64)
     for _ in range(8):
         g.draw(COPY, bodies(good)[COPY])

@@ -1,4 +1,4 @@
-"""The newest QEMU, which was built against 0.16.0, does on the library what the installed one does, and more."""
+"""The newest QEMU, which was built against 0.16.0, passes the same tests on the library as the installed one, and more."""
 import re
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_clients_come_again(tmp_path, echo_image, card):
 
 @pytest.mark.parametrize("cards", [["qxl", "qxl"], ["VGA", "qxl", "qxl"]], ids="+".join)
 def test_two_plain_qxl_devices(tmp_path, echo_image, cards):
-    """Each is a display; one without VGA shows nothing until a driver of the guest finds it."""
+    """Each device is a display. One without VGA shows nothing until a driver in the guest finds it."""
     args = [word for n, card in enumerate(cards) for word in ("-device", f"{card},id=card{n}")]
     with Qemu(tmp_path, *args, image=echo_image) as qemu, Client(tmp_path, qemu.port) as client:
         client(f"channels:{2 + 2 * len(cards)}")
@@ -59,7 +59,7 @@ def test_two_plain_qxl_devices(tmp_path, echo_image, cards):
 
 
 def test_codec_and_converter_that_hosts_choose(tmp_path, echo_image):
-    """Options and environment that only 0.16.0 and its QEMU know are taken."""
+    """The library accepts options and environment variables that only 0.16.0 and its QEMU know."""
     env = harness.lib_env(SPICE_CONVERTER_PREFERRED_FORMAT="NV12")
     spice = "disable-ticketing=on,video-codec=gstreamer:h264,streaming-video=all"
     with Qemu(tmp_path, "-device", "VGA", image=echo_image, spice=spice, env=env) as qemu, Client(tmp_path, qemu.port) as client:

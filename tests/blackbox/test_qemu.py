@@ -45,7 +45,7 @@ def test_relative_mouse_and_tablet(tmp_path, echo_image):
     with Qemu(tmp_path, *args, image=echo_image) as qemu, Client(tmp_path, qemu.port) as client:
         client("display")
         client("channels:4")
-        # no operating system is there to switch the tablet on
+        # no operating system runs that could switch the tablet on
         tablet = next(m["index"] for m in qemu("query-mice") if m["absolute"])
         qemu.hmp(f"mouse_set {tablet}")
         wait_for(lambda: any(m["current"] and m["absolute"] for m in qemu("query-mice")), "tablet in use")
@@ -109,7 +109,7 @@ def test_reset_stop_cont_savevm_loadvm(tmp_path, echo_image, card):
 
 
 def test_resize(tmp_path, busy_image, echo_image):
-    """The firmware's text mode, then 320x200 graphics: two sizes of the primary surface."""
+    """The firmware's text mode and then 320x200 graphics give two sizes of the primary surface."""
     with Qemu(tmp_path, "-S", "-device", "VGA", image=busy_image) as qemu, Client(tmp_path, qemu.port) as client:
         client("display")
         qemu("cont")

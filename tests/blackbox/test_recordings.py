@@ -1,4 +1,4 @@
-"""Recordings replay to the end, give every command back, and leave the same picture as under the original."""
+"""Recordings replay to the end, every command is released, and the picture is the one that the original leaves."""
 import hashlib, json, os, subprocess
 from pathlib import Path
 
@@ -10,7 +10,7 @@ DATA = HERE.parent / "data" / "recordings"
 DIRECTORIES = [*map(Path, filter(None, [os.environ.get("SPICE_RECORDINGS")])), DATA]
 RECORDINGS = {p.name.split(".")[0]: p for d in DIRECTORIES for p in sorted(d.glob("*.rec.zst"))}
 ORIGINAL = ""
-# Second of the recording at which pictures are compared: at the end the screen is empty again.
+# The second of the recording at which pictures are compared, because at the end the screen is empty again.
 BUSY = {"terminal": 6.5, "windows": 12, "browser": 15, "video": 5}
 
 
@@ -37,7 +37,7 @@ def replay(bench, path, lib, *options, **env):
 
 
 def final_picture(bench, path, lib, directory, name, until=1000):
-    """What a client sees that comes when all is drawn: the surface itself, lossless."""
+    """The picture of a client that connects after everything is drawn: the surface itself, lossless."""
     port = free_port()
     with Process([bench, "--port", port, "--clients", 0, "--render", "--until", until, "--drain-ms", 600_000, path], directory, name, env=env_of(lib)) as server:
         wait_for(lambda: "replayed" in server.output() or not server.alive(), "replayed", 300)
@@ -106,7 +106,7 @@ def test_broken_recordings_end_with_an_error_line(bench, recording, tmp_path):
 
 
 def pointer(bench, path, lib, directory, name, until):
-    """What a client was told of the pointer: its last shape, and whether and where it is."""
+    """What the server told a client about the pointer: last shape, visibility and position."""
     port = free_port()
     with Process([bench, "--port", port, "--until", until, "--drain-ms", 600_000, path], directory, name, env=env_of(lib)) as server:
         wait_for(lambda: "listening" in server.output(), "listening")

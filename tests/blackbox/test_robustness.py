@@ -1,4 +1,4 @@
-"""Clients that misbehave, die, stall or come and go: the VM and the other clients notice nothing."""
+"""The VM and other clients notice nothing of clients that misbehave, die, stall or reconnect often."""
 import contextlib, os, re, signal, socket, struct, subprocess, time
 
 import pytest
@@ -16,7 +16,7 @@ def qemu(tmp_path, echo_image):
 
 
 def closed(sock):
-    """Waits until the peer has closed; what it still says is dropped."""
+    """Waits until the peer has closed; drops what it still sends."""
     sock.settimeout(PATIENCE)
     with contextlib.suppress(ConnectionError):
         while sock.recv(65536):
@@ -44,7 +44,7 @@ def test_wrong_and_expired_password(tmp_path, echo_image):
         qemu("expire_password", protocol="spice", time="never")
         raw_session(qemu.port, password="new").main.close()
         if LIB_DIR:
-            # one line each, with the peer, which a flood of strangers does not crowd out
+            # one line each, with the peer's address, which a flood of strangers does not crowd out
             wait_for(lambda: len(re.findall(r"link from 127.0.0.1:\d+: wrong or expired password", qemu.output())) == 2, "lines in the log")
             for _ in range(50):
                 with socket.create_connection(("127.0.0.1", qemu.port)) as sock:
@@ -129,7 +129,7 @@ def test_spice_gtk_reconnects(tmp_path, qemu):
             client.shows(qemu)
 
 
-# With the client stopped a server may hold this much for it: one pipe, its encoded messages and its caches' bookkeeping.
+# Memory that a server may hold for a stopped client: one pipe, its encoded messages and the bookkeeping of its caches.
 STALLED_CLIENT_KIB = 64 * 1024
 
 
@@ -149,7 +149,7 @@ def test_guest_goes_on_without_its_client(tmp_path, busy_image, card, how):
 
 @ours_only
 def test_a_stopped_viewer_beside_a_live_one(tmp_path, busy_image):
-    """The guest and the other viewer lose nothing, memory stays bounded, the stopped one is dropped."""
+    """The guest and the other viewer lose nothing, memory stays bounded, and the server drops the stopped viewer."""
     env = lib_env(SPICE_DEBUG_ALLOW_MC="1")
     with Qemu(tmp_path, "-device", "qxl-vga", image=busy_image, env=env) as qemu, \
             Client(tmp_path, qemu.port, name="stopped") as stopped, Client(tmp_path, qemu.port, name="live") as live:
@@ -179,7 +179,7 @@ def test_a_stopped_viewer_beside_a_live_one(tmp_path, busy_image):
 
 
 def test_idle_session_does_not_wake_the_worker(tmp_path, bench):
-    """A host that does nothing (QEMU's own display wakes the worker 33 times a second) and a client that watches."""
+    """An idle host with a watching client. (QEMU's own display would wake the worker 33 times a second.)"""
     recording = tmp_path / "terminal.rec"
     subprocess.run(["zstd", "-q", "-d", HERE.parent / "data/recordings/terminal.rec.zst", "-o", recording], check=True)
     port = free_port()
@@ -204,7 +204,7 @@ def test_idle_session_does_not_wake_the_worker(tmp_path, bench):
 @ours_only
 @pytest.mark.parametrize("card", ["VGA", "qxl-vga"])
 def test_idle_memory_is_not_above_the_originals(tmp_path, echo_image, card):
-    """QEMU's whole resident memory with a client that has its picture; a MiB is lost in the noise of its own heaps."""
+    """QEMU's resident memory with a client that has its picture. A MiB is within the noise of QEMU's own heaps."""
     def rss(lib, name):
         env = dict(os.environ, LD_LIBRARY_PATH=lib)
         with Qemu(tmp_path, "-device", card, image=echo_image, env=env, name=name) as qemu, Client(tmp_path, qemu.port, name=name + "-client") as client:

@@ -62,7 +62,7 @@ def test_secure_channels_are_only_let_in_over_tls(tmp_path, echo_image, x509):
             raw_session(qemu.port)
         assert refused.value.code == 5  # NEED_SECURED
         raw_session(port, tls=True).main.close()
-        # spice-gtk goes over to the secure port by itself
+        # spice-gtk changes to the secure port by itself
         with Client(tmp_path, 0, "--ca-file", x509 / "ca-cert.pem", "--host-subject", "CN=server",
                     uri=f"spice://127.0.0.1?port={qemu.port}&tls-port={port}") as client:
             client("display")
@@ -73,7 +73,7 @@ def test_secure_channels_are_only_let_in_over_tls(tmp_path, echo_image, x509):
 
 @pytest.mark.parametrize("channel,first", [("display", (spiceraw.MSGC_DISPLAY_INIT, spiceraw.display_init())), ("inputs", (101, struct.pack("<I", 0x1e)))])
 def test_what_comes_in_one_record_with_the_ticket_is_read(tls_qemu, channel, first):
-    """OpenSSL has it all by the time the connection changes threads; no poll ever reports it."""
+    """OpenSSL has read all bytes before the connection changes threads, so no poll ever reports them."""
     session = raw_session(tls_qemu.port, tls=True)
     sock = spiceraw.dial(port=tls_qemu.port, tls=True)
     sock.sendall(spiceraw.link_message(spiceraw.CHANNELS[channel], 0, session.conn_id, [0, 1, 3], []))

@@ -1,4 +1,4 @@
-"""remote-viewer, as people run it, in a window of an X server without a screen."""
+"""remote-viewer, as users run it, in a window of an X server without a screen."""
 import os, subprocess
 
 import pytest

@@ -1,11 +1,11 @@
-"""Compression on the way to a real client: every mode gives the very picture, and so do the lossy ones once the link rests."""
+"""Compression between server and a real client: every mode gives the exact picture, the lossy ones as soon as the link is idle."""
 import pytest
 from harness import Client, Qemu, boot_image, close_enough, read_ppm, wait_for
 
 MODES = ["off", "auto_glz", "auto_lz", "quic", "glz", "lz"]
 # QUIC becomes JPEG, GLZ becomes ZLIB_GLZ.
 WAN = [("quic", "always", "never"), ("glz", "never", "always"), ("auto_glz", "always", "always")]
-# Rows of the client's 640x400 picture that rest while the rest of it moves.
+# Rows of the client's 640x400 picture that do not change while the others move.
 STILL = 320
 
 
@@ -15,7 +15,7 @@ def photo_image(tmp_path_factory):
 
 
 def top(path):
-    """The part of a picture that rests."""
+    """The part of a picture that does not change."""
     width, height, pixels = read_ppm(path)
     assert (width, height) == (640, 400)
     return pixels[:width * 3 * STILL]

@@ -52,12 +52,12 @@ class Xspice(Process):
         super().close()
 
     def run(self, commands, **popen):
-        """A child of this shell line on the X server."""
+        """Starts this shell command as a child on the X server."""
         return subprocess.Popen(["bash", "-c", commands], env=dict(os.environ, DISPLAY=self.display), **popen)
 
 
 def photograph(path, width=320, height=240):
-    """A picture that JPEG likes, as a window dump for xwud."""
+    """A photo-like picture, which the server sends as JPEG, as a window dump for xwud."""
     pixels = bytearray()
     for y in range(height):
         for x in range(width):
@@ -94,7 +94,7 @@ def test_wan_picture_is_close_while_busy_and_exact_at_rest(tmp_path, jpeg, zlib)
     with Xspice(tmp_path, options) as xspice, Client(tmp_path, xspice.port) as client:
         client("display")
         shows(client, xspice, tmp_path)
-        # something moves all the time in the last row, so that the link never rests
+        # something always moves in the last row, so that the link is never idle
         busy = xspice.run("xlogo -title busy -geometry 20x4+1000+764 & until w=$(xdotool search --name '^busy$' | tail -1) && [ -n \"$w\" ]; do sleep 0.1; done;"
                           f"touch {tmp_path}/busy; while :; do xdotool windowmove $w 990 764; sleep 0.03; xdotool windowmove $w 1000 764; sleep 0.03; done",
                           start_new_session=True)

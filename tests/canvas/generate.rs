@@ -3,7 +3,7 @@
 use super::script::{number, numbers, word};
 use std::path::Path;
 
-/// How pixels lie in memory.
+/// The format of pixels in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     Bit1Msb,
@@ -48,7 +48,7 @@ impl Layout {
         }
     }
 
-    /// Pixel (x, y) of the gradients.
+    /// Pixel (x, y) of the gradients, as a value of this format.
     fn gradient(self, x: u32, y: u32, premultiplied: bool) -> u32 {
         let byte = |v: u32| v & 255;
         let (mut r, mut g, mut b) = (byte(x * 7 + y * 3), byte(x * 2 + y * 5), byte(x ^ y));
@@ -84,7 +84,7 @@ impl Prng {
     }
 }
 
-/// `height` rows of `stride` bytes in memory order; `file:` is relative to `directory`.
+/// `height` rows of `stride` bytes in memory order. A `file:` path is relative to `directory`.
 pub fn rows(
     layout: Layout,
     (width, height): (usize, usize),

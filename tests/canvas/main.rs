@@ -1,5 +1,5 @@
-//! The canvas against the reference: plays the scripts of `tests/data/canvas` (language: canvas.md 15.2) and compares
-//! the pixels of every dump with the digests taken from the reference library.
+//! Compares the canvas with the original: plays the scripts in `tests/data/canvas` (language: canvas.md 15.2)
+//! and compares the pixels of every dump with digests made by the original library.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 mod generate;
@@ -39,7 +39,7 @@ fn expected() -> BTreeMap<String, Vec<Expected>> {
     all
 }
 
-/// What is wrong with the dumps of a script; empty if nothing is.
+/// A description of the wrong dumps of a script; empty if all are right.
 fn differences(name: &str, dumps: &[Dump], expected: &[Expected]) -> String {
     let mut wrong = String::new();
     if dumps.len() != expected.len() {
@@ -58,7 +58,7 @@ fn differences(name: &str, dumps: &[Dump], expected: &[Expected]) -> String {
 
 #[test]
 fn scripts_give_the_pixels_of_the_reference() {
-    // CANVAS_SCRIPT=NAME plays one script only; CANVAS_DUMPS=DIR keeps the raw pixels of every dump.
+    // CANVAS_SCRIPT=NAME plays only one script; CANVAS_DUMPS=DIR writes the raw pixels of every dump.
     let only = std::env::var("CANVAS_SCRIPT").ok();
     let dumps_to = std::env::var_os("CANVAS_DUMPS").map(PathBuf::from);
     let (mut played, mut wrong) = (0, String::new());
@@ -81,7 +81,8 @@ fn scripts_give_the_pixels_of_the_reference() {
     assert!(only.is_some() || played == 127, "{played} scripts");
 }
 
-/// Prints the digests of the scripts named in CANVAS_FILES as the oracle tool does, for comparing with the reference.
+/// Prints the digests of the scripts that CANVAS_FILES names, in the oracle tool's format, for comparison
+/// with the original.
 #[test]
 #[ignore = "prints what the files that CANVAS_FILES names give, checks nothing"]
 fn print_digests() {
@@ -95,8 +96,9 @@ fn print_digests() {
     }
 }
 
-/// Random scripts of tests/tools/canvas_random.py against the sums that tests/tools/qxl_oracle.c printed for them:
-/// CANVAS_RANDOM names a directory with scripts and SUMS.
+/// Plays the random scripts of tests/tools/canvas_random.py and compares with the sums that
+/// tests/tools/qxl_oracle.c printed for them. CANVAS_RANDOM names a directory with the scripts and a file
+/// SUMS.
 #[test]
 #[ignore = "needs scripts and sums made with a reference library"]
 fn random_scripts_give_the_pixels_of_the_reference() {

@@ -1,4 +1,4 @@
-//! Plays a script: makes the commands that a device would make of it and draws them at once, in order.
+//! Plays a script: makes the commands that a device would make, and draws each at once, in order.
 
 use super::generate::{Layout, Prng, rows};
 use super::script::{Line, fixed, number, numbers, rect, word};
@@ -16,10 +16,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The pixels of one surface at one moment.
+/// The pixels of one surface at the moment of a dump.
 pub struct Dump {
     pub id: String,
-    /// Surface, size and format as EXPECTED.sums names them.
+    /// Surface, size and format, written as in EXPECTED.sums.
     pub surface: String,
     /// Rows without padding.
     pub pixels: Vec<u8>,
@@ -37,7 +37,7 @@ struct NamedGlyph {
     data: Vec<u8>,
 }
 
-/// The device: its surfaces and what the script has named.
+/// The device: its surfaces, and the images and other objects that the script has named.
 pub struct Player {
     directory: PathBuf,
     surfaces: Table,
@@ -289,7 +289,7 @@ impl Player {
         self.surfaces.0.insert(surface_id, canvas);
     }
 
-    /// `None` if the device would drop the command while reading it.
+    /// The operation; `None` if the device would drop the command while it reads it.
     fn operation(&self, line: &Line<'_>, bbox: &Rect, compat: bool) -> Option<DrawOp> {
         let src_area = source_area(line, bbox);
         let scale_mode = match line.get("scale") {
@@ -477,7 +477,7 @@ impl Player {
         Some(Mask { inverse: at(2) != 0, origin, image: self.images[name].clone() })
     }
 
-    /// The image as the device reads it; with 16-bit colours its palette is widened.
+    /// The image as the device reads it. With 16-bit colours its palette is widened.
     fn widened(&self, name: &str, compat: bool) -> Arc<Image> {
         let image = self.images.get(name).unwrap_or_else(|| panic!("no image '{name}'"));
         if !compat {

@@ -1,4 +1,4 @@
-//! Lines of a script as a verb and `key=value` words.
+//! A line of a script as a verb and `key=value` words.
 
 use spice_server_core::geometry::Rect;
 
@@ -10,7 +10,7 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// `None` for lines without a command.
+    /// Parses a line; `None` if it has no command.
     pub fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.split('#').next()?.split_whitespace();
         let verb = words.next()?;

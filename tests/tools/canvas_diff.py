@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random scripts through two builds of libspice-server.so.1: the pixels have to be the same.
+"""Plays random scripts on two builds of libspice-server.so.1, whose pixels must be the same.
 
     canvas_diff.py --ours target/release [--reference DIR] [--seed 1] [--count 2000] [--jobs 2] [--keep DIR]
 
@@ -60,7 +60,7 @@ def differs(ours, reference):
 
 
 def first_difference(oracle, args, text, ours, directory):
-    """("pixels", "unused" or "odds", the command): what differs first when the script is played step by step."""
+    """Plays the script step by step. Returns what differs first ("pixels", "unused" or "odds") and the command."""
     lines, commands = [], []
     for line in text.splitlines():
         if line.startswith("dump"):

@@ -19,7 +19,7 @@ DEPTH = {"xrgb": 32, "argb": 32, "555": 16, "565": 16, "a8": 8}
 
 
 class Script:
-    """One script: a target, what it draws with, and commands."""
+    """One script: a target, images and brushes, and commands."""
 
     def __init__(self, seed, commands=None):
         self.rnd = random.Random(seed)
@@ -39,7 +39,7 @@ class Script:
     def emit(self, *words):
         self.lines.append(" ".join(str(w) for w in words if w != ""))
 
-    # What the script draws on and with
+    # Surfaces, images and brushes
 
     def setup(self):
         rnd = self.rnd
@@ -306,7 +306,7 @@ class Script:
             if not sum(lengths):
                 lengths[0] = 4
             style = f"style={','.join(map(str, lengths))} gap={rnd.randrange(2)}"
-        # Several clip rectangles make the reference lose pixels.
+        # With several clip rectangles the original loses pixels.
         self.draw("stroke", surface, box, *segments, style, f"brush={self.brush()}", self.rop("fore"), self.clip(box, 1))
 
     def draw_text(self):

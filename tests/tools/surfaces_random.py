@@ -37,9 +37,9 @@ class Script:
         for surface in range(self.count):
             self.lines.append(f"image name=s{surface} surface={surface}")
         self.lines += [f"image name=i fmt=32 w={SIZE} h={SIZE} gen=rand seed=7", "image name=m fmt=1be w=64 h=64 gen=rand seed=3"]
-        # How much of it is opaque and how large things are decides what is covered and kept.
+        # Opacity and size decide which commands are covered and which stay.
         self.opaque, self.large = rnd.random(), rnd.choice((8, 24, 64))
-        # Few places, so that commands come twice.
+        # Few positions, so that commands repeat.
         self.places, self.repeats = [self.box() for _ in range(2)], rnd.choice((0, 4, 40))
         for _ in range(rnd.choice((4, 10, 30, 100))):
             kinds = (self.fill, self.copy, self.read, self.copybits, self.blend, self.own, self.update, self.rects, self.again,
@@ -98,7 +98,7 @@ class Script:
         return target, self.rnd.choice([s for s in range(self.count) if s != target])
 
     def read(self):
-        """From another surface, of the same size or scaled; not interpolated: then the reference reads more than it draws before."""
+        """A copy from another surface, unscaled or scaled without interpolation (with it the original reads more than it has rendered)."""
         rnd = self.rnd
         if self.count == 1:
             return self.fill()
@@ -115,7 +115,7 @@ class Script:
                   "" if rop else self.effect())
 
     def read_all(self):
-        """From another surface, as a brush, mask or operand of COMPOSITE."""
+        """Uses another surface as a brush, mask or operand of COMPOSITE."""
         rnd = self.rnd
         target, source = self.pair()
         head = f"s={target} box={rect(self.box())}"
@@ -128,7 +128,7 @@ class Script:
             self.emit("transparent", head, f"src=s{source} srect={rect(self.box())} key=0", self.clip())
 
     def repeat(self):
-        """What is often drawn twice: to be reverted, in vain, or with another brush."""
+        """Commands that are often drawn twice: reverted, without effect, or with another brush."""
         rnd = self.rnd
         box = rnd.choice(self.places)
         clip = rnd.choice(("", "", f"clip={rect(self.places[0])}"))
@@ -142,14 +142,14 @@ class Script:
             self.emit(f"stroke s={self.surface()} box={rect(box)} {line} {dash} brush={brush} fore={rop} effect={effect}", clip)
 
     def own(self):
-        """From a snapshot of the target."""
+        """A copy from a snapshot of the target."""
         rnd = self.rnd
         area = self.box()
         self.emit(f"opaque s={self.surface()} box={rect(self.box())} src=self selfarea={rect(area)} "
                   f"srect=0,0,{area[2] - area[0]},{area[3] - area[1]} scale=nearest brush={self.colour()} rop=xor", self.clip())
 
     def again(self):
-        """Another surface of the same number."""
+        """Replaces a surface by a new one with the same id."""
         surface = self.rnd.randrange(self.count)
         if surface:
             self.lines += [f"destroy id={surface}", f"surface id={surface} w={SIZE} h={SIZE} fmt=xrgb init=solid:0"]
@@ -175,7 +175,7 @@ def script(seed):
 
 
 def unused_away(lines):
-    """Without the sums of bytes that have no meaning in xRGB."""
+    """The lines without the sums of the unused bytes of xRGB."""
     return [re.sub(r" raw=\w+", "", line) for line in lines]
 
 
@@ -186,7 +186,7 @@ def same(oracle, args, path, lines):
 
 
 def shorten(oracle, args, path, lines):
-    """The same difference with as few lines as leaving out some at a time gives."""
+    """A shorter script with the same difference, found by leaving out some lines at a time."""
     step = len(lines) // 2
     while step:
         at = len(lines)
