@@ -1,4 +1,5 @@
 //! Arithmetic of premultiplied a8r8g8b8 pixels (canvas.md 8).
+#![warn(missing_docs, unreachable_pub)]
 
 /// `a * b / 255`, rounded.
 #[must_use]

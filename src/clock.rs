@@ -1,5 +1,6 @@
 //! The multimedia clock. All devices share it, so that the times of video frames and the time announced to
 //! clients agree.
+#![warn(missing_docs, unreachable_pub)]
 
 use nix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;

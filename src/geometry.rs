@@ -1,32 +1,43 @@
 //! Points and rectangles in surface pixels.
+#![warn(missing_docs, unreachable_pub)]
 
 /// A position in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Point {
+    /// Column.
     pub x: i32,
+    /// Row, downward.
     pub y: i32,
 }
 
 /// A position as the cursor and composite messages carry it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Point16 {
+    /// Column.
     pub x: i16,
+    /// Row, downward.
     pub y: i16,
 }
 
 /// A position in signed 28.4 fixed point, as paths carry it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PointFix {
+    /// Column in 1/16 pixels.
     pub x: i32,
+    /// Row in 1/16 pixels, downward.
     pub y: i32,
 }
 
 /// A half-open rectangle: `left <= x < right`, `top <= y < bottom`. May be empty or inverted until checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rect {
+    /// First column.
     pub left: i32,
+    /// First row.
     pub top: i32,
+    /// Column after the last one.
     pub right: i32,
+    /// Row after the last one.
     pub bottom: i32,
 }
 

@@ -4,6 +4,7 @@
 //! Use [`debug!`](crate::debug), [`info!`](crate::info) and [`warning!`](crate::warning), and
 //! [`warning_limited!`](crate::warning_limited) for everything that a guest or a client can trigger again and
 //! again. Never log passwords. No level ever ends the process.
+#![warn(missing_docs, unreachable_pub)]
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,8 +14,11 @@ use std::time::{Duration, Instant};
 /// How important a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
+    /// For developers.
     Debug,
+    /// A normal event that is worth knowing.
     Info,
+    /// A fault that the host's administrator should see.
     Warning,
 }
 

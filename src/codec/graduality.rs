@@ -8,8 +8,11 @@ use std::ops::Range;
 /// How photo-like an image is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Graduality {
+    /// Drawn contents: lossless codecs for text and lines suit it.
     Low,
+    /// Neither clearly drawn nor clearly a photo.
     Medium,
+    /// A photo.
     High,
 }
 

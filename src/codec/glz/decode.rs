@@ -19,11 +19,17 @@ pub struct Decoder {
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodedImage {
+    /// Type of the stream.
     pub kind: LzType,
+    /// Pixels, at least 1.
     pub width: u32,
+    /// Pixels, at least 1.
     pub height: u32,
+    /// Whether the first row of the stream is the top one.
     pub top_down: bool,
+    /// Id of the image.
     pub id: u64,
+    /// How many ids before this image the oldest one in the window is.
     pub win_head_dist: u32,
     /// Packed rows in the stream's order, in the bitmap format of the stream's type.
     pub pixels: Vec<u8>,

@@ -100,13 +100,13 @@ pub(in crate::codec) struct Input<'a> {
 
 impl<'a> Input<'a> {
     #[inline(always)]
-    pub fn byte(&mut self) -> Result<usize, DecodeError> {
+    pub(in crate::codec) fn byte(&mut self) -> Result<usize, DecodeError> {
         let (&byte, rest) = self.data.split_first().ok_or(TRUNCATED)?;
         self.data = rest;
         Ok(usize::from(byte))
     }
 
-    pub fn bytes(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
+    pub(in crate::codec) fn bytes(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
         let (bytes, rest) = self.data.split_at_checked(n).ok_or(TRUNCATED)?;
         self.data = rest;
         Ok(bytes)
@@ -114,7 +114,12 @@ impl<'a> Input<'a> {
 
     /// Reads a length: its first bits are in the `control` byte, extension bytes follow. At most `limit`.
     #[inline(always)]
-    pub fn length(&mut self, control: usize, bias: usize, limit: usize) -> Result<usize, DecodeError> {
+    pub(in crate::codec) fn length(
+        &mut self,
+        control: usize,
+        bias: usize,
+        limit: usize,
+    ) -> Result<usize, DecodeError> {
         let mut length = (control >> 5) + bias;
         if control >> 5 == 7 {
             loop {

@@ -32,10 +32,15 @@ pub(super) const MAX_LITERALS: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum LzType {
+    /// One bit per pixel with a palette, the lowest bit first.
     Plt1Le = 1,
+    /// One bit per pixel with a palette, the highest bit first.
     Plt1Be = 2,
+    /// Four bits per pixel with a palette, the low nibble first.
     Plt4Le = 3,
+    /// Four bits per pixel with a palette, the high nibble first.
     Plt4Be = 4,
+    /// One byte per pixel with a palette.
     Plt8 = 5,
     /// x1r5g5b5; the top bit is not compared.
     Rgb16 = 6,
@@ -111,6 +116,7 @@ impl TryFrom<u32> for LzType {
 /// The contents of a stream's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// Type of the stream.
     pub kind: LzType,
     /// Pixels, at least 1.
     pub width: u32,

@@ -78,6 +78,7 @@ impl TryFrom<u32> for QuicType {
 /// The contents of a stream's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// Type of the stream.
     pub kind: QuicType,
     /// Pixels, at least 1.
     pub width: u32,
