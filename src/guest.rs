@@ -1,18 +1,18 @@
-//! What the core may know of guest memory: bytes to copy in, surfaces to draw on, and the duty to
-//! give every command back exactly once. The `qxl` crate implements these over raw memory.
+//! The core's view of guest memory: bytes to copy in, surfaces to draw on, and the duty to release every
+//! command exactly once. The `qxl` crate implements these traits over raw memory.
 //!
-//! Guest memory changes under us at any time, so nothing here hands out a reference to it: data is
-//! copied into or out of buffers of ours (qxl.md B9).
+//! Guest memory can change at any time. So nothing here returns a reference to it; data are copied between it
+//! and the library's own buffers (qxl.md B9).
 
 use crate::blend::over_bytes;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A run of bytes that may live in guest memory, possibly in several chunks, seen as one.
+/// A run of bytes, possibly in guest memory and in several chunks, that reads as one.
 ///
-/// Two reads of the same byte may differ. Reading never fails: what is out of range, or was unmapped
-/// since, reads as zero.
+/// Two reads of the same byte may differ. Reading never fails: bytes that are out of range, or whose memory
+/// slot is gone, read as zero.
 pub trait ByteSource: Send + Sync + fmt::Debug {
     /// Total length in bytes.
     fn len(&self) -> usize;
@@ -30,35 +30,36 @@ pub trait ByteSource: Send + Sync + fmt::Debug {
         &[]
     }
 
-    /// The bytes themselves where they are ours and cannot change; `None` for guest memory.
+    /// The bytes themselves, if they belong to the library and cannot change; `None` for guest memory.
     fn as_private(&self) -> Option<&[u8]> {
         None
     }
 
-    /// The source itself, for surfaces of the same memory to recognize it and copy without a detour.
+    /// The source itself, so that surfaces in the same memory can recognize it and copy directly.
     fn as_any(&self) -> Option<&dyn std::any::Any> {
         None
     }
 }
 
-/// Where the rows of a picture lie in a block of memory.
+/// The position of a picture's rows in a block of memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows {
-    /// Offset of the first one.
+    /// Offset of the first row.
     pub first: usize,
-    /// From one to the next; negative where rows go up.
+    /// Bytes from one row to the next; negative if the rows go upward in memory.
     pub pitch: isize,
 }
 
 impl Rows {
-    /// Offset of row `n`, saturating.
+    /// Offset of row `n`; saturates.
     #[must_use]
     pub fn at(&self, n: usize) -> usize {
         let way = self.pitch.unsigned_abs().saturating_mul(n);
         if self.pitch < 0 { self.first.saturating_sub(way) } else { self.first.saturating_add(way) }
     }
 
-    /// The bytes from the lowest to the highest of `count` rows of `len` bytes; `None` without any, or beyond `usize`.
+    /// The range from the lowest to the highest byte of `count` rows of `len` bytes. `None` if there are
+    /// none, or if it exceeds `usize`.
     #[must_use]
     pub fn span(&self, count: usize, len: usize) -> Option<std::ops::Range<usize>> {
         let way = self.pitch.unsigned_abs().checked_mul(count.checked_sub(1)?)?;
@@ -81,7 +82,7 @@ impl ByteSource for Vec<u8> {
     }
 }
 
-/// A borrowed slice as a byte source, for encoders fed from buffers of ours.
+/// A borrowed slice as a byte source, for encoders that read the library's own buffers.
 #[derive(Debug, Clone, Copy)]
 pub struct SliceSource<'a>(pub &'a [u8]);
 
@@ -108,7 +109,8 @@ fn read_slice(bytes: &[u8], offset: usize, dst: &mut [u8]) {
 
 /// The pixel memory of one surface: a block of `len()` bytes that the guest can see and change.
 ///
-/// Accesses outside the block are ignored (reads give zero); row addressing is the canvas's business.
+/// Writes outside the block are ignored, and reads there return zero. The canvas computes the addresses of
+/// rows.
 pub trait SurfaceMemory: Send + fmt::Debug {
     /// Size of the block in bytes.
     fn len(&self) -> usize;
@@ -124,17 +126,17 @@ pub trait SurfaceMemory: Send + fmt::Debug {
     /// Copies bytes into the block.
     fn write_at(&mut self, offset: usize, src: &[u8]);
 
-    /// Copies `len` bytes inside the block as if through a buffer (the ranges may overlap).
+    /// Copies `len` bytes inside the block; the ranges may overlap.
     fn copy_within(&mut self, from: usize, to: usize, len: usize);
 
-    /// Copies bytes from a source straight into the block.
+    /// Copies bytes from a source directly into the block.
     fn write_from(&mut self, offset: usize, source: &dyn ByteSource, source_offset: usize, len: usize) {
         let end = source_offset.saturating_add(len);
         if let Some(bytes) = source.as_private().and_then(|bytes| bytes.get(source_offset..end)) {
             self.write_at(offset, bytes);
             return;
         }
-        // Small enough to stay in the nearest cache, and for `memcpy` not to turn to `rep movsb`.
+        // Small enough for the first-level cache, and for `memcpy` not to use `rep movsb`.
         let mut buffer = [0u8; 2048];
         let mut done = 0;
         while done < len {
@@ -152,7 +154,8 @@ pub trait SurfaceMemory: Send + fmt::Debug {
         }
     }
 
-    /// Fills `count` rows of `len` bytes with the bytes of `pattern`, lowest first, which start anew in each row.
+    /// Fills `count` rows of `len` bytes with the bytes of `pattern`, lowest first. The pattern starts anew
+    /// in each row.
     fn fill_rows(&mut self, to: Rows, pattern: u64, len: usize, count: usize) {
         let pattern = pattern.to_le_bytes();
         for n in 0..count {
@@ -162,10 +165,10 @@ pub trait SurfaceMemory: Send + fmt::Debug {
         }
     }
 
-    /// Changes `len` bytes in place: `change(at, bytes)` gets consecutive parts of at least 1 KiB, but for the last one;
-    /// `at` counts from `offset`.
+    /// Changes `len` bytes in place: `change(at, bytes)` gets consecutive parts of at least 1 KiB, except for
+    /// the last one. `at` counts from `offset`.
     fn update(&mut self, offset: usize, len: usize, change: &mut dyn FnMut(usize, &mut [u8])) {
-        // Small, so that reading the next part overlaps with computing this one.
+        // Small, so that the processor reads the next part while it computes this one.
         let mut buffer = [0u8; 1024];
         let mut done = 0;
         while done < len {
@@ -178,20 +181,20 @@ pub trait SurfaceMemory: Send + fmt::Debug {
         }
     }
 
-    /// Draws premultiplied b, g, r, a pixels times `alpha` over those from `offset` on.
+    /// Draws premultiplied b, g, r, a pixels, times `alpha`, over the pixels from `offset` on.
     fn blend(&mut self, offset: usize, pixels: &[u8], alpha: u8) {
         self.update(offset, pixels.len(), &mut |at, bytes| {
             over_bytes(bytes, pixels.get(at..at + bytes.len()).unwrap_or_default(), alpha);
         });
     }
 
-    /// The block itself where it is ours alone; `None` for guest memory.
+    /// The block itself, if only the library uses it; `None` for guest memory.
     fn as_private_mut(&mut self) -> Option<&mut [u8]> {
         None
     }
 }
 
-/// Surface memory of our own, for tests and for surfaces that no guest sees.
+/// Surface memory of the library's own, for tests and for surfaces that no guest sees.
 #[derive(Debug, Clone, Default)]
 pub struct PrivateSurface(pub Vec<u8>);
 
@@ -222,7 +225,7 @@ impl SurfaceMemory for PrivateSurface {
         for n in 0..count {
             if let Some(row) = self.0.get_mut(to.at(n)..).and_then(|rest| rest.get_mut(..len)) {
                 let (whole, rest) = row.as_chunks_mut();
-                // Unlike `fill`, this becomes a loop over wide registers.
+                // Unlike `fill`, the compiler turns this into a loop over wide registers.
                 for bytes in whole {
                     *bytes = pattern;
                 }
@@ -242,15 +245,16 @@ impl SurfaceMemory for PrivateSurface {
     }
 }
 
-/// What the host needs to recycle one command: an opaque address of its own and the memory group.
+/// What the host needs to recycle one command: an address that only the host understands, and the memory
+/// group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReleaseInfo {
-    /// Host address of the command's release info; never dereferenced by the core.
+    /// Host address of the command's release info. The core never dereferences it.
     pub address: u64,
     pub group_id: u32,
 }
 
-/// Commands that nobody holds any more, waiting for the worker to hand them to the host.
+/// Commands that are released and wait until the worker returns them to the host.
 #[derive(Debug, Default)]
 pub struct ReleaseQueue {
     released: Mutex<Vec<ReleaseInfo>>,
@@ -258,18 +262,18 @@ pub struct ReleaseQueue {
 }
 
 impl ReleaseQueue {
-    /// Takes everything queued so far, oldest first.
+    /// Takes all queued commands, oldest first.
     pub fn take(&self) -> Vec<ReleaseInfo> {
         std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The same into an empty list, whose memory then serves for those that follow.
+    /// Takes all queued commands into an empty list. The list's memory serves for later ones.
     pub fn take_into(&self, list: &mut Vec<ReleaseInfo>) {
         list.clear();
         std::mem::swap(list, &mut *self.released.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Bytes of this process that the commands not released yet occupy, as far as their tokens know.
+    /// Bytes of this process that the unreleased commands occupy, as far as their tokens know.
     pub fn held_bytes(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -279,7 +283,7 @@ impl ReleaseQueue {
     }
 }
 
-/// The duty to release one command. Dropping it queues the release, so that it happens exactly once.
+/// The duty to release one command. Dropping the token queues the release, so it happens exactly once.
 #[derive(Debug)]
 pub struct ReleaseToken {
     queue: Arc<ReleaseQueue>,
@@ -288,26 +292,26 @@ pub struct ReleaseToken {
 }
 
 impl ReleaseToken {
-    /// A token whose drop puts `info` on `queue`.
+    /// A token that puts `info` on `queue` when it is dropped.
     #[must_use]
     pub fn new(queue: Arc<ReleaseQueue>, info: ReleaseInfo) -> Self {
         Self { queue, info, cost: 0 }
     }
 
-    /// Accounts `bytes` of copied data to the command until it is released.
+    /// Counts `bytes` of copied data as the command's until it is released.
     #[must_use]
     pub fn with_cost(mut self, bytes: usize) -> Self {
         self.add_cost(bytes);
         self
     }
 
-    /// The same for a token in its place.
+    /// Counts `bytes` more, for a token that is already in place.
     pub fn add_cost(&mut self, bytes: usize) {
         self.queue.held.fetch_add(bytes, Ordering::Relaxed);
         self.cost = self.cost.saturating_add(bytes);
     }
 
-    /// What will be released.
+    /// The command that will be released.
     #[must_use]
     pub fn info(&self) -> ReleaseInfo {
         self.info

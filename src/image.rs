@@ -1,4 +1,4 @@
-//! Pixel formats and images as a guest hands them over (qxl.md B4, canvas.md 1 and 2).
+//! Pixel formats, and images as a guest provides them (qxl.md B4, canvas.md 1 and 2).
 
 use crate::guest::ByteSource;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub enum BitmapFormat {
     FourBitLe = 3,
     /// 4 bits, high nibble leftmost.
     FourBitBe = 4,
-    /// Palette index.
+    /// 8 bits, an index in the palette.
     EightBit = 5,
     /// x1r5g5b5, little-endian.
     SixteenBit = 6,
@@ -118,7 +118,7 @@ impl TryFrom<u32> for SurfaceFormat {
     }
 }
 
-/// Colours of a palette image. At most 256; an index beyond them means colour 0.
+/// Colours of a palette image, at most 256. An index beyond them gives colour 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Palette {
     /// Cache key; 0 means never cached.
@@ -127,8 +127,8 @@ pub struct Palette {
     pub entries: Vec<u32>,
 }
 
-/// A bitmap whose header has been checked: `pixels` holds at least `stride * height` bytes and `stride`
-/// at least the row bytes of its format.
+/// A bitmap with a checked header: `pixels` holds at least `stride * height` bytes, and `stride` is at least
+/// the row length of the format.
 #[derive(Clone, Debug)]
 pub struct Bitmap {
     pub format: BitmapFormat,
@@ -138,7 +138,7 @@ pub struct Bitmap {
     pub stride: u32,
     /// Whether the first row in memory is the top one.
     pub top_down: bool,
-    /// The guest announces that it will change the pixels; never enter them into a dictionary.
+    /// The guest says that it will change the pixels, so they must never enter a dictionary.
     pub unstable: bool,
     /// Always present for palette formats that are not used as a mask.
     pub palette: Option<Arc<Palette>>,
@@ -146,7 +146,7 @@ pub struct Bitmap {
 }
 
 impl Bitmap {
-    /// The pixels as an encoder reads them.
+    /// A view of the pixels for encoders.
     #[must_use]
     pub fn view(&self) -> ImageView<'_> {
         ImageView {
@@ -160,11 +160,11 @@ impl Bitmap {
     }
 }
 
-/// What the bytes of an image are.
+/// The contents of an image.
 #[derive(Clone, Debug)]
 pub enum ImageData {
     Bitmap(Bitmap),
-    /// A QUIC stream from the guest, copied; forwarded unchanged, decoded for rendering.
+    /// A QUIC stream copied from the guest. The server forwards it unchanged, and decodes it for rendering.
     Quic(Arc<[u8]>),
     /// The live pixels of a surface.
     Surface(u32),
@@ -173,18 +173,18 @@ pub enum ImageData {
 /// An image argument of a drawing command.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Guest-chosen identity: low 32 bits group, high 32 bits unique.
+    /// Identity chosen by the guest: the low 32 bits are a group, the high 32 bits a unique number in it.
     pub id: u64,
-    /// The guest allows caching it at the client (descriptor flag CACHE).
+    /// The guest allows the client to cache the image (descriptor flag CACHE).
     pub cache_me: bool,
-    /// All top bytes count as 0xff after decoding (descriptor flag HIGH_BITS_SET).
+    /// All top bytes become 0xff after decoding (descriptor flag HIGH_BITS_SET).
     pub high_bits_set: bool,
     pub width: u32,
     pub height: u32,
     pub data: ImageData,
 }
 
-/// Image types of the wire descriptor (codecs.md 1.1).
+/// Image types in the descriptor on the wire (codecs.md 1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum WireImageType {
@@ -202,7 +202,7 @@ pub enum WireImageType {
     Lz4 = 109,
 }
 
-/// Pixels as an encoder reads them: rows in memory order, copied out strip by strip, never as a reference
+/// Pixels for an encoder: rows in memory order, which the encoder copies strip by strip. Never a reference
 /// into guest memory. `source` holds at least `stride * height` bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageView<'a> {

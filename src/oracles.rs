@@ -1,5 +1,6 @@
-//! Fuzz oracles of the core: each takes arbitrary bytes of a client and checks that they are judged without a panic.
-//! The fuzz targets are one call into here; the same calls run in unit tests on random input.
+//! Fuzz oracles of the core. Each gives arbitrary bytes of a peer to the code that reads them, and checks
+//! that nothing panics. A fuzz target is one call of an oracle; unit tests make the same calls with random
+//! input.
 
 pub mod memory;
 mod worker;
@@ -26,7 +27,7 @@ use crate::protocol::{cursor, display, inputs, main_channel, sound, spicevmc};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// One message of a client on every channel.
+/// Decodes one client message on every channel.
 pub fn fuzz_client_message(msg_type: u16, body: &[u8]) {
     main_channel::fuzz_main(msg_type, body);
     inputs::fuzz_inputs(msg_type, body);
@@ -36,7 +37,8 @@ pub fn fuzz_client_message(msg_type: u16, body: &[u8]) {
     spicevmc::fuzz_spicevmc(msg_type, body);
 }
 
-/// First two bytes: message type; the rest: body. Then all of it as what a client tells the agent.
+/// The first two bytes are the message type, the rest is the body. The agent then gets all bytes as client
+/// data.
 pub fn fuzz_client_bytes(data: &[u8]) {
     fuzz_agent(data);
     if let Some((head, body)) = data.split_first_chunk() {
@@ -44,7 +46,7 @@ pub fn fuzz_client_bytes(data: &[u8]) {
     }
 }
 
-/// The link stage, in pieces of the size that the first byte says.
+/// The link stage. The first byte gives the size of the pieces in which the rest arrives.
 pub fn fuzz_link_stage(data: &[u8]) {
     if let Some((&step, rest)) = data.split_first() {
         fuzz_machine(rest, usize::from(step));
@@ -66,7 +68,7 @@ pub fn fuzz_devices(data: &[u8]) {
     fuzz_block(data);
 }
 
-/// Frames of a WebSocket client, then its upgrade request.
+/// The frames of a WebSocket client, and then its upgrade request.
 pub fn fuzz_websocket(data: &[u8]) {
     let replay = Replay { input: io::Cursor::new(data.to_vec()), fd: io::stdin() };
     let mut socket = crate::net::websocket::WebSocketTransport::new(Box::new(replay));
@@ -81,7 +83,7 @@ pub fn fuzz_websocket(data: &[u8]) {
     let _ = crate::net::upgrade::answer(data, &crate::net::upgrade::Origins::only("a"));
 }
 
-/// A client whose whole input is there, and who then closes.
+/// A client that has sent all its bytes and then closes.
 struct Replay {
     input: io::Cursor<Vec<u8>>,
     fd: io::Stdin,
@@ -110,7 +112,8 @@ impl AsFd for Replay {
 
 impl Transport for Replay {}
 
-/// A client's bytes after the link stage: framing, then every message on every channel. First bit: header style.
+/// A client's bytes after the link stage: framing, and then every message on every channel. The first bit
+/// selects the header style.
 pub fn fuzz_stream(data: &[u8]) {
     let Some((&flags, input)) = data.split_first() else { return };
     let transport = Replay { input: io::Cursor::new(input.to_vec()), fd: io::stdin() };
@@ -120,13 +123,13 @@ pub fn fuzz_stream(data: &[u8]) {
     }
 }
 
-/// Image streams: the header's own size is taken for the descriptor's, so that the pixels are reached. The first byte
-/// picks the codec where its header does not.
+/// Image streams. The descriptor gets the size in the stream's header, so that decoding reaches the pixels.
+/// The first byte selects the codec if the header does not.
 pub fn fuzz_decoders(data: &[u8]) {
     let Some((&pick, stream)) = data.split_first() else { return };
     let mut out = Vec::new();
     if let Ok(header) = quic::parse_header(stream) {
-        // Runs let a few bytes stand for many pixels: what is judged here is the stream, not the time that it takes.
+        // Runs encode many pixels in few bytes. Larger images would only take more time.
         if u64::from(header.width) * u64::from(header.height) <= 1 << 18 {
             for layout in [quic::PixelLayout::Bgra32, quic::PixelLayout::Rgb555, quic::PixelLayout::Gray8] {
                 let _ = quic::decode(stream, header.width, header.height, layout, &mut out);
@@ -141,8 +144,8 @@ pub fn fuzz_decoders(data: &[u8]) {
     let _ = glz::inflate(stream, usize::from(pick) * 16);
 }
 
-/// An image of the geometry in the first bytes through every encoder; what the lossless ones make of it must decode to
-/// the pixels that a client sees.
+/// An image with the geometry in the first bytes, through every encoder. Streams of lossless encoders must
+/// decode to the pixels that a client sees.
 pub fn fuzz_encoders(data: &[u8]) {
     let Some((&[format, width, padding, flags, limit], pixels)) = data.split_first_chunk() else { return };
     let Ok(format) = BitmapFormat::try_from(format % 10 + 1) else { return };
@@ -159,7 +162,7 @@ pub fn fuzz_encoders(data: &[u8]) {
     let image = ImageView { format, width, height, stride, top_down: flags & 1 != 0, source: &source };
     let limit = if flags & 2 == 0 { usize::MAX } else { usize::from(limit) * 64 };
     let (mut out, mut back) = (Vec::new(), Vec::new());
-    // Rows without padding, as clients see them.
+    // Packed rows, as clients see them.
     let seen = |alpha: bool| {
         let mut rows = Vec::new();
         for y in 0..height {
@@ -223,7 +226,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Inputs of a fuzz target that are worth keeping.
+    /// The inputs of a fuzz target that are kept in the repository.
     fn seeds(target: &str) -> impl Iterator<Item = Vec<u8>> {
         let directory = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_dir(directory).unwrap().map(|seed| std::fs::read(seed.unwrap().path()).unwrap())

@@ -1,17 +1,19 @@
 //! Where panics stop: one boundary for every entry point, thread and event loop of the library.
 //!
-//! A panic is a fault of ours. It must cost what was being done (one call, one command, one message, one client) and
-//! nothing else: not the thread, and never the host's process. Whatever may panic on a thread that must go on runs
-//! inside [`guarded`], which logs one line and lets its caller drop the culprit.
+//! A panic is a fault in the library. It may cost the work in progress (one call, one command, one message,
+//! one client) and nothing else: not the thread, and never the host's process. Code that may panic on a
+//! thread that must go on runs inside [`guarded`], which logs one line, so that the caller can drop the
+//! culprit.
 //!
-//! The state that a panic leaves behind is used on. Everything reachable is safe code whose broken invariants cost at
-//! most a picture, and unwinding has dropped the owned values (release tokens, sockets) on its way.
+//! The library goes on with the state that a panic leaves behind. All code that reads it is safe code, so
+//! broken invariants cost at most a picture, and unwinding has dropped owned values (release tokens,
+//! sockets).
 //!
-//! Rust's default panic hook writes to stderr without limit, so a guest that hits a fault again and again could fill
-//! the disk of its host. The first [`guarded`] therefore installs a hook that stays silent for panics which the
-//! boundary logs. All other panics still reach the hook that was there before: those outside of a boundary, those of a
-//! process without a log (tests and fuzzers, which rely on it), and a panic during unwinding, which may be the last
-//! thing that the process says.
+//! Rust's default panic hook writes to stderr without limit, so a guest that hits a fault again and again
+//! could fill the disk of its host. The first [`guarded`] therefore installs a hook that stays silent for
+//! panics which the boundary logs. All other panics still reach the hook that was there before: those outside
+//! of a boundary, those of a process without a log (tests and fuzzers, which rely on it), and a panic during
+//! unwinding, which may be the last thing that the process says.
 #![warn(missing_docs, unreachable_pub)]
 
 use crate::log::{Level, RateLimit, emit_limited, enabled};
@@ -27,12 +29,13 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 thread_local! {
     /// How many boundaries the thread is inside of.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Where the panics began that no boundary has caught yet; more than one only when a `drop` panics during unwinding.
+    /// Where the panics began that no boundary has caught yet; more than one only when a `drop` panics during
+    /// unwinding.
     static PLACES: RefCell<Vec<(String, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `work`. Returns `None` if it panicked, after one rate-limited log line that says what was being done (`what`),
-/// on which thread, where and why.
+/// Runs `work`. Returns `None` if it panicked, after one rate-limited log line that says what was being done
+/// (`what`), on which thread, where and why.
 pub fn guarded<T>(what: &str, work: impl FnOnce() -> T) -> Option<T> {
     install_hook();
     let depth = DEPTH.get();
@@ -91,8 +94,8 @@ fn install_hook() {
     });
 }
 
-/// Keeps the place of the panic for the boundary that will catch it. False if there is no such boundary, or if the
-/// thread already unwinds.
+/// Keeps the place of the panic for the boundary that will catch it. False if there is no such boundary, or
+/// if the thread already unwinds.
 fn remember(info: &PanicHookInfo<'_>) -> bool {
     // A thread that ends has no thread-local values any more.
     if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {

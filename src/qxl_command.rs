@@ -1,5 +1,5 @@
-//! What a QXL device asks for, parsed and owned: commands of the rings, surfaces, cursor shapes, monitors (qxl.md). Plain
-//! values; the traits through which they come are in `host`.
+//! What a QXL device requests, parsed and owned: ring commands, surfaces, cursor shapes, monitors (qxl.md).
+//! Plain values; `host` has the traits that deliver them.
 
 use crate::draw::Drawable;
 use crate::geometry::{Point16, Rect};
@@ -7,35 +7,35 @@ use crate::guest::{ReleaseToken, SurfaceMemory};
 use crate::image::SurfaceFormat;
 use std::sync::Arc;
 
-/// A command as the ring holds it (QXLCommandExt): numbers only, nothing is dereferenced here.
+/// A command as it stands in the ring (QXLCommandExt). Only numbers; nothing is dereferenced here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandExt {
     pub address: u64,
     pub command_type: u32,
     pub group_id: u32,
-    /// 1 compat, 2 compat with 16-bit colours.
+    /// 1: compat format; 2: compat format with 16-bit colours.
     pub flags: u32,
 }
 
-/// Parameters of a surface, unchecked (QXLDevSurfaceCreate, QXL_SURFACE_CMD_CREATE).
+/// Unchecked parameters of a surface (QXLDevSurfaceCreate, QXL_SURFACE_CMD_CREATE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SurfaceSpec {
     pub width: u32,
     pub height: u32,
     pub stride: i32,
-    /// Value of a [`SurfaceFormat`].
+    /// The number of a [`SurfaceFormat`].
     pub format: u32,
     pub keep_data: bool,
     pub address: u64,
     pub group_id: u32,
 }
 
-/// A surface whose parameters were checked and whose memory is mapped.
+/// A surface with checked parameters and mapped memory.
 #[derive(Debug)]
 pub struct MappedSurface {
     pub width: u32,
     pub height: u32,
-    /// Negative: the block starts with the bottom row.
+    /// Bytes from one row to the next. If negative, the block starts with the bottom row.
     pub stride: i32,
     pub format: SurfaceFormat,
     pub memory: Box<dyn SurfaceMemory>,
@@ -53,7 +53,7 @@ pub struct UpdateCommand {
 /// QXL_CMD_SURFACE.
 #[derive(Debug)]
 pub enum SurfaceCommand {
-    /// The token is held as long as the surface lives.
+    /// The token is kept as long as the surface exists.
     Create {
         surface_id: u32,
         surface: MappedSurface,
@@ -66,12 +66,13 @@ pub enum SurfaceCommand {
     },
 }
 
-/// A command of the display ring, parsed and checked by itself; whether its surfaces exist is for the display.
+/// A command of the display ring. The parser has checked it by itself; the display checks whether its
+/// surfaces exist.
 #[derive(Debug)]
 pub enum DisplayCommand {
     Draw(Box<Drawable>),
     Update(UpdateCommand),
-    /// Debug text of the guest, escaped.
+    /// A debug text of the guest, with control characters escaped.
     Message {
         text: String,
         release: ReleaseToken,
@@ -79,10 +80,11 @@ pub enum DisplayCommand {
     Surface(SurfaceCommand),
 }
 
-/// Shape of a pointer (qxl.md B2, display.md 13.4); `data` has at least the bytes that type and size need.
+/// The shape of a pointer (qxl.md B2, display.md 13.4). `data` has at least the bytes that type and size
+/// require.
 #[derive(Clone, Debug)]
 pub struct CursorShape {
-    /// Cache key; 0 is never cached.
+    /// Cache key; 0 means never cached.
     pub unique: u64,
     /// 0 ALPHA, 1 MONO, 2 COLOR4, 3 COLOR8, 4 COLOR16, 5 COLOR24, 6 COLOR32.
     pub cursor_type: u8,
@@ -96,7 +98,7 @@ pub struct CursorShape {
 /// QXL_CMD_CURSOR.
 #[derive(Debug)]
 pub enum CursorCommand {
-    /// The token is held until the shape is replaced (qxl.md A8.6).
+    /// The token is kept until another shape replaces this one (qxl.md A8.6).
     Set {
         position: Point16,
         visible: bool,
@@ -117,17 +119,17 @@ pub enum CursorCommand {
     },
 }
 
-/// Result of asking a ring for its next command.
+/// The result of taking the next command from a ring.
 #[derive(Debug)]
 pub enum Fetched<T> {
     /// The ring is empty.
     Empty,
-    /// A command that was bad: logged and, where it could be, released already. Ask again.
+    /// The command was bad. It is logged and, if possible, already released. The caller asks again.
     Dropped,
     Command(T),
 }
 
-/// A monitor of the guest's monitors configuration (QXLHead).
+/// A monitor in the guest's monitors configuration (QXLHead).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MonitorHead {
     pub id: u32,
@@ -139,7 +141,7 @@ pub struct MonitorHead {
     pub flags: u32,
 }
 
-/// The guest's monitors configuration, copied and counted.
+/// The guest's monitors configuration, copied, with a checked number of heads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MonitorsConfig {
     pub max_allowed: u16,

@@ -1,4 +1,4 @@
-//! A client in memory, for oracles: bytes go in, what comes out is checked to be framed.
+//! A client in memory, for oracles. It checks that everything the server sends is framed.
 
 use crate::channel::connection::{ChannelConnection, ClientId};
 use crate::net::stream::{ChannelStream, Transport};
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 struct Wire {
     input: VecDeque<u8>,
     output: Vec<u8>,
-    /// Bytes that the socket still takes.
+    /// Number of bytes that the socket still accepts.
     room: usize,
     closed: bool,
     gone: bool,
@@ -22,11 +22,12 @@ struct Wire {
 #[derive(Clone, Debug, Default)]
 pub struct MemoryPeer(Arc<Mutex<Wire>>);
 
-/// The server's end.
+/// The server's end of the connection.
 struct MemoryTransport(MemoryPeer, bool, io::Stdin);
 
 impl MemoryPeer {
-    /// The server's end, and the client's. The socket takes everything at first. A local one needs no pings.
+    /// Both ends of a connection: the server's and the client's. The socket accepts everything at first. A
+    /// local connection needs no pings.
     #[must_use]
     pub fn transport(local: bool) -> (Box<dyn Transport>, Self) {
         let peer = Self::default();
@@ -34,7 +35,7 @@ impl MemoryPeer {
         (Box::new(MemoryTransport(peer.clone(), local, io::stdin())), peer)
     }
 
-    /// A connection, its offers being the bits of `caps`. The socket takes everything at first.
+    /// A linked connection whose client has the capabilities `caps`. The socket accepts everything at first.
     #[must_use]
     pub fn connect(
         channel_type: ChannelType,
@@ -54,24 +55,24 @@ impl MemoryPeer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes for the server to read.
+    /// Sends bytes to the server.
     pub fn send_bytes(&self, bytes: &[u8]) {
         self.wire().input.extend(bytes);
     }
 
-    /// A framed message.
+    /// Sends a message with its header.
     pub fn send(&self, msg_type: u16, body: &[u8]) {
         self.send_bytes(&msg_type.to_le_bytes());
         self.send_bytes(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
         self.send_bytes(body);
     }
 
-    /// How many more bytes the socket takes.
+    /// Sets how many more bytes the socket accepts.
     pub fn set_room(&self, bytes: usize) {
         self.wire().room = bytes;
     }
 
-    /// The client closes its end.
+    /// Closes the client's end.
     pub fn close(&self) {
         self.wire().closed = true;
     }
@@ -82,10 +83,10 @@ impl MemoryPeer {
         self.wire().gone
     }
 
-    /// Takes the whole messages that arrived: type and body.
+    /// Takes the complete messages that have arrived: type and body.
     ///
     /// # Panics
-    /// When the stream is not framed: no message of ours is that long.
+    /// If the stream is not framed: the server sends no message of such a length.
     pub fn take_messages(&self, mut each: impl FnMut(u16, &[u8])) {
         let output = std::mem::take(&mut self.wire().output);
         let mut rest = &*output;

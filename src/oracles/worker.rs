@@ -1,6 +1,7 @@
-//! The channels of a worker under scripts: what clients send, what the guest draws and how time passes, in any order.
+//! The channels of a worker under a script: client messages, guest commands and time, in any order.
 //!
-//! What must hold: no panic, what is sent is framed, and after everybody left every command is released.
+//! Nothing may panic, everything sent must be framed, and when all clients have left, every command must be
+//! released.
 
 use super::memory::MemoryPeer;
 use crate::channel::client::WorkerChannel;
@@ -22,10 +23,10 @@ use crate::protocol::ChannelType;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Clients at a time.
+/// Number of clients at a time.
 const MAX_CLIENTS: usize = 3;
 
-/// The choices of a fuzzer; zero at the end.
+/// A fuzzer's choices. After the last one, all are zero.
 #[derive(Debug)]
 pub struct Script<'a>(pub &'a [u8]);
 
@@ -50,7 +51,7 @@ impl Script<'_> {
         u32::from_le_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
     }
 
-    /// A coordinate about the surfaces, some outside.
+    /// A coordinate near the surfaces, sometimes outside.
     fn coordinate(&mut self) -> i32 {
         match self.byte() {
             255 => i32::MAX,
@@ -73,14 +74,14 @@ impl Script<'_> {
         Rect::new(self.coordinate(), self.coordinate(), self.coordinate(), self.coordinate())
     }
 
-    /// A rectangle as the parser lets it pass.
+    /// A rectangle that the parser accepts.
     fn rect(&mut self) -> Rect {
         let (left, top) = (i32::from(self.byte() % 64), i32::from(self.byte() % 64));
         let (width, height) = (1 + i32::from(self.byte() % 64), 1 + i32::from(self.byte() % 64));
         Rect::new(left, top, left + width, top + height)
     }
 
-    /// Settings and offers.
+    /// Random settings and capabilities.
     pub fn settings(&mut self) -> DisplaySettings {
         let wan = |choice: u8| WanCompression::try_from(u32::from(choice % 3) + 1).unwrap_or_default();
         DisplaySettings {
@@ -93,7 +94,7 @@ impl Script<'_> {
     }
 }
 
-/// Which of the worker's channels a client is on.
+/// The worker channel that a client is linked to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
     Display,
@@ -150,7 +151,7 @@ impl Bench {
         }
     }
 
-    /// An image as the parser makes them.
+    /// An image that the parser could have made.
     fn image(s: &mut Script<'_>) -> Arc<Image> {
         let (width, height) = (1 + u32::from(s.byte() % 72), 1 + u32::from(s.byte() % 72));
         let (id, flags) = (u64::from(s.byte() % 8), s.byte());
@@ -362,7 +363,7 @@ impl Bench {
         self.clients.push((on, id, peer));
     }
 
-    /// Something of a client.
+    /// One action of a client.
     fn client(&mut self, s: &mut Script<'_>) {
         let which = usize::from(s.byte()) % self.clients.len().max(1);
         let Some((_, _, peer)) = self.clients.get(which).cloned() else { return self.attach(s) };
@@ -392,7 +393,7 @@ impl Bench {
         }
     }
 
-    /// A turn of the worker.
+    /// One turn of the worker.
     fn turn(&mut self) {
         for entry in self.display.clients() {
             self.display.on_ready(entry.key, Readiness { read: true, write: true }, self.now);
@@ -417,7 +418,7 @@ impl Bench {
         assert!(self.released <= self.tokens);
     }
 
-    /// Everybody leaves.
+    /// All clients leave.
     fn finish(mut self) {
         self.display.detach_all();
         self.cursor.detach_all();
@@ -431,7 +432,7 @@ impl Bench {
     }
 }
 
-/// Bytes that differ from row to row and from seed to seed; cheap to make.
+/// Bytes that differ from row to row and from seed to seed, and cost little time.
 fn pattern(seed: u8, size: usize) -> Vec<u8> {
     let period: Vec<u8> = (0..=250u8).map(|b| b.wrapping_mul(seed)).collect();
     let mut bytes = period.repeat(size / period.len() + 1);
@@ -439,7 +440,7 @@ fn pattern(seed: u8, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// DISPLAY_INIT, most of them good.
+/// A DISPLAY_INIT, usually a valid one.
 fn init(s: &mut Script<'_>) -> Vec<u8> {
     let mut body = vec![s.byte() % 5];
     body.extend((i64::from(s.word()) << (s.byte() % 33)).to_le_bytes());
@@ -451,10 +452,10 @@ fn init(s: &mut Script<'_>) -> Vec<u8> {
     body
 }
 
-/// The display and cursor channels under a script.
+/// Runs the display and cursor channels under a script.
 ///
 /// # Panics
-/// When something does not hold.
+/// If one of the module's rules is broken.
 pub fn fuzz_worker_channels(data: &[u8]) {
     let s = &mut Script(data);
     let mut bench = Bench::new(s.settings());

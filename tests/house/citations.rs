@@ -7,8 +7,8 @@ use std::fs;
 const SPECIFICATION: [&str; 8] =
     ["canvas", "codecs", "devices", "display", "known-failures", "qxl", "server", "wire"];
 
-/// The sections of one document by their numbers, with their text: `## 4. Pending tree` is "4", `### 4.1 Accepting`
-/// "4.1", `## A5. Memory slots` "A5", `# Part C. Record and replay` "part C".
+/// The sections of one document by their numbers, with their text: `## 4. Pending tree` is "4", `### 4.1
+/// Accepting` "4.1", `## A5. Memory slots` "A5", `# Part C. Record and replay` "part C".
 type Sections = BTreeMap<String, String>;
 
 fn sections(document: &str) -> Sections {
@@ -46,7 +46,8 @@ fn is_number(word: &str) -> bool {
         && digits.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit()))
 }
 
-/// The section numbers at the start of what follows the name of a document: " 8.1, 8.4 and 9): one per client" has three.
+/// The section numbers at the start of what follows the name of a document: " 8.1, 8.4 and 9): one per
+/// client" has three.
 fn cited(text: &str) -> Vec<String> {
     let (mut found, mut part) = (Vec::new(), false);
     for word in text.split_whitespace() {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The folders and single files of `src/`, highest first. What stands in one row knows nothing of the others in it.
+/// The folders and single files of `src/`, highest first. What stands in one row knows nothing of the others
+/// in it.
 const LAYERS: &[&[&str]] = &[
     &["oracles"],
     &["reds"],

@@ -55,7 +55,8 @@ fn written(expression: &str) -> String {
     }
 }
 
-/// The value of numbers joined by `<<` (which binds least), `+` and `*`, with brackets around the first part only.
+/// The value of numbers joined by `<<` (which binds least), `+` and `*`, with brackets around the first part
+/// only.
 fn sum_of(expression: &str) -> u64 {
     let expression = expression.trim();
     if let Some((inner, rest)) = expression.strip_prefix('(').and_then(|rest| rest.split_once(')')) {

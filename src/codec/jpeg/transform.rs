@@ -1,11 +1,11 @@
-//! The forward discrete cosine transform in the form of Arai, Agui and Nakajima (five multiplications per row),
-//! on 16-bit integers, and quantization. The transform leaves each coefficient scaled by a known factor, which
-//! the divisors of [`super::tables::Divisors`] include.
+//! The forward discrete cosine transform in the form of Arai, Agui and Nakajima (five multiplications per
+//! row), on 16-bit integers, and quantization. The transform leaves each coefficient scaled by a known
+//! factor, which the divisors of [`super::tables::Divisors`] include.
 
 use super::tables::Divisors;
 
-/// By how much coefficients are larger than the standard's, apart from the per-row factors: 8 by the transform,
-/// 2 by the samples.
+/// By how much coefficients are larger than the standard's, apart from the per-row factors: 8 by the
+/// transform, 2 by the samples.
 pub(super) const OUTPUT_SCALE: f64 = 16.0;
 
 /// A quantized block.
