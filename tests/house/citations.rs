@@ -3,6 +3,7 @@
 use super::{files, name, root};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 const SPECIFICATION: [&str; 8] =
     ["canvas", "codecs", "devices", "display", "known-failures", "qxl", "server", "wire"];
@@ -133,4 +134,56 @@ fn numbers_are_found_in_the_usual_ways_of_citing() {
     assert_eq!(numbers(" 5.1 timeouts, 13 trap 22"), "5.1");
     assert_eq!(numbers(" part C)"), "part C");
     assert_eq!(numbers(": each costs"), "");
+}
+
+/// The documents for people who work on the library or use it.
+fn documents() -> Vec<PathBuf> {
+    let mut found = files(&["docs", "fuzz", "benches", "qemu-patches"], &["md"]);
+    found.extend(fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()));
+    found.retain(|path| path.extension().is_some_and(|e| e == "md"));
+    found
+}
+
+#[test]
+fn links_of_documents_lead_somewhere() {
+    let mut dead = Vec::new();
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next()) {
+            let is_elsewhere = link.contains("://") || link.is_empty();
+            if !is_elsewhere && !path.parent().unwrap().join(link).exists() {
+                dead.push(format!("{} -> {link}", name(&path)));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "links that lead nowhere: {dead:#?}");
+}
+
+#[test]
+fn files_that_documents_name_exist() {
+    let everything = files(
+        &[
+            "src", "qxl", "capi", "sasl", "opus", "tests", "benches", "docs", "fuzz", "examples", "include",
+            "scripts",
+        ],
+        &["rs", "md", "c", "h", "py", "txt", "sums", "json", "sh"],
+    );
+    let everything: Vec<String> = everything.iter().map(|path| format!("/{}", name(path))).collect();
+    let mut missing = Vec::new();
+    for path in documents() {
+        // The specification names files of other projects.
+        if path.starts_with(root().join("docs/spec")) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let is_file = quoted.ends_with(".rs") || quoted.ends_with(".md") || quoted.ends_with(".c");
+            let is_plain = quoted.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+            let known = everything.iter().any(|file| file.ends_with(&format!("/{quoted}")));
+            if is_file && is_plain && !known && !root().join(quoted).exists() {
+                missing.push(format!("{}: {quoted}", name(&path)));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "files that documents name and that do not exist: {missing:#?}");
 }
