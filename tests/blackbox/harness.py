@@ -154,14 +154,24 @@ class Qemu(Process):
         if image:
             cmd += ["-drive", f"file={image},format={'qcow2' if str(image).endswith('.qcow2') else 'raw'},if=ide"]
         super().__init__(cmd + list(args), directory, name, env=env or lib_env())
+        try:
+            self._open_monitor(monitor)
+        except BaseException:
+            # Nobody else would end it, and it would keep the disk's lock from all tests that follow.
+            self.close()
+            raise
+
+    def _open_monitor(self, path):
         self.qmp = None
-        wait_for(lambda: monitor.exists() or not self.alive(), "QMP socket")
+        wait_for(lambda: path.exists() or not self.alive(), "QMP socket")
         assert self.alive(), self.output()
         self.qmp = socket.socket(socket.AF_UNIX)
         self.qmp.settimeout(PATIENCE)
-        wait_for(lambda: self._connected(monitor), "QMP connection")
+        wait_for(lambda: self._connected(path), "QMP connection")
         self.lines = self.qmp.makefile("rb")
-        json.loads(self.lines.readline())
+        # Whatever QEMU has to say before, its greeting comes before the first command.
+        while "QMP" not in json.loads(self.lines.readline()):
+            pass
         self("qmp_capabilities")
 
     def _connected(self, path):
