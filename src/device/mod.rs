@@ -147,10 +147,11 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         }
     }
 
-    /// Whether the owner should push no more for now.
+    /// Whether the owner should push no more for now. The buffer that the host is just writing counts: it may come back.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.queue.len() >= MAX_DEVICE_BUFFERS || self.queued >= MAX_DEVICE_QUEUE
+        let written = usize::from(self.write != Write::Idle);
+        self.queue.len() + written >= MAX_DEVICE_BUFFERS || self.queued >= MAX_DEVICE_QUEUE
     }
 
     /// Bytes of what the guest does not have completely.
