@@ -26,4 +26,5 @@ pub mod qxl_command;
 pub mod reds;
 #[cfg(test)]
 mod testing;
+mod thread;
 pub mod worker;

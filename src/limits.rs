@@ -198,9 +198,6 @@ pub const MAX_SASL_DATA: usize = 1 << 20;
 /// Client messages in one SASL exchange. Mechanisms take three or four.
 pub const MAX_SASL_STEPS: u32 = 32;
 
-/// Threads for SASL. Several, so that logins which wait for a directory server do not hold up the others.
-pub const MAX_SASL_THREADS: usize = 8;
-
 /// Bytes of consecutive packets of a SASL security layer that carry no data. One packet with data has at most
 /// 8 KiB.
 pub const MAX_SASL_BARREN: usize = 32 << 10;
@@ -224,6 +221,16 @@ pub const MAX_DATALESS_FRAMES: u32 = 256;
 
 /// Buffers that one read from a WebSocket searches for data before the thread serves others.
 pub const MAX_DATALESS_READS: u32 = 4;
+
+// # Connection: jobs of other threads
+
+/// Jobs of one kind (TLS handshakes, tickets, logins) that wait for their thread. A link has one job at a time,
+/// so these are the jobs of [`MAX_PENDING_LINKS`] links and of some that are just being closed.
+pub const MAX_LINK_JOBS: usize = 512 + 32;
+
+/// Threads for logins by SASL. Several, so that logins which wait for a directory server do not hold up the
+/// others.
+pub const MAX_SLOW_THREADS: usize = 8;
 
 // # Connection: ticket keys
 

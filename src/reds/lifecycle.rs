@@ -40,7 +40,7 @@ impl Core {
                 core.post(Post::Key(event));
             }
         })
-        .map_err(ServerError::io("thread of the ticket keys"))?;
+        .map_err(ServerError::io("thread for cryptography"))?;
         self.with(|s| {
             s.event_loop = Some(event_loop.clone());
             s.keys = Some(Arc::new(keys));
@@ -163,12 +163,7 @@ impl Core {
                 worker.shutdown();
             }
         }
-        let keys = self.with(|s| {
-            if let Some(sasl) = &mut s.sasl {
-                sasl.stop();
-            }
-            s.keys.take()
-        });
+        let keys = self.with(|s| s.keys.take());
         drop(keys);
         self.take_posts();
         self.run_effects();

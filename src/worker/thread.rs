@@ -6,14 +6,13 @@ use super::guard::guarded;
 use super::poll::PollSet;
 use super::red_worker::RedWorker;
 use crate::host::QxlDevice;
-use nix::sys::signal::{SigSet, Signal};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Runs until the worker is closed. Gives the device back: what its queue of releases still holds belongs to the thread
 /// that removes the interface (qxl.md A3).
 pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Box<dyn QxlDevice> {
-    block_signals();
+    crate::thread::block_host_signals();
     let dispatcher = Arc::clone(&worker.dispatcher);
     dispatcher.adopt_thread();
     while !worker.closed {
@@ -35,16 +34,5 @@ pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Bo
 fn refuse_requests(dispatcher: &Dispatcher, device: &mut dyn QxlDevice) {
     for cookie in dispatcher.close().iter().filter_map(super::request::Request::cookie) {
         guarded("async_complete", || device.async_complete(cookie));
-    }
-}
-
-/// Signals are the host's business, except those that faults of this thread raise.
-fn block_signals() {
-    let mut signals = SigSet::all();
-    for fault in [Signal::SIGILL, Signal::SIGFPE, Signal::SIGSEGV] {
-        signals.remove(fault);
-    }
-    if let Err(error) = signals.thread_block() {
-        crate::warning!("worker: signals cannot be blocked: {error}");
     }
 }

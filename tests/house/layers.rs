@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["image"],
     &["guest"],
     &["blend", "panic"],
-    &["geometry", "limits", "log", "clock", "testing"],
+    &["geometry", "limits", "log", "clock", "testing", "thread"],
 ];
 
 /// Arrows that still point upward, `file -> folder`. The list only shrinks.

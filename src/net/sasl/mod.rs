@@ -3,19 +3,19 @@
 //!
 //! - `mod.rs`: what is asked of an implementation of SASL. The C layer has it over the system's library; tests have another.
 //! - `exchange.rs`: the messages of client and server as a machine without I/O.
-//! - `threads.rs`: where the implementation runs. A directory server may take seconds to answer, which neither the host's
-//!   loop nor the logins of others wait for.
+//! - `login.rs`: one step of an exchange as a job of the threads of `net::keys`, since a directory server may take seconds
+//!   to answer, and neither the host's loop nor the logins of others may wait for it.
 //! - `transport.rs`: the security layer that some mechanisms put around all later bytes.
 
 mod exchange;
-mod threads;
+mod login;
 mod transport;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use exchange::{SaslEvent, SaslExchange, fuzz_exchange};
-pub use threads::{SaslDone, SaslThreads};
+pub use login::{SaslDone, SaslLogin};
 pub use transport::SaslTransport;
 
 use std::fmt;

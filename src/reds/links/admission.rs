@@ -73,7 +73,7 @@ impl State {
         }
     }
 
-    /// Gives a ticket to the crypto threads.
+    /// Gives a ticket to the crypto thread.
     pub(super) fn open_ticket(
         &mut self,
         at: ConnectionId,
@@ -83,8 +83,8 @@ impl State {
         let (Some(keys), Some(ticket_key)) = (&self.keys, link.key.take()) else {
             return Err("no ticket key".into());
         };
-        link.stage = LinkStage::TicketAway;
-        keys.open(at.0, ticket_key, ticket);
+        let job = keys.open(at.0, ticket_key, ticket).map_err(|error| error.to_string())?;
+        link.stage = LinkStage::TicketAway { _job: job };
         Ok(())
     }
 
@@ -95,8 +95,7 @@ impl State {
         let due: Vec<_> = self.links.links.iter().filter(|(_, link)| due(link)).map(|(&at, _)| at).collect();
         for at in due {
             let Some(mut link) = self.links.remove(at) else { continue };
-            let LinkStage::Held { what, .. } = std::mem::replace(&mut link.stage, LinkStage::TicketAway)
-            else {
+            let LinkStage::Held { what, .. } = std::mem::replace(&mut link.stage, LinkStage::Talking) else {
                 continue;
             };
             let begun = match what {

@@ -1,6 +1,6 @@
 //! Moves a pending link as far as its socket goes.
 
-use super::{GiveUp, Held, LinkStage, NOTHING, PendingLink, READ, WRITE};
+use super::{Held, LinkStage, NOTHING, PendingLink, READ, WRITE};
 use crate::channel::connection::ConnectionId;
 use crate::host::call::HostCall;
 use crate::host::{Readiness, WatchId};
@@ -89,13 +89,8 @@ impl State {
 
     fn advance(&mut self, at: ConnectionId, link: &mut PendingLink) -> Progress {
         link.again = false;
-        if let LinkStage::Tls(_) = link.stage {
-            let give_up = GiveUp::default();
-            let given_up = give_up.0.clone();
-            let stage = std::mem::replace(&mut link.stage, LinkStage::TlsAway { _give_up: give_up });
-            if let (LinkStage::Tls(handshake), Some(keys)) = (stage, &self.keys) {
-                keys.handshake(at.0, handshake, given_up);
-            }
+        if let Err(why) = self.step_tls(at, link) {
+            return Progress::Close(why);
         }
         for _ in 0..MAX_READS_PER_TURN {
             let Some(stream) = &mut link.stream else { return Progress::Wait(NOTHING) };
@@ -146,6 +141,22 @@ impl State {
         Progress::Close("the link message comes in too many pieces".into())
     }
 
+    /// Gives a TLS handshake whose socket is ready to the crypto thread.
+    fn step_tls(&mut self, at: ConnectionId, link: &mut PendingLink) -> Result<(), String> {
+        let (LinkStage::Tls(_), Some(keys)) = (&link.stage, &self.keys) else { return Ok(()) };
+        if let LinkStage::Tls(handshake) = std::mem::replace(&mut link.stage, LinkStage::Talking) {
+            link.stage = match keys.handshake(at.0, handshake) {
+                Ok(job) => LinkStage::TlsAway { _job: job },
+                Err((handshake, error)) => {
+                    // The socket stays open until the host's watch is removed.
+                    link.stage = LinkStage::Tls(handshake);
+                    return Err(error.to_string());
+                }
+            };
+        }
+        Ok(())
+    }
+
     fn on_link_event(
         &mut self,
         at: ConnectionId,
@@ -182,9 +193,9 @@ impl State {
         Ok(())
     }
 
-    /// A TLS handshake comes back from the crypto threads.
+    /// A TLS handshake comes back from the crypto thread.
     pub fn on_handshake(&mut self, at: ConnectionId, handshake: Handshake, step: io::Result<Step>) {
-        // Of a link that was given up meanwhile nothing is left but this.
+        // Of a link that was given up meanwhile nothing is left but its handshake.
         let Some(mut link) = self.links.remove(at) else { return };
         let interest = match step {
             Ok(Step::Done) => {

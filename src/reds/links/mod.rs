@@ -6,7 +6,7 @@
 //!        | TLS                    plain
 //!        v                          |
 //!  Tls(handshake) <--> TlsAway      |
-//!        |  the crypto threads step |
+//!        | the crypto thread steps  |
 //!        +------------+-------------+
 //!                     v
 //!                  Talking -----> AwaitKey        the link message is judged, the first ticket key is
@@ -15,10 +15,10 @@
 //!                   |
 //!                   +-----------> Held            the address guessed wrong before: it waits
 //!                   |                v
-//!                   +-----------> TicketAway      the crypto threads open the ticket
+//!                   +-----------> TicketAway      the crypto thread opens the ticket
 //!                   |                |
 //!                   |  +----------+  |
-//!                   +->| SaslAway |  |            or the SASL threads judge the client, message by message
+//!                   +->| SaslAway |  |            or the login threads judge the client, message by message
 //!                   |<-+----------+  |
 //!                   |       Proven -+|            SASL's own OK is being written, then its layer begins
 //!                   |                |
@@ -36,7 +36,8 @@
 //! - `admission.rs`: who is let in: security, channels, tickets, sessions.
 //!
 //! The protocol of the link stage itself is a machine without I/O, `net::link`. Everything in here runs on the host thread
-//! and never waits; RSA and TLS run on the crypto threads (`net::keys`), SASL on threads of its own (`net::sasl`).
+//! and never waits: RSA, TLS and SASL run on the threads of `net::keys`. In the stages whose names end in `Away` the link
+//! holds the token of its job there; a link that is closed drops the token, and with it the job.
 
 mod admission;
 mod driver;
@@ -52,7 +53,7 @@ use crate::channel::connection::{ConnectionGuard, ConnectionId};
 use crate::host::call::HostCall;
 use crate::host::{ChannelEvent, Readiness, WatchId};
 use crate::limits::MAX_PENDING_LINKS;
-use crate::net::keys::TicketKey;
+use crate::net::keys::{CancelToken, TicketKey};
 use crate::net::link::LinkMachine;
 use crate::net::listener::{addresses, set_connection_options};
 use crate::net::sasl::SaslSession;
@@ -66,7 +67,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 const READ: Readiness = Readiness { read: true, write: false };
@@ -78,34 +78,24 @@ const NOTHING: Readiness = Readiness { read: false, write: false };
 enum LinkStage {
     /// A TLS handshake at rest until its socket is ready.
     Tls(Handshake),
-    /// The handshake is with the crypto threads, which drop it once it is given up.
-    TlsAway { _give_up: GiveUp },
+    /// The handshake is with the crypto thread.
+    TlsAway { _job: CancelToken },
     /// The link machine talks with the client.
     Talking,
     /// The client waits for a ticket key.
     AwaitKey,
     /// The client waits until this time, since its address has been guessing.
     Held { until: Instant, what: Held },
-    /// The ticket is with the crypto threads.
-    TicketAway,
-    /// The SASL exchange is with its threads.
-    SaslAway,
+    /// The ticket is with the crypto thread.
+    TicketAway { _job: CancelToken },
+    /// A step of the SASL exchange is with the login threads.
+    SaslAway { _job: CancelToken },
     /// SASL is content with the client, which is being told; then the security layer begins if there is one.
     Proven { layer: bool },
     /// The refusal is being written, then the connection is closed for this reason.
     Refused(String),
     /// OK is being written, then the connection becomes a channel.
     Accepted,
-}
-
-/// Tells the crypto threads that nobody waits for a handshake any more, when dropped.
-#[derive(Debug, Default)]
-struct GiveUp(Arc<AtomicBool>);
-
-impl Drop for GiveUp {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// What waits because of wrong guesses.
@@ -137,10 +127,8 @@ pub(crate) struct PendingLink {
     /// The last turn stopped early.
     again: bool,
     key: Option<Arc<TicketKey>>,
-    /// The SASL exchange, when it is not with the threads.
+    /// The SASL exchange, when it is not with the login threads.
     session: Option<Box<dyn SaslSession>>,
-    /// Goes with the link: what it had the SASL threads do need not be done any more.
-    alive: Arc<()>,
     /// After the transport: tells that the socket is closed.
     pub guard: ConnectionGuard,
 }
@@ -174,7 +162,6 @@ impl PendingLink {
             again: false,
             key: None,
             session: None,
-            alive: Arc::new(()),
             guard,
         }
     }

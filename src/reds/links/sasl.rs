@@ -1,35 +1,28 @@
-//! SASL in place of the ticket (server.md 5.3): the link machine asks for jobs, which the threads of `net::sasl` do.
+//! SASL in place of the ticket (server.md 5.3): the link machine asks for jobs, which the login threads do.
 
 use super::{Held, LinkStage, PendingLink};
 use crate::channel::connection::ConnectionId;
 use crate::net::link::LinkEvent;
 use crate::net::listener::sasl_addresses;
-use crate::net::sasl::{SaslBackend, SaslDone, SaslFault, SaslJob, SaslPeer, SaslThreads, SaslTransport};
+use crate::net::sasl::{SaslBackend, SaslDone, SaslFault, SaslJob, SaslLogin, SaslPeer, SaslTransport};
 use crate::reds::core::Post;
 use crate::reds::state::State;
 use std::sync::Arc;
 
-/// The implementation of SASL and where it runs.
+/// The implementation of SASL that logs clients in.
 #[derive(Debug)]
 pub(crate) struct Sasl {
     backend: Arc<dyn SaslBackend>,
-    /// Made by the first login.
-    threads: Option<SaslThreads>,
 }
 
 impl Sasl {
     pub fn new(backend: Arc<dyn SaslBackend>) -> Self {
-        Self { backend, threads: None }
+        Self { backend }
     }
 
     /// Reads the configuration of this name.
     pub fn prepare(&self, app_name: &str) -> Result<(), SaslFault> {
         self.backend.prepare(app_name)
-    }
-
-    /// Lets go of the threads.
-    pub fn stop(&mut self) {
-        self.threads = None;
     }
 }
 
@@ -61,12 +54,14 @@ impl State {
         job: SaslJob,
     ) -> Result<(), String> {
         let post = self.poster();
-        let Some(sasl) = &mut self.sasl else { return Err("this build has no SASL".into()) };
-        let threads = sasl.threads.get_or_insert_with(|| {
-            SaslThreads::new(sasl.backend.clone(), move |done| post(Post::Sasl(done)))
-        });
-        link.stage = LinkStage::SaslAway;
-        threads.submit(at.0, &link.alive, link.session.take(), job).map_err(|fault| fault.to_string())
+        let Some(sasl) = &self.sasl else { return Err("this build has no SASL".into()) };
+        let Some(keys) = &self.keys else { return Err("no threads for logins".into()) };
+        let session = link.session.take();
+        let login =
+            SaslLogin::new(sasl.backend.clone(), at.0, session, job, move |done| post(Post::Sasl(done)));
+        let job = keys.slow(Box::new(login)).map_err(|error| error.to_string())?;
+        link.stage = LinkStage::SaslAway { _job: job };
+        Ok(())
     }
 
     /// A job comes back.
