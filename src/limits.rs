@@ -163,6 +163,10 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// arrives before that client is the oldest.
 pub const MAX_PENDING_LINKS: usize = 512;
 
+/// Descriptors for which the server makes room in the kernel's table before clients come, as far as the process
+/// may have them: those of [`MAX_PENDING_LINKS`], and of the host and the clients. 8 bytes each.
+pub const DESCRIPTOR_TABLE: u64 = 1024;
+
 /// Delay between two ticket checks for an address that has sent a wrong ticket: ten guesses a second at most.
 pub const GUESS_DELAY: Duration = Duration::from_millis(100);
 

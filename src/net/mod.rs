@@ -1,5 +1,6 @@
 //! Connections: how bytes of a channel get to and from a client.
 
+pub mod descriptors;
 pub mod flow;
 pub mod keys;
 pub mod link;

@@ -15,6 +15,7 @@ pub use pool::{CancelToken, Cancelled, PoolError, SlowJob};
 pub use ticket::TicketKey;
 
 use crate::limits::{TICKET_KEY_LIFETIME, TICKET_KEY_LINKS};
+use crate::net::descriptors::reserve_table;
 use crate::net::tls::{Handshake, Step};
 use crate::panic::guarded;
 use crate::protocol::link::TICKET_SIZE;
@@ -109,8 +110,10 @@ impl Keys {
     ) -> io::Result<Self> {
         let store = Arc::new(Mutex::new(Store::default()));
         let shared = Arc::clone(&store);
-        let pool =
-            Pool::start(Box::new(move |job, cancelled| execute(&crypto, &shared, &post, job, cancelled)))?;
+        let pool = Pool::start(
+            reserve_table,
+            Box::new(move |job, cancelled| execute(&crypto, &shared, &post, job, cancelled)),
+        )?;
         let keys = Self { pool, store };
         if expected {
             keys.order(&mut lock(&keys.store));

@@ -285,12 +285,13 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Starts the thread for cryptography.
-    pub(super) fn start(execute: Box<Execute>) -> io::Result<Self> {
+    /// Starts the thread for cryptography, which calls `begin` first.
+    pub(super) fn start(begin: fn(), execute: Box<Execute>) -> io::Result<Self> {
         let (crypto_wake, slow_wake) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { queues: Mutex::default(), crypto_wake, slow_wake, execute });
         let worker = Arc::clone(&shared);
         let crypto = thread::spawn("SPICE Keys", move || {
+            guarded("the start of the crypto thread", begin);
             worker.work(&worker.crypto_wake, Queues::take_crypto);
         })?;
         Ok(Self { shared, crypto: Some(crypto) })
