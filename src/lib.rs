@@ -19,6 +19,7 @@ pub mod image;
 pub mod limits;
 pub mod log;
 pub mod net;
+#[cfg(any(test, feature = "oracles"))]
 pub mod oracles;
 pub mod panic;
 pub mod protocol;

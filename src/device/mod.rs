@@ -10,8 +10,10 @@
 //! Hosts call back from inside of their callbacks, above all `wakeup` from inside `read` and `write`. Such a wakeup only sets
 //! a mark while a call of the same kind is under way, and the answer of that call goes on from there.
 
+#[cfg(any(test, feature = "oracles"))]
 mod oracle;
 
+#[cfg(any(test, feature = "oracles"))]
 pub use oracle::fuzz_device;
 
 use crate::host::call::{DeviceHandle, HostCall};

@@ -288,6 +288,7 @@ impl LinkMachine {
 }
 
 /// Fuzz oracle: whatever a client sends, in pieces of `step` bytes, the machine asks for no more than it may and ends.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_machine(data: &[u8], step: usize) {
     let mut machine = LinkMachine::default();
     let mut rest = data;

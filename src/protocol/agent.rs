@@ -136,6 +136,7 @@ pub fn graphics_device_info(devices: &[GraphicsDevice]) -> Vec<u8> {
 }
 
 /// Fuzz oracle: reads headers from any bytes without a panic.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_agent(bytes: &[u8]) {
     let _ = (ChunkHeader::decode(bytes), MessageHeader::decode(bytes));
 }

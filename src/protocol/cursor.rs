@@ -126,6 +126,7 @@ pub fn decode(msg_type: u16, body: &[u8]) -> Result<CommonMessage, ProtocolError
 }
 
 /// Fuzz oracle: decodes any body of any type without a panic.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_cursor(msg_type: u16, body: &[u8]) {
     let _ = decode(msg_type, body);
 }

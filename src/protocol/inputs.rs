@@ -159,6 +159,7 @@ impl InputsMessage {
 }
 
 /// Fuzz oracle: decodes any body of any type without a panic.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_inputs(msg_type: u16, body: &[u8]) {
     let _ = InputsMessage::decode(msg_type, body);
 }

@@ -182,6 +182,7 @@ pub fn result(result: LinkError) -> [u8; 4] {
 }
 
 /// Fuzz oracle: reads header and message from any bytes without a panic.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_link(data: &[u8]) {
     if let Some((head, rest)) = data.split_first_chunk::<12>()
         && let HeaderVerdict::Body(size) = check_header(head)

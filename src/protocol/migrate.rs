@@ -339,6 +339,7 @@ impl SmartcardState {
 }
 
 /// Fuzz oracle: decodes any bytes as the migration data of each channel, without a panic.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_migrate(body: &[u8]) {
     let _ =
         (MainState::decode(body), decode_inputs(body), decode_spicevmc(body), SmartcardState::decode(body));

@@ -151,6 +151,7 @@ impl SmartcardMessage {
 }
 
 /// Fuzz oracle: decodes any body of any type without a panic; accepted sizes are within their limits.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_spicevmc(msg_type: u16, body: &[u8]) {
     if let Ok(SpicevmcMessage::CompressedData { uncompressed_size, .. }) =
         SpicevmcMessage::decode("port", true, msg_type, body)

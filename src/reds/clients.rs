@@ -66,6 +66,7 @@ impl Clients {
     }
 
     /// The session ids, oldest client first.
+    #[cfg(any(test, feature = "oracles"))]
     pub fn sessions(&self) -> impl Iterator<Item = u32> + '_ {
         self.clients.values().map(|c| c.session)
     }

@@ -58,6 +58,7 @@ impl Clock {
     }
 
     /// For tests and oracles.
+    #[cfg(any(test, feature = "oracles"))]
     pub fn advance(&self, by: Duration) {
         *lock(&self.offset) += by;
     }

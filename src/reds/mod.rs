@@ -15,6 +15,7 @@ pub mod error;
 mod lifecycle;
 mod links;
 mod listeners;
+#[cfg(any(test, feature = "oracles"))]
 mod oracle;
 mod pointer;
 pub mod qxl;
@@ -25,6 +26,7 @@ mod ticketing;
 pub use char_devices::CharKind;
 pub use config::TlsConfig;
 pub use error::ServerError;
+#[cfg(any(test, feature = "oracles"))]
 pub use oracle::fuzz_session;
 pub use qxl::QxlInstance;
 

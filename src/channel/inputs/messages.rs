@@ -191,6 +191,7 @@ pub fn is_inputs_type(msg_type: u16) -> bool {
 }
 
 /// Fuzz oracle: whatever one message does, with every kind of pointer.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_inputs_channel(data: &[u8]) {
     let mut channel = InputsClient::default();
     let (mut keys, mut agent) = (KeyState::default(), AgentMouse::default());

@@ -6,7 +6,9 @@ pub mod messages;
 
 pub use channel::InputsChannel;
 pub use keys::KeyState;
-pub use messages::{AgentMouse, fuzz_inputs_channel};
+pub use messages::AgentMouse;
+#[cfg(any(test, feature = "oracles"))]
+pub use messages::fuzz_inputs_channel;
 
 use std::time::Duration;
 

@@ -91,6 +91,7 @@ impl MainClient {
 }
 
 /// Fuzz oracle: first byte the type, second the length of each message.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_main_channel(data: &[u8]) {
     let now = Instant::now();
     let mut channel = MainClient::default();

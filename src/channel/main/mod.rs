@@ -5,4 +5,5 @@ pub mod channel;
 pub mod messages;
 
 pub use channel::MainChannel;
+#[cfg(any(test, feature = "oracles"))]
 pub use messages::fuzz_main_channel;

@@ -12,7 +12,9 @@ mod record_stream;
 mod tests;
 
 pub use playback::{Loan, PlaybackChannel};
-pub use record::{RecordChannel, fuzz_record_channel};
+pub use record::RecordChannel;
+#[cfg(any(test, feature = "oracles"))]
+pub use record::fuzz_record_channel;
 
 use crate::protocol::sound::AudioMode;
 

@@ -197,6 +197,7 @@ impl Channel for RecordChannel {
 ///
 /// # Panics
 /// When that does not hold.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_record_channel(data: &[u8]) {
     use crate::limits::MAX_RECORDED;
     let Some((&first, mut rest)) = data.split_first() else { return };

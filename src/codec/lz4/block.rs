@@ -75,6 +75,7 @@ pub fn decompress(block: &[u8], size: usize) -> Result<Vec<u8>, DecodeError> {
 ///
 /// # Panics
 /// If the data comes back different.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_block(data: &[u8]) {
     let _ = decompress(data, data.len().saturating_mul(3));
     if let Some(block) = compress(data) {

@@ -224,6 +224,7 @@ fn write_data(output: &mut Vec<u8>, data: Option<&[u8]>, done: bool) {
 ///
 /// # Panics
 /// When it does not.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_exchange(data: &[u8]) {
     let Some((&flags, rest)) = data.split_first() else { return };
     let mut exchange = SaslExchange::new(flags & 1 != 0);

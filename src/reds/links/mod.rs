@@ -167,6 +167,7 @@ impl PendingLink {
     }
 
     /// A connection that has passed the link stage with this message, for oracles.
+    #[cfg(any(test, feature = "oracles"))]
     pub fn linked(
         transport: Box<dyn Transport>,
         message: LinkMessage,

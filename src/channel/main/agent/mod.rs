@@ -32,6 +32,7 @@ pub enum AgentError {
 
 /// Fuzz oracle: whatever a guest writes to its agent port and whatever a client sends as agent data is judged without a
 /// panic, and only whole messages pass.
+#[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_agent_stream(data: &[u8]) {
     let rules = filter::Rules { copy_paste: false, file_xfer: true, monitors: true, only_monitors: false };
     let (mut parser, mut filter, mut collector) =
