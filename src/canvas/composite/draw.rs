@@ -1,7 +1,7 @@
 //! COMPOSITE on a surface.
 
 use super::operator::Operator;
-use super::sample::{Filter, Placement, Repeat, Sampler, Texture};
+use super::sample::{Extent, Filter, Placement, Repeat, Sampler, Texture};
 use super::{Composer, Request};
 use crate::canvas::area::Area;
 use crate::canvas::picture::Want;
@@ -37,7 +37,14 @@ impl Canvas {
             }
             None => None,
         };
-        let Some(mut source) = self.sampler(image, source, bbox, env)? else { return Ok(()) };
+        // What the operation reads for these pixels. Some operators depend on the rows above.
+        let mut part = area.bounds();
+        if operator.is_wide() {
+            part.top = bbox.top;
+        }
+        let part = part.translate(bbox.left.saturating_neg(), bbox.top.saturating_neg());
+        let size = (bbox.width(), bbox.height());
+        let Some(mut source) = self.sampler(image, source, size, &part, env)? else { return Ok(()) };
         if op.flags & Composite::SOURCE_OPAQUE != 0
             && matches!(image.data, ImageData::Surface(_))
             && source.texture.format == SurfaceFormat::Argb32
@@ -45,7 +52,7 @@ impl Canvas {
             source.texture.format = SurfaceFormat::Xrgb32;
         }
         let mask = match mask {
-            Some((image, placement)) => match self.sampler(image, placement, bbox, env)? {
+            Some((image, placement)) => match self.sampler(image, placement, size, &part, env)? {
                 Some(sampler) => Some(sampler),
                 None => return Ok(()),
             },
@@ -57,12 +64,14 @@ impl Canvas {
         Ok(())
     }
 
-    /// Opens source or mask; `None` if its samples lie so far out that nothing can be drawn.
+    /// Opens source or mask for `part` of a box of size `box_size`; `None` if the samples of the box lie so
+    /// far out that nothing can be drawn.
     fn sampler<'a>(
         &self,
         image: &'a Image,
         placement: Placement,
-        bbox: &Rect,
+        box_size: (u32, u32),
+        part: &Rect,
         env: &mut Env<'a>,
     ) -> Result<Option<Sampler>, DrawError> {
         let (width, height) = env.size_of(image, self)?;
@@ -71,8 +80,10 @@ impl Canvas {
             return Err(DrawError::BadImage);
         }
         let size = (size.width(), size.height());
-        let Some(extent) = placement.extent(size, (bbox.width(), bbox.height())) else { return Ok(None) };
-        let window = placement.needed(size, &extent);
+        let Some(extent) = placement.extent(size, box_size) else { return Ok(None) };
+        let covered = extent.covered;
+        let part = placement.extent_of(size, part).unwrap_or(extent);
+        let window = placement.needed(size, &Extent { covered, ..part });
         if window.area() > MAX_DECODED_PIXELS {
             return Err(DrawError::BadComposite);
         }
@@ -84,22 +95,28 @@ impl Canvas {
             }
         }
         let texture = Texture { size, format: picture.format(), window, pixels };
-        Ok(Some(Sampler { texture, placement, covered: extent.covered }))
+        Ok(Some(Sampler { texture, placement, covered }))
     }
 
     fn compose(&mut self, area: &Area, bbox: &Rect, mut composer: Composer) {
         let bounds = area.bounds();
         let mut row = vec![0; index(bounds.width())];
         let offset = |v: i32, origin: i32| u32::try_from(v - origin).unwrap_or(0);
-        let top = if composer.needs_all_rows() { bbox.top } else { bounds.top };
-        for y in top..bounds.bottom {
-            let shown = area.region().row(y);
-            if shown.is_empty() && !composer.needs_all_rows() {
-                continue;
+        if !composer.needs_all_rows() {
+            for rect in area.region().rects() {
+                let row = &mut row[..index(rect.width())];
+                for y in rect.top..rect.bottom {
+                    self.read_row(rect.left, y, row);
+                    composer.row(offset(rect.left, bbox.left), offset(y, bbox.top), row);
+                    self.write_row(rect.left, y, row);
+                }
             }
+            return;
+        }
+        for y in bbox.top..bounds.bottom {
             self.read_row(bounds.left, y, &mut row);
             composer.row(offset(bounds.left, bbox.left), offset(y, bbox.top), &mut row);
-            for part in shown {
+            for part in area.region().row(y) {
                 let start = index_i32(part.left - bounds.left);
                 self.write_row(part.left, y, &row[start..start + index(part.width())]);
             }

@@ -68,9 +68,15 @@ struct Buffers<T> {
 
 impl Composer {
     #[must_use]
-    pub fn new(request: Request) -> Self {
+    pub fn new(mut request: Request) -> Self {
         let op = request.effective_op();
         let copies = request.copies(op);
+        if !copies && !op.is_wide() {
+            request.source.texture.convert_to_argb();
+            if let Some(mask) = &mut request.mask {
+                mask.texture.convert_to_argb();
+            }
+        }
         Self {
             request,
             op,
@@ -82,7 +88,8 @@ impl Composer {
     }
 
     /// Combines row `row` of the box, columns from `first` on, into `dest` (native values of the surface).
-    /// The caller calls this for each row from the top, always for the same columns.
+    /// If [`Composer::needs_all_rows`], the caller calls this for each row from the top, always for the same
+    /// columns.
     pub fn row(&mut self, first: u32, row: u32, dest: &mut [u32]) {
         let start = (first.into(), row.into());
         if self.copies {
@@ -96,7 +103,7 @@ impl Composer {
 
     /// Whether a row may depend on the one above.
     pub fn needs_all_rows(&self) -> bool {
-        self.op.is_wide()
+        self.op.is_wide() && self.request.mask.is_some() && self.request.source.regards_mask()
     }
 
     fn narrow_row(&mut self, start: (i64, i64), dest: &mut [u32]) {

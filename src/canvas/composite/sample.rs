@@ -2,6 +2,7 @@
 
 use super::wide;
 use crate::canvas::pixel;
+use crate::canvas::target::index;
 use crate::draw::Transform;
 use crate::geometry::{Point16, Rect};
 use crate::image::SurfaceFormat;
@@ -89,11 +90,20 @@ impl Placement {
     /// exceed the arithmetic; then nothing is drawn.
     #[must_use]
     pub fn extent(&self, image: (u32, u32), size: (u32, u32)) -> Option<Extent> {
-        let (w, h) = (i64::from(size.0), i64::from(size.1));
+        self.extent_of(image, &Rect::of_size(size.0, size.1))
+    }
+
+    /// Like [`Placement::extent`], for a part of the box.
+    #[must_use]
+    pub fn extent_of(&self, image: (u32, u32), part: &Rect) -> Option<Extent> {
+        let columns = i64::from(part.left)..i64::from(part.right);
+        let rows = i64::from(part.top)..i64::from(part.bottom);
         let origin = (i64::from(self.origin.x), i64::from(self.origin.y));
         let fits16 = |v: i64| i16::try_from(v).is_ok();
         let fits32 = |v: i64| i32::try_from(v).is_ok();
-        if ![origin.0 - 1, origin.1 - 1, origin.0 + w + 1, origin.1 + h + 1].iter().all(|&v| fits16(v))
+        let ends =
+            [origin.0 + columns.start, origin.1 + rows.start, origin.0 + columns.end, origin.1 + rows.end];
+        if !(fits16(ends[0] - 1) && fits16(ends[1] - 1) && fits16(ends[2] + 1) && fits16(ends[3] + 1))
             || image.0 >= 0x7fff
             || image.1 >= 0x7fff
         {
@@ -106,10 +116,10 @@ impl Placement {
         let corners = |grow: i64| {
             let at = |c: i64, r: i64| self.locate(c, r);
             let points = [
-                at(-grow, -grow),
-                at(w - 1 + grow, -grow),
-                at(-grow, h - 1 + grow),
-                at(w - 1 + grow, h - 1 + grow),
+                at(columns.start - grow, rows.start - grow),
+                at(columns.end - 1 + grow, rows.start - grow),
+                at(columns.start - grow, rows.end - 1 + grow),
+                at(columns.end - 1 + grow, rows.end - 1 + grow),
             ];
             points.iter().all(|p| fits32(p.0) && fits32(p.1)).then(|| {
                 points.iter().fold((i64::MAX, i64::MAX, i64::MIN, i64::MIN), |e, p| {
@@ -130,7 +140,7 @@ impl Placement {
         }
         let floor = |v: i64| v >> 16;
         let area = if plain {
-            (origin.0, origin.1, origin.0 + w, origin.1 + h)
+            (ends[0], ends[1], ends[2], ends[3])
         } else {
             (
                 floor(near.0 + offset - margin),
@@ -187,6 +197,12 @@ impl Texture {
         self.has_colour() && self.format != SurfaceFormat::Argb32
     }
 
+    /// Converts the pixels to a8r8g8b8 once, rather than whenever one is sampled.
+    pub fn convert_to_argb(&mut self) {
+        pixel::row_to_argb(self.format, &mut self.pixels);
+        self.format = SurfaceFormat::Argb32;
+    }
+
     /// A native value of the window.
     fn get(&self, x: i64, y: i64) -> Option<u32> {
         let (x, y) = (x - i64::from(self.window.left), y - i64::from(self.window.top));
@@ -201,17 +217,67 @@ impl Texture {
         let (w, h) = (i64::from(self.size.0), i64::from(self.size.1));
         self.get(wrap(repeat, x, w)?, wrap(repeat, y, h)?)
     }
+
+    /// The native values of a pixel and of its neighbours to the right, below, and both.
+    fn square(&self, repeat: Repeat, x: i64, y: i64) -> [Option<u32>; 4] {
+        if let Some(square) = self.square_inside(x, y) {
+            return square.map(Some);
+        }
+        let (w, h) = (i64::from(self.size.0), i64::from(self.size.1));
+        let columns = [wrap(repeat, x, w), wrap(repeat, x + 1, w)];
+        let rows = [wrap(repeat, y, h), wrap(repeat, y + 1, h)];
+        let at = |column: usize, row: usize| self.get(columns[column]?, rows[row]?);
+        [at(0, 0), at(1, 0), at(0, 1), at(1, 1)]
+    }
+
+    /// The same, if all four lie inside of the window.
+    fn square_inside(&self, x: i64, y: i64) -> Option<[u32; 4]> {
+        let x = usize::try_from(x - i64::from(self.window.left)).ok()?;
+        let y = usize::try_from(y - i64::from(self.window.top)).ok()?;
+        let width = index(self.window.width());
+        if x + 1 >= width {
+            return None;
+        }
+        let upper = y * width + x;
+        let lower = upper + width;
+        match (self.pixels.get(upper..upper + 2)?, self.pixels.get(lower..lower + 2)?) {
+            (&[a, b], &[c, d]) => Some([a, b, c, d]),
+            _ => None,
+        }
+    }
+
+    /// The native values of `len` pixels of a row, if all of them lie inside of the window.
+    fn segment(&self, x: i64, y: i64, len: usize) -> Option<&[u32]> {
+        let x = usize::try_from(x - i64::from(self.window.left)).ok()?;
+        let y = usize::try_from(y - i64::from(self.window.top)).ok()?;
+        let width = index(self.window.width());
+        if x.checked_add(len)? > width {
+            return None;
+        }
+        self.pixels.get(y * width + x..y * width + x + len)
+    }
 }
 
 fn wrap(repeat: Repeat, v: i64, size: i64) -> Option<i64> {
+    if 0 <= v && v < size {
+        return Some(v);
+    }
     match repeat {
-        Repeat::None => (0 <= v && v < size).then_some(v),
-        Repeat::Tile => Some(v.rem_euclid(size)),
+        Repeat::None => None,
+        Repeat::Tile => Some(remainder(v, size)),
         Repeat::Edge => Some(v.clamp(0, size - 1)),
         Repeat::Mirror => {
-            let v = v.rem_euclid(2 * size);
+            let v = remainder(v, 2 * size);
             Some(if v < size { v } else { 2 * size - 1 - v })
         }
+    }
+}
+
+/// The remainder, not negative. All positions fit 32 bits, which the processor divides much faster.
+fn remainder(v: i64, size: i64) -> i64 {
+    match (i32::try_from(v), i32::try_from(size)) {
+        (Ok(v), Ok(size)) => v.rem_euclid(size).into(),
+        _ => v.rem_euclid(size),
     }
 }
 
@@ -242,18 +308,32 @@ impl Sampler {
         self.walk(start, out, |x, y| self.texture.repeated(repeat, x >> 16, y >> 16).unwrap_or(0));
     }
 
-    /// Box pixels from (column, row) `start` on, as a8r8g8b8.
+    /// Box pixels from (column, row) `start` on, as a8r8g8b8, which the texture must have been converted to.
     pub fn row(&self, start: (i64, i64), out: &mut [u32]) {
-        let Placement { filter, repeat, .. } = self.placement;
-        let argb = |v: Option<u32>| v.map_or(0, |v| pixel::to_argb(self.texture.format, v));
+        let Placement { filter, repeat, origin, .. } = self.placement;
+        if self.placement.is_plain() {
+            // The centre of each pixel is that of a pixel of the image, so the filter makes no difference.
+            let (x, y) = (i64::from(origin.x) + start.0, i64::from(origin.y) + start.1);
+            if let Some(pixels) = self.texture.segment(x, y, out.len()) {
+                out.copy_from_slice(pixels);
+                return;
+            }
+        }
         match filter {
-            Filter::Nearest => self
-                .walk(start, out, |x, y| argb(self.texture.repeated(repeat, (x - 1) >> 16, (y - 1) >> 16))),
+            Filter::Nearest => self.walk(start, out, |x, y| {
+                self.texture.repeated(repeat, (x - 1) >> 16, (y - 1) >> 16).unwrap_or(0)
+            }),
             Filter::Bilinear => self.walk(start, out, |x, y| {
                 let (x, y) = (x - HALF, y - HALF);
-                bilinear(self.corners(x, y).map(argb), weight(x), weight(y))
+                let square = self.texture.square(repeat, x >> 16, y >> 16);
+                bilinear(square.map(Option::unwrap_or_default), weight(x), weight(y))
             }),
         }
+    }
+
+    /// Whether [`Sampler::wide_row`] regards a mask.
+    pub fn regards_mask(&self) -> bool {
+        !(self.placement.is_plain() && matches!(self.placement.repeat, Repeat::None | Repeat::Tile))
     }
 
     /// Box pixels from (column, row) `start` on, in floating point. Where `mask` is 0, `out` keeps its old
@@ -262,8 +342,7 @@ impl Sampler {
     pub fn wide_row(&self, start: (i64, i64), mask: Option<&[wide::Pixel]>, out: &mut [wide::Pixel]) {
         let Placement { filter, repeat, .. } = self.placement;
         let wide = |v: Option<u32>| v.map_or([0.0; 4], |v| wide::from_native(self.texture.format, v));
-        let simple = self.placement.is_plain() && matches!(repeat, Repeat::None | Repeat::Tile);
-        let mask = if simple { None } else { mask };
+        let mask = mask.filter(|_| self.regards_mask());
         let shown = |i: usize| mask.and_then(|m| m.get(i)).is_none_or(|m| *m != [0.0; 4]);
         let (mut x, mut y) = self.placement.locate(0, start.1);
         let t = self.placement.matrix();
@@ -274,7 +353,8 @@ impl Sampler {
                     Filter::Nearest => wide(self.texture.repeated(repeat, (x - 1) >> 16, (y - 1) >> 16)),
                     Filter::Bilinear => {
                         let (x, y) = (x - HALF, y - HALF);
-                        wide_bilinear(self.corners(x, y).map(wide), fraction(x), fraction(y))
+                        let square = self.texture.square(repeat, x >> 16, y >> 16);
+                        wide_bilinear(square.map(wide), fraction(x), fraction(y))
                     }
                 };
             }
@@ -293,13 +373,6 @@ impl Sampler {
             y += t[3];
         }
     }
-
-    /// The pixels top left, top right, bottom left and bottom right of a position.
-    fn corners(&self, x: i64, y: i64) -> [Option<u32>; 4] {
-        let (x, y) = (x >> 16, y >> 16);
-        let at = |dx: i64, dy: i64| self.texture.repeated(self.placement.repeat, x + dx, y + dy);
-        [at(0, 0), at(1, 0), at(0, 1), at(1, 1)]
-    }
 }
 
 /// The weight of the right or lower neighbour, in 256ths; 7 bits are significant.
@@ -308,11 +381,18 @@ fn weight(v: i64) -> u32 {
 }
 
 fn bilinear(c: [u32; 4], x: u32, y: u32) -> u32 {
-    let weights = [(256 - x) * (256 - y), x * (256 - y), (256 - x) * y, x * y];
-    [0, 8, 16, 24].iter().fold(0, |out, shift| {
-        let sum: u32 = c.iter().zip(weights).map(|(p, w)| ((p >> shift) & 0xff) * w).sum();
-        out | (sum >> 16) << shift
-    })
+    let weights = [(256 - x) * (256 - y), x * (256 - y), (256 - x) * y, x * y].map(u64::from);
+    // Two channels at a time: each sum fits its 32 bits, since the weights add up to 2^16.
+    let spread = |p: u32| {
+        let p = u64::from(p & 0x00ff_00ff);
+        (p | p << 16) & 0x0000_00ff_0000_00ff
+    };
+    let sum = |shift: u32| {
+        let sums = c.iter().zip(weights).map(|(p, w)| spread(p >> shift) * w).sum::<u64>() >> 16;
+        let sums = sums & 0x0000_00ff_0000_00ff;
+        u32::try_from((sums | sums >> 16) & 0x00ff_00ff).unwrap_or(0)
+    };
+    sum(0) | sum(8) << 8
 }
 
 fn fraction(v: i64) -> f32 {
