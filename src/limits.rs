@@ -333,6 +333,26 @@ pub const DEVICE_RETRY: Duration = Duration::from_millis(100);
 /// Bytes in the name of a port. The server sends the name to every client.
 pub const MAX_PORT_NAME: usize = 256;
 
+// # Guest: streaming devices
+
+/// Bytes of one frame of a streaming device, as in the original. The server stores a frame as its bytes
+/// arrive, and one frame per device at a time.
+pub const MAX_STREAM_FRAME: usize = 32 << 20;
+
+/// Width and height of the picture of a streaming device (pixels). Clients make a surface of this size.
+pub const MAX_STREAM_SIDE: u32 = 16_384;
+
+/// Least time between two requests of the server that the guest begins its stream anew for clients that fell
+/// behind. Each costs all clients a key frame.
+pub const STREAM_RESTART_PAUSE: Duration = Duration::from_secs(5);
+
+// # Client: streaming devices
+
+/// How long other clients of a streaming device wait until one client has taken a frame, where frames need
+/// each other. After that this client misses frames until the stream begins anew, which happens at most once
+/// per [`STREAM_RESTART_PAUSE`]: the others lose 4 % of their time.
+pub const STREAM_PATIENCE: Duration = Duration::from_millis(200);
+
 // # Client: guest agent
 
 /// Pieces of agent messages that may wait for one client's tokens while another client still has some. One

@@ -9,6 +9,7 @@ pub use crate::channel::inputs::fuzz_inputs_channel;
 pub use crate::channel::main::agent::fuzz_agent_stream;
 pub use crate::channel::main::fuzz_main_channel;
 pub use crate::channel::sound::fuzz_record_channel;
+pub use crate::channel::stream::fuzz_stream_device;
 pub use crate::codec::lz4::block::fuzz_block;
 pub use crate::device::fuzz_device;
 pub use crate::net::link::fuzz_machine;

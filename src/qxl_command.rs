@@ -82,7 +82,7 @@ pub enum DisplayCommand {
 
 /// The shape of a pointer (qxl.md B2, display.md 13.4). `data` has at least the bytes that type and size
 /// require.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CursorShape {
     /// Cache key; 0 means never cached.
     pub unique: u64,

@@ -22,6 +22,7 @@ pub mod pings;
 pub mod served;
 pub mod smartcard;
 pub mod sound;
+pub mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vmc;

@@ -5,8 +5,10 @@ use super::inputs::AgentMouse;
 use super::link::{ChannelError, ChannelLink};
 use super::pings::LinkQuality;
 use super::served::Links;
+use super::stream::PointerChange;
 use crate::host::call::HostCall;
 use crate::protocol::Message;
+use crate::protocol::stream_device::DisplayInfo;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,6 +31,10 @@ pub enum ServerRequest {
     AgentGone,
     /// The guest agent may want to know which display is which.
     AgentDisplays,
+    /// The guest of the streaming device with this channel id changed its pointer.
+    StreamPointer(u8, PointerChange),
+    /// The guest says which of its displays the streaming device with this channel id shows.
+    StreamPlace(u8, DisplayInfo),
 }
 
 /// What a channel said in one turn, beside the messages that are with the links already.

@@ -24,6 +24,7 @@ pub mod migrate;
 pub mod reader;
 pub mod sound;
 pub mod spicevmc;
+pub mod stream_device;
 pub mod writer;
 
 pub use body::{Body, Message, Segment};

@@ -5,6 +5,7 @@ use super::clients::MAIN;
 use super::core::Core;
 use super::effect::{ChannelKey, Effect};
 use super::state::State;
+use super::streaming::STREAM_PORT;
 use super::{Result, ServerError};
 use crate::channel::Out;
 use crate::channel::main::MainChannel;
@@ -24,8 +25,6 @@ use std::sync::Arc;
 const WEBDAV_PORT: &str = "org.spice-space.webdav.0";
 /// The channel of all smartcard readers.
 const SMARTCARD: ChannelKey = ChannelKey { channel_type: ChannelType::Smartcard, id: 0 };
-/// Names of ports whose devices stream a display.
-const STREAM_PORTS: [&str; 2] = ["org.spice-space.stream.0", "org.spice-space.stream.1"];
 
 /// What a character device is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +45,7 @@ enum User {
     Agent,
     Smartcard,
     Vmc(ChannelKey),
+    Streaming,
 }
 
 /// The attached devices.
@@ -63,6 +63,11 @@ impl Default for CharDevices {
 }
 
 impl CharDevices {
+    /// Whether devices take and give bytes.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
     fn user(&self, id: DeviceId) -> Option<User> {
         self.devices.get(&id).map(|(_, user)| *user)
     }
@@ -78,8 +83,9 @@ impl State {
             CharKind::Agent => self.add_agent(id, device)?,
             CharKind::Smartcard => self.add_smartcard(id, device),
             CharKind::Usbredir => self.add_vmc(VmcKind::Usbredir, id, device)?,
-            CharKind::Port(name) if STREAM_PORTS.contains(&name.as_str()) => {
-                return Err(ServerError::NotBuilt("stream devices"));
+            CharKind::Port(name) if name == STREAM_PORT => {
+                self.add_streaming_device(id, device);
+                User::Streaming
             }
             CharKind::Port(name) if name.len() > MAX_PORT_NAME => {
                 let value = i64::try_from(name.len()).unwrap_or(i64::MAX);
@@ -147,7 +153,8 @@ impl State {
 
     /// Tells the guest agent which display is which.
     pub fn tell_agent_displays(&mut self) {
-        let displays = graphics_device_info(&self.devices.graphics());
+        let displays = [self.devices.graphics(), self.streaming.graphics()].concat();
+        let displays = graphics_device_info(&displays);
         self.with_agent(|agent, out| agent.set_displays(displays, out));
     }
 
@@ -197,6 +204,11 @@ impl State {
                 self.close_channel(key);
                 used
             }
+            // The host hears nothing of its state, as with the original.
+            User::Streaming => {
+                self.remove_streaming_device(id);
+                false
+            }
         };
         let concerns = |effect: &Effect| matches!(effect, Effect::Host { call, .. } if call.is_of_device(id));
         self.effects.retain(|effect| !concerns(effect));
@@ -212,6 +224,7 @@ impl State {
             Some(User::Agent) => drop(self.with_agent(AgentPort::wakeup)),
             Some(User::Smartcard) => drop(self.with_smartcard(|card, out| card.wakeup(id, out))),
             Some(User::Vmc(key)) => drop(self.with_vmc(key, VmcChannel::wakeup)),
+            Some(User::Streaming) => self.wake_streaming_device(id),
             None => {}
         }
     }
@@ -220,6 +233,7 @@ impl State {
     pub fn port_event(&mut self, id: DeviceId, event: u8) {
         match self.char_devices.user(id) {
             Some(User::Vmc(key)) => drop(self.with_vmc(key, |vmc, out| vmc.port_event(event, out))),
+            Some(User::Streaming) => self.streaming_port_event(id, event),
             Some(User::Agent | User::Smartcard) | None => {}
         }
     }
@@ -227,15 +241,17 @@ impl State {
     /// The machine runs, or it stopped.
     pub fn run_char_devices(&mut self, running: bool) {
         self.char_devices.running = running;
-        let users: Vec<User> = self.char_devices.devices.values().map(|(_, user)| *user).collect();
+        let users: Vec<(DeviceId, User)> =
+            self.char_devices.devices.iter().map(|(id, (_, user))| (*id, *user)).collect();
         let mut cards_told = false;
-        for user in users {
+        for (id, user) in users {
             match user {
                 User::Agent => drop(self.with_agent(|agent, out| agent.set_running(running, out))),
                 // Once for all readers.
                 User::Smartcard if std::mem::replace(&mut cards_told, true) => {}
                 User::Smartcard => drop(self.with_smartcard(|card, out| card.set_running(running, out))),
                 User::Vmc(key) => drop(self.with_vmc(key, |vmc, out| vmc.set_running(running, out))),
+                User::Streaming => self.run_streaming_device(id, running),
             }
         }
     }

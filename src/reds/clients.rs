@@ -137,6 +137,8 @@ impl State {
             match request {
                 ServerRequest::AgentGone => self.update_mouse_mode(),
                 ServerRequest::AgentDisplays => self.tell_agent_displays(),
+                ServerRequest::StreamPointer(id, change) => self.change_stream_pointer(id, change),
+                ServerRequest::StreamPlace(id, info) => self.place_stream(id, info),
                 request => self.answer_client(at, request),
             }
         }
@@ -160,7 +162,10 @@ impl State {
                     self.tell_agent_displays();
                 }
                 ServerRequest::Monitors(config) => self.set_client_monitors(&config),
-                ServerRequest::AgentGone | ServerRequest::AgentDisplays => {}
+                ServerRequest::AgentGone
+                | ServerRequest::AgentDisplays
+                | ServerRequest::StreamPointer(..)
+                | ServerRequest::StreamPlace(..) => {}
             }
         }
     }
@@ -225,6 +230,7 @@ impl State {
         // Whatever number the client gave its main channel.
         connection.channel_id = MAIN.id;
         crate::info!("{}: client {} connected", connection.label(), client.0);
+        self.open_streaming_devices();
         self.serve(at, connection, watch, interest);
         let greeting = self.greeting(client);
         self.with_channel(MAIN, |main: &mut MainChannel, out| main.greet(at, &greeting, out));

@@ -21,6 +21,7 @@ mod pointer;
 pub mod qxl;
 mod sound;
 mod state;
+mod streaming;
 mod ticketing;
 
 pub use char_devices::CharKind;

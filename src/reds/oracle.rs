@@ -224,15 +224,17 @@ impl Bench {
             0..3 => 1,
             3..6 => 3,
             6 => 5 + s.byte() % 8,
-            _ => 2,
+            // Display and cursor: of a worker, which is not there, or of a streaming device.
+            _ => 2 + s.byte() % 2 * 2,
         };
         let nth = usize::from(s.byte());
+        let is_display = matches!(channel_type, 2 | 4);
         let known: Vec<u32> = self.core().read(|state| state.clients.sessions().collect());
         let session = known.get(nth % known.len().max(1)).copied().unwrap_or(7);
         let message = LinkMessage {
             connection_id: if channel_type == 1 { 0 } else { session },
             channel_type,
-            channel_id: if nth > 250 { 1 } else { 0 },
+            channel_id: u8::from(nth > if is_display { 60 } else { 250 }),
             common_caps: Caps::from_words(vec![8]),
             channel_caps: Caps::from_words(vec![u32::from(s.byte())]),
         };
@@ -328,11 +330,12 @@ impl Bench {
     }
 
     fn add_device(&mut self, s: &mut Script<'_>) {
-        let kind = match s.byte() % 5 {
+        let kind = match s.byte() % 7 {
             0 | 1 => CharKind::Agent,
             2 => CharKind::Usbredir,
             3 => CharKind::Smartcard,
-            _ => CharKind::Port("port".into()),
+            4 => CharKind::Port("port".into()),
+            _ => CharKind::Port("org.spice-space.stream.0".into()),
         };
         let (pipe, weak) = (Arc::new(Pipe::default()), Arc::downgrade(self.core()));
         pipe.mood.store(usize::from(s.byte()), Ordering::Relaxed);

@@ -11,6 +11,7 @@ use super::effect::Effect;
 use super::links::{Links, Sasl};
 use super::listeners::Listeners;
 use super::pointer::PointerState;
+use super::streaming::StreamingDevices;
 use super::{ServerError, ticketing::Ticketing};
 use crate::channel::ServerRequest;
 use crate::channel::connection::{ConnectionGuard, ConnectionId};
@@ -88,6 +89,7 @@ pub(crate) struct State {
     pub clients: Clients,
     pub devices: Devices,
     pub char_devices: CharDevices,
+    pub streaming: StreamingDevices,
     pub pointer: PointerState,
     pub vm_running: bool,
     /// How often sound has given the clients' clock back, as far as they were told.
@@ -121,6 +123,7 @@ impl State {
             clients: Clients::default(),
             devices: Devices::default(),
             char_devices: CharDevices::default(),
+            streaming: StreamingDevices::default(),
             pointer: PointerState::default(),
             // Observed: devices added before the first vm_start do not start by themselves.
             vm_running: false,

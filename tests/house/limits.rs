@@ -208,6 +208,12 @@ fn totals() -> Vec<(&'static str, &'static str, String, String)> {
             bytes(MAX_DEVICE_READ_PER_TURN),
             "per wakeup, before the host's loop serves others".into(),
         ),
+        (
+            "Guest",
+            "frames of a streaming device",
+            bytes(2 * MAX_STREAM_FRAME),
+            "per device: the one that arrives, and the one that all its clients are sent; a client that is behind holds one more".into(),
+        ),
     ]
 }
 
