@@ -1,5 +1,5 @@
 """Sound from a guest to real and raw clients, and back."""
-import ctypes, math, struct, time
+import contextlib, ctypes, math, struct, time
 
 import pytest
 import spiceraw
@@ -18,6 +18,11 @@ FRAME = 480
 @pytest.fixture(scope="session")
 def beep_image(tmp_path_factory):
     return boot_image("beep.S", tmp_path_factory.mktemp("boot"))
+
+
+@pytest.fixture(scope="session")
+def listen_image(tmp_path_factory):
+    return boot_image("listen.S", tmp_path_factory.mktemp("boot"))
 
 
 @pytest.fixture
@@ -197,6 +202,33 @@ def test_buffers_belong_to_the_host_until_it_gives_them_back(guest):
 
 
 @ours_only
+def test_all_clients_hear_the_guest(guest):
+    """With SPICE_DEBUG_ALLOW_MC; the original plays to the newest only."""
+    sessions = [raw_session(guest.port) for _ in range(3)]
+    heard = [open_playback(session, caps) for session, caps in zip(sessions, ([], [1, 3], [1]))]
+    assert [mode for _, mode in heard] == [RAW, OPUS, RAW]
+    raw, opus, other = (channel for channel, _ in heard)
+    ask(guest, 1)
+    codec = Codec()
+    for turn in range(1, 31):
+        assert ask(guest, 4, turn << 16 | turn) == "played"
+        if turn == 20:
+            # One leaves in the middle.
+            other.close()
+    assert frames(raw, 31) == ["start", *(turn << 16 | turn for turn in range(1, 31))]
+    opus.expect(START, PATIENCE)
+    for _ in range(30):
+        codec.decode(opus.expect(DATA, PATIENCE).payload[4:])
+    ask(guest, 6, 1, 2)
+    assert opus.expect(VOLUME, PATIENCE).payload == struct.pack("<BHH", 2, 1, 2)
+    # The clock is the server's again when the last is gone.
+    raw.close()
+    opus.close()
+    for session in sessions:
+        session.main.expect(MULTI_MEDIA_TIME, PATIENCE)
+
+
+@ours_only
 def test_misuse_by_the_host_is_harmless(guest):
     session = raw_session(guest.port)
     channel, _ = open_playback(session, [])
@@ -286,6 +318,37 @@ def test_what_the_client_records_reaches_the_guest(guest, mode):
         assert left(pcm)[:4000] == tuple(int(12000 * math.sin(2 * math.pi * 440 * n / 48000)) for n in range(4000))
     ask(guest, 2)
     channel.expect(R_STOP, PATIENCE)
+
+
+@pytest.mark.parametrize("mode", [RAW, OPUS], ids=["raw", "opus"])
+def test_a_guest_of_qemu_records_what_the_client_says(tmp_path, listen_image, mode):
+    """The samples that QEMU's sound card writes into the guest's memory."""
+    with Qemu(tmp_path, "-audiodev", "spice,id=snd", "-device", "ES1370,audiodev=snd", "-vga", "qxl", image=listen_image) as qemu:
+        with raw_client(qemu.port, ()) as (session, _):
+            def open_record():
+                # The channel is there when the guest has opened its card.
+                with contextlib.suppress(spiceraw.SpiceError):
+                    return session.open("record", caps=[1, 2])
+            channel = wait_for(open_record, "the record channel")
+            rate = struct.unpack("<IHI", channel.expect(R_START, PATIENCE).payload)[2]
+            channel.send(R_MODE, struct.pack("<IH", 0, mode))
+            channel.send(R_MARK, struct.pack("<I", 0))
+            codec, sent, memory = Codec(rate), 0, tmp_path / "memory"
+            begin = last = time.monotonic()
+
+            def heard():
+                nonlocal sent, last
+                while sent < (time.monotonic() - begin) * rate:
+                    pcm = b"".join(struct.pack("<hh", int(12000 * math.sin(2 * math.pi * 550 * n / rate)), 0) for n in range(sent, sent + FRAME))
+                    channel.send(R_DATA, struct.pack("<I", 0) + (codec.encode(pcm) if mode == OPUS else pcm))
+                    sent += FRAME
+                if time.monotonic() - last < 0.5:
+                    return False
+                last = time.monotonic()
+                qemu("pmemsave", val=0x20000, size=1 << 18, filename=str(memory))
+                samples = left(memory.read_bytes())
+                return max(samples) > 10000 and pitch(samples, 44100) == 550
+            wait_for(heard, "the tone in the guest's memory")
 
 
 def test_spice_gtk_records_for_the_guest(guest, tmp_path):
