@@ -43,6 +43,7 @@ pub struct Encoder {
     info: gst_video::VideoInfo,
     matrix: Matrix,
     limit_ms: u32,
+    bit_rate: u64,
     /// Time of the last frame at the client's and at the pipeline's clock (milliseconds).
     last: Option<(u32, u64)>,
     frame_ms: u64,
@@ -126,6 +127,7 @@ impl Encoder {
             info,
             matrix,
             limit_ms: spec.limit_ms,
+            bit_rate: spec.bit_rate,
             last: None,
             frame_ms: u64::from(1000 / fps).max(1),
             error,
@@ -163,9 +165,12 @@ impl Encoder {
         self.take(end, out)
     }
 
-    /// Changes the bit rate (bits per second).
+    /// Changes the bit rate (bits per second). With x265enc each change makes the next frame a key frame.
     pub fn set_bit_rate(&mut self, bits_per_second: u64) {
-        self.element.set_bit_rate(&self.encoder, bits_per_second);
+        if bits_per_second != self.bit_rate {
+            self.bit_rate = bits_per_second;
+            self.element.set_bit_rate(&self.encoder, bits_per_second);
+        }
     }
 
     /// The frame's pixels as the encoder takes them.
