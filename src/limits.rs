@@ -268,6 +268,31 @@ pub const MAX_CURSOR_PIPE: usize = 50;
 /// ring for ever from another processor, and would keep the host's caller.
 pub const MAX_DRAIN: Duration = Duration::from_secs(2);
 
+// # Guest: video encoders
+
+/// How long a video encoder of the plugin may take to be made, or to encode one frame. An encoder that stalls
+/// costs its stream; the worker goes on meanwhile.
+pub const VIDEO_FRAME_LIMIT: Duration = Duration::from_millis(1000);
+
+/// Memory that one video encoder of the plugin may keep (bytes), besides [`VIDEO_MEMORY_PER_PIXEL`]. An
+/// encoder that leaks would use up the host's memory. x265, which needs most, keeps a third of this.
+pub const VIDEO_MEMORY: u64 = 256 << 20;
+
+/// Memory that one video encoder of the plugin may keep for each pixel of its frames (bytes), besides
+/// [`VIDEO_MEMORY`]. Guests choose the size of the frames.
+pub const VIDEO_MEMORY_PER_PIXEL: u64 = 64;
+
+/// Threads with video encoders of the plugin in a process, including threads that never came back from an
+/// encoder that stalls. Guests start streams as they like; streams beyond these threads are MJPEG.
+pub const MAX_VIDEO_ENCODERS: usize = 32;
+
+/// Video encoders of one codec that may fail in a process before the server uses the codec no more. Each
+/// encoder that stalls leaves a thread behind.
+pub const MAX_VIDEO_FAILURES: u32 = 3;
+
+/// Processors that one video encoder of the plugin may use. The guest needs the others.
+pub const MAX_VIDEO_THREADS: u32 = 4;
+
 // # Client: display pipe
 
 /// Items in a display client's pipe before the pipe collapses: the worker forgets the commands and later

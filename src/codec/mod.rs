@@ -14,6 +14,7 @@ pub mod jpeg;
 pub mod lz;
 pub mod lz4;
 pub mod quic;
+pub mod video;
 
 #[cfg(test)]
 pub(crate) mod vectors;

@@ -23,7 +23,7 @@ const fn high_signed(a: i16, b: i16) -> i16 {
 
 /// Converts a bitmap row of `width` pixels to 0x00RRGGBB. If `pixels` is longer, the last pixel fills the
 /// rest.
-pub(super) fn load(format: BitmapFormat, bytes: &[u8], width: usize, pixels: &mut [u32]) {
+pub(in crate::codec) fn load(format: BitmapFormat, bytes: &[u8], width: usize, pixels: &mut [u32]) {
     match format {
         BitmapFormat::SixteenBit => {
             for (pixel, bytes) in pixels.iter_mut().zip(bytes.as_chunks().0) {

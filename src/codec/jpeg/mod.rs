@@ -18,6 +18,8 @@ mod entropy;
 mod tables;
 mod transform;
 
+pub(in crate::codec) use colour::load;
+
 use crate::codec::EncodeError;
 use crate::image::{BitmapFormat, ImageView};
 use colour::Strip;
