@@ -5,13 +5,13 @@ use super::encode::Workspace;
 use super::gl::Gl;
 use super::pipe::PipeItem;
 use super::queued::{Repeat, SurfaceKey};
+use super::services::Services;
 use super::stream::{StreamKey, Streams};
 use super::surfaces::{Covered, NOTHING_TO_DRAW, Surfaces};
 use crate::channel::client::{ChannelError, ClientKey, PollEntry, WorkerChannel};
 use crate::channel::connection::{ChannelConnection, ClientId};
-use crate::display::settings::{
-    DisplaySettings, ImageCompression, StreamingVideo, VideoCodec, WanCompression,
-};
+use crate::codec::video::choice::HostCodec;
+use crate::display::settings::{DisplaySettings, ImageCompression, StreamingVideo, WanCompression};
 use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
@@ -28,6 +28,7 @@ const RELEASE_BUNCH: usize = 64;
 pub struct DisplayChannel {
     channel_id: u8,
     settings: DisplaySettings,
+    services: Services,
     surfaces: Surfaces,
     workspace: Workspace,
     streams: Streams,
@@ -41,13 +42,25 @@ pub struct DisplayChannel {
 }
 
 impl DisplayChannel {
-    /// A channel without surfaces and clients. Surface ids are below `n_surfaces` (cut to
+    /// A channel without surfaces and clients, that uses no other thread. Surface ids are below `n_surfaces` (cut to
     /// [`crate::limits::MAX_SURFACES`]).
     #[must_use]
     pub fn new(channel_id: u8, n_surfaces: u32, settings: DisplaySettings) -> Self {
+        Self::with_services(channel_id, n_surfaces, settings, Services::built_in())
+    }
+
+    /// The same with what the process offers.
+    #[must_use]
+    pub fn with_services(
+        channel_id: u8,
+        n_surfaces: u32,
+        settings: DisplaySettings,
+        services: Services,
+    ) -> Self {
         Self {
             channel_id,
             settings,
+            services,
             surfaces: Surfaces::new(n_surfaces),
             workspace: Workspace::default(),
             streams: Streams::default(),
@@ -354,12 +367,24 @@ impl DisplayChannel {
 
     pub fn set_streaming(&mut self, streaming: StreamingVideo) {
         self.settings.streaming = streaming;
+        self.prepare_encoders();
     }
 
-    pub fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, now: Instant) {
-        self.settings.video_codecs = codecs;
+    pub fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, now: Instant) {
         let ended = self.streams.clear();
         self.end_streams(&ended, now);
+        for client in &mut self.clients {
+            client.set_video_codecs(codecs.clone());
+        }
+        self.settings.video_codecs = codecs;
+        self.prepare_encoders();
+    }
+
+    /// Looking for encoders may take seconds: it begins before there is a stream.
+    fn prepare_encoders(&self) {
+        if self.settings.streaming != StreamingVideo::Off {
+            self.clients.iter().for_each(DisplayClient::prepare_encoders);
+        }
     }
 
     // GL (display.md 14).
@@ -470,7 +495,12 @@ impl WorkerChannel for DisplayChannel {
     fn attach(&mut self, connection: ChannelConnection, now: Instant) {
         self.last_client += 1;
         let key = ClientKey(self.last_client);
-        self.clients.push(DisplayClient::new(key, self.channel_id, connection, &self.settings, now));
+        let services = self.services.clone();
+        let client = DisplayClient::new(key, self.channel_id, connection, &self.settings, services, now);
+        if self.settings.streaming != StreamingVideo::Off {
+            client.prepare_encoders();
+        }
+        self.clients.push(client);
         self.clients_changed();
     }
 
@@ -504,6 +534,10 @@ impl WorkerChannel for DisplayChannel {
     fn on_timer(&mut self, now: Instant) {
         let ended = self.streams.expire(now);
         self.end_streams(&ended, now);
+        let still = self.streams.still(now);
+        for client in &mut self.clients {
+            client.settle_streams(&still, now);
+        }
         self.for_clients(None, |client, shared| client.on_timer(shared, now));
     }
 }

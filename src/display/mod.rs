@@ -32,6 +32,7 @@ mod model;
 mod model_wire;
 mod pipe;
 mod queued;
+mod services;
 pub mod settings;
 mod stream;
 mod surfaces;
@@ -39,6 +40,7 @@ mod tree;
 
 pub use channel::DisplayChannel;
 pub use encode::ClientShared;
+pub use services::{Services, Wake};
 
 use crate::channel::Profile;
 use crate::channel::link::{LinkOptions, PING_PERIOD};

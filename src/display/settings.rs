@@ -1,5 +1,7 @@
 //! What the host configures for the display channels (server.md 1.2, display.md 9).
 
+use crate::codec::video::choice::HostCodec;
+
 /// Image compression (SpiceImageCompression; display.md 9.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -90,13 +92,6 @@ impl TryFrom<u32> for StreamingVideo {
     }
 }
 
-/// An encoder and the codec that it makes (display.md 11.9); codec values as on the wire, 1 = MJPEG.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct VideoCodec {
-    pub encoder: String,
-    pub codec: u8,
-}
-
 /// The settings of a device's display channel. A change applies to clients that connect later, except `streaming`
 /// and `video_codecs`, which apply at once (display.md 9.1, 11.6).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,5 +100,5 @@ pub struct DisplaySettings {
     pub jpeg: WanCompression,
     pub zlib_glz: WanCompression,
     pub streaming: StreamingVideo,
-    pub video_codecs: Vec<VideoCodec>,
+    pub video_codecs: Vec<HostCodec>,
 }

@@ -1,9 +1,8 @@
 //! What the host configures (server.md 1.2, 1.4). Setters validate; who must be told of a change is the server's matter.
 
 use super::error::ServerError;
-use crate::display::settings::{
-    DisplaySettings, ImageCompression, StreamingVideo, VideoCodec, WanCompression,
-};
+use crate::codec::video::choice;
+use crate::display::settings::{DisplaySettings, ImageCompression, StreamingVideo, WanCompression};
 pub use crate::net::listener::Family;
 pub use crate::net::tls::TlsConfig;
 use crate::net::upgrade::Origins;
@@ -20,12 +19,6 @@ pub mod security {
 
 /// Longest string that set_tls and set_addr keep (bytes).
 const MAX_STRING: usize = 255;
-
-/// The codec list of a host that sets none.
-pub const DEFAULT_VIDEO_CODECS: &str =
-    "spice:mjpeg;gstreamer:mjpeg;gstreamer:h264;gstreamer:vp8;gstreamer:vp9";
-
-const CODEC_NAMES: [(&str, u8); 4] = [("mjpeg", 1), ("vp8", 2), ("h264", 3), ("vp9", 4)];
 
 /// All settings of a server.
 #[derive(Debug)]
@@ -152,18 +145,9 @@ impl Config {
     /// codec is accepted whether or not this build can encode it, as in the original, since hosts exit otherwise: the
     /// list says "one of these if there is one, else the best there is".
     pub fn set_video_codecs(&mut self, codecs: &str) -> Result<(), ServerError> {
-        let text = if codecs == "auto" { DEFAULT_VIDEO_CODECS } else { codecs };
-        let mut list = Vec::new();
-        for entry in text.split(';').filter(|e| !e.is_empty()) {
-            let parsed = entry.split_once(':').and_then(|(encoder, codec)| {
-                let known = matches!(encoder, "spice" | "gstreamer");
-                let &(_, codec) = CODEC_NAMES.iter().find(|(name, _)| known && *name == codec)?;
-                Some(VideoCodec { encoder: encoder.into(), codec })
-            });
-            match parsed {
-                Some(c) => list.push(c),
-                None => crate::warning!("set_video_codecs: {entry:?} is not known"),
-            }
+        let (list, unknown) = choice::parse_list(codecs);
+        for entry in unknown {
+            crate::warning!("set_video_codecs: {entry:?} is not known");
         }
         if list.is_empty() {
             return Err(ServerError::Unknown { what: "video codecs", text: codecs.into() });
@@ -174,17 +158,7 @@ impl Config {
 
     /// The list in the syntax of [`Self::set_video_codecs`].
     pub fn video_codecs(&self) -> String {
-        let mut out = String::new();
-        for c in &self.display.video_codecs {
-            let name = CODEC_NAMES.iter().find(|(_, n)| *n == c.codec).map_or("mjpeg", |(name, _)| name);
-            if !out.is_empty() {
-                out.push(';');
-            }
-            out.push_str(&c.encoder);
-            out.push(':');
-            out.push_str(name);
-        }
-        out
+        choice::format_list(&self.display.video_codecs)
     }
 
     /// `None` sets what holds for all types without an entry of their own.
@@ -275,7 +249,7 @@ mod tests {
     fn codec_list_keeps_known_entries() {
         let mut c = Config::default();
         c.set_video_codecs("auto").unwrap();
-        assert_eq!(c.video_codecs(), DEFAULT_VIDEO_CODECS);
+        assert_eq!(c.video_codecs(), choice::DEFAULT_LIST);
         c.set_video_codecs("gstreamer:h264;foo:bar;spice:mjpeg;").unwrap();
         assert!(c.set_video_codecs("nothing").is_err() && c.set_video_codecs("").is_err());
         assert_eq!(c.video_codecs(), "gstreamer:h264;spice:mjpeg");

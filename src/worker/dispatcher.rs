@@ -79,10 +79,15 @@ impl Dispatcher {
             was_empty
         };
         if was_empty {
-            // A full socket means that bytes are waiting, which is all that is wanted.
-            let _ = (&self.waker).write(&[0]);
+            self.poke();
         }
         Ok(())
+    }
+
+    /// Makes the worker take a turn.
+    pub(super) fn poke(&self) {
+        // A full socket means that bytes are waiting, which is all that is wanted.
+        let _ = (&self.waker).write(&[0]);
     }
 
     /// Queues a request unless one of its kind is queued already.

@@ -1,8 +1,9 @@
 //! What the worker needs of the display channel, so that the loop can be tested with another one.
 
 use crate::channel::client::WorkerChannel;
+use crate::codec::video::choice::HostCodec;
 use crate::display::DisplayChannel;
-use crate::display::settings::{ImageCompression, StreamingVideo, VideoCodec, WanCompression};
+use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::host::{GlScanout, MappedSurface, MonitorsConfig, SurfaceCommand};
@@ -33,7 +34,7 @@ pub(super) trait Display: WorkerChannel {
     fn set_jpeg(&mut self, when: WanCompression);
     fn set_zlib_glz(&mut self, when: WanCompression);
     fn set_streaming(&mut self, streaming: StreamingVideo);
-    fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, now: Instant);
+    fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, now: Instant);
     fn set_scanout(&mut self, scanout: GlScanout, now: Instant);
     /// `false`: there is nobody to draw, the cookie is the caller's to complete.
     fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool;
@@ -127,7 +128,7 @@ impl Display for DisplayChannel {
         self.set_streaming(streaming);
     }
 
-    fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, now: Instant) {
+    fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, now: Instant) {
         self.set_video_codecs(codecs, now);
     }
 

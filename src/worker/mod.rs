@@ -20,10 +20,9 @@ pub use crate::host::{GlPlane, GlScanout};
 
 use self::display::Display;
 use crate::channel::connection::ChannelConnection;
-use crate::display::DisplayChannel;
-use crate::display::settings::{
-    DisplaySettings, ImageCompression, StreamingVideo, VideoCodec, WanCompression,
-};
+use crate::codec::video::choice::HostCodec;
+use crate::display::settings::{DisplaySettings, ImageCompression, StreamingVideo, WanCompression};
+use crate::display::{DisplayChannel, Services};
 use crate::geometry::Rect;
 use crate::host::{CommandExt, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec};
 use crate::limits::WORKER_STACK;
@@ -65,11 +64,16 @@ impl WorkerHandle {
         settings: DisplaySettings,
         events: Arc<dyn WorkerEvents>,
     ) -> io::Result<Self> {
-        Self::spawn_with(move || DisplayChannel::new(channel_id, info.n_surfaces, settings), device, events)
+        let make = move |dispatcher: &Arc<Dispatcher>| {
+            let dispatcher = Arc::clone(dispatcher);
+            let services = Services::of_process(Arc::new(move || dispatcher.poke()));
+            DisplayChannel::with_services(channel_id, info.n_surfaces, settings, services)
+        };
+        Self::spawn_with(make, device, events)
     }
 
     fn spawn_with<D: Display>(
-        make_display: impl FnOnce() -> D + Send + 'static,
+        make_display: impl FnOnce(&Arc<Dispatcher>) -> D + Send + 'static,
         device: Box<dyn QxlDevice>,
         events: Arc<dyn WorkerEvents>,
     ) -> io::Result<Self> {
@@ -79,7 +83,10 @@ impl WorkerHandle {
         let thread = {
             let dispatcher = Arc::clone(&dispatcher);
             std::thread::Builder::new().name("SPICE Worker".into()).stack_size(WORKER_STACK).spawn(
-                move || thread::run(RedWorker::new(device, make_display(), events, dispatcher), poll),
+                move || {
+                    let display = make_display(&dispatcher);
+                    thread::run(RedWorker::new(device, display, events, dispatcher), poll)
+                },
             )?
         };
         Ok(Self { dispatcher, thread: Mutex::new(Some(thread)) })
@@ -281,7 +288,7 @@ impl WorkerHandle {
         self.post(Request::SetStreaming(streaming));
     }
 
-    pub fn set_video_codecs(&self, codecs: Vec<VideoCodec>) {
+    pub fn set_video_codecs(&self, codecs: Vec<HostCodec>) {
         self.post(Request::SetVideoCodecs(codecs));
     }
 

@@ -2,7 +2,8 @@
 
 use super::{ClientId, GlScanout};
 use crate::channel::connection::ChannelConnection;
-use crate::display::settings::{ImageCompression, StreamingVideo, VideoCodec, WanCompression};
+use crate::codec::video::choice::HostCodec;
+use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::geometry::Rect;
 use crate::host::{CommandExt, MemSlot, SurfaceSpec};
 use std::sync::mpsc::SyncSender;
@@ -88,7 +89,7 @@ pub(super) enum Request {
     SetJpeg(WanCompression),
     SetZlibGlz(WanCompression),
     SetStreaming(StreamingVideo),
-    SetVideoCodecs(Vec<VideoCodec>),
+    SetVideoCodecs(Vec<HostCodec>),
     SetMouseMode {
         client: bool,
     },

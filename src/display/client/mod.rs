@@ -16,12 +16,14 @@ use super::encode::{EncodeSettings, ImageEncoder, Workspace};
 use super::gl::{DrawId, GlClient};
 use super::pipe::{Pipe, PipeItem};
 use super::queued::{Queued, SurfaceKey};
+use super::services::Services;
 use super::settings::DisplaySettings;
 use super::stream::StreamKey;
 use super::surfaces::{Surface, Surfaces};
 use crate::canvas::Region;
 use crate::channel::client::{ChannelClient, ChannelError, ClientKey};
 use crate::channel::connection::ChannelConnection;
+use crate::codec::video::choice::HostCodec;
 use crate::geometry::Rect;
 use crate::host::{GlScanout, MonitorsConfig};
 use crate::image::SurfaceFormat;
@@ -68,6 +70,7 @@ impl DisplayClient {
         channel_id: u8,
         connection: ChannelConnection,
         settings: &DisplaySettings,
+        services: Services,
         now: Instant,
     ) -> Self {
         let low = connection.low_bandwidth;
@@ -84,7 +87,7 @@ impl DisplayClient {
             composite: caps.has(cap::COMPOSITE),
             a8: caps.has(cap::A8_SURFACE),
             monitors: caps.has(cap::MONITORS_CONFIG),
-            streams: ClientStreams::new(&connection),
+            streams: ClientStreams::new(&connection, services, settings.video_codecs.clone()),
             gl: GlClient::default(),
             encoder: ImageEncoder::new(channel_id, encode),
             connection: ChannelClient::new(connection, super::PROFILE.options, now),
@@ -195,8 +198,32 @@ impl DisplayClient {
         self.bound();
     }
 
+    /// The pictures of these streams stand still: true pixels follow.
+    pub fn settle_streams(&mut self, still: &[StreamKey], now: Instant) {
+        for key in still {
+            if let Some((area, clip)) = self.streams.settle(*key) {
+                self.surfaces.spoil_primary(&area);
+                if let Some(clip) = clip {
+                    self.pipe.push(PipeItem::StreamClip(*key, clip), now);
+                }
+            }
+        }
+        self.bound();
+    }
+
+    /// The host wants other codecs for streams that begin from now on.
+    pub fn set_video_codecs(&mut self, codecs: Vec<HostCodec>) {
+        self.streams.set_host_codecs(codecs);
+    }
+
+    /// Has the encoders looked for that the client's streams may need.
+    pub fn prepare_encoders(&self) {
+        self.streams.prepare();
+    }
+
     /// Forgets the commands in the pipe: what they draw is sent as images instead.
     pub fn collapse(&mut self) {
+        self.streams.forget_waiting();
         let (surfaces, streams) = (&mut self.surfaces, &self.streams);
         self.pipe.retain_draws(|queued| {
             if !streams.plays(queued) {
@@ -241,7 +268,13 @@ impl DisplayClient {
     /// When [`Self::on_timer`] or a push is due.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let next_turn = self.pace.next_turn(self.waiting(), self.connection.may_send(), now);
-        let deadlines = [self.connection.next_deadline(now), self.init_until, next_turn, self.refine_at()];
+        let deadlines = [
+            self.connection.next_deadline(now),
+            self.init_until,
+            next_turn,
+            self.refine_at(),
+            self.streams.deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 

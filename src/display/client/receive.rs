@@ -51,11 +51,15 @@ impl DisplayClient {
                 None => return Err(ChannelError::Refused("GL_DRAW_DONE without GL_DRAW".into())),
             },
             DisplayMessage::StreamReport(report) => {
-                if let Some(area) = self.streams.report(&report, now) {
-                    self.surfaces.spoil_primary(&area);
-                }
+                let output = self.streams.report(&report, now);
+                self.send_output(output);
             }
-            DisplayMessage::PreferredVideoCodecType(_) | DisplayMessage::Common(_) => {}
+            DisplayMessage::PreferredVideoCodecType(numbers) => {
+                let output = self.streams.prefer(&numbers, now);
+                self.send_output(output);
+                self.streams.prepare();
+            }
+            DisplayMessage::Common(_) => {}
         }
         Ok(())
     }

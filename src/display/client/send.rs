@@ -7,6 +7,7 @@ use crate::channel::client::ChannelError;
 use crate::display::encode::{Drawing, Serials};
 use crate::display::pipe::PipeItem;
 use crate::display::queued::{Queued, image_pixels};
+use crate::display::stream::Output;
 use crate::display::surfaces::Surface;
 use crate::geometry::Rect;
 use crate::host::GlScanout;
@@ -33,6 +34,11 @@ impl DisplayClient {
         loop {
             if !self.send_descriptor(now)? {
                 return Ok(());
+            }
+            // Frames do not wait for the pace of drawing: encoders make one at a time.
+            if self.connection.may_send() {
+                let frames = self.streams.collect(now);
+                self.send_output(frames);
             }
             let began = Instant::now();
             let sent_all = may_send && self.send_batch(shared, now);
@@ -156,12 +162,8 @@ impl DisplayClient {
 
     /// Sends a command as a frame of its stream or as what it is, or leaves its result to be sent as an image.
     fn send_command(&mut self, queued: &Arc<Queued>, shared: &mut Shared<'_>, now: Instant) {
-        let frame = self.streams.of(queued).and_then(|agent| {
-            let frame = agent.plan_frame(&queued.drawable)?.run();
-            agent.finish_frame(frame, now)
-        });
-        if let Some(message) = frame {
-            self.connection.send(message);
+        if let Some(frame) = self.streams.of(queued).and_then(|agent| agent.frame(queued, now)) {
+            self.send_output(frame);
             return;
         }
         // Loss would become visible: the result goes as an image (display.md 9.4).
@@ -172,6 +174,14 @@ impl DisplayClient {
         if !(exact && small && self.send_drawing(&Drawing::of_command(&queued.drawable), shared)) {
             self.spoil(queued.key, &queued.region);
         }
+    }
+
+    /// Sends what follows from frames of streams.
+    pub(super) fn send_output(&mut self, output: Output) {
+        for message in output.messages {
+            self.connection.send(message);
+        }
+        self.surfaces.spoil_primary(&output.stale);
     }
 
     /// Encodes and sends one message; `false`: the client cannot be sent it.

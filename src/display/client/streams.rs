@@ -2,9 +2,12 @@
 
 use crate::canvas::Region;
 use crate::channel::connection::ChannelConnection;
+use crate::codec::video::choice::{ClientCodecs, HostCodec};
+use crate::codec::video::{Codec, CodecSet};
 use crate::display::pipe::PipeItem;
 use crate::display::queued::{Queued, SurfaceKey};
-use crate::display::stream::{Agent, StreamKey, reads_own};
+use crate::display::services::Services;
+use crate::display::stream::{Agent, Output, Stream, StreamClient, StreamKey, begin, reads_own};
 use crate::limits::MAX_STREAM_CLIP;
 use crate::protocol::Message;
 use crate::protocol::caps::display as cap;
@@ -16,8 +19,10 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(in crate::display) struct ClientStreams {
     agents: BTreeMap<StreamKey, Agent>,
-    /// The client decodes MJPEG.
-    mjpeg: bool,
+    services: Services,
+    /// What the client decodes, and what the host wants it to be sent.
+    codecs: ClientCodecs,
+    host: Vec<HostCodec>,
     /// The client says how it gets on.
     reports: bool,
     low_bandwidth: bool,
@@ -34,15 +39,53 @@ pub(super) struct Followed {
 }
 
 impl ClientStreams {
-    pub(super) fn new(connection: &ChannelConnection) -> Self {
+    pub(super) fn new(connection: &ChannelConnection, services: Services, host: Vec<HostCodec>) -> Self {
         let caps = &connection.channel_caps;
+        let decodes = [
+            (cap::CODEC_MJPEG, Codec::Mjpeg),
+            (cap::CODEC_VP8, Codec::Vp8),
+            (cap::CODEC_H264, Codec::H264),
+            (cap::CODEC_VP9, Codec::Vp9),
+            (cap::CODEC_H265, Codec::H265),
+        ];
+        let decodes: CodecSet =
+            decodes.into_iter().filter(|(bit, _)| caps.has(*bit)).map(|(_, codec)| codec).collect();
         Self {
             agents: BTreeMap::new(),
-            mjpeg: !caps.has(cap::MULTI_CODEC) || caps.has(cap::CODEC_MJPEG),
+            services,
+            codecs: ClientCodecs::new(caps.has(cap::MULTI_CODEC), decodes),
+            host,
             reports: caps.has(cap::STREAM_REPORT),
             low_bandwidth: connection.low_bandwidth,
             last_unique: 0,
         }
+    }
+
+    /// The codecs to try for a stream, best first.
+    fn candidates(&self) -> Vec<Codec> {
+        self.codecs.candidates(&self.host, self.services.encoders.available())
+    }
+
+    /// Has encoders looked for that the next stream may need.
+    pub(super) fn prepare(&self) {
+        let all = self.codecs.candidates(&self.host, Codec::ALL.into_iter().collect());
+        if all.first().is_some_and(|&best| best != Codec::Mjpeg) {
+            self.services.encoders.prepare();
+        }
+    }
+
+    /// The host wants other codecs.
+    pub(super) fn set_host_codecs(&mut self, host: Vec<HostCodec>) {
+        self.host = host;
+    }
+
+    /// PREFERRED_VIDEO_CODEC_TYPE: streams go on with what the client likes better.
+    pub(super) fn prefer(&mut self, numbers: &[u8], now: Instant) -> Output {
+        if !self.codecs.prefer(numbers) {
+            return Output::default();
+        }
+        let codecs = self.candidates();
+        join(self.agents.values_mut().map(|agent| agent.set_codecs(codecs.clone(), now)))
     }
 
     /// The stream that sends this command as a frame.
@@ -66,11 +109,11 @@ impl ClientStreams {
     ) -> Followed {
         let mut followed = Followed::default();
         let mut own = None;
-        if let Some(stream) = queued.stream.filter(|_| self.mjpeg && shown && queued.key == primary) {
-            own = Some(stream.key);
-            if !self.agents.contains_key(&stream.key) {
-                self.last_unique = self.last_unique.wrapping_add(0x9e37_79b9) | 1;
-                let agent = Agent::new(stream, &queued.region, self.last_unique, self.low_bandwidth, now);
+        if let Some(stream) = queued.stream.filter(|_| shown && queued.key == primary) {
+            if self.agents.contains_key(&stream.key) {
+                own = Some(stream.key);
+            } else if let Some(agent) = self.begin(stream, &queued.region, now) {
+                own = Some(stream.key);
                 self.agents.insert(stream.key, agent);
                 followed.items.push(PipeItem::StreamCreate(stream.key));
             }
@@ -98,6 +141,40 @@ impl ClientStreams {
         followed
     }
 
+    fn begin(&mut self, stream: Stream, region: &Region, now: Instant) -> Option<Agent> {
+        let codecs = self.candidates();
+        if codecs.is_empty() {
+            return None;
+        }
+        // Odd ids, so that a stream that begins anew with another codec has the ids between.
+        self.last_unique = self.last_unique.wrapping_add(0x9e37_79b9) | 1;
+        let Self { reports, low_bandwidth, last_unique: unique_id, .. } = *self;
+        begin(stream, region, &self.services, codecs, StreamClient { reports, low_bandwidth, unique_id }, now)
+    }
+
+    /// The picture of a stream stands still: takes the area where it painted, for true pixels, and gives the STREAM_CLIP to
+    /// be queued, if any.
+    pub(super) fn settle(&mut self, key: StreamKey) -> Option<(Region, Option<Region>)> {
+        let agent = self.agents.get_mut(&key).filter(|agent| agent.is_live() && !agent.area.is_empty())?;
+        agent.forget_waiting();
+        Some(agent.detach())
+    }
+
+    /// Lets go of the frames that wait for those before them.
+    pub(super) fn forget_waiting(&mut self) {
+        self.agents.values_mut().for_each(Agent::forget_waiting);
+    }
+
+    /// What encoders on threads of their own have done since.
+    pub(super) fn collect(&mut self, now: Instant) -> Output {
+        join(self.agents.values_mut().filter_map(|agent| agent.collect(now)))
+    }
+
+    /// When [`Self::collect`] is due, if an encoder does not answer.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.agents.values().filter_map(Agent::deadline).min()
+    }
+
     /// A stream is over: the area where it painted, if the client has it. STREAM_DESTROY is to be queued then.
     pub(super) fn end(&mut self, key: StreamKey) -> Option<Region> {
         self.agents.get_mut(&key).map(Agent::end)
@@ -108,26 +185,33 @@ impl ClientStreams {
         self.agents.remove(&key);
     }
 
-    /// The client's report on a stream. The area where it painted, if the client cannot decode it: frames go as images
-    /// from then on.
-    pub(super) fn report(&mut self, report: &StreamReport, now: Instant) -> Option<Region> {
-        let agent = self.agents.values_mut().find(|a| a.id() == report.stream_id && a.is_live())?;
-        (!agent.report(report, now)).then(|| agent.end())
+    /// The client's report on a stream.
+    pub(super) fn report(&mut self, report: &StreamReport, now: Instant) -> Output {
+        let agent = self.agents.values_mut().find(|a| a.id() == report.stream_id && a.is_live());
+        agent.map(|agent| agent.report(report, now)).unwrap_or_default()
     }
 
     // Messages.
 
     pub(super) fn create(&mut self, key: StreamKey) -> Vec<Message> {
-        self.agents.get_mut(&key).map(|agent| agent.create(self.reports)).unwrap_or_default()
+        self.agents.get_mut(&key).map(Agent::create).unwrap_or_default()
     }
 
-    pub(super) fn clip(&self, key: StreamKey, clip: &Region) -> Option<Message> {
-        self.agents.get(&key).and_then(|agent| agent.clip(clip))
+    pub(super) fn clip(&mut self, key: StreamKey, clip: &Region) -> Option<Message> {
+        self.agents.get_mut(&key).and_then(|agent| agent.clip(clip))
     }
 
     pub(super) fn destroy(&mut self, key: StreamKey) -> Option<Message> {
         self.agents.remove(&key).and_then(|agent| agent.destroy())
     }
+}
+
+fn join(outputs: impl Iterator<Item = Output>) -> Output {
+    outputs.fold(Output::default(), |mut all, output| {
+        all.messages.extend(output.messages);
+        all.stale = all.stale.union(&output.stale);
+        all
+    })
 }
 
 /// Whether a command reads pixels of the primary surface in this area.

@@ -1,17 +1,18 @@
 //! One stream at one client.
 
-use super::frame::{Frame, FrameJob, frame_of};
+use super::Stream;
+use super::coder::{Coded, Coder};
 use super::lead::Lead;
-use super::rate::Rate;
-use super::{MJPEG, Stream};
 use crate::canvas::Region;
-use crate::codec::jpeg;
-use crate::draw::{Clip, Drawable};
+use crate::codec::video::Codec;
+use crate::display::queued::Queued;
+use crate::draw::Clip;
 use crate::limits::MAX_STREAM_CLIP;
 use crate::protocol::Message;
 use crate::protocol::display::{
     StreamCreate, StreamReport, stream_activate_report, stream_clip, stream_data, stream_destroy,
 };
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Frames per report of the client, and the longest time between reports (milliseconds).
@@ -26,36 +27,43 @@ pub struct Agent {
     pub area: Region,
     /// Where the client paints the frames that are queued from now on.
     clip: Region,
-    /// The same for STREAM_CREATE.
-    first_clip: Region,
+    /// Where it paints those that it has been sent so far.
+    sent_clip: Region,
     /// STREAM_CREATE was sent.
     told: bool,
     /// No frames follow: the stream is over, or the client cannot decode it.
     ended: bool,
+    /// The client says how it gets on, in reports with this id.
+    reports: bool,
     unique_id: u32,
-    rate: Rate,
     lead: Lead,
-    /// `None` while a frame is being compressed.
-    encoder: Option<Box<jpeg::Encoder>>,
+    coder: Coder,
+}
+
+/// What follows from a frame, or from what became of one.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// To be sent, in this order.
+    pub messages: Vec<Message>,
+    /// The stream ended: true pixels are to be sent of this area.
+    pub stale: Region,
 }
 
 impl Agent {
     /// The first frame, which is about to be queued, covers `region`.
     #[must_use]
-    pub fn new(stream: Stream, region: &Region, unique_id: u32, low_bandwidth: bool, now: Instant) -> Self {
-        let rate = Rate::new(low_bandwidth, now);
-        let encoder = Some(Box::new(jpeg::Encoder::new(rate.quality())));
+    pub(super) fn new(stream: Stream, region: &Region, unique_id: u32, reports: bool, coder: Coder) -> Self {
         Self {
             stream,
             area: region.clone(),
             clip: region.clone(),
-            first_clip: region.clone(),
+            sent_clip: region.clone(),
             told: false,
             ended: false,
+            reports,
             unique_id,
-            rate,
             lead: Lead::default(),
-            encoder,
+            coder,
         }
     }
 
@@ -113,11 +121,16 @@ impl Agent {
 
     /// A queued frame was replaced by a later one.
     pub fn overtaken(&mut self) {
-        self.rate.overtaken();
+        self.coder.rate().overtaken();
+    }
+
+    /// Lets go of the frame that waits for the one before it. The area still counts as the stream's.
+    pub fn forget_waiting(&mut self) {
+        self.coder.forget_waiting();
     }
 
     /// STREAM_CREATE and what belongs to it; nothing for a stream that is over by now.
-    pub fn create(&mut self, reports: bool) -> Vec<Message> {
+    pub fn create(&mut self) -> Vec<Message> {
         if self.ended {
             return Vec::new();
         }
@@ -128,16 +141,16 @@ impl Agent {
             id,
             // The encoder always begins with the top row.
             top_down: true,
-            codec: MJPEG,
+            codec: self.coder.codec().number(),
             stream_width: shape.width,
             stream_height: shape.height,
             src_width: shape.width,
             src_height: shape.height,
             dest: shape.dest,
-            clip: clip_of(&self.first_clip),
+            clip: clip_of(&self.sent_clip),
         };
         let mut messages = vec![create.encode()];
-        if reports {
+        if self.reports {
             messages.push(stream_activate_report(id, self.unique_id, REPORT_FRAMES, REPORT_TIMEOUT));
         }
         messages
@@ -146,25 +159,77 @@ impl Agent {
     /// STREAM_CLIP, if the client knows the stream: even of one that is over, since clients paint late frames until they
     /// see it destroyed.
     #[must_use]
-    pub fn clip(&self, clip: &Region) -> Option<Message> {
+    pub fn clip(&mut self, clip: &Region) -> Option<Message> {
+        self.sent_clip.clone_from(clip);
         self.told.then(|| stream_clip(self.stream.id, &clip_of(clip)))
     }
 
-    /// The compression of a frame that is to be sent now. `None`: the command is to be sent as an image.
-    pub fn plan_frame(&mut self, drawable: &Drawable) -> Option<FrameJob> {
+    /// A frame is to be sent, now or when it is encoded. `None`: the command is to be sent as an image.
+    pub fn frame(&mut self, queued: &Arc<Queued>, now: Instant) -> Option<Output> {
+        let mut output = Output::default();
+        while self.told && !self.ended {
+            match self.coder.frame(queued, now) {
+                Coded::Frame(frame) => output.messages.push(self.data(frame.data, now)),
+                Coded::Later => {}
+                Coded::Unfit => return None,
+                Coded::Broken => {
+                    self.change_codec(&mut output, now);
+                    continue;
+                }
+            }
+            return Some(output);
+        }
+        // A stream that ended with this frame has its area painted anew.
+        (!output.stale.is_empty()).then_some(output)
+    }
+
+    /// What an encoder on a thread of its own has done since; `None`: nothing.
+    pub fn collect(&mut self, now: Instant) -> Option<Output> {
+        let coded = self.coder.poll(now)?;
+        let mut output = Output::default();
         if !self.told || self.ended {
             return None;
         }
-        let image = frame_of(drawable)?;
-        Some(FrameJob::new(image, self.encoder.take()?, self.rate.quality()))
+        match coded {
+            Coded::Frame(frame) => output.messages.push(self.data(frame.data, now)),
+            Coded::Broken => self.change_codec(&mut output, now),
+            Coded::Later | Coded::Unfit => {}
+        }
+        Some(output)
     }
 
-    /// STREAM_DATA with a planned frame. `None`: the command is to be sent as an image.
-    pub fn finish_frame(&mut self, frame: Frame, now: Instant) -> Option<Message> {
-        self.encoder = Some(frame.encoder);
-        let data = frame.data?;
-        self.rate.sent(now);
-        Some(stream_data(self.stream.id, self.lead.stamp(now), data))
+    /// When [`Self::collect`] is due, if the encoder does not answer.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.coder.deadline().filter(|_| !self.ended)
+    }
+
+    /// The client now decodes these codecs best, or the host wants them.
+    pub fn set_codecs(&mut self, codecs: Vec<Codec>, now: Instant) -> Output {
+        let mut output = Output::default();
+        if !self.ended && self.coder.set_codecs(codecs) {
+            self.change_codec(&mut output, now);
+        }
+        output
+    }
+
+    /// Goes on with the next codec, in a stream of the same id; without one the stream ends.
+    fn change_codec(&mut self, output: &mut Output, now: Instant) {
+        self.coder.forget_waiting();
+        if !self.coder.next(now) {
+            output.stale = output.stale.union(&self.end());
+            return;
+        }
+        if self.told {
+            output.messages.extend(self.destroy());
+            self.unique_id = self.unique_id.wrapping_add(2);
+            output.messages.extend(self.create());
+        }
+    }
+
+    fn data(&mut self, data: Vec<u8>, now: Instant) -> Message {
+        self.coder.rate().sent(now);
+        stream_data(self.stream.id, self.lead.stamp(now), data)
     }
 
     /// STREAM_DESTROY, if the client knows the stream.
@@ -173,17 +238,20 @@ impl Agent {
         self.told.then(|| stream_destroy(self.stream.id))
     }
 
-    /// The client's report. `false`: it cannot decode the stream.
-    pub fn report(&mut self, report: &StreamReport, now: Instant) -> bool {
-        if report.unique_id != self.unique_id {
-            return true;
+    /// The client's report.
+    pub fn report(&mut self, report: &StreamReport, now: Instant) -> Output {
+        let mut output = Output::default();
+        if report.unique_id != self.unique_id || self.ended {
+            return output;
         }
         if report.num_frames == 0 && report.num_drops == u32::MAX {
-            return false;
+            crate::warning_limited!("a client cannot decode {}", self.coder.codec());
+            self.change_codec(&mut output, now);
+            return output;
         }
-        self.rate.report(report, now);
+        self.coder.rate().report(report, now);
         self.lead.report(report);
-        true
+        output
     }
 }
 

@@ -18,9 +18,20 @@ const RESET_GAP: u32 = 100;
 struct Trace {
     shape: Shape,
     last: Instant,
+    /// Usual time from one frame to the next.
+    interval: Duration,
     frames: u32,
     gradual: u32,
     last_gradual: u32,
+}
+
+/// What a frame means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing yet.
+    Nothing,
+    /// A stream starts with it, whose frames have come this far apart.
+    Video { interval: Duration },
 }
 
 /// See the module.
@@ -28,13 +39,14 @@ struct Trace {
 pub struct Detector(Vec<Trace>);
 
 impl Detector {
-    /// Another frame of this shape; `like_video` is asked once. Whether a stream starts with it.
-    pub fn frame(&mut self, shape: Shape, like_video: impl FnOnce() -> bool, now: Instant) -> bool {
+    /// Another frame of this shape; `like_video` is asked once.
+    pub fn frame(&mut self, shape: Shape, like_video: impl FnOnce() -> bool, now: Instant) -> Seen {
         let known = self.0.iter().position(|t| t.shape == shape);
         let at = match known {
             Some(at) if now < self.0[at].last + MAX_GAP => at,
             _ => {
-                let new = Trace { shape, last: now, frames: 0, gradual: 0, last_gradual: 0 };
+                let new =
+                    Trace { shape, last: now, interval: MAX_GAP, frames: 0, gradual: 0, last_gradual: 0 };
                 let oldest = (0..self.0.len()).min_by_key(|&i| self.0[i].last);
                 match known.or(oldest.filter(|_| self.0.len() >= TRACES)) {
                     Some(at) => {
@@ -49,6 +61,8 @@ impl Detector {
             }
         };
         let trace = &mut self.0[at];
+        let step = now.saturating_duration_since(trace.last);
+        trace.interval = if trace.frames < 2 { step } else { (trace.interval * 7 + step) / 8 };
         trace.last = now;
         trace.frames += 1;
         if like_video() {
@@ -59,10 +73,11 @@ impl Detector {
             trace.last_gradual = trace.frames;
         }
         let starts = trace.frames >= START_FRAMES && trace.gradual * GRADUAL_SHARE >= trace.frames;
-        if starts {
-            self.0.remove(at);
+        if !starts {
+            return Seen::Nothing;
         }
-        starts
+        let Trace { interval, .. } = self.0.remove(at);
+        Seen::Video { interval }
     }
 }
 
@@ -75,9 +90,13 @@ mod tests {
         Shape { width: 100, height: 100, dest: Rect::new(n, 0, n + 100, 100) }
     }
 
+    fn is_video(seen: Seen) -> bool {
+        seen != Seen::Nothing
+    }
+
     fn frames(gap: Duration, like_video: bool, most: u32) -> Option<u32> {
         let (mut detector, start) = (Detector::default(), Instant::now());
-        (0..most).find(|&i| detector.frame(shape(0), || like_video, start + gap * i))
+        (0..most).find(|&i| is_video(detector.frame(shape(0), || like_video, start + gap * i)))
     }
 
     #[test]
@@ -85,6 +104,9 @@ mod tests {
         let gap = Duration::from_millis(50);
         let at = frames(gap, true, 100).unwrap();
         assert!(gap * at <= Duration::from_millis(700));
+        let (mut detector, start) = (Detector::default(), Instant::now());
+        let seen = (0..=at).map(|i| detector.frame(shape(0), || true, start + gap * i)).last();
+        assert_eq!(seen, Some(Seen::Video { interval: gap }));
     }
 
     #[test]
@@ -97,7 +119,8 @@ mod tests {
     fn eight_areas_are_followed_at_a_time() {
         let (mut detector, now) = (Detector::default(), Instant::now());
         let started = |detector: &mut Detector, n: i32| {
-            (0..40).any(|i| (0..n).any(|s| detector.frame(shape(s), || true, now + MAX_GAP / 2 * i)))
+            (0..40)
+                .any(|i| (0..n).any(|s| is_video(detector.frame(shape(s), || true, now + MAX_GAP / 2 * i))))
         };
         assert!(started(&mut detector, 8));
         assert!(detector.0.len() <= TRACES);

@@ -1,35 +1,44 @@
-//! Video streams: areas that are redrawn again and again become streams of JPEG frames (display.md 11).
+//! Video streams: areas that are redrawn again and again become streams of encoded frames (display.md 11).
 //!
-//! [`Streams`] is what the device knows: which commands are frames of what. [`Agent`] is one stream at one client. What a
-//! stream has painted at a client is its `area`, where pixels only resemble ours. Whoever needs the true pixels, or the
-//! end of the stream, makes the area stale, and it is sent as an image like anything else.
+//! [`Streams`] is what the device knows: which commands are frames of what. [`Agent`] is one stream at one client, whose frames
+//! its `coder` encodes. What a stream has painted at a client is its `area`, where pixels only resemble ours. Whoever needs
+//! the true pixels, a pause in the video, or the end of the stream makes the area stale, and it is sent as an image like
+//! anything else.
 
 mod agent;
+mod coder;
 mod detect;
 mod frame;
 mod lead;
 mod rate;
 
-pub use agent::Agent;
+pub use agent::{Agent, Output};
 
 use super::queued::SelfRead;
+use super::services::Services;
 use super::settings::{DisplaySettings, StreamingVideo};
+use crate::canvas::Region;
 use crate::codec::graduality::{Graduality, grade};
+use crate::codec::video::Codec;
 use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::image::ImageData;
-use detect::Detector;
+use coder::Coder;
+use detect::{Detector, Seen};
 use frame::frame_of;
 use std::time::{Duration, Instant};
 
-/// Streams of one device; their ids are below this.
+/// Ids of streams are below this.
 pub const MAX_STREAMS: u32 = 50;
+/// Streams of one device at a time. Each keeps an encoder per client.
+const MAX_LIVE: usize = 16;
 /// A stream ends when it has had no frame for so long.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// Smallest source of a stream in filter mode (pixels): icons and spinners are smaller.
 const MIN_PIXELS: u64 = 96 * 96;
-/// The codec number of MJPEG.
-const MJPEG: u8 = 1;
+/// A picture stands still when it has had no frame for three times the usual time between two, within these bounds: within
+/// 300 ms, clients then have true pixels.
+const STILL: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(240));
 
 /// One stream, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +52,14 @@ pub struct Shape {
     pub dest: Rect,
 }
 
+impl Shape {
+    /// Pixels of a frame.
+    #[must_use]
+    pub fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+}
+
 /// A stream of the device.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
@@ -50,6 +67,30 @@ pub struct Stream {
     pub id: u32,
     pub shape: Shape,
     last: Instant,
+    /// Usual time from one frame to the next.
+    interval: Duration,
+    /// The present picture has been shown truly.
+    still: bool,
+}
+
+impl Stream {
+    /// Frames per second.
+    #[must_use]
+    pub fn fps(&self) -> u32 {
+        u32::try_from(1000 / self.interval.as_millis().max(1)).unwrap_or(1).clamp(1, 60)
+    }
+
+    /// When the picture counts as still, if no frame comes before.
+    fn still_at(&self) -> Instant {
+        self.last + (self.interval * 3).clamp(STILL.0, STILL.1)
+    }
+
+    fn frame(&mut self, now: Instant) {
+        let step = now.saturating_duration_since(self.last).min(TIMEOUT);
+        self.interval = (self.interval * 7 + step) / 8;
+        self.last = now;
+        self.still = false;
+    }
 }
 
 /// See the module.
@@ -67,7 +108,7 @@ impl Streams {
         let ImageData::Bitmap(bitmap) = &frame_of(drawable)?.data else { return None };
         let shape = Shape { width: bitmap.width, height: bitmap.height, dest: drawable.bbox };
         if let Some(stream) = self.live.iter_mut().find(|s| s.shape == shape && now < s.last + TIMEOUT) {
-            stream.last = now;
+            stream.frame(now);
             return Some(*stream);
         }
         let filter = match settings.streaming {
@@ -75,18 +116,18 @@ impl Streams {
             StreamingVideo::Filter => true,
             StreamingVideo::All => false,
         };
-        // MJPEG is always there: a list of other codecs means "one of these if there is one, else the best there is".
-        let small = u64::from(shape.width) * u64::from(shape.height) < MIN_PIXELS;
-        if filter && small {
+        if filter && shape.pixels() < MIN_PIXELS {
             return None;
         }
         let like_video = || !filter || grade(&bitmap.view()).is_some_and(|g| g != Graduality::Low);
-        if !self.detector.frame(shape, like_video, now) {
+        let Seen::Video { interval } = self.detector.frame(shape, like_video, now) else { return None };
+        if self.live.len() >= MAX_LIVE {
             return None;
         }
         let id = self.free_id()?;
         self.last_key += 1;
-        let stream = Stream { key: StreamKey(self.last_key), id, shape, last: now };
+        let key = StreamKey(self.last_key);
+        let stream = Stream { key, id, shape, last: now, interval, still: false };
         self.live.push(stream);
         Some(stream)
     }
@@ -112,22 +153,59 @@ impl Streams {
         ended
     }
 
+    /// Streams whose picture stands still by now; each is named once until its next frame.
+    pub fn still(&mut self, now: Instant) -> Vec<StreamKey> {
+        let still = self.live.iter_mut().filter(|s| !s.still && s.still_at() <= now);
+        still
+            .map(|stream| {
+                stream.still = true;
+                stream.key
+            })
+            .collect()
+    }
+
     /// All streams end.
     pub fn clear(&mut self) -> Vec<StreamKey> {
         self.detector = Detector::default();
         self.live.drain(..).map(|s| s.key).collect()
     }
 
-    /// When the next stream may end.
+    /// When the next stream may end or stand still.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.live.iter().map(|s| s.last + TIMEOUT).min()
+        self.live.iter().map(|s| if s.still { s.last + TIMEOUT } else { s.still_at() }).min()
     }
+}
+
+/// A stream at a client, with the first of these codecs that works. The first frame, which is about to be queued, covers
+/// `region`. `None`: no codec works.
+#[must_use]
+pub fn begin(
+    stream: Stream,
+    region: &Region,
+    services: &Services,
+    codecs: Vec<Codec>,
+    client: StreamClient,
+    now: Instant,
+) -> Option<Agent> {
+    let StreamClient { reports, low_bandwidth, unique_id } = client;
+    let coder = Coder::new(services, &stream, codecs, low_bandwidth, now)?;
+    Some(Agent::new(stream, region, unique_id, reports, coder))
+}
+
+/// What counts of a client for a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamClient {
+    /// It says how it gets on.
+    pub reports: bool,
+    pub low_bandwidth: bool,
+    /// The id of its reports.
+    pub unique_id: u32,
 }
 
 /// Whether a command reads pixels of an area of its own surface as they are.
 #[must_use]
-pub fn reads_own(self_read: SelfRead, region: &crate::canvas::Region, area: &crate::canvas::Region) -> bool {
+pub fn reads_own(self_read: SelfRead, region: &Region, area: &Region) -> bool {
     match self_read {
         SelfRead::Nothing => false,
         SelfRead::Offset(dx, dy) => region.translate(dx, dy).intersects(area),

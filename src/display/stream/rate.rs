@@ -1,14 +1,15 @@
-//! How good the frames of one stream are for one client: as good as gets through (in place of display.md 11.11).
+//! How many bits a second one stream may take of one client's link: as many as get through (display.md 11.10 to 11.12).
 //!
-//! Frames that a later one overtakes before they are sent, late frames and drops that the client reports lower the
-//! quality; a stretch of undisturbed time raises it. The number of frames needs no control of its own: what the socket
-//! does not take is replaced by newer frames before it is encoded.
+//! A stream begins with what makes a good picture of its size, or with less on a thin link. Frames that a later one overtakes
+//! before they are sent, late frames, and drops that the client reports lower the rate; a stretch of undisturbed
+//! time raises it. The number of frames needs no control of its own: what the socket does not take is replaced by newer
+//! frames before it is encoded.
 
+use crate::codec::video::Codec;
 use crate::protocol::display::StreamReport;
 use std::time::{Duration, Instant};
 
-const QUALITIES: [u8; 7] = [20, 30, 40, 50, 60, 70, 80];
-/// Undisturbed time after which the quality rises; doubled each time that a rise did not last.
+/// Undisturbed time after which the rate rises; doubled each time that a rise did not last.
 const RISE_AFTER: Duration = Duration::from_secs(2);
 const MAX_RISE_AFTER: Duration = Duration::from_secs(32);
 /// Time after a change in which its effect is awaited.
@@ -17,11 +18,37 @@ const SETTLE: Duration = Duration::from_millis(500);
 const JUDGED: u32 = 20;
 /// A frame shown so much too late is a disturbance (milliseconds).
 const LATE_MS: i32 = -15;
+/// Bits per second that no stream goes below.
+const LEAST: u64 = 128_000;
+/// Bits per second that a stream begins with at most on a thin link.
+const THIN_START: u64 = 2_000_000;
+
+/// Thousandths of a bit that a codec takes for one pixel of one frame.
+#[derive(Clone, Copy, Debug)]
+struct Worth {
+    /// A good picture of ordinary video.
+    start: u64,
+    /// More than this nobody sees.
+    most: u64,
+}
+
+const fn worth(codec: Codec) -> Worth {
+    match codec {
+        Codec::Mjpeg => Worth { start: 1200, most: 4000 },
+        Codec::Vp8 | Codec::H264 => Worth { start: 150, most: 300 },
+        Codec::Vp9 | Codec::H265 => Worth { start: 110, most: 240 },
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
 pub struct Rate {
-    level: usize,
+    bits: u64,
+    /// Bounds of `bits`.
+    least: u64,
+    most: u64,
+    /// What the encoder was told.
+    told: u64,
     changed: Instant,
     disturbed: Instant,
     rise_after: Duration,
@@ -30,11 +57,18 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Starts in the middle, or low on thin links.
+    /// For a stream of so many pixels and frames per second.
     #[must_use]
-    pub fn new(low_bandwidth: bool, now: Instant) -> Self {
+    pub fn new(codec: Codec, pixels: u64, fps: u32, low_bandwidth: bool, now: Instant) -> Self {
+        let Worth { start, most } = worth(codec);
+        let bits = |worth: u64| pixels.saturating_mul(u64::from(fps)).saturating_mul(worth) / 1000;
+        let most = bits(most).max(LEAST);
+        let start = bits(start).clamp(LEAST, if low_bandwidth { THIN_START } else { u64::MAX });
         Self {
-            level: if low_bandwidth { 1 } else { 4 },
+            bits: start,
+            least: LEAST,
+            most,
+            told: start,
             changed: now,
             disturbed: now,
             rise_after: RISE_AFTER,
@@ -43,10 +77,17 @@ impl Rate {
         }
     }
 
-    /// JPEG quality of the next frame.
+    /// Bits per second.
     #[must_use]
-    pub fn quality(&self) -> u8 {
-        QUALITIES[self.level]
+    pub fn bit_rate(&self) -> u64 {
+        self.bits
+    }
+
+    /// The rate, if the encoder is to be told another one.
+    pub fn take_change(&mut self) -> Option<u64> {
+        let changed = self.told != self.bits;
+        self.told = self.bits;
+        changed.then_some(self.bits)
     }
 
     /// A frame is being sent.
@@ -59,8 +100,8 @@ impl Rate {
             (self.frames, self.overtaken) = (0, 0);
         }
         let quiet = now.saturating_duration_since(self.disturbed.max(self.changed));
-        if quiet >= self.rise_after && self.level + 1 < QUALITIES.len() {
-            self.level += 1;
+        if quiet >= self.rise_after && self.bits < self.most {
+            self.bits = (self.bits + self.bits / 4).min(self.most);
             self.changed = now;
         }
     }
@@ -82,9 +123,7 @@ impl Rate {
         if now.saturating_duration_since(self.changed) < SETTLE {
             return;
         }
-        if self.level > 0 {
-            self.level -= 1;
-        }
+        self.bits = (self.bits / 4 * 3).max(self.least);
         self.changed = now;
         self.rise_after = (self.rise_after * 2).min(MAX_RISE_AFTER);
     }
@@ -94,28 +133,33 @@ impl Rate {
 mod tests {
     use super::*;
 
+    const PIXELS: u64 = 640 * 360;
+
     #[test]
-    fn quality_rises_in_quiet_and_falls_when_frames_are_overtaken() {
+    fn the_rate_rises_in_quiet_and_falls_when_frames_are_overtaken() {
         let start = Instant::now();
-        let mut rate = Rate::new(false, start);
+        let mut rate = Rate::new(Codec::H264, PIXELS, 25, false, start);
+        let first = rate.bit_rate();
         let mut now = start;
         for _ in 0..500 {
             now += Duration::from_millis(40);
             rate.sent(now);
         }
-        assert_eq!(rate.quality(), 80);
+        assert_eq!(rate.bit_rate(), rate.most);
+        assert_eq!((rate.take_change(), rate.take_change()), (Some(rate.most), None));
         for _ in 0..500 {
             now += Duration::from_millis(40);
             rate.overtaken();
             rate.sent(now);
         }
-        assert_eq!(rate.quality(), 20);
+        assert!(rate.bit_rate() < first / 4 && rate.bit_rate() >= LEAST, "{} {first}", rate.bit_rate());
     }
 
     #[test]
-    fn late_reports_lower_the_quality() {
+    fn late_reports_lower_the_rate() {
         let start = Instant::now();
-        let mut rate = Rate::new(false, start);
+        let mut rate = Rate::new(Codec::Mjpeg, PIXELS, 25, false, start);
+        let first = rate.bit_rate();
         let report = StreamReport {
             stream_id: 0,
             unique_id: 0,
@@ -127,6 +171,18 @@ mod tests {
             audio_delay: u32::MAX,
         };
         rate.report(&report, start + SETTLE);
-        assert_eq!(rate.quality(), 50);
+        assert_eq!(rate.bit_rate(), first / 4 * 3);
+    }
+
+    #[test]
+    fn thin_links_and_streams_of_any_size_have_a_rate() {
+        let now = Instant::now();
+        for codec in Codec::ALL {
+            assert!(Rate::new(codec, PIXELS, 25, true, now).bit_rate() <= THIN_START);
+            for (pixels, fps) in [(0, 0), (1, 1), (u64::MAX, u32::MAX)] {
+                let rate = Rate::new(codec, pixels, fps, false, now);
+                assert!((LEAST..=rate.most).contains(&rate.bit_rate()));
+            }
+        }
     }
 }

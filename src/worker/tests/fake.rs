@@ -2,7 +2,8 @@
 
 use crate::channel::client::{ClientKey, PollEntry, WorkerChannel};
 use crate::channel::connection::{ChannelConnection, ClientId};
-use crate::display::settings::{ImageCompression, StreamingVideo, VideoCodec, WanCompression};
+use crate::codec::video::choice::HostCodec;
+use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::draw::{Clip, DrawOp, Drawable, Effect};
 use crate::geometry::Rect;
 use crate::guest::{ByteSource, PrivateSurface, ReleaseInfo, ReleaseQueue, ReleaseToken};
@@ -365,7 +366,7 @@ impl Display for FakeDisplay {
         self.log(format!("streaming {streaming:?}"));
     }
 
-    fn set_video_codecs(&mut self, codecs: Vec<VideoCodec>, _now: Instant) {
+    fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, _now: Instant) {
         self.log(format!("{} codecs", codecs.len()));
     }
 

@@ -20,7 +20,7 @@ impl Fixture {
         let device = Box::new(FakeDevice(world.clone()));
         let events = Arc::new(Events(world.clone()));
         let display = world.clone();
-        let worker = WorkerHandle::spawn_with(move || FakeDisplay::new(display), device, events).unwrap();
+        let worker = WorkerHandle::spawn_with(move |_| FakeDisplay::new(display), device, events).unwrap();
         Self { world, worker }
     }
 

@@ -1,0 +1,203 @@
+//! The encoding of one stream for one client: by the best codec that works.
+//!
+//! MJPEG is encoded while the worker waits. Encoders of the shared object work on threads of their own: a frame is handed
+//! over, and comes back in a later turn. Of the frames that come meanwhile the newest waits, and takes the place of those
+//! before it. An encoder that fails costs the frame; the next codec takes its place.
+
+use super::frame::frame_of;
+use super::rate::Rate;
+use super::{Shape, Stream};
+use crate::clock::mm_time;
+use crate::codec::video::{Codec, EncodedFrame, Supervised, VideoEncoder, VideoError, VideoSpec};
+use crate::display::queued::Queued;
+use crate::display::services::Services;
+use crate::image::{Image, ImageData};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Coder {
+    services: Services,
+    shape: Shape,
+    fps: u32,
+    low_bandwidth: bool,
+    codec: Codec,
+    engine: Engine,
+    rate: Rate,
+    /// Codecs to try after the present one, best first.
+    left: VecDeque<Codec>,
+    /// The newest frame that came while another was being encoded.
+    waiting: Option<Arc<Queued>>,
+}
+
+#[derive(Debug)]
+enum Engine {
+    BuiltIn(Box<dyn VideoEncoder>),
+    Supervised(Box<Supervised>),
+}
+
+/// What became of a frame.
+#[derive(Debug)]
+pub(super) enum Coded {
+    /// It is to be sent.
+    Frame(EncodedFrame),
+    /// It comes later, or a later one in its place.
+    Later,
+    /// No codec carries the image.
+    Unfit,
+    /// The encoder is of no use any more: [`Coder::next`] is to follow.
+    Broken,
+}
+
+impl Coder {
+    /// A coder with the first of these codecs that there is an encoder for; `None`: there is none.
+    pub(super) fn new(
+        services: &Services,
+        stream: &Stream,
+        codecs: Vec<Codec>,
+        low_bandwidth: bool,
+        now: Instant,
+    ) -> Option<Self> {
+        let (shape, fps) = (stream.shape, stream.fps());
+        let mut left = VecDeque::from(codecs);
+        let (codec, engine, rate) = begin(services, shape, fps, low_bandwidth, &mut left, now)?;
+        let services = services.clone();
+        Some(Self { services, shape, fps, low_bandwidth, codec, engine, rate, left, waiting: None })
+    }
+
+    /// What it makes.
+    pub(super) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// How good its frames are.
+    pub(super) fn rate(&mut self) -> &mut Rate {
+        &mut self.rate
+    }
+
+    /// Goes on with the next codec. `false`: there is none.
+    pub(super) fn next(&mut self, now: Instant) -> bool {
+        let Self { services, shape, fps, low_bandwidth, left, .. } = self;
+        let Some((codec, engine, rate)) = begin(services, *shape, *fps, *low_bandwidth, left, now) else {
+            return false;
+        };
+        (self.codec, self.engine, self.rate) = (codec, engine, rate);
+        true
+    }
+
+    /// Chooses among other codecs from now on. `true`: [`Self::next`] is to follow, because another one than the present is
+    /// the first.
+    pub(super) fn set_codecs(&mut self, codecs: Vec<Codec>) -> bool {
+        let other = codecs.first().is_some_and(|&first| first != self.codec);
+        self.left = codecs.into();
+        if !other {
+            self.left.pop_front();
+        }
+        other
+    }
+
+    /// A frame is to be sent.
+    pub(super) fn frame(&mut self, queued: &Arc<Queued>, now: Instant) -> Coded {
+        let Some(image) = frame_of(&queued.drawable) else { return Coded::Unfit };
+        match self.submit(image, now) {
+            Err(VideoError::Busy) => {
+                self.waiting = Some(Arc::clone(queued));
+                Coded::Later
+            }
+            Err(VideoError::BadFrame) => Coded::Unfit,
+            other => self.judge(other),
+        }
+    }
+
+    /// What an encoder on a thread of its own has done; `None`: nothing new.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Coded> {
+        let Engine::Supervised(encoder) = &mut self.engine else { return None };
+        let result = encoder.poll().or_else(|| encoder.failure().map(Err))?;
+        if let (Ok(_), Some(queued)) = (&result, self.waiting.take())
+            && let Some(image) = frame_of(&queued.drawable)
+            && let Err(error) = self.submit(image, now)
+        {
+            crate::debug!("{}: a frame is lost: {error}", self.codec);
+        }
+        Some(self.judge(result.map(Some)))
+    }
+
+    /// When [`Self::poll`] gives the encoder up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.engine {
+            Engine::BuiltIn(_) => None,
+            Engine::Supervised(encoder) => encoder.deadline(),
+        }
+    }
+
+    /// Lets go of the frame that waits.
+    pub(super) fn forget_waiting(&mut self) {
+        self.waiting = None;
+    }
+
+    fn judge(&self, result: Result<Option<EncodedFrame>, VideoError>) -> Coded {
+        match result {
+            Ok(Some(frame)) => Coded::Frame(frame),
+            Ok(None) => Coded::Later,
+            Err(error) => {
+                crate::warning_limited!("a video stream leaves {}: {error}", self.codec);
+                // What this machine cannot do for one stream, it may do for another.
+                if error.is_final()
+                    && !matches!(error, VideoError::Unavailable(_) | VideoError::NoResources(_))
+                {
+                    self.services.encoders.failed(self.codec);
+                }
+                Coded::Broken
+            }
+        }
+    }
+
+    fn submit(&mut self, image: &Image, now: Instant) -> Result<Option<EncodedFrame>, VideoError> {
+        let ImageData::Bitmap(bitmap) = &image.data else { return Err(VideoError::BadFrame) };
+        let rate = self.rate.take_change();
+        let (view, time) = (bitmap.view(), mm_time(now));
+        match &mut self.engine {
+            Engine::BuiltIn(encoder) => {
+                rate.into_iter().for_each(|rate| encoder.set_bit_rate(rate));
+                encoder.encode(&view, time, false).map(Some)
+            }
+            Engine::Supervised(encoder) => {
+                rate.into_iter().for_each(|rate| encoder.set_bit_rate(rate));
+                encoder.submit(&view, time, false).map(|()| None)
+            }
+        }
+    }
+}
+
+/// Makes the encoder of the first codec that can be made, and takes it and those before it off the list.
+fn begin(
+    services: &Services,
+    shape: Shape,
+    fps: u32,
+    low_bandwidth: bool,
+    left: &mut VecDeque<Codec>,
+    now: Instant,
+) -> Option<(Codec, Engine, Rate)> {
+    while let Some(codec) = left.pop_front() {
+        let rate = Rate::new(codec, shape.pixels(), fps, low_bandwidth, now);
+        let spec =
+            VideoSpec { codec, width: shape.width, height: shape.height, fps, bit_rate: rate.bit_rate() };
+        match engine(services, spec) {
+            Ok(engine) => return Some((codec, engine, rate)),
+            Err(error) => crate::warning_limited!("{codec} is not used for a video stream: {error}"),
+        }
+    }
+    None
+}
+
+fn engine(services: &Services, spec: VideoSpec) -> Result<Engine, VideoError> {
+    if spec.codec == Codec::Mjpeg {
+        return services.encoders.create(&spec).map(Engine::BuiltIn);
+    }
+    let (encoders, wake) = (Arc::clone(&services.encoders), Arc::clone(&services.wake));
+    let make = Box::new(move || encoders.create(&spec));
+    let encoder = Supervised::start(spec, make, Box::new(move || wake()))?;
+    Ok(Engine::Supervised(Box::new(encoder)))
+}
