@@ -14,6 +14,7 @@ pub use crate::codec::lz4::block::fuzz_block;
 pub use crate::device::fuzz_device;
 pub use crate::net::link::fuzz_machine;
 pub use crate::net::sasl::fuzz_exchange as fuzz_sasl;
+pub use crate::net::tls::fuzz_tls_link;
 pub use crate::protocol::agent::fuzz_agent;
 pub use crate::protocol::link::fuzz_link;
 pub use crate::protocol::migrate::fuzz_migrate;
@@ -244,6 +245,7 @@ mod tests {
         seeds("migrate_data").for_each(|s| fuzz_migrate(&s));
         seeds("sasl").for_each(|s| fuzz_sasl(&s));
         seeds("session").for_each(|s| fuzz_session(&s));
+        seeds("tls_link").for_each(|s| fuzz_tls_link(&s));
         seeds("websocket").for_each(|s| fuzz_websocket(&s));
         seeds("worker_channels").for_each(|s| fuzz_worker_channels(&s));
     }

@@ -9,13 +9,20 @@
 mod config;
 mod files;
 mod handshake;
+#[cfg(any(test, feature = "oracles"))]
+#[allow(clippy::unwrap_used, reason = "an oracle fails by panics")]
+mod oracle;
 mod source;
 mod transport;
 
 pub use config::TlsConfig;
 pub use handshake::{Handshake, Step};
+#[cfg(any(test, feature = "oracles"))]
+pub use oracle::fuzz_tls_link;
 pub use source::TlsSource;
 pub use transport::TlsTransport;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "oracles"))]
+#[allow(clippy::unwrap_used, reason = "for tests and the oracle")]
+#[cfg_attr(not(test), allow(dead_code, reason = "the oracle needs a part of it"))]
 pub(crate) mod testing;
