@@ -22,7 +22,7 @@ use spice_server_core::codec::{lz, quic};
 use spice_server_core::display::cursor::CursorChannel;
 use spice_server_core::geometry::{Point16, Rect};
 use spice_server_core::guest::{ReleaseInfo, ReleaseQueue, ReleaseToken, SliceSource};
-use spice_server_core::host::{CursorCommand, Fetched, MemSlot, QxlDevice, SurfaceSpec};
+use spice_server_core::host::{CursorCommand, Fetched, QxlDevice, SurfaceSpec};
 use spice_server_core::image::{BitmapFormat, ImageView};
 use spice_server_core::oracles::memory::MemoryPeer;
 use spice_server_core::oracles::{fuzz_client_message, fuzz_decoders};
@@ -437,7 +437,7 @@ fn cve_2019_3813_the_first_slot_beyond_the_last_is_none() {
     for (group_id, slot_id) in
         [(info.num_memslot_groups, 0), (0, info.num_memslots), (u32::MAX, 1), (1, u32::MAX)]
     {
-        assert!(device.add_memslot(&MemSlot { group_id, slot_id, ..guest.memslot() }).is_err());
+        assert!(device.add_memslot(guest.memslot_as(group_id, slot_id)).is_err());
         device.del_memslot(group_id, slot_id);
     }
     for slot in [info.num_memslots, info.num_memslots + 1, 255] {

@@ -138,8 +138,7 @@ unsafe fn add_qxl(server: &Arc<ServerEntry>, interface: &SpiceBaseInterface, sin
     // SAFETY: a QXL instance, by the contract of `add`.
     let (id, control, callbacks) = unsafe { ((*sin).id, Control::new(sin, server), Callbacks::new(sin)) };
     let recorder = server.recorder();
-    // SAFETY: the host answers for the memslots that it adds: memory in them is mapped until it removes them.
-    let make = Box::new(move |info: &_| unsafe {
+    let make = Box::new(move |info: &_| {
         Device::new(callbacks, info)
             .map(|device| Box::new(device.with_recorder(recorder)) as Box<dyn QxlDevice>)
     });

@@ -5,14 +5,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench may panic")]
 
 use divan::{Bencher, counter::BytesCount};
-use spice_qxl::memory::{Block, GuestMemory, GuestRange};
+use spice_qxl::memory::{Block, GuestMemory, GuestRange, MemSlot};
 use spice_qxl::surface::GuestSurface;
 use spice_server_core::canvas::{Canvas, ImageCache};
 use spice_server_core::draw::{
     AlphaBlend, Brush, Clip, Copy, DrawOp, Drawable, Effect, Fill, Rop, ScaleMode, Transparent,
 };
 use spice_server_core::geometry::{Point, Rect};
-use spice_server_core::host::{MappedSurface, MemSlot, QxlInitInfo};
+use spice_server_core::host::{MappedSurface, QxlInitInfo};
 use spice_server_core::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use std::sync::{Arc, LazyLock};
 
@@ -150,12 +150,12 @@ fn bytes(pixels: &[u32]) -> Vec<u8> {
 /// The guest's memory, where the surface is that all benches draw on by turns: how fast memory is depends on where its
 /// pages happen to lie, which must not decide between them.
 struct Guest {
-    block: Block,
+    block: Arc<Block>,
     surface: GuestRange,
 }
 
 static GUEST: LazyLock<Guest> = LazyLock::new(|| {
-    let block = Block::try_copy(&PICTURE).unwrap();
+    let block = Arc::new(Block::try_copy(&PICTURE).unwrap());
     let geometry = QxlInitInfo {
         num_memslot_groups: 1,
         num_memslots: 1,
@@ -165,19 +165,9 @@ static GUEST: LazyLock<Guest> = LazyLock::new(|| {
         internal_groupslot_id: 0,
         n_surfaces: 1,
     };
-    let (start, len) = (block.address(), u64::try_from(BYTES).unwrap());
-    let slot = MemSlot {
-        group_id: 0,
-        slot_id: 0,
-        generation: 0,
-        virt_start: start,
-        virt_end: start + len,
-        addr_delta: start,
-    };
-    // SAFETY: the slot is the block, which stays for good, and to which no reference is ever made.
-    let memory = unsafe { GuestMemory::new(&geometry) }.unwrap();
-    memory.add_slot(&slot).unwrap();
-    let surface = memory.resolve(0, 0, len).unwrap();
+    let memory = GuestMemory::new(&geometry).unwrap();
+    memory.add_slot(MemSlot::of_block(0, 0, 0, block.clone(), block.address())).unwrap();
+    let surface = memory.resolve(0, 0, u64::try_from(BYTES).unwrap()).unwrap();
     Guest { block, surface }
 });
 

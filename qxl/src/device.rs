@@ -2,17 +2,18 @@
 //! guest memory.
 
 use crate::callbacks::QxlCallbacks;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, MemSlot};
 use crate::parse::{self, Parser};
 use crate::record::Recorder;
 use spice_server_core::geometry::Rect;
 use spice_server_core::guest::{ByteSource, ReleaseInfo, ReleaseQueue};
 use spice_server_core::host::{
-    CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, MappedSurface, MemSlot, MonitorsConfig,
+    self, CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, MappedSurface, MonitorsConfig,
     QxlDevice, QxlInitInfo, SurfaceSpec,
 };
 use spice_server_core::limits;
 use spice_server_core::warning_limited;
+use std::any::Any;
 use std::sync::Arc;
 
 /// A QXL device over the host's callbacks. Dropping it hands the releases that are still queued to the host, so
@@ -32,15 +33,11 @@ impl<C: QxlCallbacks> Device<C> {
     /// A device without memslots.
     ///
     /// # Errors
-    /// An unusable memslot geometry.
-    ///
-    /// # Safety
-    /// Memory in the memslots that will be added is as [`GuestMemory::new`] demands.
-    pub unsafe fn new(callbacks: C, init: &QxlInitInfo) -> Result<Self, DeviceError> {
+    /// The memslot geometry cannot be served.
+    pub fn new(callbacks: C, init: &QxlInitInfo) -> Result<Self, DeviceError> {
         Ok(Self {
             callbacks,
-            // SAFETY: the caller's promise.
-            memory: unsafe { GuestMemory::new(init) }?,
+            memory: GuestMemory::new(init)?,
             releases: Arc::default(),
             spare: Vec::new(),
             surfaces: init.n_surfaces.min(limits::MAX_SURFACES),
@@ -70,7 +67,7 @@ impl<C: QxlCallbacks> Device<C> {
 impl<C: QxlCallbacks> Drop for Device<C> {
     fn drop(&mut self) {
         self.release_pending();
-        // The guest's memory is promised for the life of the device only.
+        // The memory of the slots is promised for the life of the device only.
         self.memory.reset();
     }
 }
@@ -151,8 +148,11 @@ impl<C: QxlCallbacks> QxlDevice for Device<C> {
         }
     }
 
-    fn add_memslot(&mut self, slot: &MemSlot) -> Result<(), DeviceError> {
-        self.memory.add_slot(slot)
+    fn add_memslot(&mut self, slot: Box<dyn host::MemSlot>) -> Result<(), DeviceError> {
+        let slot: Box<dyn Any> = slot;
+        let slot =
+            slot.downcast::<MemSlot>().map_err(|_| DeviceError("not a memslot of this device".into()))?;
+        self.memory.add_slot(*slot)
     }
 
     fn del_memslot(&mut self, group_id: u32, slot_id: u32) {

@@ -184,8 +184,7 @@ impl Hostile {
             12 => {
                 self.device.del_memslot(GROUP, SLOT);
                 self.touch_held();
-                let slot = self.guest.memslot();
-                self.device.add_memslot(&slot).expect("an existing slot");
+                self.device.add_memslot(self.guest.memslot()).expect("an existing slot");
             }
             13 => {
                 if let Ok(config) = self.device.read_monitors_config(address, GROUP, twist >> 8) {

@@ -13,6 +13,7 @@ pub use crate::qxl_command::{
 
 use crate::geometry::Rect;
 use crate::guest::ByteSource;
+use std::any::Any;
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
@@ -104,16 +105,9 @@ pub trait QxlControl: Send + Sync {
     fn client_monitors_config(&self, config: Option<&[u8]>) -> bool;
 }
 
-/// QXLDevMemSlot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemSlot {
-    pub group_id: u32,
-    pub slot_id: u32,
-    pub generation: u32,
-    pub virt_start: u64,
-    pub virt_end: u64,
-    pub addr_delta: u64,
-}
+/// A memslot on its way from the host to a device. The device knows its real type. The core only passes it on: a memslot
+/// decides which memory the device accesses, so the code that can make one has to be unsafe, and there is none here.
+pub trait MemSlot: Any + fmt::Debug + Send {}
 
 /// Why the device refused a request or a structure of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,7 +149,8 @@ pub trait QxlDevice: Send {
     /// No-op where the host's interface is too old.
     fn set_client_capabilities(&mut self, present: bool, caps: &[u8; 58]);
 
-    fn add_memslot(&mut self, slot: &MemSlot) -> Result<(), DeviceError>;
+    /// Lets addresses of the guest lead into the slot's memory.
+    fn add_memslot(&mut self, slot: Box<dyn MemSlot>) -> Result<(), DeviceError>;
     fn del_memslot(&mut self, group_id: u32, slot_id: u32);
     fn reset_memslots(&mut self);
     /// Checks the parameters (qxl.md A6) and maps the memory; zero-fills it unless `keep_data`.

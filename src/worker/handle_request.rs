@@ -37,13 +37,9 @@ impl<D: Display> RedWorker<D> {
                 self.update_area(surface_id, area, max, clear, answer);
             }
             Request::AddMemslot { slot, answer } => {
-                let added = self.device.add_memslot(&slot);
+                let added = self.device.add_memslot(slot);
                 if let Err(error) = &added {
-                    crate::warning_limited!(
-                        "memory slot {}/{} refused: {error}",
-                        slot.group_id,
-                        slot.slot_id
-                    );
+                    crate::warning_limited!("the device refused a memslot: {error}");
                 }
                 self.finish(answer, added.is_ok());
             }

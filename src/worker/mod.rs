@@ -162,11 +162,11 @@ impl WorkerHandle {
     // Memory slots.
 
     /// Synchronous. False: the slot was refused.
-    pub fn add_memslot(&self, slot: MemSlot) -> bool {
+    pub fn add_memslot(&self, slot: Box<dyn MemSlot>) -> bool {
         self.dispatcher.call("add_memslot", |answer| Request::AddMemslot { slot, answer }).unwrap_or(false)
     }
 
-    pub fn add_memslot_async(&self, slot: MemSlot, cookie: u64) {
+    pub fn add_memslot_async(&self, slot: Box<dyn MemSlot>, cookie: u64) {
         self.post(Request::AddMemslot { slot, answer: Answer::Async(cookie) });
     }
 

@@ -35,7 +35,7 @@ pub(super) enum Request {
         answer: Answer<Vec<Rect>>,
     },
     AddMemslot {
-        slot: MemSlot,
+        slot: Box<dyn MemSlot>,
         answer: Answer<bool>,
     },
     DelMemslot {

@@ -252,12 +252,7 @@ fn requests_of_the_host_that_make_no_sense_are_refused() {
     for group in [0, 2, 99, u32::MAX] {
         for slot in [8, 99, u32::MAX] {
             worker.del_memslot(group, slot);
-            let slot = spice_server_core::host::MemSlot {
-                group_id: group,
-                slot_id: slot,
-                ..machine.guest.memslot()
-            };
-            worker.add_memslot_async(slot, 5);
+            worker.add_memslot_async(machine.guest.memslot_as(group, slot), 5);
         }
     }
     machine.device.set_device_info(&"x".repeat(300), 0, 1);

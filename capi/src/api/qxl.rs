@@ -6,8 +6,9 @@ use crate::boundary::guard;
 use crate::convert;
 use crate::handle;
 use libc::{c_char, c_int, c_uint};
+use spice_qxl::memory::MemSlot;
 use spice_server_core::geometry::Rect;
-use spice_server_core::host::{MemSlot, SurfaceSpec};
+use spice_server_core::host::SurfaceSpec;
 use spice_server_core::warning;
 use spice_server_core::worker::{GlPlane, GlScanout, WorkerHandle};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -33,15 +34,21 @@ fn rect(area: &QXLRect) -> Rect {
     Rect { left: area.left, top: area.top, right: area.right, bottom: area.bottom }
 }
 
-fn memslot(slot: &QXLDevMemSlot) -> MemSlot {
-    MemSlot {
-        group_id: slot.slot_group_id,
-        slot_id: slot.slot_id,
-        generation: slot.generation,
-        virt_start: u64::try_from(slot.virt_start).unwrap_or(u64::MAX),
-        virt_end: u64::try_from(slot.virt_end).unwrap_or(u64::MAX),
-        addr_delta: slot.addr_delta,
-    }
+/// The slot that the host adds. Without one it is a slot that no device has, so that the device refuses it and an
+/// asynchronous request completes.
+///
+/// # Safety
+/// `slot` is NULL or points to a slot, for which the host promises what [`MemSlot::promised`] demands (qxl.md A5).
+unsafe fn memslot(slot: *const QXLDevMemSlot) -> Box<MemSlot> {
+    // SAFETY: by contract.
+    let slot = unsafe { convert::value(slot) }
+        .unwrap_or(QXLDevMemSlot { slot_group_id: u32::MAX, ..QXLDevMemSlot::default() });
+    let address = |address| u64::try_from(address).unwrap_or(u64::MAX);
+    let range = address(slot.virt_start)..address(slot.virt_end);
+    // SAFETY: by contract.
+    Box::new(unsafe {
+        MemSlot::promised(slot.slot_group_id, slot.slot_id, slot.generation, range, slot.addr_delta)
+    })
 }
 
 fn surface_spec(surface: &QXLDevSurfaceCreate) -> SurfaceSpec {
@@ -127,13 +134,12 @@ pub unsafe extern "C" fn spice_qxl_add_memslot(instance: *mut QXLInstance, slot:
     guard("spice_qxl_add_memslot", || {
         let Some(worker) = worker("spice_qxl_add_memslot", instance) else { return };
 
-        // SAFETY: the caller passes NULL or a slot.
-        match unsafe { convert::value(slot) } {
-            Some(slot) => {
-                worker.add_memslot(memslot(&slot));
-            }
-            None => warning!("spice_qxl_add_memslot: NULL slot"),
+        if slot.is_null() {
+            warning!("spice_qxl_add_memslot: NULL slot");
+            return;
         }
+        // SAFETY: the caller passes a slot, and answers for its memory until it removes the slot.
+        worker.add_memslot(unsafe { memslot(slot) });
     });
 }
 
@@ -264,10 +270,8 @@ pub unsafe extern "C" fn spice_qxl_add_memslot_async(
     guard("spice_qxl_add_memslot_async", || {
         let Some(worker) = worker("spice_qxl_add_memslot_async", instance) else { return };
 
-        // SAFETY: the caller passes NULL or a slot. A slot of no group is refused and completes.
-        let slot = unsafe { convert::value(slot) }
-            .unwrap_or(QXLDevMemSlot { slot_group_id: u32::MAX, ..QXLDevMemSlot::default() });
-        worker.add_memslot_async(memslot(&slot), cookie);
+        // SAFETY: the caller passes NULL or a slot, and answers for its memory until it removes the slot.
+        worker.add_memslot_async(unsafe { memslot(slot) }, cookie);
     });
 }
 

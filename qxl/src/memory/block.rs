@@ -61,8 +61,8 @@ impl Block {
     /// Copies bytes in; ignored unless all of them fit.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         if offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len) {
-            // SAFETY: the range was checked; `bytes` cannot overlap a block to which no reference exists.
-            unsafe { super::copy(bytes.as_ptr(), self.start.as_ptr().add(offset), bytes.len()) }
+            // SAFETY: the range is inside of the block, to which no reference exists.
+            unsafe { super::raw::write(bytes, self.start.as_ptr().add(offset)) }
         }
     }
 
@@ -72,8 +72,8 @@ impl Block {
         let (to, beyond) = dst.split_at_mut(have);
         beyond.fill(0);
         if !to.is_empty() {
-            // SAFETY: the range was checked; `dst` cannot overlap a block to which no reference exists.
-            unsafe { super::copy(self.start.as_ptr().add(offset), to.as_mut_ptr(), to.len()) }
+            // SAFETY: the range is inside of the block, to which no reference exists.
+            unsafe { super::raw::read(self.start.as_ptr().add(offset), to) }
         }
     }
 }

@@ -1,21 +1,45 @@
-//! Guest memory: the memslot table, address translation and raw copies (qxl.md A5, B9).
+//! Guest memory: the memslot table, address translation and raw accesses (qxl.md A5, B9).
 //!
 //! All unsafe code that touches guest memory is here. Nothing outside gets a pointer or a reference into it: a
 //! [`GuestRange`] names bytes of one slot, and every access asks the table again whether the slot still covers
 //! them. So a range may outlive its slot: it then reads as zero and ignores writes, and works again once the host
 //! promises the same memory anew.
+//!
+//! - `slot.rs`: [`MemSlot`], the proof that memory may be accessed. Only unsafe code makes one for memory of the host.
+//! - `range.rs`: [`GuestRange`].
+//! - `raw.rs`, `blend.rs`: the accesses themselves.
+//! - `block.rs`: [`Block`], memory of ours that is accessed like a guest's.
+//!
+//! # Memory that others write
+//!
+//! The virtual processors of the guest, its devices and other threads of the host may write to the memory while we access
+//! it. Rust's memory model has no name for that: by its letter a race with a plain access is undefined behaviour, whatever
+//! the other side is. Like the crate vm-memory, which virtual machine monitors use, we rely on the following:
+//!
+//! - No reference to guest memory ever exists, so that the compiler may assume nothing about its content.
+//! - Whatever decides something (types, lengths, counts, addresses) is copied out first, and code looks at the copy alone.
+//!   Reads of up to 8 bytes are volatile: each byte is read exactly once, aligned fields by one load. Longer reads are
+//!   one `memcpy` behind a call that is not inlined, so that the compiler cannot read the source a second time.
+//! - Everything else moves pixels inside of guest memory (fills, copies, blends) by plain or vector accesses. A pixel
+//!   decides nothing, so what a race can do is to spoil pixels, which the guest could do anyway.
+//!
+//! Memory that goes away under an access is the host's matter: deleting a slot waits for accesses, and a host that unmaps
+//! memory of a slot breaks its promise.
 
 mod blend;
 mod block;
+mod range;
+mod raw;
+mod slot;
 #[cfg(test)]
 mod tests;
 
 pub use block::Block;
+pub use range::GuestRange;
+pub use slot::MemSlot;
 
-use spice_server_core::guest::Rows;
-use spice_server_core::host::{DeviceError, MemSlot, QxlInitInfo};
+use spice_server_core::host::{DeviceError, QxlInitInfo};
 use std::fmt;
-use std::ptr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// Entries of the slot table: the counts come from the host, whose own limits are far lower.
@@ -34,13 +58,15 @@ pub enum MemoryError {
     Range(u64, u64),
 }
 
-/// One memslot. An unused one has `start == end`, so that it covers nothing.
-#[derive(Clone, Copy, Debug, Default)]
+/// An entry of the slot table. An unused one has `start == end`, so that it covers nothing.
+#[derive(Clone, Debug, Default)]
 struct Slot {
     start: u64,
     end: u64,
     delta: u64,
     generation: u64,
+    /// Keeps the memory, where it is ours.
+    _block: Option<Arc<Block>>,
 }
 
 impl Slot {
@@ -83,13 +109,8 @@ impl GuestMemory {
     /// An empty table of the geometry that the device announced.
     ///
     /// # Errors
-    /// A geometry that cannot be served: no groups or slots, more than 63 bits of slot id and generation.
-    ///
-    /// # Safety
-    /// From [`Self::add_slot`] of a range until that slot is deleted or overwritten, every byte of the range that an
-    /// address handed to this device leads to is memory that may be read and written, and to which no Rust reference
-    /// exists meanwhile.
-    pub unsafe fn new(init: &QxlInitInfo) -> Result<Arc<Self>, DeviceError> {
+    /// The geometry cannot be served: no groups or slots, or more than 63 bits of slot id and generation.
+    pub fn new(init: &QxlInitInfo) -> Result<Arc<Self>, DeviceError> {
         let (id_bits, gen_bits) = (u32::from(init.memslot_id_bits), u32::from(init.memslot_gen_bits));
         if id_bits + gen_bits >= 64 {
             return Err(DeviceError(format!(
@@ -125,7 +146,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// Group or slot outside the geometry; nothing changes then.
-    pub fn add_slot(&self, slot: &MemSlot) -> Result<(), DeviceError> {
+    pub fn add_slot(&self, slot: MemSlot) -> Result<(), DeviceError> {
         let Some(index) = self.index(slot.group_id, slot.slot_id) else {
             return Err(DeviceError(format!(
                 "memslot {} of group {} does not exist ({} groups of {})",
@@ -134,10 +155,11 @@ impl GuestMemory {
         };
         self.update(index, |entry| {
             *entry = Slot {
-                start: slot.virt_start,
-                end: slot.virt_end,
+                start: slot.range.start,
+                end: slot.range.end,
                 delta: slot.addr_delta,
                 generation: u64::from(slot.generation),
+                _block: slot.block,
             };
         });
         Ok(())
@@ -147,7 +169,7 @@ impl GuestMemory {
     pub fn del_slot(&self, group: u32, slot: u32) -> bool {
         let index = self.index(group, slot);
         if let Some(index) = index {
-            self.update(index, |entry| (entry.start, entry.end) = (0, 0));
+            self.update(index, |entry| (entry.start, entry.end, entry._block) = (0, 0, None));
         }
         index.is_some()
     }
@@ -186,7 +208,7 @@ impl GuestMemory {
         let offset = address & low_mask(64 - self.id_bits - self.gen_bits);
         let index = u32::try_from(slot).ok().and_then(|slot| self.index(group, slot));
         let index = index.ok_or(MemoryError::Slot(address))?;
-        let entry = table.get(index).copied().unwrap_or_default();
+        let entry = table.get(index).ok_or(MemoryError::Slot(address))?;
         if entry.generation != generation {
             return Err(MemoryError::Generation(address));
         }
@@ -197,247 +219,3 @@ impl GuestMemory {
         Ok(GuestRange { memory: self.clone(), index, host, len: bytes })
     }
 }
-
-/// Bytes of guest memory, in one slot. See the module's text for what happens when the slot goes.
-#[derive(Clone)]
-pub struct GuestRange {
-    memory: Arc<GuestMemory>,
-    index: usize,
-    host: u64,
-    len: usize,
-}
-
-impl fmt::Debug for GuestRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GuestRange({:#x}+{:#x})", self.host, self.len)
-    }
-}
-
-impl GuestRange {
-    /// Length in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are no bytes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Address in this process, for the host to recognize the memory by.
-    #[must_use]
-    pub fn host_address(&self) -> u64 {
-        self.host
-    }
-
-    /// The `len` bytes that begin `offset` bytes after this range's start, which may reach beyond its end as long
-    /// as the same slot covers them.
-    ///
-    /// # Errors
-    /// [`MemoryError::Range`].
-    pub fn following(&self, offset: u64, len: u64) -> Result<Self, MemoryError> {
-        let error = MemoryError::Range(self.host, len);
-        let host = self.host.checked_add(offset).ok_or(error)?;
-        let bytes = usize::try_from(len).map_err(|_| error)?;
-        if !self.memory.table().get(self.index).is_some_and(|slot| slot.covers(host, len)) {
-            return Err(error);
-        }
-        Ok(Self { memory: self.memory.clone(), index: self.index, host, len: bytes })
-    }
-
-    /// Bytes from the start of this range to the end of its slot.
-    #[must_use]
-    pub fn available(&self) -> u64 {
-        let table = self.memory.table();
-        table.get(self.index).map_or(0, |slot| slot.end.saturating_sub(self.host))
-    }
-
-    /// Runs `access` on the address of `offset` if the slot covers `len` bytes there, which lie inside this range.
-    /// The table stays locked meanwhile, so that deleting the slot waits for it.
-    fn with(&self, offset: usize, len: usize, access: impl FnOnce(*mut u8)) -> bool {
-        if offset.checked_add(len).is_none_or(|end| end > self.len) {
-            return false;
-        }
-        let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else { return false };
-        let table = self.memory.table();
-        let Some(host) = self.host.checked_add(offset) else { return false };
-        if !table.get(self.index).is_some_and(|slot| slot.covers(host, len)) {
-            return false;
-        }
-        let Ok(host) = usize::try_from(host) else { return false };
-        access(ptr::with_exposed_provenance_mut(host));
-        true
-    }
-
-    /// Copies bytes out; what is beyond the end, or not there any more, reads as zero.
-    pub fn read_at(&self, offset: usize, dst: &mut [u8]) {
-        let have = self.len.saturating_sub(offset).min(dst.len());
-        let (to, beyond) = dst.split_at_mut(have);
-        beyond.fill(0);
-        let read = self.with(offset, have, |from| {
-            // SAFETY: `with` found `have` bytes at `from` inside a live slot and keeps it alive; the contract of
-            // `GuestMemory::new` makes them readable. `to` is memory of ours, which no slot overlaps.
-            unsafe { copy(from, to.as_mut_ptr(), to.len()) }
-        });
-        if !read {
-            to.fill(0);
-        }
-    }
-
-    /// Copies `N` bytes out, once.
-    #[must_use]
-    pub fn read_array<const N: usize>(&self, offset: usize) -> [u8; N] {
-        let mut bytes = [0; N];
-        self.read_at(offset, &mut bytes);
-        bytes
-    }
-
-    /// Copies bytes in; ignored unless all of them are inside.
-    pub fn write_at(&self, offset: usize, src: &[u8]) {
-        self.with(offset, src.len(), |to| {
-            // SAFETY: `with` found `src.len()` bytes at `to` inside a live slot and keeps it alive; the contract of
-            // `GuestMemory::new` makes them writable. `src` is memory of ours, which no slot overlaps.
-            unsafe { copy(src.as_ptr(), to, src.len()) }
-        });
-    }
-
-    /// Sets `len` bytes; ignored unless all of them are inside.
-    pub fn fill(&self, offset: usize, len: usize, value: u8) {
-        self.with(offset, len, |to| {
-            // SAFETY: `with` found `len` writable bytes at `to` and keeps the slot alive.
-            unsafe { ptr::write_bytes(to, value, len) }
-        });
-    }
-
-    /// Copies inside the range as if through a buffer; ignored unless both ends are inside.
-    pub fn copy_within(&self, from: usize, to: usize, len: usize) {
-        if to.checked_add(len).is_none_or(|end| end > self.len) {
-            return;
-        }
-        let (low, high) = (from.min(to), from.max(to));
-        let Some(span) = (high - low).checked_add(len) else { return };
-        self.with(low, span, |base| {
-            // In the order in which no piece is overwritten before it is copied.
-            let pieces = len.div_ceil(PIECE);
-            for n in 0..pieces {
-                let at = PIECE * if to <= from { n } else { pieces - 1 - n };
-                let part = PIECE.min(len - at);
-                // SAFETY: `with` found `span` usable bytes at `base`, which hold both the source and the destination.
-                unsafe { ptr::copy(base.add(from - low + at), base.add(to - low + at), part) }
-            }
-        });
-    }
-
-    /// Copies `count` rows of `len` bytes into another range of the same device. `false`: nothing was copied, since not
-    /// all of them are there on both sides.
-    #[must_use]
-    pub fn copy_rows(&self, from: Rows, dst: &Self, to: Rows, len: usize, count: usize) -> bool {
-        if !Arc::ptr_eq(&self.memory, &dst.memory) {
-            return false;
-        }
-        // One lock for both: taking the read lock twice could meet a waiting writer in between.
-        let table = self.memory.table();
-        let base = |range: &Self, rows: Rows| {
-            let span = rows.span(count, len)?;
-            let (offset, bytes) = (u64::try_from(span.start).ok()?, u64::try_from(span.len()).ok()?);
-            let host = range.host.checked_add(offset)?;
-            let covered = table.get(range.index).is_some_and(|slot| slot.covers(host, bytes));
-            (covered && span.end <= range.len).then(|| usize::try_from(range.host).ok()).flatten()
-        };
-        let (Some(source), Some(target)) = (base(self, from), base(dst, to)) else { return false };
-        let source = ptr::with_exposed_provenance::<u8>(source);
-        let target = ptr::with_exposed_provenance_mut::<u8>(target);
-        for n in 0..count {
-            for at in (0..len).step_by(PIECE) {
-                let part = PIECE.min(len - at);
-                // SAFETY: all rows of both sides lie inside live slots, which the locked table keeps alive; the contract
-                // of `GuestMemory::new` makes them usable. They may overlap, so this is a memmove.
-                unsafe { ptr::copy(source.add(from.at(n) + at), target.add(to.at(n) + at), part) }
-            }
-        }
-        true
-    }
-
-    /// Fills `count` rows of `len` bytes with the bytes of `pattern`, lowest first, which start anew in each row; ignored
-    /// unless all of them are inside.
-    pub fn fill_rows(&self, to: Rows, pattern: u64, len: usize, count: usize) {
-        let Some(span) = to.span(count, len) else { return };
-        self.with(span.start, span.len(), |low| {
-            for n in 0..count {
-                // SAFETY: `with` found the whole span writable and keeps its slot alive; row `n` begins that far into
-                // it and has `len` bytes.
-                unsafe { fill(low.add(to.at(n) - span.start), pattern, len) }
-            }
-        });
-    }
-
-    /// Draws premultiplied b, g, r, a pixels times `alpha` over those from `offset` on; ignored unless all of them are
-    /// inside.
-    pub fn blend(&self, offset: usize, pixels: &[u8], alpha: u8) {
-        self.with(offset, pixels.len(), |to| {
-            // SAFETY: `with` found `pixels.len()` bytes at `to` inside a live slot and keeps it alive; the contract of
-            // `GuestMemory::new` makes them usable.
-            unsafe { blend::over(to, pixels, alpha) }
-        });
-    }
-}
-
-/// Bytes that are copied at a time: from 4 KiB on `memcpy` turns to `rep movsb`, which takes three times as long where
-/// both sides lie alike within their pages. What overlaps as a whole does not in pieces, so that these go faster, too.
-const PIECE: usize = 3840;
-
-/// A bulk copy that the optimizer cannot look into, so that racing guest writes are at worst torn bytes.
-///
-/// # Safety
-/// As [`ptr::copy_nonoverlapping`], except that one side may change meanwhile.
-#[inline(never)]
-unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { ptr::copy_nonoverlapping(from, to, len) }
-}
-
-/// Writes the bytes of `pattern`, lowest first, again and again; the last time maybe not all of them.
-///
-/// # Safety
-/// `to` is valid for writes of `len` bytes; others may change them meanwhile.
-#[inline(never)]
-unsafe fn fill(to: *mut u8, pattern: u64, len: usize) {
-    let (words, rest) = (len / 8, len % 8);
-    // SAFETY: the caller's promise; `rest` bytes remain behind the words.
-    unsafe {
-        fill_words(to, pattern.to_le(), words);
-        ptr::copy_nonoverlapping(pattern.to_le_bytes().as_ptr(), to.add(words * 8), rest);
-    }
-}
-
-/// Writes a word `count` times.
-///
-/// # Safety
-/// `to` is valid for writes of `8 * count` bytes, which need no alignment.
-unsafe fn fill_words(to: *mut u8, word: u64, count: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if count >= STRING_WORDS {
-        // SAFETY: this writes `count` words from `to` on, as the ABI keeps the direction flag clear.
-        unsafe {
-            std::arch::asm!(
-                "rep stosq",
-                inout("rcx") count => _,
-                inout("rdi") to => _,
-                in("rax") word,
-                options(nostack, preserves_flags),
-            );
-        }
-        return;
-    }
-    let to = to.cast::<u64>();
-    for n in 0..count {
-        // SAFETY: the caller's promise.
-        unsafe { to.add(n).write_unaligned(word) }
-    }
-}
-
-/// Words from which on the string instruction is faster, which writes whole cache lines without reading them.
-#[cfg(target_arch = "x86_64")]
-const STRING_WORDS: usize = 512;

@@ -1,35 +1,30 @@
 //! What is drawn on guest memory equals what is drawn on memory of ours, and nothing else changes.
 
-use super::{Block, GuestMemory, MemoryError};
+use super::{Block, GuestMemory, MemSlot, MemoryError};
 use crate::surface::GuestSurface;
 use proptest::prelude::*;
 use spice_server_core::guest::{PrivateSurface, Rows, SurfaceMemory};
-use spice_server_core::host::{MemSlot, QxlInitInfo};
+use spice_server_core::host::QxlInitInfo;
+use std::sync::Arc;
+
+/// A device with so many groups of 8 slots.
+fn geometry(groups: u32) -> QxlInitInfo {
+    QxlInitInfo {
+        num_memslot_groups: groups,
+        num_memslots: 8,
+        memslot_gen_bits: 8,
+        memslot_id_bits: 8,
+        n_surfaces: 1,
+        ..QxlInitInfo::default()
+    }
+}
 
 /// Draws on both; gives what both hold then.
 fn both(content: &[u8], draw: impl Fn(&mut dyn SurfaceMemory)) -> (Vec<u8>, Vec<u8>) {
-    let block = Block::try_copy(content).unwrap();
-    let geometry = QxlInitInfo {
-        num_memslot_groups: 1,
-        num_memslots: 1,
-        memslot_gen_bits: 8,
-        memslot_id_bits: 8,
-        qxl_ram_size: 0,
-        internal_groupslot_id: 0,
-        n_surfaces: 1,
-    };
-    let (start, len) = (block.address(), u64::try_from(content.len()).unwrap());
-    let slot = MemSlot {
-        group_id: 0,
-        slot_id: 0,
-        generation: 0,
-        virt_start: start,
-        virt_end: start + len,
-        addr_delta: start,
-    };
-    // SAFETY: the slot is the block, to which no reference is made, and which lives longer than the table.
-    let memory = unsafe { GuestMemory::new(&geometry) }.unwrap();
-    memory.add_slot(&slot).unwrap();
+    let block = Arc::new(Block::try_copy(content).unwrap());
+    let memory = GuestMemory::new(&geometry(1)).unwrap();
+    memory.add_slot(MemSlot::of_block(0, 0, 0, block.clone(), block.address())).unwrap();
+    let len = u64::try_from(content.len()).unwrap();
     draw(&mut GuestSurface(memory.resolve(0, 0, len).unwrap()));
     drop(memory);
     let mut guest = vec![0; content.len()];
@@ -40,30 +35,27 @@ fn both(content: &[u8], draw: impl Fn(&mut dyn SurfaceMemory)) -> (Vec<u8>, Vec<
 }
 
 #[test]
+fn the_table_keeps_the_blocks_of_its_slots() {
+    let block = Arc::new(Block::try_copy(b"abcd").unwrap());
+    let memory = GuestMemory::new(&geometry(1)).unwrap();
+    memory.add_slot(MemSlot::of_block(0, 0, 0, block.clone(), block.address())).unwrap();
+    let range = memory.resolve(0, 0, 4).unwrap();
+    let gone = Arc::downgrade(&block);
+    drop(block);
+    assert_eq!(range.read_array(0), *b"abcd");
+    assert!(memory.del_slot(0, 0));
+    assert_eq!((gone.upgrade().is_some(), range.read_array(0)), (false, [0; 4]));
+}
+
+#[test]
 fn pointers_of_the_host_keep_their_tags() {
-    let geometry = QxlInitInfo {
-        num_memslot_groups: 2,
-        num_memslots: 8,
-        memslot_gen_bits: 8,
-        memslot_id_bits: 8,
-        qxl_ram_size: 0,
-        internal_groupslot_id: 0,
-        n_surfaces: 1,
-    };
+    let memory = GuestMemory::new(&geometry(2)).unwrap();
     // SAFETY: nothing is accessed, addresses are only translated.
-    let memory = unsafe { GuestMemory::new(&geometry) }.unwrap();
-    let all =
-        MemSlot { group_id: 0, slot_id: 0, generation: 0, virt_start: 0, virt_end: u64::MAX, addr_delta: 0 };
-    memory.add_slot(&all).unwrap();
-    let guest = MemSlot {
-        group_id: 1,
-        slot_id: 1,
-        generation: 5,
-        virt_start: 0x7000_0000,
-        virt_end: 0x7000_2000,
-        addr_delta: 0x7000_0000,
+    let slot = |group, slot, generation, range, delta| unsafe {
+        MemSlot::promised(group, slot, generation, range, delta)
     };
-    memory.add_slot(&guest).unwrap();
+    memory.add_slot(slot(0, 0, 0, 0..u64::MAX, 0)).unwrap();
+    memory.add_slot(slot(1, 1, 5, 0x7000_0000..0x7000_2000, 0x7000_0000)).unwrap();
     let host = |group, address, len| memory.resolve(group, address, len).map(|range| range.host);
     for bit in 47..64 {
         let tagged = 0x7f00_1234_5678 | 1 << bit;
@@ -76,7 +68,7 @@ fn pointers_of_the_host_keep_their_tags() {
     assert_eq!(host(1, 0x0905_0000_0000_0010, 32), Err(MemoryError::Slot(0x0905_0000_0000_0010)));
     assert_eq!(host(2, 0, 0), Err(MemoryError::Group(2)));
     // So do those of the first group once it is not all memory in place.
-    memory.add_slot(&MemSlot { addr_delta: 0x1000, ..all }).unwrap();
+    memory.add_slot(slot(0, 0, 0, 0..u64::MAX, 0x1000)).unwrap();
     assert_eq!(host(0, 0x10, 32), Ok(0x1010));
     assert_eq!(host(0, 1 << 48 | 0x10, 32), Err(MemoryError::Generation(1 << 48 | 0x10)));
 }

@@ -12,8 +12,8 @@ pub use crate::bytes::Bytes;
 pub use callbacks::{MockCallbacks, MockHost};
 
 use crate::device::Device;
-use crate::memory::Block;
-use spice_server_core::host::{CommandExt, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec};
+use crate::memory::{Block, MemSlot};
+use spice_server_core::host::{CommandExt, QxlDevice, QxlInitInfo, SurfaceSpec};
 use std::sync::Arc;
 
 /// Geometry of QEMU's device.
@@ -62,33 +62,25 @@ impl MockGuest {
 
     /// The slot of the guest's memory.
     #[must_use]
-    pub fn memslot(&self) -> MemSlot {
-        let start = self.memory.address();
-        let size = u64::try_from(self.memory.len()).unwrap_or(0);
-        MemSlot {
-            group_id: GROUP,
-            slot_id: SLOT,
-            generation: 0,
-            virt_start: start,
-            virt_end: start + size,
-            addr_delta: start,
-        }
+    pub fn memslot(&self) -> Box<MemSlot> {
+        self.memslot_as(GROUP, SLOT)
+    }
+
+    /// The guest's memory under another group and number.
+    #[must_use]
+    pub fn memslot_as(&self, group_id: u32, slot_id: u32) -> Box<MemSlot> {
+        Box::new(MemSlot::of_block(group_id, slot_id, 0, self.memory.clone(), self.memory.address()))
     }
 
     /// A device on this guest, its slot added.
     ///
     /// # Panics
     /// Never: the geometry is good.
-    ///
-    /// It keeps the memory alive. Other slots may be added only inside the
-    /// guest's memory.
     #[must_use]
     pub fn device(&self) -> Device<MockCallbacks> {
         let callbacks = MockCallbacks { host: self.host.clone(), memory: self.memory.clone() };
-        // SAFETY: addresses are offsets into the block, which lives as long as the callbacks do, and the device empties
-        // its slot table before it drops them.
-        let mut device = unsafe { Device::new(callbacks, &Self::init_info()) }.expect("a good geometry");
-        device.add_memslot(&self.memslot()).expect("an existing slot");
+        let mut device = Device::new(callbacks, &Self::init_info()).expect("a good geometry");
+        device.add_memslot(self.memslot()).expect("an existing slot");
         device
     }
 

@@ -2,12 +2,10 @@
 
 use super::{MockCallbacks, MockHost};
 use crate::device::Device;
-use crate::memory::Block;
+use crate::memory::{Block, MemSlot};
 use crate::record::Recorder;
 use crate::replay::{Replay, ReplayError, ReplayHost, ReplayPrimary};
-use spice_server_core::host::{
-    CursorCommand, DisplayCommand, Fetched, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec,
-};
+use spice_server_core::host::{CursorCommand, DisplayCommand, Fetched, QxlDevice, QxlInitInfo, SurfaceSpec};
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
@@ -80,19 +78,11 @@ impl Replayer {
             n_surfaces: 1024,
             ..QxlInitInfo::default()
         };
-        // SAFETY: all addresses are those of the replay's blocks, which exist until their command is freed, and that
-        // happens only when the device has released it.
-        let mut device =
-            unsafe { Device::new(callbacks, &init) }.expect("a good geometry").with_recorder(recorder);
-        let everything = MemSlot {
-            group_id: 0,
-            slot_id: 0,
-            generation: 0,
-            virt_start: 0,
-            virt_end: u64::MAX,
-            addr_delta: 0,
-        };
-        device.add_memslot(&everything).expect("an existing slot");
+        let mut device = Device::new(callbacks, &init).expect("a good geometry").with_recorder(recorder);
+        // SAFETY: the device is handed addresses of the replay's blocks alone, which exist until their command is freed, and
+        // that happens only when the device has released it.
+        let everything = unsafe { MemSlot::promised(0, 0, 0, 0..u64::MAX, 0) };
+        device.add_memslot(Box::new(everything)).expect("an existing slot");
         Ok(Self { device, host, replay, released_as: HashMap::new(), primary: None, pushed: 0, freed: 0 })
     }
 

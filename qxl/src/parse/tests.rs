@@ -1,13 +1,14 @@
 //! Commands of the mock guest, good and bad.
 
 use crate::device::Device;
+use crate::memory::MemSlot;
 use crate::mock::structures::{BitmapSpec, DrawableSpec, PUT, body, brush, draw_type, mask, no_mask};
 use crate::mock::{Bytes, MockCallbacks, MockGuest};
 use crate::parse::{command_type, flags};
 use spice_server_core::draw::{Brush, Clip, DrawOp, Drawable};
 use spice_server_core::geometry::{Point, Point16, Rect};
 use spice_server_core::host::{
-    CommandExt, CursorCommand, DisplayCommand, Fetched, MemSlot, QxlDevice, SurfaceCommand,
+    CommandExt, CursorCommand, DisplayCommand, Fetched, QxlDevice, SurfaceCommand,
 };
 use spice_server_core::image::ImageData;
 
@@ -117,7 +118,8 @@ fn pixels_of_a_deleted_slot_read_as_zero_until_it_is_back() {
     assert_eq!(byte(), 5);
     b.device.del_memslot(crate::mock::GROUP, crate::mock::SLOT);
     assert_eq!(byte(), 0);
-    b.device.add_memslot(&MemSlot { generation: 1, addr_delta: 0, ..b.guest.memslot() }).unwrap();
+    let elsewhere = MemSlot::of_block(crate::mock::GROUP, crate::mock::SLOT, 1, b.guest.memory(), 0);
+    b.device.add_memslot(Box::new(elsewhere)).unwrap();
     assert_eq!(byte(), 5);
     b.device.reset_memslots();
     assert_eq!(byte(), 0);

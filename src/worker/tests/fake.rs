@@ -95,6 +95,12 @@ impl World {
 
 pub(super) struct FakeDevice(pub(super) Arc<World>);
 
+/// A memslot of the device below, by its number.
+#[derive(Debug)]
+pub struct FakeSlot(pub u32);
+
+impl MemSlot for FakeSlot {}
+
 impl QxlDevice for FakeDevice {
     fn next_display_command(&mut self) -> Fetched<DisplayCommand> {
         let (fault, endless) = self.0.with(|s| {
@@ -169,9 +175,11 @@ impl QxlDevice for FakeDevice {
         self.0.log(format!("caps {present}"));
     }
 
-    fn add_memslot(&mut self, slot: &MemSlot) -> Result<(), DeviceError> {
-        self.0.log(format!("add_memslot {}", slot.slot_id));
-        if slot.slot_id < 8 { Ok(()) } else { Err(DeviceError("no such slot".into())) }
+    fn add_memslot(&mut self, slot: Box<dyn MemSlot>) -> Result<(), DeviceError> {
+        let slot: Box<dyn std::any::Any> = slot;
+        let FakeSlot(slot_id) = *slot.downcast().unwrap();
+        self.0.log(format!("add_memslot {slot_id}"));
+        if slot_id < 8 { Ok(()) } else { Err(DeviceError("no such slot".into())) }
     }
 
     fn del_memslot(&mut self, group_id: u32, slot_id: u32) {

@@ -6,7 +6,7 @@ mod fake;
 use super::*;
 use crate::geometry::Point16;
 use crate::host::{CursorCommand, DisplayCommand, Fetched, UpdateCommand};
-use fake::{Events, FakeDevice, FakeDisplay, World};
+use fake::{Events, FakeDevice, FakeDisplay, FakeSlot, World};
 use std::time::{Duration, Instant};
 
 struct Fixture {
@@ -52,8 +52,8 @@ fn spec(width: u32) -> SurfaceSpec {
     SurfaceSpec { width, height: 2, stride: 16, format: 32, keep_data: false, address: 0, group_id: 1 }
 }
 
-fn slot(slot_id: u32) -> MemSlot {
-    MemSlot { group_id: 1, slot_id, generation: 0, virt_start: 0, virt_end: 10, addr_delta: 0 }
+fn slot(slot_id: u32) -> Box<FakeSlot> {
+    Box::new(FakeSlot(slot_id))
 }
 
 fn command(command_type: u32, address: u64) -> CommandExt {
