@@ -5,7 +5,7 @@
 //! address of a byte inside its entry. An instance belongs to the host; its entry lives from add to remove.
 
 use crate::abi::{QXLState, SpiceBaseInstance, SpiceServer};
-use crate::adapter::{HostPointer, locked};
+use crate::adapter::locked;
 use spice_qxl::Recorder;
 use spice_server_core::host::DeviceId;
 use spice_server_core::reds::{QxlInstance, Server, TabletId};
@@ -21,8 +21,8 @@ pub struct ServerEntry {
     server: Server,
     /// The recording that the environment asked for at init.
     recorder: OnceLock<Option<Arc<Recorder>>>,
-    /// Strings handed out by `spice_server_get_video_codecs`, by address.
-    strings: Mutex<HashMap<usize, HostPointer<c_char>>>,
+    /// Strings handed out by `spice_server_get_video_codecs`, by address, each with its NUL.
+    strings: Mutex<HashMap<usize, Vec<u8>>>,
 }
 
 impl Deref for ServerEntry {
@@ -46,28 +46,16 @@ impl ServerEntry {
 
     /// Remembers a string that the host will give back.
     pub fn lend(&self, string: std::ffi::CString) -> *const c_char {
-        let pointer = string.into_raw();
-        locked(&self.strings).insert(pointer.addr(), HostPointer(pointer));
+        let string = string.into_bytes_with_nul();
+        let pointer = string.as_ptr().cast::<c_char>();
+        locked(&self.strings).insert(pointer.addr(), string);
         pointer
     }
 
     /// Frees a string of [`Self::lend`]; any other pointer is ignored.
     pub fn take_back(&self, pointer: *const c_char) {
-        let known = locked(&self.strings).remove(&pointer.addr());
-        if let Some(pointer) = known {
-            // SAFETY: came from `CString::into_raw` and was on the list until now.
-            drop(unsafe { std::ffi::CString::from_raw(pointer.0) });
-        } else if !pointer.is_null() {
+        if locked(&self.strings).remove(&pointer.addr()).is_none() && !pointer.is_null() {
             warning!("spice_server_free_video_codecs: not a string of this server");
-        }
-    }
-}
-
-impl Drop for ServerEntry {
-    fn drop(&mut self) {
-        for (_, pointer) in locked(&self.strings).drain() {
-            // SAFETY: came from `CString::into_raw`; the server that lent it is gone.
-            drop(unsafe { std::ffi::CString::from_raw(pointer.0) });
         }
     }
 }
@@ -91,9 +79,18 @@ pub enum Kind {
 pub struct Instance {
     pub server: Arc<ServerEntry>,
     pub kind: Kind,
-    /// Where the host sees whether it is attached.
-    st: HostPointer<*mut QXLState>,
+    st: StateField,
 }
+
+/// The field `st` of an instance, by which the host sees whether the instance is attached.
+#[derive(Debug)]
+struct StateField(*mut *mut QXLState);
+
+// SAFETY: only `attach` and `detach` write through the pointer. They run inside of calls that add or remove the instance, one
+// at a time by the contract (server.md 3.5), and nothing of ours reads the field.
+unsafe impl Send for StateField {}
+// SAFETY: as for Send.
+unsafe impl Sync for StateField {}
 
 #[derive(Default)]
 struct Tables {
@@ -154,10 +151,11 @@ pub unsafe fn attach<T>(
     server: &Arc<ServerEntry>,
     kind: Kind,
 ) {
-    let st: HostPointer<*mut QXLState> = HostPointer(st.cast());
+    let st = StateField(st.cast());
     let entry = Arc::new(Instance { server: Arc::clone(server), kind, st });
-    // SAFETY: a field of the host's instance. The value is opaque to hosts and never read by us.
-    unsafe { st.0.write(Arc::as_ptr(&entry).cast::<QXLState>().cast_mut()) };
+    let field = entry.st.0;
+    // SAFETY: a field of the host's instance, by contract. The value is opaque to hosts.
+    unsafe { field.write(Arc::as_ptr(&entry).cast::<QXLState>().cast_mut()) };
     with_tables(|tables| tables.instances.insert(instance.addr(), entry));
 }
 
@@ -200,7 +198,7 @@ pub fn take_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>
 /// # Safety
 /// The host's instance is still valid: it is being removed, or its server destroyed, right now.
 pub unsafe fn detach(instance: &Instance) {
-    // SAFETY: by contract.
+    // SAFETY: a field of the host's instance, which is valid by contract.
     unsafe { instance.st.0.write(std::ptr::null_mut()) };
 }
 

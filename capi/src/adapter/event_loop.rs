@@ -3,7 +3,7 @@
 //! The opaque value that the host hands back to our callbacks is a number, not a pointer: it is looked up, so a
 //! callback that comes after its removal, or for a server that is gone, finds nothing.
 
-use super::{HostPointer, locked};
+use super::{HostPointer, Lent, locked};
 use crate::abi::{
     SPICE_CHANNEL_EVENT_CONNECTED, SPICE_CHANNEL_EVENT_DISCONNECTED, SPICE_CHANNEL_EVENT_FLAG_ADDR_EXT,
     SPICE_CHANNEL_EVENT_FLAG_TLS, SPICE_CHANNEL_EVENT_INITIALIZED, SPICE_WATCH_EVENT_READ,
@@ -92,7 +92,7 @@ pub struct CoreLoop {
     watches: Mutex<HashMap<u64, HostPointer<SpiceWatch>>>,
     timers: Mutex<HashMap<u64, HostPointer<SpiceTimer>>>,
     /// Boxes given out as raw pointers: the host keeps the address of each from event 2 to event 3.
-    infos: Mutex<HashMap<u64, HostPointer<SpiceChannelEventInfo>>>,
+    infos: Mutex<HashMap<u64, Lent<SpiceChannelEventInfo>>>,
 }
 
 /// Why a SpiceCoreInterface cannot be used.
@@ -250,36 +250,31 @@ impl EventLoop for CoreLoop {
         let Some(call) = self.functions.channel_event else { return };
         match event {
             ChannelEvent::Connected(addresses) => {
-                let pointer = Box::into_raw(Box::new(new_info(&addresses)));
-                let old = locked(&self.infos).insert(key, HostPointer(pointer));
-                if let Some(old) = old {
-                    // SAFETY: from Box::into_raw above, and off the list now.
-                    drop(unsafe { Box::from_raw(old.0) });
-                }
-                // SAFETY: the info lives until its DISCONNECTED event.
+                let info = Lent::new(new_info(&addresses));
+                let pointer = info.as_ptr();
+                locked(&self.infos).insert(key, info);
+                // SAFETY: the host's own function; the info lives until its DISCONNECTED event.
                 unsafe { call(SPICE_CHANNEL_EVENT_CONNECTED, pointer) };
             }
             ChannelEvent::Initialized { connection_id, channel_type, channel_id, tls } => {
-                let Some(pointer) = locked(&self.infos).get(&key).copied() else { return };
-                // SAFETY: a live box that only we write, on host threads under the host's lock.
+                let Some(pointer) = locked(&self.infos).get(&key).map(Lent::as_ptr) else { return };
+                // SAFETY: the info lives until its DISCONNECTED event, which comes on this thread, too. The host reads it
+                // inside of events, under its lock, and we write it here alone.
                 unsafe {
-                    (*pointer.0).connection_id = connection_id.cast_signed();
-                    (*pointer.0).r#type = c_int::from(channel_type);
-                    (*pointer.0).id = c_int::from(channel_id);
+                    (*pointer).connection_id = connection_id.cast_signed();
+                    (*pointer).r#type = c_int::from(channel_type);
+                    (*pointer).id = c_int::from(channel_id);
                     if tls {
-                        (*pointer.0).flags |= SPICE_CHANNEL_EVENT_FLAG_TLS;
+                        (*pointer).flags |= SPICE_CHANNEL_EVENT_FLAG_TLS;
                     }
-                    call(SPICE_CHANNEL_EVENT_INITIALIZED, pointer.0);
+                    call(SPICE_CHANNEL_EVENT_INITIALIZED, pointer);
                 }
             }
             ChannelEvent::Disconnected => {
-                let pointer = locked(&self.infos).remove(&key);
-                let Some(pointer) = pointer else { return };
-                // SAFETY: a box of ours, just taken off the list; the host is done with it when the call returns.
-                unsafe {
-                    call(SPICE_CHANNEL_EVENT_DISCONNECTED, pointer.0);
-                    drop(Box::from_raw(pointer.0));
-                }
+                let info = locked(&self.infos).remove(&key);
+                let Some(info) = info else { return };
+                // SAFETY: the host's own function, which is done with the info when it returns.
+                unsafe { call(SPICE_CHANNEL_EVENT_DISCONNECTED, info.as_ptr()) };
             }
         }
     }
@@ -289,10 +284,6 @@ impl Drop for CoreLoop {
     fn drop(&mut self) {
         for number in locked(&self.watches).keys().chain(locked(&self.timers).keys()) {
             forget(Self::number(*number));
-        }
-        for (_, pointer) in locked(&self.infos).drain() {
-            // SAFETY: a box of ours, taken off the list; the server is gone, no event follows.
-            drop(unsafe { Box::from_raw(pointer.0) });
         }
     }
 }

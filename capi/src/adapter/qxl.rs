@@ -62,7 +62,9 @@ impl Control {
             handle::attach(pointer.cast(), &raw mut (*pointer).st, &server, Kind::Qxl(Arc::clone(instance)));
         }
         if let Some(call) = self.attached_worker {
-            // SAFETY: the host's own function; the second argument is the instance again (qxl.md A1).
+            // SAFETY: the host's own function; the second argument is the instance again (qxl.md A1). A newer host's
+            // function has one parameter: that it may be called with two rests on the C calling conventions of the
+            // platforms, as with the original, and does not hold for a host that is built with control flow integrity.
             unsafe { call(self.instance.0, self.instance.0.cast()) };
         }
     }
