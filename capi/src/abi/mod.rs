@@ -2,7 +2,7 @@
 //!
 //! One file per header: cbindgen writes `include/spice-*.h` from it and from the functions in
 //! [`crate::api`]. Callbacks are `Option`: a host may leave any of them NULL. Layout: server.md 1.5, qxl.md A1;
-//! `tests/c/layout.c` compares it with the headers of the original.
+//! `tests/abi/layout.c` compares it with the headers of the original.
 #![allow(non_camel_case_types, reason = "C names")]
 #![allow(missing_debug_implementations, reason = "structs of the host, seen through raw pointers only")]
 #![allow(dead_code, reason = "constants for the headers")]

@@ -2,9 +2,10 @@
 
 use crate::abi::*;
 use crate::adapter::sound;
-use crate::boundary::guard;
+use crate::boundary::{Failure, guard};
 use crate::convert;
-use crate::handle::{self, Instance, Kind};
+use crate::handle::{self, Kind, ServerEntry};
+use crate::lookup::with_instance;
 use spice_server_core::channel::sound::{BEST_RATE, FRAME};
 use spice_server_core::warning_limited;
 use std::sync::Arc;
@@ -12,21 +13,36 @@ use std::sync::Arc;
 #[cfg(not(test))]
 include!(concat!(env!("OUT_DIR"), "/symver_audio.rs"));
 
-fn instance<T>(function: &'static str, sin: *const T, is_kind: fn(&Kind) -> bool) -> Option<Arc<Instance>> {
-    let found = handle::instance(function, sin)?;
-    if !is_kind(&found.kind) {
+/// Runs `body` with the server of an attached instance of the right kind.
+fn with_kind<I, T: Failure>(
+    function: &'static str,
+    sin: *const I,
+    is_kind: fn(&Kind) -> bool,
+    body: impl FnOnce(&Arc<ServerEntry>) -> T,
+) -> T {
+    with_instance(function, sin, |instance| {
+        if is_kind(&instance.kind) {
+            return body(&instance.server);
+        }
         warning_limited!("{function}: not an instance of this interface");
-        return None;
-    }
-    Some(found)
+        T::VALUE
+    })
 }
 
-fn playback(function: &'static str, sin: *const SpicePlaybackInstance) -> Option<Arc<Instance>> {
-    instance(function, sin, |kind| matches!(kind, Kind::Playback))
+fn with_playback<T: Failure>(
+    function: &'static str,
+    sin: *const SpicePlaybackInstance,
+    body: impl FnOnce(&Arc<ServerEntry>) -> T,
+) -> T {
+    with_kind(function, sin, |kind| matches!(kind, Kind::Playback), body)
 }
 
-fn record(function: &'static str, sin: *const SpiceRecordInstance) -> Option<Arc<Instance>> {
-    instance(function, sin, |kind| matches!(kind, Kind::Record))
+fn with_record<T: Failure>(
+    function: &'static str,
+    sin: *const SpiceRecordInstance,
+    body: impl FnOnce(&Arc<ServerEntry>) -> T,
+) -> T {
+    with_kind(function, sin, |kind| matches!(kind, Kind::Record), body)
 }
 
 /// One value per audio channel, or `None` and a warning.
@@ -45,21 +61,13 @@ unsafe fn volumes(function: &'static str, count: u8, volume: *const u16) -> Opti
 /// The guest starts to play. Nothing happens if it does already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_playback_start(sin: *mut SpicePlaybackInstance) {
-    guard("spice_server_playback_start", || {
-        if let Some(instance) = playback("spice_server_playback_start", sin) {
-            instance.server.playback_start();
-        }
-    });
+    with_playback("spice_server_playback_start", sin, |server| server.playback_start());
 }
 
 /// The guest stops playing. Nothing happens if it does not play.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_playback_stop(sin: *mut SpicePlaybackInstance) {
-    guard("spice_server_playback_stop", || {
-        if let Some(instance) = playback("spice_server_playback_stop", sin) {
-            instance.server.playback_stop();
-        }
-    });
+    with_playback("spice_server_playback_stop", sin, |server| server.playback_stop());
 }
 
 /// A buffer to put samples (16 bits, stereo) in: *samples and its size in samples, or NULL and 0 when none is wanted now.
@@ -71,7 +79,8 @@ pub unsafe extern "C" fn spice_server_playback_get_buffer(
 ) {
     guard("spice_server_playback_get_buffer", || {
         let (mut buffer, mut count) = (std::ptr::null_mut(), 0);
-        if let Some(instance) = playback("spice_server_playback_get_buffer", sin)
+        let instance = handle::instance("spice_server_playback_get_buffer", sin);
+        if let Some(instance) = instance.filter(|instance| matches!(instance.kind, Kind::Playback))
             && !samples.is_null()
             && let Some(loan) = instance.server.playback_lend()
         {
@@ -116,11 +125,10 @@ pub unsafe extern "C" fn spice_server_playback_set_volume(
     nchannels: u8,
     volume: *mut u16,
 ) {
-    guard("spice_server_playback_set_volume", || {
-        let Some(instance) = playback("spice_server_playback_set_volume", sin) else { return };
+    with_playback("spice_server_playback_set_volume", sin, |server| {
         // SAFETY: the caller passes an array of that many values.
         if let Some(volumes) = unsafe { volumes("spice_server_playback_set_volume", nchannels, volume) } {
-            instance.server.playback_set_volume(volumes);
+            server.playback_set_volume(volumes);
         }
     });
 }
@@ -128,31 +136,19 @@ pub unsafe extern "C" fn spice_server_playback_set_volume(
 /// Whether the guest muted its output.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_playback_set_mute(sin: *mut SpicePlaybackInstance, mute: u8) {
-    guard("spice_server_playback_set_mute", || {
-        if let Some(instance) = playback("spice_server_playback_set_mute", sin) {
-            instance.server.playback_set_mute(mute != 0);
-        }
-    });
+    with_playback("spice_server_playback_set_mute", sin, |server| server.playback_set_mute(mute != 0));
 }
 
 /// The guest starts to record. Nothing happens if it does already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_record_start(sin: *mut SpiceRecordInstance) {
-    guard("spice_server_record_start", || {
-        if let Some(instance) = record("spice_server_record_start", sin) {
-            instance.server.record_start();
-        }
-    });
+    with_record("spice_server_record_start", sin, |server| server.record_start());
 }
 
 /// The guest stops recording. Nothing happens if it does not record.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_record_stop(sin: *mut SpiceRecordInstance) {
-    guard("spice_server_record_stop", || {
-        if let Some(instance) = record("spice_server_record_stop", sin) {
-            instance.server.record_stop();
-        }
-    });
+    with_record("spice_server_record_stop", sin, |server| server.record_stop());
 }
 
 /// Up to bufsize recorded samples (16 bits, stereo); returns how many there are.
@@ -162,12 +158,11 @@ pub unsafe extern "C" fn spice_server_record_get_samples(
     samples: *mut u32,
     bufsize: u32,
 ) -> u32 {
-    guard("spice_server_record_get_samples", || {
-        let Some(instance) = record("spice_server_record_get_samples", sin) else { return 0 };
+    with_record("spice_server_record_get_samples", sin, |server| {
         if samples.is_null() {
             return 0;
         }
-        let recorded = instance.server.record_samples(bufsize as usize);
+        let recorded = server.record_samples(bufsize as usize);
         // SAFETY: the caller has room for `bufsize` samples, and there are no more.
         unsafe { convert::fill(samples, recorded.len(), &recorded) };
         u32::try_from(recorded.len()).unwrap_or(0)
@@ -181,11 +176,10 @@ pub unsafe extern "C" fn spice_server_record_set_volume(
     nchannels: u8,
     volume: *mut u16,
 ) {
-    guard("spice_server_record_set_volume", || {
-        let Some(instance) = record("spice_server_record_set_volume", sin) else { return };
+    with_record("spice_server_record_set_volume", sin, |server| {
         // SAFETY: the caller passes an array of that many values.
         if let Some(volumes) = unsafe { volumes("spice_server_record_set_volume", nchannels, volume) } {
-            instance.server.record_set_volume(volumes);
+            server.record_set_volume(volumes);
         }
     });
 }
@@ -193,11 +187,7 @@ pub unsafe extern "C" fn spice_server_record_set_volume(
 /// Whether the guest muted its input.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_record_set_mute(sin: *mut SpiceRecordInstance, mute: u8) {
-    guard("spice_server_record_set_mute", || {
-        if let Some(instance) = record("spice_server_record_set_mute", sin) {
-            instance.server.record_set_mute(mute != 0);
-        }
-    });
+    with_record("spice_server_record_set_mute", sin, |server| server.record_set_mute(mute != 0));
 }
 
 /// The sample rate (Hz) that costs clients least; sin may be NULL.
@@ -210,11 +200,7 @@ pub unsafe extern "C" fn spice_server_get_best_playback_rate(sin: *mut SpicePlay
 /// Sets the sample rate (Hz) of the stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_playback_rate(sin: *mut SpicePlaybackInstance, frequency: u32) {
-    guard("spice_server_set_playback_rate", || {
-        if let Some(instance) = playback("spice_server_set_playback_rate", sin) {
-            instance.server.set_playback_rate(frequency);
-        }
-    });
+    with_playback("spice_server_set_playback_rate", sin, |server| server.set_playback_rate(frequency));
 }
 
 /// The sample rate (Hz) that costs clients least; sin may be NULL.
@@ -227,9 +213,5 @@ pub unsafe extern "C" fn spice_server_get_best_record_rate(sin: *mut SpiceRecord
 /// Sets the sample rate (Hz) of the stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_record_rate(sin: *mut SpiceRecordInstance, frequency: u32) {
-    guard("spice_server_set_record_rate", || {
-        if let Some(instance) = record("spice_server_set_record_rate", sin) {
-            instance.server.set_record_rate(frequency);
-        }
-    });
+    with_record("spice_server_set_record_rate", sin, |server| server.set_record_rate(frequency));
 }

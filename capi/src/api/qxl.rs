@@ -4,15 +4,14 @@ use crate::abi::*;
 use crate::adapter::qxl::{command_ext, qxl_rect};
 use crate::boundary::guard;
 use crate::convert;
-use crate::handle;
+use crate::lookup::{with_qxl, with_worker};
 use libc::{c_char, c_int, c_uint};
 use spice_qxl::memory::MemSlot;
 use spice_server_core::geometry::Rect;
 use spice_server_core::host::SurfaceSpec;
 use spice_server_core::warning;
-use spice_server_core::worker::{GlPlane, GlScanout, WorkerHandle};
+use spice_server_core::worker::{GlPlane, GlScanout};
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::sync::Arc;
 
 #[cfg(not(test))]
 include!(concat!(env!("OUT_DIR"), "/symver_qxl.rs"));
@@ -25,10 +24,6 @@ const MAX_DEVICE_DISPLAYS: u32 = 16;
 const MAX_PLANES: u32 = 4;
 /// "No modifier" of DRM.
 const DRM_FORMAT_MOD_INVALID: u64 = 0x00ff_ffff_ffff_ffff;
-
-fn worker(function: &'static str, instance: *mut QXLInstance) -> Option<Arc<WorkerHandle>> {
-    handle::qxl(function, instance)?.worker()
-}
 
 fn rect(area: &QXLRect) -> Rect {
     Rect { left: area.left, top: area.top, right: area.right, bottom: area.bottom }
@@ -66,39 +61,27 @@ fn surface_spec(surface: &QXLDevSurfaceCreate) -> SurfaceSpec {
 /// The rings have commands.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_wakeup(instance: *mut QXLInstance) {
-    guard("spice_qxl_wakeup", || {
-        let Some(worker) = worker("spice_qxl_wakeup", instance) else { return };
-        worker.wakeup();
-    });
+    with_worker("spice_qxl_wakeup", instance, |worker| worker.wakeup());
 }
 
 /// The guest is out of memory: commands are released as soon as possible, then flush_resources is called.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_oom(instance: *mut QXLInstance) {
-    guard("spice_qxl_oom", || {
-        let Some(worker) = worker("spice_qxl_oom", instance) else { return };
-        worker.oom();
-    });
+    with_worker("spice_qxl_oom", instance, |worker| worker.oom());
 }
 
 /// Starts one device; spice_server_vm_start() starts all.
 #[deprecated]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_start(instance: *mut QXLInstance) {
-    guard("spice_qxl_start", || {
-        let Some(worker) = worker("spice_qxl_start", instance) else { return };
-        worker.start();
-    });
+    with_worker("spice_qxl_start", instance, |worker| worker.start());
 }
 
 /// Stops one device; spice_server_vm_stop() stops all.
 #[deprecated]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_stop(instance: *mut QXLInstance) {
-    guard("spice_qxl_stop", || {
-        let Some(worker) = worker("spice_qxl_stop", instance) else { return };
-        worker.stop();
-    });
+    with_worker("spice_qxl_stop", instance, |worker| worker.stop());
 }
 
 /// Renders everything drawn in area into the surface's memory and waits for it. dirty_rects gets all changed areas of the
@@ -112,9 +95,7 @@ pub unsafe extern "C" fn spice_qxl_update_area(
     num_dirty_rects: u32,
     clear_dirty_region: u32,
 ) {
-    guard("spice_qxl_update_area", || {
-        let Some(worker) = worker("spice_qxl_update_area", instance) else { return };
-
+    with_worker("spice_qxl_update_area", instance, |worker| {
         // SAFETY: the caller passes NULL or a rectangle.
         let Some(area) = (unsafe { convert::value(area) }) else {
             warning!("spice_qxl_update_area: NULL area");
@@ -131,9 +112,7 @@ pub unsafe extern "C" fn spice_qxl_update_area(
 /// Lets addresses of the guest point into a range of memory, and waits until that is so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_add_memslot(instance: *mut QXLInstance, slot: *mut QXLDevMemSlot) {
-    guard("spice_qxl_add_memslot", || {
-        let Some(worker) = worker("spice_qxl_add_memslot", instance) else { return };
-
+    with_worker("spice_qxl_add_memslot", instance, |worker| {
         if slot.is_null() {
             warning!("spice_qxl_add_memslot: NULL slot");
             return;
@@ -146,37 +125,25 @@ pub unsafe extern "C" fn spice_qxl_add_memslot(instance: *mut QXLInstance, slot:
 /// Takes back what spice_qxl_add_memslot() did.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_del_memslot(instance: *mut QXLInstance, slot_group_id: u32, slot_id: u32) {
-    guard("spice_qxl_del_memslot", || {
-        let Some(worker) = worker("spice_qxl_del_memslot", instance) else { return };
-        worker.del_memslot(slot_group_id, slot_id);
-    });
+    with_worker("spice_qxl_del_memslot", instance, |worker| worker.del_memslot(slot_group_id, slot_id));
 }
 
 /// Takes back all memslots.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_reset_memslots(instance: *mut QXLInstance) {
-    guard("spice_qxl_reset_memslots", || {
-        let Some(worker) = worker("spice_qxl_reset_memslots", instance) else { return };
-        worker.reset_memslots();
-    });
+    with_worker("spice_qxl_reset_memslots", instance, |worker| worker.reset_memslots());
 }
 
 /// Destroys all surfaces and waits for it; no command is held afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_destroy_surfaces(instance: *mut QXLInstance) {
-    guard("spice_qxl_destroy_surfaces", || {
-        let Some(worker) = worker("spice_qxl_destroy_surfaces", instance) else { return };
-        worker.destroy_surfaces();
-    });
+    with_worker("spice_qxl_destroy_surfaces", instance, |worker| worker.destroy_surfaces());
 }
 
 /// Destroys the primary surface and waits for it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_destroy_primary_surface(instance: *mut QXLInstance, surface_id: u32) {
-    guard("spice_qxl_destroy_primary_surface", || {
-        let Some(device) = handle::qxl("spice_qxl_destroy_primary_surface", instance) else { return };
-        device.destroy_primary(surface_id);
-    });
+    with_qxl("spice_qxl_destroy_primary_surface", instance, |device| device.destroy_primary(surface_id));
 }
 
 /// Makes the primary surface, the screen, and waits for it.
@@ -186,8 +153,7 @@ pub unsafe extern "C" fn spice_qxl_create_primary_surface(
     surface_id: u32,
     surface: *mut QXLDevSurfaceCreate,
 ) {
-    guard("spice_qxl_create_primary_surface", || {
-        let Some(device) = handle::qxl("spice_qxl_create_primary_surface", instance) else { return };
+    with_qxl("spice_qxl_create_primary_surface", instance, |device| {
         // SAFETY: the caller passes NULL or a surface.
         match unsafe { convert::value(surface) } {
             Some(surface) => device.create_primary(surface_id, &surface_spec(&surface), surface.mouse_mode),
@@ -199,28 +165,19 @@ pub unsafe extern "C" fn spice_qxl_create_primary_surface(
 /// Forgets images that were decoded for rendering.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_reset_image_cache(instance: *mut QXLInstance) {
-    guard("spice_qxl_reset_image_cache", || {
-        let Some(worker) = worker("spice_qxl_reset_image_cache", instance) else { return };
-        worker.reset_image_cache();
-    });
+    with_worker("spice_qxl_reset_image_cache", instance, |worker| worker.reset_image_cache());
 }
 
 /// Forgets the pointer and releases its command.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_reset_cursor(instance: *mut QXLInstance) {
-    guard("spice_qxl_reset_cursor", || {
-        let Some(worker) = worker("spice_qxl_reset_cursor", instance) else { return };
-        worker.reset_cursor();
-    });
+    with_worker("spice_qxl_reset_cursor", instance, |worker| worker.reset_cursor());
 }
 
 /// Renders what depends on the surface and drops what is drawn on it; the surface itself stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_destroy_surface_wait(instance: *mut QXLInstance, surface_id: u32) {
-    guard("spice_qxl_destroy_surface_wait", || {
-        let Some(worker) = worker("spice_qxl_destroy_surface_wait", instance) else { return };
-        worker.destroy_surface_wait(surface_id);
-    });
+    with_worker("spice_qxl_destroy_surface_wait", instance, |worker| worker.destroy_surface_wait(surface_id));
 }
 
 /// Processes surface and cursor commands that were alive when the machine's state was saved.
@@ -230,9 +187,7 @@ pub unsafe extern "C" fn spice_qxl_loadvm_commands(
     ext: *mut QXLCommandExt,
     count: u32,
 ) {
-    guard("spice_qxl_loadvm_commands", || {
-        let Some(worker) = worker("spice_qxl_loadvm_commands", instance) else { return };
-
+    with_worker("spice_qxl_loadvm_commands", instance, |worker| {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         // SAFETY: the caller's array has `count` commands.
         match unsafe { convert::array(ext, count) } {
@@ -251,9 +206,7 @@ pub unsafe extern "C" fn spice_qxl_update_area_async(
     clear_dirty_region: u32,
     cookie: u64,
 ) {
-    guard("spice_qxl_update_area_async", || {
-        let Some(worker) = worker("spice_qxl_update_area_async", instance) else { return };
-
+    with_worker("spice_qxl_update_area_async", instance, |worker| {
         // SAFETY: the caller passes NULL or a rectangle. An empty one changes nothing and completes.
         let area = unsafe { convert::value(qxl_area) }.unwrap_or_default();
         worker.update_area_async(surface_id, rect(&area), clear_dirty_region != 0, cookie);
@@ -267,9 +220,7 @@ pub unsafe extern "C" fn spice_qxl_add_memslot_async(
     slot: *mut QXLDevMemSlot,
     cookie: u64,
 ) {
-    guard("spice_qxl_add_memslot_async", || {
-        let Some(worker) = worker("spice_qxl_add_memslot_async", instance) else { return };
-
+    with_worker("spice_qxl_add_memslot_async", instance, |worker| {
         // SAFETY: the caller passes NULL or a slot, and answers for its memory until it removes the slot.
         worker.add_memslot_async(unsafe { memslot(slot) }, cookie);
     });
@@ -278,10 +229,7 @@ pub unsafe extern "C" fn spice_qxl_add_memslot_async(
 /// Like spice_qxl_destroy_surfaces(), reported by async_complete.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_destroy_surfaces_async(instance: *mut QXLInstance, cookie: u64) {
-    guard("spice_qxl_destroy_surfaces_async", || {
-        let Some(worker) = worker("spice_qxl_destroy_surfaces_async", instance) else { return };
-        worker.destroy_surfaces_async(cookie);
-    });
+    with_worker("spice_qxl_destroy_surfaces_async", instance, |worker| worker.destroy_surfaces_async(cookie));
 }
 
 /// Like spice_qxl_destroy_primary_surface(), reported by async_complete.
@@ -291,9 +239,8 @@ pub unsafe extern "C" fn spice_qxl_destroy_primary_surface_async(
     surface_id: u32,
     cookie: u64,
 ) {
-    guard("spice_qxl_destroy_primary_surface_async", || {
-        let Some(device) = handle::qxl("spice_qxl_destroy_primary_surface_async", instance) else { return };
-        device.destroy_primary_async(surface_id, cookie);
+    with_qxl("spice_qxl_destroy_primary_surface_async", instance, |device| {
+        device.destroy_primary_async(surface_id, cookie)
     });
 }
 
@@ -305,8 +252,7 @@ pub unsafe extern "C" fn spice_qxl_create_primary_surface_async(
     surface: *mut QXLDevSurfaceCreate,
     cookie: u64,
 ) {
-    guard("spice_qxl_create_primary_surface_async", || {
-        let Some(device) = handle::qxl("spice_qxl_create_primary_surface_async", instance) else { return };
+    with_qxl("spice_qxl_create_primary_surface_async", instance, |device| {
         // SAFETY: the caller passes NULL or a surface. One of no size is refused and completes.
         let surface = unsafe { convert::value(surface) }.unwrap_or_default();
         device.create_primary_async(surface_id, &surface_spec(&surface), surface.mouse_mode, cookie);
@@ -320,19 +266,15 @@ pub unsafe extern "C" fn spice_qxl_destroy_surface_async(
     surface_id: u32,
     cookie: u64,
 ) {
-    guard("spice_qxl_destroy_surface_async", || {
-        let Some(worker) = worker("spice_qxl_destroy_surface_async", instance) else { return };
-        worker.destroy_surface_async(surface_id, cookie);
+    with_worker("spice_qxl_destroy_surface_async", instance, |worker| {
+        worker.destroy_surface_async(surface_id, cookie)
     });
 }
 
 /// Renders everything into the memory of all surfaces, reported by async_complete.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_flush_surfaces_async(instance: *mut QXLInstance, cookie: u64) {
-    guard("spice_qxl_flush_surfaces_async", || {
-        let Some(worker) = worker("spice_qxl_flush_surfaces_async", instance) else { return };
-        worker.flush_surfaces_async(cookie);
-    });
+    with_worker("spice_qxl_flush_surfaces_async", instance, |worker| worker.flush_surfaces_async(cookie));
 }
 
 /// The guest's monitors, at an address of the guest; reported by async_complete.
@@ -343,29 +285,22 @@ pub unsafe extern "C" fn spice_qxl_monitors_config_async(
     group_id: c_int,
     cookie: u64,
 ) {
-    guard("spice_qxl_monitors_config_async", || {
-        let Some(worker) = worker("spice_qxl_monitors_config_async", instance) else { return };
-        worker.monitors_config_async(monitors_config, group_id.cast_unsigned(), cookie);
+    with_worker("spice_qxl_monitors_config_async", instance, |worker| {
+        worker.monitors_config_async(monitors_config, group_id.cast_unsigned(), cookie)
     });
 }
 
 /// The guest's driver is gone: the library describes the monitors again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_driver_unload(instance: *mut QXLInstance) {
-    guard("spice_qxl_driver_unload", || {
-        let Some(worker) = worker("spice_qxl_driver_unload", instance) else { return };
-        worker.driver_unload();
-    });
+    with_worker("spice_qxl_driver_unload", instance, |worker| worker.driver_unload());
 }
 
 /// Limits the number of monitors; spice_qxl_set_device_info() replaces it.
 #[deprecated]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_set_max_monitors(instance: *mut QXLInstance, max_monitors: c_uint) {
-    guard("spice_qxl_set_max_monitors", || {
-        let Some(worker) = worker("spice_qxl_set_max_monitors", instance) else { return };
-        worker.set_max_monitors(max_monitors);
-    });
+    with_worker("spice_qxl_set_max_monitors", instance, |worker| worker.set_max_monitors(max_monitors));
 }
 
 /// The screen is in a dmabuf, which then belongs to the library; fd -1: it is not.
@@ -379,21 +314,17 @@ pub unsafe extern "C" fn spice_qxl_gl_scanout(
     format: u32,
     y_0_top: c_int,
 ) {
-    guard("spice_qxl_gl_scanout", || {
-        let plane = owned(fd).map(|fd| GlPlane { fd, offset: 0, stride });
-        scanout(
-            "spice_qxl_gl_scanout",
-            qxl,
-            GlScanout {
-                planes: plane.into_iter().collect(),
-                width,
-                height,
-                drm_fourcc: format,
-                modifier: DRM_FORMAT_MOD_INVALID,
-                y0_top: y_0_top != 0,
-            },
-        );
-    });
+    let plane = owned(fd).map(|fd| GlPlane { fd, offset: 0, stride });
+    let scanout = GlScanout {
+        planes: plane.into_iter().collect(),
+        width,
+        height,
+        drm_fourcc: format,
+        modifier: DRM_FORMAT_MOD_INVALID,
+        y0_top: y_0_top != 0,
+    };
+    // The device, not its worker alone: mouse mode and tablet follow the screen's size.
+    with_qxl("spice_qxl_gl_scanout", qxl, |device| device.gl_scanout(scanout));
 }
 
 /// An area of the scanout changed; async_complete comes when all clients have shown it.
@@ -406,8 +337,7 @@ pub unsafe extern "C" fn spice_qxl_gl_draw_async(
     h: u32,
     cookie: u64,
 ) {
-    guard("spice_qxl_gl_draw_async", || {
-        let Some(worker) = worker("spice_qxl_gl_draw_async", qxl) else { return };
+    with_worker("spice_qxl_gl_draw_async", qxl, |worker| {
         let edge = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
         let area = Rect {
             left: edge(x),
@@ -429,8 +359,7 @@ pub unsafe extern "C" fn spice_qxl_set_device_info(
     device_display_id_start: u32,
     device_display_id_count: u32,
 ) {
-    guard("spice_qxl_set_device_info", || {
-        let Some(device) = handle::qxl("spice_qxl_set_device_info", instance) else { return };
+    with_qxl("spice_qxl_set_device_info", instance, |device| {
         // SAFETY: the caller passes NULL or a string.
         let Some(address) = (unsafe { convert::string(device_address) }) else {
             warning!("spice_qxl_set_device_info: NULL address");
@@ -487,11 +416,8 @@ pub unsafe extern "C" fn spice_qxl_gl_scanout2(
                 planes.extend(fd.map(|fd| GlPlane { fd, offset, stride }));
             }
         }
-        scanout(
-            "spice_qxl_gl_scanout2",
-            qxl,
-            GlScanout { planes, width, height, drm_fourcc: format, modifier, y0_top: y_0_top != 0 },
-        );
+        let scanout = GlScanout { planes, width, height, drm_fourcc: format, modifier, y0_top: y_0_top != 0 };
+        with_qxl("spice_qxl_gl_scanout2", qxl, |device| device.gl_scanout(scanout));
     });
 }
 
@@ -499,11 +425,4 @@ pub unsafe extern "C" fn spice_qxl_gl_scanout2(
 fn owned(fd: c_int) -> Option<OwnedFd> {
     // SAFETY: by the contract of the scanout functions the descriptor belongs to the library.
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn scanout(function: &'static str, qxl: *mut QXLInstance, scanout: GlScanout) {
-    // Past the worker alone, mouse mode and tablet would not follow the screen's size.
-    if let Some(device) = handle::qxl(function, qxl) {
-        device.gl_scanout(scanout);
-    }
 }

@@ -5,12 +5,13 @@ use crate::adapter::event_loop::CoreLoop;
 use crate::boundary::{guard, guard_or};
 use crate::convert;
 use crate::handle;
+use crate::lookup::{server_status, status, with_server, with_server_or};
 use crate::{interfaces, log_sink};
 use libc::{c_char, c_int, sockaddr, socklen_t};
 use spice_server_core::reds::{Server, ServerError, TlsConfig};
 use spice_server_core::warning;
 use std::ffi::CString;
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
 #[cfg(not(test))]
@@ -18,17 +19,6 @@ include!(concat!(env!("OUT_DIR"), "/symver_server.rs"));
 
 /// The only compatibility version that exists.
 const CURRENT_COMPAT: spice_compat_version_t = 1;
-
-/// 0, or a warning and -1.
-fn status(function: &'static str, result: Result<(), ServerError>) -> c_int {
-    match result {
-        Ok(()) => 0,
-        Err(error) => {
-            warning!("{function}: {error}");
-            -1
-        }
-    }
-}
 
 /// The version of spice_server_set_compat_version() that this library implements.
 #[unsafe(no_mangle)]
@@ -52,8 +42,7 @@ pub unsafe extern "C" fn spice_server_new() -> *mut SpiceServer {
 /// main loop's. Returns 0, or -1 and no socket is open.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_init(s: *mut SpiceServer, core: *mut SpiceCoreInterface) -> c_int {
-    guard("spice_server_init", || {
-        let Some(server) = handle::server("spice_server_init", s) else { return -1 };
+    with_server("spice_server_init", s, |server| {
         // SAFETY: the caller passes NULL or an interface as long as its version says.
         let core = match unsafe { CoreLoop::new(core) } {
             Ok(core) => core,
@@ -89,27 +78,19 @@ pub unsafe extern "C" fn spice_server_set_compat_version(
     s: *mut SpiceServer,
     version: spice_compat_version_t,
 ) -> c_int {
-    guard("spice_server_set_compat_version", || {
-        let Some(server) = handle::server("spice_server_set_compat_version", s) else { return -1 };
-        let _ = server;
-        if version == CURRENT_COMPAT { 0 } else { -1 }
-    })
+    with_server("spice_server_set_compat_version", s, |_| if version == CURRENT_COMPAT { 0 } else { -1 })
 }
 
 /// TCP port to listen on, 0 to 65535. Returns 0, -1 on a bad port. Before spice_server_init().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_port(s: *mut SpiceServer, port: c_int) -> c_int {
-    guard("spice_server_set_port", || {
-        let Some(server) = handle::server("spice_server_set_port", s) else { return -1 };
-        status("spice_server_set_port", server.set_port(port))
-    })
+    server_status("spice_server_set_port", s, |server| server.set_port(port))
 }
 
 /// Address to listen on, "" for any; flags is one of SPICE_ADDR_FLAG_* or 0. Before spice_server_init().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_addr(s: *mut SpiceServer, addr: *const c_char, flags: c_int) {
-    guard("spice_server_set_addr", || {
-        let Some(server) = handle::server("spice_server_set_addr", s) else { return };
+    with_server("spice_server_set_addr", s, |server| {
         // SAFETY: the caller passes NULL or a string.
         let address = unsafe { convert::bytes(addr) }.unwrap_or_default();
         server.set_addr(&address, flags);
@@ -120,16 +101,19 @@ pub unsafe extern "C" fn spice_server_set_addr(s: *mut SpiceServer, addr: *const
 #[deprecated]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_listen_socket_fd(s: *mut SpiceServer, listen_fd: c_int) -> c_int {
-    guard("spice_server_set_listen_socket_fd", || {
-        let Some(server) = handle::server("spice_server_set_listen_socket_fd", s) else { return -1 };
+    with_server("spice_server_set_listen_socket_fd", s, |server| {
         if listen_fd < 0 {
             server.set_listen_socket(None);
             return 0;
         }
-        // SAFETY: the caller says that it is an open descriptor; if not, duplicating it fails.
-        match unsafe { BorrowedFd::borrow_raw(listen_fd) }.try_clone_to_owned() {
-            Ok(socket) => server.set_listen_socket(Some(socket)),
-            Err(error) => warning!("spice_server_set_listen_socket_fd: {error}"),
+        // SAFETY: the call touches no memory; for a number that is no open descriptor it fails.
+        let copy = unsafe { libc::fcntl(listen_fd, libc::F_DUPFD_CLOEXEC, 0) };
+        if copy < 0 {
+            let error = std::io::Error::last_os_error();
+            warning!("spice_server_set_listen_socket_fd: descriptor {listen_fd}: {error}");
+        } else {
+            // SAFETY: a descriptor that was just made, and that nobody else knows.
+            server.set_listen_socket(Some(unsafe { OwnedFd::from_raw_fd(copy) }));
         }
         0
     })
@@ -138,8 +122,7 @@ pub unsafe extern "C" fn spice_server_set_listen_socket_fd(s: *mut SpiceServer, 
 /// Whether the process exits when a client has gone. Returns 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_exit_on_disconnect(s: *mut SpiceServer, flag: c_int) -> c_int {
-    guard("spice_server_set_exit_on_disconnect", || {
-        let Some(server) = handle::server("spice_server_set_exit_on_disconnect", s) else { return -1 };
+    with_server("spice_server_set_exit_on_disconnect", s, |server| {
         server.set_exit_on_disconnect(flag != 0);
         0
     })
@@ -148,8 +131,7 @@ pub unsafe extern "C" fn spice_server_set_exit_on_disconnect(s: *mut SpiceServer
 /// Lets clients in without a password. Returns 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_noauth(s: *mut SpiceServer) -> c_int {
-    guard("spice_server_set_noauth", || {
-        let Some(server) = handle::server("spice_server_set_noauth", s) else { return -1 };
+    with_server("spice_server_set_noauth", s, |server| {
         server.set_noauth();
         0
     })
@@ -158,17 +140,13 @@ pub unsafe extern "C" fn spice_server_set_noauth(s: *mut SpiceServer) -> c_int {
 /// Whether clients authenticate by SASL instead of a password. Returns 0, -1 if this build cannot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_sasl(s: *mut SpiceServer, enabled: c_int) -> c_int {
-    guard("spice_server_set_sasl", || {
-        let Some(server) = handle::server("spice_server_set_sasl", s) else { return -1 };
-        status("spice_server_set_sasl", server.set_sasl(enabled != 0))
-    })
+    server_status("spice_server_set_sasl", s, |server| server.set_sasl(enabled != 0))
 }
 
 /// Name of the SASL configuration to use, NULL for "spice". Returns 0, -1 if this build cannot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_sasl_appname(s: *mut SpiceServer, appname: *const c_char) -> c_int {
-    guard("spice_server_set_sasl_appname", || {
-        let Some(server) = handle::server("spice_server_set_sasl_appname", s) else { return -1 };
+    with_server("spice_server_set_sasl_appname", s, |server| {
         // SAFETY: the caller passes NULL or a string.
         let name = unsafe { convert::string(appname) };
         // Hosts call it whether they use SASL or not: no warning.
@@ -190,8 +168,7 @@ pub unsafe extern "C" fn spice_server_set_ticket(
     fail_if_connected: c_int,
     disconnect_if_connected: c_int,
 ) -> c_int {
-    guard("spice_server_set_ticket", || {
-        let Some(server) = handle::server("spice_server_set_ticket", s) else { return -1 };
+    with_server("spice_server_set_ticket", s, |server| {
         // SAFETY: the caller passes NULL or a string.
         let password = unsafe { convert::bytes(passwd) };
         let result = server.set_ticket(
@@ -217,8 +194,7 @@ pub unsafe extern "C" fn spice_server_set_tls(
     dh_key_file: *const c_char,
     ciphersuite: *const c_char,
 ) -> c_int {
-    guard("spice_server_set_tls", || {
-        let Some(server) = handle::server("spice_server_set_tls", s) else { return -1 };
+    with_server("spice_server_set_tls", s, |server| {
         // SAFETY: the caller passes NULL or strings.
         let [ca, certs, key, password, dh, ciphers] = unsafe {
             [
@@ -265,9 +241,9 @@ fn add_socket(
     socket: c_int,
     add: impl FnOnce(&Server, OwnedFd) -> Result<(), (OwnedFd, ServerError)>,
 ) -> c_int {
+    let Some(server) = guard_or(name, None, || handle::server(name, s)) else { return -1 };
     // After a panic the socket is closed, so the host must not close its number again: it counts as taken.
     guard_or(name, 0, || {
-        let Some(server) = handle::server(name, s) else { return -1 };
         if !is_socket(socket) {
             warning!("{name}: descriptor {socket} is no open socket");
             return -1;
@@ -315,10 +291,9 @@ pub unsafe extern "C" fn spice_server_add_interface(
     s: *mut SpiceServer,
     sin: *mut SpiceBaseInstance,
 ) -> c_int {
-    guard("spice_server_add_interface", || {
-        let Some(server) = handle::server("spice_server_add_interface", s) else { return -1 };
+    with_server("spice_server_add_interface", s, |server| {
         // SAFETY: the caller passes NULL or an instance of the type that its interface names.
-        unsafe { interfaces::add(&server, sin) }
+        unsafe { interfaces::add(server, sin) }
     })
 }
 
@@ -338,8 +313,7 @@ pub unsafe extern "C" fn spice_server_set_image_compression(
     s: *mut SpiceServer,
     comp: SpiceImageCompression,
 ) -> c_int {
-    guard("spice_server_set_image_compression", || {
-        let Some(server) = handle::server("spice_server_set_image_compression", s) else { return -1 };
+    with_server("spice_server_set_image_compression", s, |server| {
         server.set_image_compression(comp);
         0
     })
@@ -348,10 +322,7 @@ pub unsafe extern "C" fn spice_server_set_image_compression(
 /// The value of spice_server_set_image_compression().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_get_image_compression(s: *mut SpiceServer) -> SpiceImageCompression {
-    guard("spice_server_get_image_compression", || {
-        let Some(server) = handle::server("spice_server_get_image_compression", s) else { return 0 };
-        server.image_compression()
-    })
+    with_server_or("spice_server_get_image_compression", s, 0, |server| server.image_compression())
 }
 
 /// When images may be compressed with loss. Returns 0, -1 on a bad value.
@@ -360,10 +331,7 @@ pub unsafe extern "C" fn spice_server_set_jpeg_compression(
     s: *mut SpiceServer,
     comp: spice_wan_compression_t,
 ) -> c_int {
-    guard("spice_server_set_jpeg_compression", || {
-        let Some(server) = handle::server("spice_server_set_jpeg_compression", s) else { return -1 };
-        status("spice_server_set_jpeg_compression", server.set_jpeg_compression(comp))
-    })
+    server_status("spice_server_set_jpeg_compression", s, |server| server.set_jpeg_compression(comp))
 }
 
 /// When GLZ images are compressed once more. Returns 0, -1 on a bad value.
@@ -372,10 +340,7 @@ pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
     s: *mut SpiceServer,
     comp: spice_wan_compression_t,
 ) -> c_int {
-    guard("spice_server_set_zlib_glz_compression", || {
-        let Some(server) = handle::server("spice_server_set_zlib_glz_compression", s) else { return -1 };
-        status("spice_server_set_zlib_glz_compression", server.set_zlib_glz_compression(comp))
-    })
+    server_status("spice_server_set_zlib_glz_compression", s, |server| server.set_zlib_glz_compression(comp))
 }
 
 /// SPICE_CHANNEL_SECURITY_* bits of a channel type by name ("main", "display", ...), or of all others if channel is NULL.
@@ -386,8 +351,7 @@ pub unsafe extern "C" fn spice_server_set_channel_security(
     channel: *const c_char,
     security: c_int,
 ) -> c_int {
-    guard("spice_server_set_channel_security", || {
-        let Some(server) = handle::server("spice_server_set_channel_security", s) else { return -1 };
+    with_server("spice_server_set_channel_security", s, |server| {
         // SAFETY: the caller passes NULL or a string.
         let channel = unsafe { convert::string(channel) };
         let result = server.set_channel_security(channel.as_deref(), security.cast_unsigned());
@@ -399,8 +363,7 @@ pub unsafe extern "C" fn spice_server_set_channel_security(
 #[deprecated]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_add_renderer(s: *mut SpiceServer, name: *const c_char) -> c_int {
-    guard("spice_server_add_renderer", || {
-        let Some(server) = handle::server("spice_server_add_renderer", s) else { return -1 };
+    with_server("spice_server_add_renderer", s, |server| {
         // SAFETY: the caller passes NULL or a string.
         let Some(name) = (unsafe { convert::string(name) }) else { return -1 };
         status("spice_server_add_renderer", server.add_renderer(&name))
@@ -410,9 +373,8 @@ pub unsafe extern "C" fn spice_server_add_renderer(s: *mut SpiceServer, name: *c
 /// Which moving areas are sent as video (SPICE_STREAM_VIDEO_*). Returns 0, -1 on a bad value.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_streaming_video(s: *mut SpiceServer, value: c_int) -> c_int {
-    guard("spice_server_set_streaming_video", || {
-        let Some(server) = handle::server("spice_server_set_streaming_video", s) else { return -1 };
-        status("spice_server_set_streaming_video", server.set_streaming_video(value.cast_unsigned()))
+    server_status("spice_server_set_streaming_video", s, |server| {
+        server.set_streaming_video(value.cast_unsigned())
     })
 }
 
@@ -423,8 +385,7 @@ pub unsafe extern "C" fn spice_server_set_video_codecs(
     s: *mut SpiceServer,
     video_codecs: *const c_char,
 ) -> c_int {
-    guard("spice_server_set_video_codecs", || {
-        let Some(server) = handle::server("spice_server_set_video_codecs", s) else { return -1 };
+    with_server("spice_server_set_video_codecs", s, |server| {
         // SAFETY: the caller passes NULL or a string.
         let Some(codecs) = (unsafe { convert::string(video_codecs) }) else { return -1 };
         status("spice_server_set_video_codecs", server.set_video_codecs(&codecs))
@@ -434,31 +395,22 @@ pub unsafe extern "C" fn spice_server_set_video_codecs(
 /// The list of spice_server_set_video_codecs(); to be freed by spice_server_free_video_codecs().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_get_video_codecs(s: *mut SpiceServer) -> *const c_char {
-    guard("spice_server_get_video_codecs", || {
-        let Some(server) = handle::server("spice_server_get_video_codecs", s) else {
-            return std::ptr::null();
-        };
-        match CString::new(server.video_codecs()) {
-            Ok(string) => server.lend(string),
-            Err(_) => std::ptr::null(),
-        }
+    with_server("spice_server_get_video_codecs", s, |server| match CString::new(server.video_codecs()) {
+        Ok(string) => server.lend(string),
+        Err(_) => std::ptr::null(),
     })
 }
 
 /// Frees a string of spice_server_get_video_codecs().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_free_video_codecs(s: *mut SpiceServer, video_codecs: *const c_char) {
-    guard("spice_server_free_video_codecs", || {
-        let Some(server) = handle::server("spice_server_free_video_codecs", s) else { return };
-        server.take_back(video_codecs);
-    });
+    with_server("spice_server_free_video_codecs", s, |server| server.take_back(video_codecs));
 }
 
 /// Whether sound output is compressed. Returns 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_playback_compression(s: *mut SpiceServer, enable: c_int) -> c_int {
-    guard("spice_server_set_playback_compression", || {
-        let Some(server) = handle::server("spice_server_set_playback_compression", s) else { return -1 };
+    with_server("spice_server_set_playback_compression", s, |server| {
         server.set_playback_compression(enable != 0);
         0
     })
@@ -467,8 +419,7 @@ pub unsafe extern "C" fn spice_server_set_playback_compression(s: *mut SpiceServ
 /// Whether pointer positions may go through the guest agent. Returns 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_agent_mouse(s: *mut SpiceServer, enable: c_int) -> c_int {
-    guard("spice_server_set_agent_mouse", || {
-        let Some(server) = handle::server("spice_server_set_agent_mouse", s) else { return -1 };
+    with_server("spice_server_set_agent_mouse", s, |server| {
         server.set_agent_mouse(enable != 0);
         0
     })
@@ -477,8 +428,7 @@ pub unsafe extern "C" fn spice_server_set_agent_mouse(s: *mut SpiceServer, enabl
 /// Whether clipboards are shared with the guest. Returns 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_agent_copypaste(s: *mut SpiceServer, enable: c_int) -> c_int {
-    guard("spice_server_set_agent_copypaste", || {
-        let Some(server) = handle::server("spice_server_set_agent_copypaste", s) else { return -1 };
+    with_server("spice_server_set_agent_copypaste", s, |server| {
         server.set_agent_copypaste(enable != 0);
         0
     })
@@ -487,8 +437,7 @@ pub unsafe extern "C" fn spice_server_set_agent_copypaste(s: *mut SpiceServer, e
 /// Whether files may be transferred to the guest. Returns 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_agent_file_xfer(s: *mut SpiceServer, enable: c_int) -> c_int {
-    guard("spice_server_set_agent_file_xfer", || {
-        let Some(server) = handle::server("spice_server_set_agent_file_xfer", s) else { return -1 };
+    with_server("spice_server_set_agent_file_xfer", s, |server| {
         server.set_agent_file_xfer(enable != 0);
         0
     })
@@ -502,11 +451,8 @@ pub unsafe extern "C" fn spice_server_get_sock_info(
     sa: *mut sockaddr,
     salen: *mut socklen_t,
 ) -> c_int {
-    guard("spice_server_get_sock_info", || {
-        let Some(server) = handle::server("spice_server_get_sock_info", s) else { return -1 };
-        let _ = (server, sa, salen);
-        -1
-    })
+    let _ = (sa, salen);
+    with_server("spice_server_get_sock_info", s, |_| -1)
 }
 
 /// Always -1.
@@ -517,27 +463,20 @@ pub unsafe extern "C" fn spice_server_get_peer_info(
     sa: *mut sockaddr,
     salen: *mut socklen_t,
 ) -> c_int {
-    guard("spice_server_get_peer_info", || {
-        let Some(server) = handle::server("spice_server_get_peer_info", s) else { return -1 };
-        let _ = (server, sa, salen);
-        -1
-    })
+    let _ = (sa, salen);
+    with_server("spice_server_get_peer_info", s, |_| -1)
 }
 
 /// 1 if clients send relative pointer motion, 0 if they send positions.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_is_server_mouse(s: *mut SpiceServer) -> c_int {
-    guard("spice_server_is_server_mouse", || {
-        let Some(server) = handle::server("spice_server_is_server_mouse", s) else { return 0 };
-        c_int::from(server.is_server_mouse())
-    })
+    with_server_or("spice_server_is_server_mouse", s, 0, |server| c_int::from(server.is_server_mouse()))
 }
 
 /// Name of the virtual machine for clients, NULL for none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_name(s: *mut SpiceServer, name: *const c_char) {
-    guard("spice_server_set_name", || {
-        let Some(server) = handle::server("spice_server_set_name", s) else { return };
+    with_server("spice_server_set_name", s, |server| {
         // SAFETY: the caller passes NULL or a string.
         let name = unsafe { convert::string(name) };
         server.set_name(name.as_deref());
@@ -547,8 +486,7 @@ pub unsafe extern "C" fn spice_server_set_name(s: *mut SpiceServer, name: *const
 /// UUID of the virtual machine for clients (16 bytes).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_uuid(s: *mut SpiceServer, uuid: *const u8) {
-    guard("spice_server_set_uuid", || {
-        let Some(server) = handle::server("spice_server_set_uuid", s) else { return };
+    with_server("spice_server_set_uuid", s, |server| {
         // SAFETY: the caller passes NULL or 16 bytes.
         match unsafe { convert::value(uuid.cast::<[u8; 16]>()) } {
             Some(uuid) => server.set_uuid(uuid),
@@ -560,30 +498,69 @@ pub unsafe extern "C" fn spice_server_set_uuid(s: *mut SpiceServer, uuid: *const
 /// The virtual machine runs. May be called repeatedly.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_vm_start(s: *mut SpiceServer) {
-    guard("spice_server_vm_start", || {
-        let Some(server) = handle::server("spice_server_vm_start", s) else { return };
-        server.vm_start();
-    });
+    with_server("spice_server_vm_start", s, |server| server.vm_start());
 }
 
 /// The virtual machine stopped; on return the library leaves its memory alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_vm_stop(s: *mut SpiceServer) {
-    guard("spice_server_vm_stop", || {
-        let Some(server) = handle::server("spice_server_vm_stop", s) else { return };
-        server.vm_stop();
-    });
+    with_server("spice_server_vm_stop", s, |server| server.vm_stop());
 }
 
 /// Number of clients; 0 for NULL.
 #[deprecated]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_get_num_clients(s: *mut SpiceServer) -> c_int {
-    guard_or("spice_server_get_num_clients", 0, || {
-        if s.is_null() {
-            return 0;
-        }
-        let server = handle::server("spice_server_get_num_clients", s);
-        server.map_or(0, |server| c_int::try_from(server.num_clients()).unwrap_or(c_int::MAX))
+    if s.is_null() {
+        return 0;
+    }
+    with_server_or("spice_server_get_num_clients", s, 0, |server| {
+        c_int::try_from(server.num_clients()).unwrap_or(c_int::MAX)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    /// A server, a descriptor for it, and the client's end of that connection.
+    fn offer() -> (*mut SpiceServer, c_int, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (handle::add_server(Server::new()), ours.into_raw_fd(), theirs)
+    }
+
+    #[test]
+    fn a_socket_over_which_the_server_panics_is_closed_and_counts_as_taken() {
+        let (server, socket, mut client) = offer();
+        assert_eq!(add_socket("test", server, socket, |_, _taken| panic!("injected")), 0);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "the socket is closed once, by the library");
+        assert!(handle::remove_server(server).is_some());
+    }
+
+    #[test]
+    fn a_socket_that_is_refused_stays_open_and_the_hosts() {
+        let (server, socket, mut client) = offer();
+        let refuse = |_: &Server, socket| Err((socket, ServerError::NotInitialized));
+        assert_eq!(add_socket("test", server, socket, refuse), -1);
+        client.write_all(b"x").unwrap();
+        // SAFETY: the descriptor is the host's, who is this test.
+        let mut socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(socket) });
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"x");
+        assert!(handle::remove_server(server).is_some());
+    }
+
+    #[test]
+    fn a_number_that_is_no_socket_is_refused() {
+        let (server, socket, _client) = offer();
+        assert_eq!(add_socket("test", server, -1, |_, _| Ok(())), -1);
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(add_socket("test", server, std::os::fd::AsRawFd::as_raw_fd(&null), |_, _| Ok(())), -1);
+        // SAFETY: the descriptor is the test's own.
+        drop(unsafe { OwnedFd::from_raw_fd(socket) });
+        assert!(handle::remove_server(server).is_some());
+    }
 }
