@@ -445,6 +445,26 @@ fn around_hole(outer: &Rect, hole: &Rect) -> Region {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Rectangles and edges that this thread has looked at.
+    static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts for tests, which check how the number grows.
+#[inline(always)]
+fn count_steps(_steps: usize) {
+    #[cfg(test)]
+    STEPS.with(|steps| steps.set(steps.get() + _steps));
+}
+
+/// What a binary search costs.
+#[inline(always)]
+fn count_search(_among: usize) {
+    #[cfg(test)]
+    count_steps(_among.max(1).ilog2() as usize + 1);
+}
+
 fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
     combine_within(a, b, op, usize::MAX).unwrap_or_default()
 }
@@ -478,6 +498,7 @@ fn combine_within(a: &[Rect], b: &[Rect], op: Op, limit: usize) -> Option<Region
         let in_b = if active(b_band) { b_band.unwrap_or(&[]) } else { &[] };
         out.band(top, bottom, |rects| match (in_a, in_b) {
             (alone, []) if op != Op::Intersect => {
+                count_steps(alone.len());
                 rects.extend(alone.iter().map(|r| Rect { top, bottom, ..*r }));
             }
             _ => merge(in_a, in_b, op, &mut |left, right| rects.push(Rect { left, top, right, bottom })),
@@ -499,8 +520,10 @@ fn combine_within(a: &[Rect], b: &[Rect], op: Op, limit: usize) -> Option<Region
 /// Whether two bands share a column. Searches the longer one for the rectangles of the shorter one.
 fn bands_meet(a: &[Rect], b: &[Rect]) -> bool {
     let (few, many) = if a.len() < b.len() { (a, b) } else { (b, a) };
-    few.iter()
-        .any(|r| many.get(many.partition_point(|s| s.right <= r.left)).is_some_and(|s| s.left < r.right))
+    few.iter().any(|r| {
+        count_search(many.len());
+        many.get(many.partition_point(|s| s.right <= r.left)).is_some_and(|s| s.left < r.right)
+    })
 }
 
 /// Whether every column of `inner` is in `outer`.
@@ -508,12 +531,14 @@ fn band_holds(outer: &[Rect], inner: &[Rect]) -> bool {
     if outer.len() < inner.len() {
         // Each outer rectangle contains a run of inner ones; together they must contain all.
         let held = |o: &Rect| {
+            count_search(inner.len());
             let from = inner.partition_point(|s| s.left < o.left);
             inner.partition_point(|s| s.right <= o.right).saturating_sub(from)
         };
         return outer.iter().map(held).sum::<usize>() == inner.len();
     }
     inner.iter().all(|r| {
+        count_search(outer.len());
         outer
             .get(outer.partition_point(|s| s.right <= r.left))
             .is_some_and(|s| s.left <= r.left && r.right <= s.right)
@@ -528,6 +553,7 @@ fn merge(a: &[Rect], b: &[Rect], op: Op, out: &mut impl FnMut(i32, i32)) {
     let (mut i, mut j) = (0, 0);
     let mut start = None;
     loop {
+        count_steps(1);
         let x = match (edge(a, i), edge(b, j)) {
             (None, None) => break,
             (Some(x), None) | (None, Some(x)) => x,
