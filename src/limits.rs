@@ -98,6 +98,10 @@ pub const MAX_DECODED_SIDE: u32 = 32_767;
 /// Pixels of an image that the server decodes. A few bytes can encode runs over whole rows, so the length of
 /// the stream does not bound the allocation.
 pub const MAX_DECODED_PIXELS: u64 = 1 << 26;
+/// Images in a GLZ window. Each costs the server some hundred bytes besides its pixels, and a guest may draw
+/// images of one pixel.
+pub const MAX_GLZ_IMAGES: usize = 65_536;
+
 
 // # Client: caches
 

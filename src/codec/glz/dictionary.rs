@@ -4,7 +4,7 @@ use super::matcher::{Reference, Tables, encode_pass};
 use super::{Alpha, Colour, HEADER_BYTES, Short, carries};
 use crate::codec::lz::{self, LzType};
 use crate::image::ImageView;
-use crate::limits::MAX_GLZ_WINDOW_PIXELS;
+use crate::limits::{MAX_GLZ_IMAGES, MAX_GLZ_WINDOW_PIXELS};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -126,6 +126,12 @@ impl Dictionary {
     }
 
     #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.lock().images.len()
+    }
+
+    /// Units that the images have room for.
+    #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.lock().images.iter().map(|i| i.pixels.capacity()).sum()
     }
@@ -146,7 +152,7 @@ impl Inner {
     fn encode(&mut self, channel: u8, image: &ImageView<'_>, out: &mut Vec<u8>) {
         let kind = LzType::of_format(image.format);
         let units = usize::try_from(units_of(image)).unwrap_or(0);
-        while self.units + units > self.window as usize {
+        while self.units + units > self.window as usize || self.images.len() >= MAX_GLZ_IMAGES {
             let Some(oldest) = self.images.pop_front() else { break };
             self.units -= oldest.pixels.len();
             if oldest.pixels.capacity() > self.spare.capacity() {

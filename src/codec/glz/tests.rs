@@ -2,6 +2,7 @@ use super::*;
 use crate::codec::vectors::{self, sha256};
 use crate::guest::SliceSource;
 use crate::image::{BitmapFormat, ImageView};
+use crate::limits::MAX_GLZ_IMAGES;
 use proptest::prelude::*;
 
 fn view<'a>(format: BitmapFormat, width: u32, source: &'a SliceSource<'a>) -> ImageView<'a> {
@@ -136,6 +137,24 @@ fn memory_stays_within_twice_the_window() {
         assert!(decoder.units() <= 50_000);
         assert!(dictionary.memory() <= 100_000 + 2048 * 200);
     }
+}
+
+#[test]
+fn the_number_of_images_is_bounded_however_small_they_are() {
+    let dictionary = Dictionary::new(1 << 25);
+    let mut decoder = Decoder::default();
+    for n in 0..MAX_GLZ_IMAGES as u32 + 100 {
+        let pixels = n.to_le_bytes();
+        let source = SliceSource(&pixels);
+        let mut out = Vec::new();
+        dictionary.encode(0, &view(BitmapFormat::ThirtyTwoBit, 1, &source), &mut out).unwrap();
+        if n % 1000 == 0 || n as usize > MAX_GLZ_IMAGES {
+            // The header names the oldest image that is kept.
+            assert!(dictionary.count() <= MAX_GLZ_IMAGES);
+        }
+        decoder.decode(&out).unwrap();
+    }
+    assert_eq!(dictionary.count(), MAX_GLZ_IMAGES);
 }
 
 #[test]
