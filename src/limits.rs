@@ -28,9 +28,17 @@ pub const MAX_REGION_RECTS: usize = 65_536;
 /// ask for hundreds of snapshots; together they count against [`MAX_HELD_COPIES`].
 pub const MAX_SNAPSHOT: usize = 64 << 20;
 
-/// Estimated time (nanoseconds) to draw all pending commands of a device. A request that needs all of them
-/// keeps the host, and with it the virtual machine, for about this long.
-pub const MAX_PENDING_COST: u64 = 300_000_000;
+/// Estimated cost of drawing one command (about nanoseconds). The worker drops what is dearer: a synchronous
+/// request may have to wait for all of it. Composites of 4096 x 4096 pixels with a transformed source stay below.
+pub const MAX_COMMAND_COST: u64 = 200_000_000;
+
+/// Estimated cost of the commands that may wait to be drawn (about nanoseconds). The worker draws the oldest
+/// before it takes more. A request that needs all of them waits for about this long, and for one command more.
+pub const MAX_PENDING_COST: u64 = 50_000_000;
+
+/// Estimated cost of what the worker draws of a large command at a time (about nanoseconds). Then it looks after
+/// sockets and requests.
+pub const RENDER_PIECE: u64 = 4_000_000;
 
 /// Pixels of the images that one forwarded command may carry beyond four times the pixels that it draws. A
 /// client receives whole images, however small the part that the command draws.
@@ -90,6 +98,10 @@ pub const MAX_HELD_COPIES: usize = 256 << 20;
 /// Pixels in a GLZ window (display.md 6.2). The reference decoder refuses more.
 pub const MAX_GLZ_WINDOW_PIXELS: u32 = 1 << 25;
 
+/// Images in a GLZ window. Each costs the server some hundred bytes besides its pixels, and a guest may draw
+/// images of one pixel.
+pub const MAX_GLZ_IMAGES: usize = 65_536;
+
 // # Guest: decoded images
 
 /// Width and height of an image that the server decodes. Canvas and pixman arithmetic end here.
@@ -98,10 +110,6 @@ pub const MAX_DECODED_SIDE: u32 = 32_767;
 /// Pixels of an image that the server decodes. A few bytes can encode runs over whole rows, so the length of
 /// the stream does not bound the allocation.
 pub const MAX_DECODED_PIXELS: u64 = 1 << 26;
-/// Images in a GLZ window. Each costs the server some hundred bytes besides its pixels, and a guest may draw
-/// images of one pixel.
-pub const MAX_GLZ_IMAGES: usize = 65_536;
-
 
 // # Client: caches
 
@@ -269,8 +277,13 @@ pub const MAX_CURSOR_PIPE: usize = 50;
 // # Guest: command ring
 
 /// How long a request may take commands from the ring before it does its own work. A guest can refill its
-/// ring for ever from another processor, and would keep the host's caller.
+/// ring for ever from another processor, and would keep the host's caller. On a processor of its own the worker
+/// reaches `MAX_DRAIN_COST` long before.
 pub const MAX_DRAIN: Duration = Duration::from_secs(2);
+
+/// Estimated cost of the commands that a request takes from the ring and has to draw before it does its own work
+/// (about nanoseconds). What remains in the ring is taken afterwards.
+pub const MAX_DRAIN_COST: u64 = 150_000_000;
 
 // # Guest: video encoders
 

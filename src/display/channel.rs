@@ -16,6 +16,7 @@ use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::host::{GlScanout, MappedSurface, MonitorHead, MonitorsConfig, Readiness, SurfaceCommand};
+use crate::limits::MAX_PENDING_COST;
 use crate::protocol::caps::display as cap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -307,6 +308,17 @@ impl DisplayChannel {
         }
     }
 
+    /// Renders a piece of what waits, if that is more than should wait. `false`: it is not, more commands may come.
+    pub fn render_excess(&mut self) -> bool {
+        self.surfaces.has_excess() && self.surfaces.render_piece()
+    }
+
+    /// What all that was done for the guest's commands so far was expected to cost (about nanoseconds).
+    #[must_use]
+    pub fn work(&self) -> u64 {
+        self.surfaces.work()
+    }
+
     /// The guest is short of memory: renders and releases some of the oldest commands, also from slow clients' queues.
     /// Returns how many left the tree or a queue.
     pub fn free_some(&mut self) -> usize {
@@ -315,7 +327,8 @@ impl DisplayChannel {
             freed += client.queued_draws();
             client.collapse();
         }
-        while freed < RELEASE_BUNCH && self.surfaces.render_oldest() {
+        let enough = self.surfaces.work().saturating_add(MAX_PENDING_COST);
+        while freed < RELEASE_BUNCH && self.surfaces.work() < enough && self.surfaces.render_oldest() {
             freed += 1;
         }
         freed

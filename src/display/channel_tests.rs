@@ -827,6 +827,9 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
             3 => {
                 rig.channel.clear_surface(surface);
             }
+            4..=6 => {
+                rig.channel.surfaces.render_piece();
+            }
             _ => {}
         },
         _ => {}

@@ -22,6 +22,7 @@
 
 mod channel;
 mod client;
+mod cost;
 pub mod cursor;
 mod dirty;
 pub(crate) mod encode;

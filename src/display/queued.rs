@@ -1,5 +1,6 @@
 //! A drawing command on its way: checked against the surfaces of its device, with what it covers and what it reads.
 
+use super::cost::Cost;
 use super::stream::Stream;
 use crate::canvas::Region;
 use crate::draw::{Brush, DrawOp, Drawable, Effect};
@@ -68,6 +69,8 @@ pub struct Queued {
     pub stream: Option<Stream>,
     /// Every pixel of the region is overwritten without regard to what was there.
     pub opaque: bool,
+    /// What it costs to draw all of it.
+    pub cost: Cost,
     /// Keeps the target from being released.
     #[expect(dead_code, reason = "held for its drop")]
     pub life: Arc<SurfaceLife>,
@@ -91,6 +94,22 @@ impl Queued {
             _ => false,
         };
         plain && self.opaque && self.reads.is_empty() && self.self_read == SelfRead::Nothing
+    }
+
+    /// Whether the oldest command of all may be rendered some rows at a time, with other work in between: no pixel
+    /// depends on others of the target, and none that it reads elsewhere changes while it waits.
+    #[must_use]
+    pub fn can_be_drawn_in_bands(&self) -> bool {
+        let by_pixel = match &self.drawable.op {
+            DrawOp::Nop | DrawOp::CopyBits(_) | DrawOp::Stroke(_) | DrawOp::Text(_) => false,
+            // With a mask, the operators that are computed in floating point go on from the row above.
+            DrawOp::Composite(op) => op.mask.is_none() || op.flags & 0xff <= 12,
+            _ => true,
+        };
+        // Each band would decode such an image anew.
+        let decoded =
+            self.drawable.op.images().any(|argument| matches!(argument.image.data, ImageData::Quic(_)));
+        by_pixel && !decoded && self.self_read == SelfRead::Nothing
     }
 }
 
@@ -133,28 +152,6 @@ pub fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
     };
     let same = rops.0 == rops.1 && matches!(brushes, (Brush::Solid(a), Brush::Solid(b)) if a == b);
     (same || repeat == Repeat::Replaces).then_some(repeat)
-}
-
-/// Roughly the time that it takes to draw a command on so many pixels (nanoseconds), so that what waits can be bounded.
-#[must_use]
-pub fn cost_of(drawable: &Drawable, region: &Region) -> u64 {
-    let per_pixel = match &drawable.op {
-        DrawOp::Nop | DrawOp::Blackness(_) | DrawOp::Whiteness(_) => 1,
-        DrawOp::Fill(_) | DrawOp::Invers(_) | DrawOp::CopyBits(_) => 1,
-        DrawOp::Copy(c) | DrawOp::Blend(c) if same_size(&c.src_area, &drawable.bbox) => 2,
-        DrawOp::Stroke(_) | DrawOp::Text(_) | DrawOp::Transparent(_) => 5,
-        DrawOp::AlphaBlend(a) if same_size(&a.src_area, &drawable.bbox) => 4,
-        DrawOp::Copy(_) | DrawOp::Blend(_) | DrawOp::Opaque(_) | DrawOp::Rop3(_) | DrawOp::AlphaBlend(_) => {
-            15
-        }
-        DrawOp::Composite(_) => 80,
-    };
-    let rects = u64::try_from(region.rects().len()).unwrap_or(u64::MAX);
-    region.area().saturating_mul(per_pixel).saturating_add(rects.saturating_mul(200)).saturating_add(1000)
-}
-
-fn same_size(a: &Rect, b: &Rect) -> bool {
-    (a.width(), a.height()) == (b.width(), b.height())
 }
 
 /// Pixels of all images that the operation has to be sent with.

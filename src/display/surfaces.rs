@@ -5,24 +5,30 @@
 //! has those rendered that read what it draws over, all that is pending there is older than the pending readers of that area. So
 //! rendering a command never leads to newer ones.
 
+use super::cost::Cost;
 use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
 use super::queued::{
-    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, cost_of, reach_of_copy, repeats,
+    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, reach_of_copy, repeats,
 };
 use super::tree::{Needed, Taken, Tree};
 use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
-use crate::draw::{DrawOp, Drawable};
+use crate::draw::{Clip, DrawOp, Drawable};
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::host::MappedSurface;
 use crate::image::SurfaceFormat;
-use crate::limits::{MAX_DRAWABLES, MAX_PENDING_COST, MAX_SNAPSHOT, MAX_SURFACES};
+use crate::limits::{
+    MAX_COMMAND_COST, MAX_DRAWABLES, MAX_PENDING_COST, MAX_SNAPSHOT, MAX_SURFACES, RENDER_PIECE,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Pending readers of a surface, beyond which looking for those that matter costs more than rendering all of them.
 const MAX_READERS: usize = 8;
+
+/// What is drawn of a large command at a time; those of tests are small.
+const PIECE: u64 = if cfg!(test) { 2000 } else { RENDER_PIECE };
 
 /// Why [`Surfaces::accept`] drops commands that are right but change no pixel.
 pub const NOTHING_TO_DRAW: &str = "nothing to draw";
@@ -83,8 +89,10 @@ pub struct Surfaces {
     order: VecDeque<(u64, u32)>,
     /// Number of pending commands.
     pending: usize,
-    /// Expected time that drawing them takes (nanoseconds).
+    /// What drawing them is expected to cost.
     pending_cost: u64,
+    /// What all that was done for commands so far was expected to cost.
+    work: u64,
     limit: u32,
     last_seq: u64,
     last_key: u64,
@@ -101,6 +109,7 @@ impl Surfaces {
             order: VecDeque::new(),
             pending: 0,
             pending_cost: 0,
+            work: 0,
             limit: limit.min(MAX_SURFACES),
             last_seq: 0,
             last_key: 0,
@@ -184,6 +193,7 @@ impl Surfaces {
             return Err("box outside of the surface");
         }
         let region = Region::clipped(&drawable.bbox, &drawable.clip);
+        self.work = self.work.saturating_add(cost_to_accept(&drawable));
         let mut region = region.ok_or("its clip is too complicated")?;
         if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
             return Err(NOTHING_TO_DRAW);
@@ -239,17 +249,24 @@ impl Surfaces {
         if region.is_empty() {
             return Err(NOTHING_TO_DRAW);
         }
+        let cost = Cost::of(&drawable, &region, &reads);
+        if cost.total() > MAX_COMMAND_COST {
+            return Err("it would take too long to draw");
+        }
         self.last_seq += 1;
         let opaque = drawable.is_opaque();
         let seq = self.last_seq;
-        Ok(Queued { seq, drawable, key, region, reads, self_read, stream: None, opaque, life })
+        Ok(Queued { seq, drawable, key, region, reads, self_read, stream: None, opaque, cost, life })
     }
 
     /// Puts an accepted command into the tree (display.md 4.1, steps 2, 6 to 8).
     pub fn insert(&mut self, queued: &Arc<Queued>) -> Covered {
-        let cost = cost_of(&queued.drawable, &queued.region);
-        let too_much =
-            |s: &Self| s.pending >= MAX_DRAWABLES || s.pending_cost.saturating_add(cost) > MAX_PENDING_COST;
+        let cost = queued.cost.total();
+        // Whoever submits commands makes room before ([`Self::has_excess`]), so that this is never much work.
+        let too_much = |s: &Self| {
+            let waits = s.pending_cost.saturating_add(cost);
+            s.pending >= MAX_DRAWABLES || waits > MAX_PENDING_COST.saturating_add(MAX_COMMAND_COST)
+        };
         while too_much(self) && self.render_oldest() {}
         let id = queued.drawable.surface_id;
         self.make_way(queued);
@@ -305,7 +322,7 @@ impl Surfaces {
     /// Takes a command off the lists around the tree.
     fn forget(&mut self, queued: &Queued) {
         self.pending = self.pending.saturating_sub(1);
-        self.pending_cost = self.pending_cost.saturating_sub(cost_of(&queued.drawable, &queued.region));
+        self.pending_cost = self.pending_cost.saturating_sub(queued.cost.total());
         for read in &queued.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
                 surface.readers.retain(|reader| reader.seq != queued.seq);
@@ -370,6 +387,8 @@ impl Surfaces {
 
     /// Draws one command on its surface where it is visible: elsewhere newer ones may have been drawn already.
     fn paint(&mut self, id: u32, queued: &Queued, region: &Region) {
+        let cost = queued.cost.of_part(region.area(), queued.region.area());
+        self.work = self.work.saturating_add(cost);
         let drawn = if queued.reads.is_empty() {
             let Some(surface) = self.map.get_mut(&id).filter(|s| s.key == queued.key) else { return };
             let drawn = surface.canvas.draw_region(&queued.drawable, region, &(), &mut self.decoded);
@@ -426,6 +445,46 @@ impl Surfaces {
         false
     }
 
+    /// Whether so much waits that some of it should be rendered before more commands come.
+    #[must_use]
+    pub fn has_excess(&self) -> bool {
+        self.pending >= MAX_DRAWABLES || self.pending_cost > MAX_PENDING_COST
+    }
+
+    /// What all that was done for commands so far was expected to cost.
+    #[must_use]
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// Like [`Self::render_oldest`], but of a command that takes long renders only some rows.
+    pub fn render_piece(&mut self) -> bool {
+        while let Some((seq, id)) = self.order.front().copied() {
+            let tree = self.map.get(&id).map(|s| &s.tree).filter(|tree| tree.first() == Some(seq));
+            let Some(queued) = tree.and_then(|tree| tree.get(seq)).cloned() else {
+                self.order.pop_front();
+                continue;
+            };
+            let pieces = queued.cost.pieces(PIECE);
+            if pieces == 1 || !queued.can_be_drawn_in_bands() {
+                return self.render_oldest();
+            }
+            self.count_all_until(id, seq);
+            for read in &queued.reads {
+                self.render_needed(read.surface_id, &read.area);
+            }
+            let height = u64::from(queued.region.bounds().height());
+            let rows = u32::try_from(height.div_ceil(pieces)).unwrap_or(u32::MAX);
+            match self.map.get_mut(&id).and_then(|s| s.tree.take_rows(seq, rows)) {
+                Some(Taken { queued, region, whole: true }) => self.render(id, &queued, &region),
+                Some(Taken { queued, region, whole: false }) => self.paint(id, &queued, &region),
+                None => {}
+            }
+            return true;
+        }
+        false
+    }
+
     /// Renders the area and copies it out; `None` for bad ids, empty areas and formats that no image has.
     pub fn read(&mut self, id: u32, area: &Rect) -> Option<AreaPixels> {
         let area = area.intersect(&self.map.get(&id)?.bounds());
@@ -444,6 +503,16 @@ impl Surfaces {
         self.settle(id);
         self.map.get_mut(&id).map(|surface| surface.dirty.rects(max, clear)).unwrap_or_default()
     }
+}
+
+/// What it costs to look at a command and to find its region, before it is known whether anything is drawn.
+fn cost_to_accept(drawable: &Drawable) -> u64 {
+    let rects = match &drawable.clip {
+        Clip::None => 0,
+        Clip::Rects(rects) => u64::try_from(rects.len()).unwrap_or(u64::MAX),
+    };
+    let snapshot = drawable.self_bitmap.filter(|_| drawable.op.lacks_source()).map_or(0, |area| area.area());
+    rects.saturating_mul(200).saturating_add(snapshot).saturating_add(1000)
 }
 
 /// A surface that is out of the map while it is drawn on, and returns to it whatever happens.
@@ -476,3 +545,7 @@ impl crate::canvas::Surfaces for Others<'_> {
         self.0.get(&id).map(|s| &s.canvas)
     }
 }
+
+#[cfg(test)]
+#[path = "surfaces_tests.rs"]
+mod tests;

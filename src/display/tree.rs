@@ -188,7 +188,7 @@ impl Tree {
     /// Whether the command of this age is here.
     #[must_use]
     pub fn contains(&self, seq: u64) -> bool {
-        self.ages.binary_search(&seq).is_ok_and(|i| self.items[i].is_some())
+        self.get(seq).is_some()
     }
 
     /// The newest command that draws in a region or reads there, if that is all that is visible of it.
@@ -280,6 +280,30 @@ impl Tree {
             }
         }
         self.take(needed.seq).map(|(queued, region)| Taken { queued, region, whole: true })
+    }
+
+    /// Takes out the upper rows of what is visible of a command, `rows` of them, to be rendered now.
+    pub fn take_rows(&mut self, seq: u64, rows: u32) -> Option<Taken> {
+        let i = self.ages.binary_search(&seq).ok()?;
+        let item = self.items[i].as_mut()?;
+        let mut upper = item.visible.bounds();
+        let all = upper.bottom;
+        upper.bottom = upper.top.saturating_add_unsigned(rows.max(1));
+        if upper.bottom >= all {
+            return self.take(seq).map(|(queued, region)| Taken { queued, region, whole: true });
+        }
+        let region = item.visible.intersect_rect(&upper);
+        item.visible = item.visible.subtract_rect(&upper);
+        item.begun = true;
+        self.boxes[i] = box_of(item);
+        Some(Taken { queued: item.queued.clone(), region, whole: false })
+    }
+
+    /// The command of this age.
+    #[must_use]
+    pub fn get(&self, seq: u64) -> Option<&Arc<Queued>> {
+        let i = self.ages.binary_search(&seq).ok()?;
+        self.items[i].as_ref().map(|item| &item.queued)
     }
 
     /// Takes the command of this age out, with where it is visible.

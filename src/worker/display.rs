@@ -26,6 +26,8 @@ pub(super) trait Display: WorkerChannel {
     fn render_all(&mut self);
     fn release_all(&mut self);
     fn free_some(&mut self) -> usize;
+    fn render_excess(&mut self) -> bool;
+    fn work(&self) -> u64;
     fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant);
     fn driver_loaded(&mut self);
     fn driver_unload(&mut self);
@@ -94,6 +96,14 @@ impl Display for DisplayChannel {
 
     fn free_some(&mut self) -> usize {
         self.free_some()
+    }
+
+    fn render_excess(&mut self) -> bool {
+        self.render_excess()
+    }
+
+    fn work(&self) -> u64 {
+        self.work()
     }
 
     fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant) {

@@ -10,7 +10,7 @@ use super::{WorkerEvents, request::Request};
 use crate::channel::client::{PollEntry, WorkerChannel};
 use crate::display::cursor::CursorChannel;
 use crate::host::{DisplayCommand, Fetched, QxlDevice};
-use crate::limits::{MAX_DRAIN, MAX_HELD_COPIES};
+use crate::limits::{MAX_DRAIN, MAX_DRAIN_COST, MAX_HELD_COPIES};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -212,6 +212,9 @@ impl<D: Display> RedWorker<D> {
                 self.again = true;
                 return;
             }
+            if self.make_room() {
+                continue;
+            }
             match self.take_display_command(now) {
                 Took::Command => {}
                 Took::Fault => return,
@@ -257,7 +260,6 @@ impl<D: Display> RedWorker<D> {
             Some(Fetched::Command(command)) => {
                 self.display_ring.took();
                 guarded("display command", || self.display_command(command, now));
-                self.limit_copies();
                 Took::Command
             }
         }
@@ -279,13 +281,20 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    /// Lets go of commands before their copies use up what the device may hold.
-    fn limit_copies(&mut self) {
-        guarded("release", || {
-            while self.device.held_bytes() > MAX_HELD_COPIES / 2 && self.display.free_some() > 0 {
+    /// Draws a piece of what waits, or lets go of it, if it would take too long to draw or its copies use up what the
+    /// device may hold. `false`: the next command may come.
+    fn make_room(&mut self) -> bool {
+        let made = guarded("release", || {
+            if self.display.render_excess() {
+                return true;
+            }
+            let freed = self.device.held_bytes() > MAX_HELD_COPIES / 2 && self.display.free_some() > 0;
+            if freed {
                 self.device.release_pending();
             }
+            freed
         });
+        made.unwrap_or(false)
     }
 
     /// Takes all commands of the cursor ring; what a request does comes after them.
@@ -303,13 +312,14 @@ impl<D: Display> RedWorker<D> {
     pub(super) fn drain_display_ring(&mut self) {
         let start = Instant::now();
         let mut slice = start;
+        let enough = self.display.work().saturating_add(MAX_DRAIN_COST);
         while self.running {
             let now = Instant::now();
-            if self.take_display_command(now) != Took::Command {
+            if !self.make_room() && self.take_display_command(now) != Took::Command {
                 return;
             }
-            if now.saturating_duration_since(start) >= MAX_DRAIN {
-                crate::warning_limited!("the guest refills its display ring without end");
+            if self.display.work() >= enough || now.saturating_duration_since(start) >= MAX_DRAIN {
+                crate::warning_limited!("a request does not wait for all of the guest's drawing commands");
                 return;
             }
             if now.saturating_duration_since(slice) >= SLICE {

@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) cursor_ring: VecDeque<Fetched<CursorCommand>>,
     /// Looks at the display ring.
     pub(super) looks: usize,
+    /// What each drawing command costs.
+    pub(super) cost: u64,
     /// Times that a notification is refused although the ring is empty.
     pub(super) refusals: usize,
     pub(super) flushed: i32,
@@ -235,11 +237,12 @@ pub(super) struct FakeDisplay {
     pub(super) pending: Vec<Drawable>,
     pub(super) primary: Option<(u32, u32)>,
     pub(super) client: bool,
+    work: u64,
 }
 
 impl FakeDisplay {
     pub(super) fn new(world: Arc<World>) -> Self {
-        Self { world, pending: Vec::new(), primary: None, client: false }
+        Self { world, pending: Vec::new(), primary: None, client: false, work: 0 }
     }
 
     fn log(&self, line: impl Into<String>) {
@@ -276,6 +279,7 @@ impl Display for FakeDisplay {
     fn draw(&mut self, drawable: Box<Drawable>, _now: Instant) {
         self.log(format!("draw {}", drawable.mm_time));
         assert_ne!(drawable.mm_time, 666, "display fault");
+        self.work += self.world.with(|s| s.cost);
         self.pending.push(*drawable);
     }
 
@@ -342,6 +346,14 @@ impl Display for FakeDisplay {
         let n = self.pending.len();
         self.pending.clear();
         n
+    }
+
+    fn render_excess(&mut self) -> bool {
+        false
+    }
+
+    fn work(&self) -> u64 {
+        self.work
     }
 
     fn set_monitors_config(&mut self, _config: MonitorsConfig, _now: Instant) {

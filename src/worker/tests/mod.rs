@@ -213,6 +213,20 @@ fn update_command_is_notified_then_released() {
 }
 
 #[test]
+fn a_request_does_not_wait_for_a_ring_of_dear_commands() {
+    let f = Fixture::running();
+    f.world.with(|s| s.cost = crate::limits::MAX_DRAIN_COST / 2);
+    for n in 1..=4 {
+        f.world.submit(f.world.drawable(n));
+    }
+    f.worker.update_area(0, AREA, None, false);
+    f.world.wait_for("draw 4");
+    let log = f.world.take_log();
+    let order: Vec<_> = log.iter().filter(|l| l.starts_with("draw") || l.starts_with("update")).collect();
+    assert_eq!(order, ["draw 1", "draw 2", "update_area 0", "draw 3", "draw 4"]);
+}
+
+#[test]
 fn idle_worker_asks_once_and_then_sleeps() {
     let f = Fixture::running();
     let looks = f.world.with(|s| s.looks);

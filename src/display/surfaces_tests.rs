@@ -1,0 +1,126 @@
+//! How much of a guest's commands may wait, and how it is drawn in the end.
+
+use super::super::model::blank;
+use super::*;
+use crate::draw::{Effect, Fill, Mask, Rop, Transparent};
+use crate::geometry::Point;
+use crate::image::{Bitmap, BitmapFormat, Image, ImageData};
+
+fn screen(width: u32, height: u32, format: SurfaceFormat) -> Surfaces {
+    let mut surfaces = Surfaces::new(8);
+    surfaces.create(0, blank(width, height, format), None).unwrap();
+    surfaces
+}
+
+fn command(bbox: Rect, effect: Effect, op: DrawOp) -> Box<Drawable> {
+    Box::new(Drawable {
+        surface_id: 0,
+        effect,
+        bbox,
+        clip: Clip::None,
+        mm_time: 0,
+        self_bitmap: None,
+        deps: [None; 3],
+        op,
+        release: None,
+    })
+}
+
+fn insert(surfaces: &mut Surfaces, command: Box<Drawable>) {
+    let queued = Arc::new(surfaces.accept(command).unwrap());
+    surfaces.insert(&queued);
+}
+
+fn fill(color: u32) -> DrawOp {
+    DrawOp::Fill(Fill { brush: crate::draw::Brush::Solid(color), rop: Rop::PUT, mask: None })
+}
+
+#[test]
+fn a_large_command_is_drawn_in_pieces() {
+    let mut surfaces = screen(256, 256, SurfaceFormat::Xrgb32);
+    insert(&mut surfaces, command(Rect::of_size(256, 256), Effect::Blend, DrawOp::Invers(None)));
+    let mut pieces = 0;
+    let mut before = surfaces.work();
+    while surfaces.render_piece() {
+        assert!(surfaces.work() - before <= 2 * PIECE, "piece {pieces} costs {}", surfaces.work() - before);
+        before = surfaces.work();
+        pieces += 1;
+    }
+    assert!(pieces > 60, "{pieces}");
+    assert!(surfaces.pixels(0).iter().all(|byte| *byte == 0xff));
+    assert_eq!((surfaces.pending, surfaces.pending_cost), (0, 0));
+}
+
+#[test]
+fn what_covers_a_command_half_drawn_is_seen() {
+    let mut surfaces = screen(256, 256, SurfaceFormat::Xrgb32);
+    let all = Rect::of_size(256, 256);
+    insert(&mut surfaces, command(all, Effect::Blend, DrawOp::Invers(None)));
+    assert!(surfaces.render_piece());
+    insert(&mut surfaces, command(all, Effect::Opaque, fill(0x12_3456)));
+    assert_eq!(surfaces.pending, 1);
+    surfaces.render_all();
+    assert!(surfaces.pixels(0).as_chunks::<4>().0.iter().all(|p| p[..3] == [0x56, 0x34, 0x12]));
+    assert_eq!((surfaces.pending, surfaces.pending_cost), (0, 0));
+}
+
+#[test]
+fn what_waits_is_bounded_by_what_it_costs() {
+    let mut surfaces = screen(2048, 2048, SurfaceFormat::Rgb555);
+    let mut most = 0;
+    for _ in 0..12 {
+        while surfaces.has_excess() {
+            assert!(surfaces.render_oldest());
+        }
+        insert(&mut surfaces, command(Rect::of_size(2048, 2048), Effect::Blend, DrawOp::Invers(None)));
+        most = most.max(surfaces.pending_cost);
+    }
+    assert!(most > MAX_PENDING_COST && most < MAX_PENDING_COST + MAX_COMMAND_COST);
+    assert!(surfaces.pending < 12);
+}
+
+#[test]
+fn commands_that_take_too_long_are_dropped() {
+    let mut surfaces = screen(20_000, 20_000, SurfaceFormat::A1);
+    let pixels = Arc::new(Vec::new());
+    let bitmap = Bitmap {
+        format: BitmapFormat::OneBitBe,
+        width: 20_000,
+        height: 20_000,
+        stride: 2500,
+        top_down: true,
+        unstable: false,
+        palette: None,
+        pixels,
+    };
+    let data = ImageData::Bitmap(bitmap);
+    let image = Image { id: 1, cache_me: false, high_bits_set: false, width: 20_000, height: 20_000, data };
+    let image = Arc::new(image);
+    let mask = Mask { inverse: false, origin: Point::default(), image: image.clone() };
+    let transparent = |area: Rect| {
+        let src = Some(image.clone());
+        DrawOp::Transparent(Transparent { src, src_area: area, src_color: 0, true_color: 0 })
+    };
+    let (whole, small) = (Rect::of_size(20_000, 20_000), Rect::of_size(100, 100));
+    for op in [DrawOp::Invers(None), DrawOp::Blackness(Some(mask)), transparent(whole)] {
+        assert!(surfaces.accept(command(whole, Effect::Blend, op)).is_err());
+    }
+    surfaces.accept(command(small, Effect::Blend, transparent(small))).unwrap();
+}
+
+/// Commands of one pixel each over the same columns: what they and one synchronous request cost.
+fn work_of(commands: u32) -> u64 {
+    let mut surfaces = screen(64, 64, SurfaceFormat::Xrgb32);
+    for n in 0..commands {
+        let x = i32::try_from(n % 64).unwrap();
+        insert(&mut surfaces, command(Rect::new(x, 0, x + 1, 1), Effect::Blend, DrawOp::Invers(None)));
+    }
+    surfaces.render_area(0, &Rect::of_size(64, 64));
+    surfaces.work()
+}
+
+#[test]
+fn the_cost_of_commands_is_linear_in_their_number() {
+    let [once, twice, four] = [work_of(2000), work_of(4000), work_of(8000)];
+    assert!(twice <= 2 * once && four <= 4 * once, "{once} {twice} {four}");
+}
