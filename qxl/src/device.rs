@@ -8,8 +8,8 @@ use crate::record::Recorder;
 use spice_server_core::geometry::Rect;
 use spice_server_core::guest::{ByteSource, ReleaseInfo, ReleaseQueue};
 use spice_server_core::host::{
-    self, CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, MappedSurface, MonitorsConfig,
-    QxlDevice, QxlInitInfo, SurfaceSpec,
+    self, CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, GuestAccess, MappedSurface,
+    MonitorsConfig, QxlDevice, QxlInitInfo, SurfaceSpec,
 };
 use spice_server_core::limits;
 use spice_server_core::warning_limited;
@@ -74,6 +74,9 @@ impl<C: QxlCallbacks> Drop for Device<C> {
 
 impl<C: QxlCallbacks> QxlDevice for Device<C> {
     fn next_display_command(&mut self) -> Fetched<DisplayCommand> {
+        if self.memory.is_cut_off() {
+            return Fetched::Empty;
+        }
         match self.callbacks.get_command() {
             None => self.idle(),
             Some(command) => {
@@ -87,6 +90,9 @@ impl<C: QxlCallbacks> QxlDevice for Device<C> {
     }
 
     fn next_cursor_command(&mut self) -> Fetched<CursorCommand> {
+        if self.memory.is_cut_off() {
+            return Fetched::Empty;
+        }
         match self.callbacks.get_cursor_command() {
             None => self.idle(),
             Some(command) => {
@@ -116,6 +122,10 @@ impl<C: QxlCallbacks> QxlDevice for Device<C> {
     }
 
     fn release_pending(&mut self) {
+        // The host writes into the guest's memory for each of them.
+        if self.memory.is_cut_off() {
+            return;
+        }
         self.releases.take_into(&mut self.spare);
         for info in self.spare.drain(..) {
             self.callbacks.release_resource(info);
@@ -127,7 +137,7 @@ impl<C: QxlCallbacks> QxlDevice for Device<C> {
     }
 
     fn flush_resources(&mut self) -> i32 {
-        self.callbacks.flush_resources()
+        if self.memory.is_cut_off() { 0 } else { self.callbacks.flush_resources() }
     }
 
     fn notify_update(&mut self, update_id: u32) {
@@ -176,6 +186,10 @@ impl<C: QxlCallbacks> QxlDevice for Device<C> {
         max_monitors: u32,
     ) -> Result<MonitorsConfig, DeviceError> {
         parse::monitors_config(&self.memory, address, group_id, max_monitors)
+    }
+
+    fn access(&self) -> Option<Arc<dyn GuestAccess>> {
+        Some(self.memory.clone())
     }
 
     fn is_recording(&self) -> bool {

@@ -163,6 +163,11 @@ pub trait QxlDevice: Send {
         max_monitors: u32,
     ) -> Result<MonitorsConfig, DeviceError>;
 
+    /// For other threads: the switch between the device and the guest. `None`: there is none.
+    fn access(&self) -> Option<Arc<dyn GuestAccess>> {
+        None
+    }
+
     /// Whether a recording is being made.
     fn is_recording(&self) -> bool {
         false
@@ -171,6 +176,15 @@ pub trait QxlDevice: Send {
     fn record_request(&mut self, request: u32, primary: Option<(&SurfaceSpec, &dyn ByteSource)>) {
         let _ = (request, primary);
     }
+}
+
+/// Cuts a device off from its guest, from any thread: afterwards its memory reads as zero and ignores writes, its rings
+/// are empty, and no command is given back to it, until access is restored as often as it was cut off.
+pub trait GuestAccess: Send + Sync + fmt::Debug {
+    /// Returns when the device's accesses to memory have ended.
+    fn cut_off(&self);
+    /// What was to be given back to the guest meanwhile follows later.
+    fn restore(&self);
 }
 
 /// A keyboard of the host.

@@ -1,16 +1,18 @@
 //! The way of requests to a worker: a queue in order of the calls, and a socketpair that wakes the worker's poll
 //! (ARCHITECTURE.md, Threads).
 
+use super::reply::{self, NoAnswer};
 use super::request::{Answer, Request};
+use crate::host::GuestAccess;
 use crate::limits::{MAX_QUEUED_REQUESTS, MAX_SYNC_REQUEST, QUEUE_WAIT};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 /// The side of the callers, shared by all threads.
 #[derive(Debug)]
@@ -22,6 +24,9 @@ pub(super) struct Dispatcher {
     wakeup_pending: AtomicBool,
     oom_pending: AtomicBool,
     worker: OnceLock<ThreadId>,
+    access: Option<Arc<dyn GuestAccess>>,
+    /// How long a synchronous request may take.
+    patience: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +40,8 @@ struct Queue {
 pub(super) struct WakeSource(UnixStream);
 
 impl Dispatcher {
-    pub(super) fn new() -> io::Result<(Self, WakeSource)> {
+    /// A dispatcher for a worker with this access to the guest.
+    pub(super) fn new(access: Option<Arc<dyn GuestAccess>>) -> io::Result<(Self, WakeSource)> {
         let (waker, source) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         source.set_nonblocking(true)?;
@@ -46,8 +52,15 @@ impl Dispatcher {
             wakeup_pending: AtomicBool::new(false),
             oom_pending: AtomicBool::new(false),
             worker: OnceLock::new(),
+            access,
+            patience: MAX_SYNC_REQUEST,
         };
         Ok((dispatcher, WakeSource(source)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Says that the calling thread is the worker.
@@ -116,24 +129,27 @@ impl Dispatcher {
     }
 
     /// Queues a request and waits until it was executed; `None` when the worker is gone, did not answer within
-    /// [`MAX_SYNC_REQUEST`], or is the caller itself.
+    /// [`MAX_SYNC_REQUEST`] and is cut off from the guest now, or is the caller itself.
     pub(super) fn call<T>(&self, name: &str, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
         if self.on_worker() {
             crate::warning!("{name}: called from a callback on the worker's own thread, ignored");
             return None;
         }
-        let (sender, receiver) = sync_channel(1);
-        if self.post(request(Answer::Sync(sender))).is_err() {
+        let (reply, waiter) = reply::request(self.access.clone());
+        if self.post(request(Answer::Sync(reply))).is_err() {
             crate::debug!("{name}: the worker has ended");
             return None;
         }
-        match receiver.recv_timeout(MAX_SYNC_REQUEST) {
+        match waiter.wait(self.patience) {
             Ok(value) => Some(value),
-            Err(RecvTimeoutError::Timeout) => {
-                crate::warning!("{name}: no answer from the worker within {MAX_SYNC_REQUEST:?}, going on");
+            Err(NoAnswer::Expired) => {
+                crate::warning!(
+                    "{name}: no answer from the worker within {:?}, which leaves the guest's memory alone until then",
+                    self.patience
+                );
                 None
             }
-            Err(RecvTimeoutError::Disconnected) => None,
+            Err(NoAnswer::Dropped) => None,
         }
     }
 

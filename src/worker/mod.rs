@@ -11,6 +11,7 @@ mod guard;
 mod handle_request;
 mod poll;
 mod red_worker;
+mod reply;
 mod request;
 mod ring;
 mod thread;
@@ -26,7 +27,7 @@ use crate::display::{DisplayChannel, Services};
 use crate::geometry::Rect;
 use crate::host::{CommandExt, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec};
 use crate::limits::WORKER_STACK;
-use dispatcher::Dispatcher;
+use dispatcher::{Dispatcher, WakeSource};
 use poll::PollSet;
 use red_worker::RedWorker;
 use request::{Answer, Request};
@@ -77,7 +78,17 @@ impl WorkerHandle {
         device: Box<dyn QxlDevice>,
         events: Arc<dyn WorkerEvents>,
     ) -> io::Result<Self> {
-        let (dispatcher, wake) = Dispatcher::new()?;
+        let (dispatcher, wake) = Dispatcher::new(device.access())?;
+        Self::spawn_on(dispatcher, wake, make_display, device, events)
+    }
+
+    fn spawn_on<D: Display>(
+        dispatcher: Dispatcher,
+        wake: WakeSource,
+        make_display: impl FnOnce(&Arc<Dispatcher>) -> D + Send + 'static,
+        device: Box<dyn QxlDevice>,
+        events: Arc<dyn WorkerEvents>,
+    ) -> io::Result<Self> {
         let dispatcher = Arc::new(dispatcher);
         let poll = PollSet::new(wake)?;
         let thread = {

@@ -336,8 +336,7 @@ impl<D: Display> RedWorker<D> {
     pub(super) fn finish<T>(&mut self, answer: Answer<T>, value: T) {
         self.device.release_pending();
         match answer {
-            // A caller that gave up waiting is no matter.
-            Answer::Sync(sender) => drop(sender.try_send(value)),
+            Answer::Sync(reply) => reply.give(value),
             Answer::Async(cookie) => self.complete(cookie),
         }
     }

@@ -1,18 +1,18 @@
 //! What other threads ask of a worker (display.md 2.4, qxl.md A4).
 
+use super::reply::Reply;
 use super::{ClientId, GlScanout};
 use crate::channel::connection::ChannelConnection;
 use crate::codec::video::choice::HostCodec;
 use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::geometry::Rect;
 use crate::host::{CommandExt, MemSlot, SurfaceSpec};
-use std::sync::mpsc::SyncSender;
 
 /// How the end of a request is told to who asked.
 #[derive(Debug)]
 pub(super) enum Answer<T> {
-    /// The caller waits for this value. Dropped unsent (the request panicked): the caller takes its default.
-    Sync(SyncSender<T>),
+    /// The caller waits for this value.
+    Sync(Reply<T>),
     /// `async_complete` with this cookie, exactly once.
     Async(u64),
 }

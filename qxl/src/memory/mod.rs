@@ -38,8 +38,9 @@ pub use block::Block;
 pub use range::GuestRange;
 pub use slot::MemSlot;
 
-use spice_server_core::host::{DeviceError, QxlInitInfo};
+use spice_server_core::host::{DeviceError, GuestAccess, QxlInitInfo};
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// Entries of the slot table: the counts come from the host, whose own limits are far lower.
@@ -89,6 +90,8 @@ pub struct GuestMemory {
     id_bits: u32,
     gen_bits: u32,
     table: RwLock<Vec<Slot>>,
+    /// How often the device was cut off from the guest. Changes while the table is locked.
+    cut_off: AtomicU32,
 }
 
 impl fmt::Debug for GuestMemory {
@@ -130,6 +133,7 @@ impl GuestMemory {
             id_bits,
             gen_bits,
             table: RwLock::new(vec![Slot::default(); usize::try_from(size).unwrap_or(0)]),
+            cut_off: AtomicU32::new(0),
         }))
     }
 
@@ -179,6 +183,12 @@ impl GuestMemory {
         self.table.write().unwrap_or_else(PoisonError::into_inner).fill(Slot::default());
     }
 
+    /// Whether no memory may be touched, although slots cover it.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::SeqCst) > 0
+    }
+
     fn update(&self, index: usize, change: impl FnOnce(&mut Slot)) {
         if let Some(entry) = self.table.write().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
             change(entry);
@@ -217,5 +227,17 @@ impl GuestMemory {
             return Err(MemoryError::Range(address, len));
         }
         Ok(GuestRange { memory: self.clone(), index, host, len: bytes })
+    }
+}
+
+impl GuestAccess for GuestMemory {
+    fn cut_off(&self) {
+        let _table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        self.cut_off.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn restore(&self) {
+        let _table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.cut_off.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1));
     }
 }

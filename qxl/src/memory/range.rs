@@ -70,6 +70,9 @@ impl GuestRange {
         }
         let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else { return false };
         let table = self.memory.table();
+        if self.memory.is_cut_off() {
+            return false;
+        }
         let Some(host) = self.host.checked_add(offset) else { return false };
         if !table.get(self.index).is_some_and(|slot| slot.covers(host, len)) {
             return false;
@@ -149,6 +152,9 @@ impl GuestRange {
         }
         // One lock for both: taking the read lock twice could meet a waiting writer in between.
         let table = self.memory.table();
+        if self.memory.is_cut_off() {
+            return false;
+        }
         let base = |range: &Self, rows: Rows| {
             let span = rows.span(count, len)?;
             let (offset, bytes) = (u64::try_from(span.start).ok()?, u64::try_from(span.len()).ok()?);

@@ -1,10 +1,11 @@
 //! What is drawn on guest memory equals what is drawn on memory of ours, and nothing else changes.
 
 use super::{Block, GuestMemory, MemSlot, MemoryError};
+use crate::mock::MockGuest;
 use crate::surface::GuestSurface;
 use proptest::prelude::*;
 use spice_server_core::guest::{PrivateSurface, Rows, SurfaceMemory};
-use spice_server_core::host::QxlInitInfo;
+use spice_server_core::host::{Fetched, QxlDevice, QxlInitInfo, SurfaceSpec};
 use std::sync::Arc;
 
 /// A device with so many groups of 8 slots.
@@ -148,4 +149,39 @@ fn what_does_not_fit_changes_nothing() {
     assert_eq!(guest, [7; 64]);
     // Of several rows those that fit are drawn there; nobody asks for others.
     assert_eq!(private[8..], [7; 56]);
+}
+
+#[test]
+fn a_device_that_is_cut_off_touches_nothing_until_it_is_restored() {
+    let (guest, _) = both(&[7; 64], |surface| surface.write_at(0, &[1]));
+    assert_eq!(guest[..2], [1, 7]);
+    let mut mock = MockGuest::new(4096);
+    let mut device = mock.device();
+    device.add_memslot(mock.memslot()).unwrap();
+    let spec = SurfaceSpec { keep_data: true, ..mock.surface_spec(4, 4) };
+    let mut surface = device.map_surface(&spec).unwrap().memory;
+    surface.write_at(0, &[1, 2, 3, 4]);
+    let access = device.access().unwrap();
+    access.cut_off();
+    access.cut_off();
+    access.restore();
+    surface.write_at(0, &[9; 4]);
+    surface.fill_rows(Rows { first: 0, pitch: 16 }, u64::MAX, 16, 4);
+    let mut seen = [8; 4];
+    surface.read_at(0, &mut seen);
+    assert_eq!(seen, [0; 4]);
+    let message = mock.put(&[0; 16]);
+    mock.host().push(MockGuest::command(crate::parse::command_type::MESSAGE, message));
+    assert!(matches!(device.next_display_command(), Fetched::Empty));
+    access.restore();
+    surface.read_at(0, &mut seen);
+    assert_eq!(seen, [1, 2, 3, 4]);
+    let Fetched::Command(command) = device.next_display_command() else { panic!("the command is there") };
+    access.cut_off();
+    drop(command);
+    device.release_pending();
+    assert!(mock.host().take_released().is_empty());
+    access.restore();
+    device.release_pending();
+    assert_eq!(mock.host().take_released().len(), 1);
 }

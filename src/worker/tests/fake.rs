@@ -8,13 +8,14 @@ use crate::draw::{Clip, DrawOp, Drawable, Effect};
 use crate::geometry::Rect;
 use crate::guest::{ByteSource, PrivateSurface, ReleaseInfo, ReleaseQueue, ReleaseToken};
 use crate::host::{
-    CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, MappedSurface, MemSlot, MonitorsConfig,
-    QxlDevice, Readiness, SurfaceCommand, SurfaceSpec,
+    CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, GuestAccess, MappedSurface, MemSlot,
+    MonitorsConfig, QxlDevice, Readiness, SurfaceCommand, SurfaceSpec,
 };
 use crate::image::SurfaceFormat;
 use crate::worker::display::Display;
 use crate::worker::{GlScanout, WorkerEvents};
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,10 @@ pub(super) struct State {
     pub(super) panic_in_device: bool,
     /// The ring never ends.
     pub(super) endless: bool,
+    /// The display does not come to an end with releasing everything.
+    pub(super) busy: bool,
+    /// How often the device was cut off from the guest.
+    pub(super) cut_off: i32,
 }
 
 impl World {
@@ -92,6 +97,22 @@ impl World {
 
     pub(super) fn submit(&self, command: DisplayCommand) {
         self.with(|s| s.display_ring.push_back(Fetched::Command(command)));
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+impl GuestAccess for World {
+    fn cut_off(&self) {
+        self.with(|s| s.cut_off += 1);
+    }
+
+    fn restore(&self) {
+        self.with(|s| s.cut_off -= 1);
     }
 }
 
@@ -217,6 +238,10 @@ impl QxlDevice for FakeDevice {
         if address == 0 { Err(DeviceError("bad".into())) } else { Ok(MonitorsConfig::default()) }
     }
 
+    fn access(&self) -> Option<Arc<dyn GuestAccess>> {
+        Some(self.0.clone())
+    }
+
     fn is_recording(&self) -> bool {
         true
     }
@@ -338,6 +363,7 @@ impl Display for FakeDisplay {
 
     fn release_all(&mut self) {
         self.log("release all");
+        self.world.wait(|s| !s.busy);
         self.pending.clear();
     }
 

@@ -34,6 +34,21 @@ impl Fixture {
         fixture
     }
 
+    /// A running worker whose synchronous requests expire at once.
+    fn impatient() -> Self {
+        let world = Arc::new(World::default());
+        let device = Box::new(FakeDevice(world.clone()));
+        let events = Arc::new(Events(world.clone()));
+        let display = world.clone();
+        let (dispatcher, wake) = Dispatcher::new(device.access()).unwrap();
+        let dispatcher = dispatcher.with_patience(Duration::from_millis(1));
+        let make = move |_: &Arc<Dispatcher>| FakeDisplay::new(display);
+        let worker = WorkerHandle::spawn_on(dispatcher, wake, make, device, events).unwrap();
+        worker.start();
+        world.wait_for("caps false");
+        Self { world, worker }
+    }
+
     /// What was logged before all requests so far were done.
     fn log(&self) -> Vec<String> {
         self.worker.reset_image_cache();
@@ -280,6 +295,21 @@ fn stop_releases_what_is_pending_before_it_returns() {
     f.world.wait_for("draw 1");
     f.worker.stop();
     assert!(f.world.take_log().contains(&"release 1".to_string()));
+}
+
+#[test]
+fn an_expired_stop_leaves_the_guest_alone_until_the_worker_has_stopped() {
+    let f = Fixture::impatient();
+    f.world.with(|s| s.busy = true);
+    f.worker.stop();
+    // The caller goes on, and the worker still draws.
+    assert!(f.world.with(|s| s.busy));
+    assert_eq!(f.world.with(|s| s.cut_off), 1);
+    f.world.with(|s| s.busy = false);
+    f.world.wait(|s| s.cut_off == 0);
+    assert!(f.world.take_log().contains(&"release all".into()));
+    f.worker.start();
+    f.world.wait_for("caps false");
 }
 
 #[test]
