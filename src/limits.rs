@@ -164,6 +164,20 @@ pub const MAX_MESSAGES_PER_READ: u32 = 64;
 /// second.
 pub const MAX_WORK_PER_TURN: usize = 2048;
 
+// # Client: migration
+
+/// How long clients may take to link to the target of a migration (server.md 9.2). The host waits for all of
+/// them before it moves the machine.
+pub const MIGRATION_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long clients may take to leave when the machine has moved (server.md 9.3). The host waits for them
+/// before it ends.
+pub const MIGRATION_LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long after the start of the machine a client from the source of a migration may take to arrive: it
+/// holds the one place that a server has for clients.
+pub const MIGRATION_ARRIVE_TIMEOUT: Duration = Duration::from_secs(30);
+
 // # Connection: link stage
 
 /// Time from accept to the end of the link stage. A silent peer would otherwise hold a descriptor for ever.

@@ -71,7 +71,7 @@ pub enum Kind {
     Record,
     /// Known to the server under this name once it has attached the device.
     CharDevice(Arc<OnceLock<DeviceId>>),
-    Migration(crate::adapter::migration::Migration),
+    Migration,
 }
 
 /// An attached instance.
@@ -200,17 +200,6 @@ pub fn take_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>
 pub unsafe fn detach(instance: &Instance) {
     // SAFETY: a field of the host's instance, which is valid by contract.
     unsafe { instance.st.0.write(std::ptr::null_mut()) };
-}
-
-/// Whether an instance of this kind is attached to the server.
-pub fn any(server: &Arc<ServerEntry>, matches: impl Fn(&Kind) -> bool) -> Option<Arc<Instance>> {
-    TABLES.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|tables| {
-        tables
-            .instances
-            .values()
-            .find(|instance| Arc::ptr_eq(&instance.server, server) && matches(&instance.kind))
-            .cloned()
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::abi::*;
 use crate::adapter::char::CCharDevice;
 use crate::adapter::input::{CKeyboard, CMouse, CTablet};
-use crate::adapter::migration::Migration;
+use crate::adapter::migration::CMigration;
 use crate::adapter::qxl::{Callbacks, Control};
 use crate::convert;
 use crate::handle::{self, Kind, ServerEntry};
@@ -246,7 +246,7 @@ unsafe fn add_migration(
     interface: &SpiceBaseInterface,
     sin: *mut SpiceMigrateInstance,
 ) -> c_int {
-    if handle::any(server, |kind| matches!(kind, Kind::Migration(_))).is_some() {
+    if server.has_migration() {
         return refused("migration", &ServerError::Duplicate("migration"));
     }
     if !version_fits(interface, "migration", SPICE_INTERFACE_MIGRATION_MAJOR, SPICE_INTERFACE_MIGRATION_MINOR)
@@ -254,10 +254,11 @@ unsafe fn add_migration(
         return -1;
     }
     // SAFETY: a migration instance, by the contract of `add`.
-    unsafe {
-        let kind = Kind::Migration(Migration::new(sin));
-        handle::attach(sin.cast(), &raw mut (*sin).st, server, kind);
+    if let Err(error) = server.add_migration(Arc::new(unsafe { CMigration::new(sin) })) {
+        return refused("migration", &error);
     }
+    // SAFETY: as above.
+    unsafe { handle::attach(sin.cast(), &raw mut (*sin).st, server, Kind::Migration) };
     0
 }
 
@@ -274,7 +275,7 @@ pub unsafe fn remove(sin: *mut SpiceBaseInstance) -> c_int {
         Kind::Playback => instance.server.remove_playback(),
         Kind::Record => instance.server.remove_record(),
         Kind::CharDevice(id) => id.get().map_or(Ok(()), |&id| instance.server.remove_char_device(id)),
-        Kind::Keyboard | Kind::Mouse | Kind::Migration(_) => {
+        Kind::Keyboard | Kind::Mouse | Kind::Migration => {
             warning!("spice_server_remove_interface: this interface cannot be removed");
             return -1;
         }

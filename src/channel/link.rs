@@ -19,7 +19,8 @@ use crate::host::Readiness;
 use crate::limits::{HOST_CHANNEL_BACKLOG, MAX_HOST_CHANNEL_BACKLOG, MAX_MESSAGES_PER_READ};
 use crate::net::flow::AckWindow;
 use crate::net::stream::{ChannelStream, Flush, Incoming, Outgoing, StreamError};
-use crate::protocol::common::{self, CommonMessage};
+use crate::protocol::Message;
+use crate::protocol::common::{self, CommonMessage, MIGRATE_NEED_DATA_TRANSFER, MIGRATE_NEED_FLUSH};
 use crate::protocol::error::ProtocolError;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -82,10 +83,20 @@ pub enum Received {
         /// The id of the PING that it answers.
         id: u32,
     },
-    /// The answer to MIGRATE, after [`ChannelLink::expect_flush_mark`].
+    /// The answer to MIGRATE, after [`ChannelLink::hand_over`].
     FlushMark,
     /// After [`ChannelLink::expect_migrate_data`].
     MigrateData(Vec<u8>),
+}
+
+/// What the client may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    Free,
+    /// The client comes from the source of a migration and is not to be told anything yet.
+    Mute,
+    /// MIGRATE was sent: but for MIGRATE_DATA nothing may follow it.
+    Over,
 }
 
 /// One client's connection on one channel.
@@ -107,6 +118,7 @@ pub struct ChannelLink {
     unread: bool,
     expect_flush_mark: bool,
     expect_migrate_data: bool,
+    speech: Speech,
     ping: LatencyTest,
     silence: Silence,
     /// The owner awaits an answer of the client beyond those that the link knows of.
@@ -133,6 +145,7 @@ impl ChannelLink {
             unread: false,
             expect_flush_mark: false,
             expect_migrate_data: false,
+            speech: Speech::Free,
             silence: Silence::default(),
             owed: false,
         }
@@ -151,7 +164,59 @@ impl ChannelLink {
 
     /// Latency tests begin, on sockets that are not local.
     pub fn start_pings(&mut self) {
-        self.ping.enabled = !self.connection.stream.is_unix();
+        self.ping.enabled = !self.connection.stream.is_unix() && self.speech == Speech::Free;
+    }
+
+    /// Until [`Self::unmute`], what is sent is dropped: a client that comes from the source of a migration reads its first
+    /// message when it has arrived.
+    pub fn mute(&mut self) {
+        self.speech = Speech::Mute;
+        self.ping.enabled = false;
+    }
+
+    /// The client has arrived.
+    pub fn unmute(&mut self) {
+        if self.speech == Speech::Mute {
+            self.speech = Speech::Free;
+        }
+    }
+
+    /// Sends a message that a mute client awaits.
+    pub fn send_to_mute(&mut self, message: Message) {
+        if self.speech == Speech::Mute {
+            self.connection.stream.send(message);
+        }
+    }
+
+    /// Sends MIGRATE: the client goes on at the target of a migration. What is sent to it from now on is dropped. With
+    /// data, it answers MIGRATE_FLUSH_MARK after all else that it had to say, and [`Self::send_migrate_data`] must follow.
+    pub fn hand_over(&mut self, with_data: bool) {
+        if self.speech == Speech::Over {
+            return;
+        }
+        let flags = if with_data { MIGRATE_NEED_FLUSH | MIGRATE_NEED_DATA_TRANSFER } else { 0 };
+        self.connection.stream.send(common::migrate(flags));
+        self.speech = Speech::Over;
+        self.ping.enabled = false;
+        self.expect_flush_mark = with_data;
+    }
+
+    /// Sends the state that the client carries to the target.
+    pub fn send_migrate_data(&mut self, data: Vec<u8>) {
+        if self.speech == Speech::Over {
+            self.connection.stream.send(common::migrate_data(data));
+        }
+    }
+
+    /// Continues the count of the source's messages (target of a seamless migration): the next message has `last` + 1.
+    pub fn set_serial(&mut self, last: u64) {
+        self.connection.stream.set_serial(last);
+    }
+
+    /// Whether messages reach the client, now or when it can read them.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.speech == Speech::Free
     }
 
     /// Leaves the client's messages in its socket until [`Self::resume_reading`].
@@ -207,7 +272,7 @@ impl ChannelLink {
     }
 
     fn window_is_open(&self) -> bool {
-        self.acks.map_or(self.open, |acks| acks.may_send())
+        self.is_told() && self.acks.map_or(self.open, |acks| acks.may_send())
     }
 
     /// Whether another message may be made now: the window is open, the socket takes data, the batch is not full.
@@ -228,8 +293,12 @@ impl ChannelLink {
         !self.blocked && !self.connection.stream.has_pending()
     }
 
-    /// Queues a message, which counts in the window, and returns its serial. [`Self::flush`] must follow.
+    /// Queues a message, which counts in the window, and returns its serial. [`Self::flush`] must follow. Void while the
+    /// client is not told anything, because of a migration.
     pub fn send(&mut self, outgoing: impl Into<Outgoing>) -> u64 {
+        if !self.is_told() {
+            return self.connection.stream.serial();
+        }
         let before = self.connection.stream.serial();
         let serial = self.connection.stream.send(outgoing);
         if let Some(acks) = &mut self.acks {
@@ -338,14 +407,15 @@ impl ChannelLink {
         Ok(None)
     }
 
-    /// MIGRATE was sent with the flag NEED_FLUSH: one MIGRATE_FLUSH_MARK is allowed. Unasked it ends the channel.
-    pub fn expect_flush_mark(&mut self) {
-        self.expect_flush_mark = true;
-    }
-
     /// One MIGRATE_DATA is allowed. Unasked it ends the channel.
     pub fn expect_migrate_data(&mut self) {
         self.expect_migrate_data = true;
+    }
+
+    /// Whether the client is to bring the state that it had at the source of a migration.
+    #[must_use]
+    pub fn awaits_migrate_data(&self) -> bool {
+        self.expect_migrate_data
     }
 
     /// When [`Self::on_timer`] wants to be called; a time that has passed: at once.
@@ -428,6 +498,8 @@ pub trait WorkerChannel {
     fn attach(&mut self, connection: ChannelConnection, now: Instant);
     /// Drops all connections of a client.
     fn detach(&mut self, client: ClientId);
+    /// The client follows its machine to another host.
+    fn hand_over(&mut self, client: ClientId, now: Instant);
     fn on_ready(&mut self, key: ClientKey, readiness: Readiness, now: Instant);
     /// Sends to every client what it can take now.
     fn push(&mut self, now: Instant);

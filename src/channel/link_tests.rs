@@ -72,7 +72,7 @@ fn stray_migration_messages_end_the_channel() {
     }
     let now = Instant::now();
     let (mut client, mut peer) = unix(now);
-    client.expect_flush_mark();
+    client.hand_over(true);
     peer.send(client::MIGRATE_FLUSH_MARK, &[]);
     peer.send(client::MIGRATE_FLUSH_MARK, &[]);
     assert_eq!(client.receive(now).unwrap(), Some(Received::FlushMark));

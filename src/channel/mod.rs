@@ -59,7 +59,8 @@ pub trait Channel: Any + Debug + Send {
     fn profile(&self) -> &'static Profile;
 
     /// A client linked; the first messages to it may be sent. Its own messages are read once the link reads, which is
-    /// at once unless this pauses it.
+    /// at once unless this pauses it. A link with [`link::ChannelLink::awaits_migrate_data`] gets [`Self::restore`] next, and
+    /// what is sent to it before is dropped.
     fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError>;
 
     /// A client sent a message of the channel's own (types above 100).
@@ -92,12 +93,25 @@ pub trait Channel: Any + Debug + Send {
     /// [`Self::next_deadline`] has come, or an earlier time.
     fn on_timer(&mut self, _out: &mut Out<'_>) {}
 
-    /// The state of a client that the target of a seamless migration needs (wire.md 3.4); `None`: this channel has none.
+    /// Whether clients of a seamless migration carry state of this channel from source to target, by
+    /// [`Self::migrate_data`] and [`Self::restore`].
+    fn migrates_data(&self) -> bool {
+        self.profile().channel_type.migrates_data()
+    }
+
+    /// The machine has moved and the client follows it: says what is left to be said, then [`Out::hand_over`], now or soon.
+    fn on_migrate(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        out.hand_over(at, self.migrates_data());
+    }
+
+    /// The state of a client that the target of a seamless migration needs (wire.md 3.4), after the last of the client's own
+    /// messages. `None`: there is none, and the client is given up.
     fn migrate_data(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
         None
     }
 
-    /// Takes over what [`Self::migrate_data`] gave at the source. The bytes come through the client and are not trusted.
+    /// Takes over what [`Self::migrate_data`] gave at the source, in the place of a greeting. The bytes come through the
+    /// client and are not trusted.
     fn restore(&mut self, _at: ConnectionId, _data: &[u8], _out: &mut Out<'_>) -> Result<(), ChannelError> {
         Err(ChannelError::Refused("this channel takes no migration data".into()))
     }

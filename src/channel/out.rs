@@ -35,6 +35,28 @@ pub enum ServerRequest {
     StreamPointer(u8, PointerChange),
     /// The guest says which of its displays the streaming device with this channel id shows.
     StreamPlace(u8, DisplayInfo),
+    /// The client speaks of a migration.
+    Migration(MigrationNews),
+    /// The channel has what the client brought from the source of a migration.
+    Restored,
+}
+
+/// What a client says about a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationNews {
+    /// To the source: its links to the target are up, and it will begin anew there.
+    Connected,
+    /// To the source: its links to the target are up, and the target takes its state.
+    ConnectedSeamless,
+    /// To the source: it does not get through to the target.
+    ConnectError,
+    /// To the target: the machine has moved, the session may begin.
+    End,
+    /// To the target: it will bring its state, in this version of the protocol.
+    DoSeamless {
+        /// Version of the source.
+        version: u32,
+    },
 }
 
 /// What a channel said in one turn, beside the messages that are with the links already.
@@ -94,6 +116,13 @@ impl<'a> Out<'a> {
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionId> {
         self.links.ids().collect()
+    }
+
+    /// Tells a client to go on at the target of a migration; `with_data`: it takes [`super::Channel::migrate_data`] along.
+    pub fn hand_over(&mut self, at: ConnectionId, with_data: bool) {
+        if let Some(link) = self.links.touch(at) {
+            link.hand_over(with_data);
+        }
     }
 
     /// Wants a call of the host made.

@@ -4,7 +4,7 @@
 use super::connection::{ChannelConnection, ClientId, ConnectionId};
 use super::link::{ChannelError, ChannelLink, Received};
 use super::out::Said;
-use super::{Channel, Out};
+use super::{Channel, Out, ServerRequest};
 use crate::host::Readiness;
 use crate::limits::MAX_WORK_PER_TURN;
 use crate::net::stream::Flush;
@@ -90,8 +90,14 @@ impl<C: Channel + ?Sized> Served<C> {
 
     /// Takes a connection over and lets the channel greet its client.
     pub fn attach(&mut self, at: ConnectionId, connection: ChannelConnection, now: Instant, said: &mut Said) {
+        let arrives = connection.migration_target && self.channel.migrates_data();
         let mut link = ChannelLink::new(connection, self.channel.profile().options, now);
-        link.open();
+        if arrives {
+            link.mute();
+            link.expect_migrate_data();
+        } else {
+            link.open();
+        }
         // Layers below may hold bytes that no watch reports.
         link.resume_reading();
         self.links.links.insert(at, link);
@@ -147,15 +153,28 @@ impl<C: Channel + ?Sized> Served<C> {
             match received {
                 Received::Message(message) => channel.on_message(at, message, &mut out)?,
                 Received::Pong { id } => channel.on_pong(at, id, &mut out),
-                Received::MigrateData(data) => channel.restore(at, &data, &mut out)?,
+                Received::MigrateData(data) => {
+                    if let Some(link) = out.link(at) {
+                        link.unmute();
+                    }
+                    channel.restore(at, &data, &mut out)?;
+                    out.ask(at, ServerRequest::Restored);
+                }
                 Received::FlushMark => {
-                    if let Some(data) = channel.migrate_data(at, &mut out) {
-                        out.send(at, crate::protocol::common::migrate_data(data));
+                    let data = channel.migrate_data(at, &mut out).ok_or_else(no_state)?;
+                    if let Some(link) = out.link(at) {
+                        link.send_migrate_data(data);
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// The client follows the machine to another host.
+    pub fn hand_over(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+        let (channel, mut out) = self.parts(now, said);
+        channel.on_migrate(at, &mut out);
     }
 
     /// The links that something was sent to since the last flush.
@@ -227,4 +246,8 @@ impl<C: Channel + ?Sized> Served<C> {
             channel.on_timer(&mut out);
         }
     }
+}
+
+fn no_state() -> ChannelError {
+    ChannelError::Refused("the channel has no state for the target of the migration".into())
 }

@@ -1,6 +1,6 @@
 //! The interface of the display channel to its worker.
 
-use super::client::{DisplayClient, Shared};
+use super::client::{DisplayClient, Restored, Shared};
 use super::encode::Workspace;
 use super::gl::Gl;
 use super::pipe::PipeItem;
@@ -40,6 +40,8 @@ pub struct DisplayChannel {
     driver_monitors: bool,
     reported_caps: Option<(bool, [u8; 58])>,
     gl: Gl,
+    running: bool,
+    restored: Restored,
 }
 
 impl DisplayChannel {
@@ -71,6 +73,8 @@ impl DisplayChannel {
             driver_monitors: false,
             reported_caps: None,
             gl: Gl::default(),
+            running: false,
+            restored: Restored::default(),
         }
     }
 
@@ -302,6 +306,7 @@ impl DisplayChannel {
     /// Renders everything and lets go of every command, in the clients' queues too: their content is sent as images
     /// later. For `stop`, after which the guest's memory may be saved.
     pub fn release_all(&mut self) {
+        self.running = false;
         self.surfaces.render_all();
         for client in &mut self.clients {
             client.collapse();
@@ -436,6 +441,17 @@ impl DisplayChannel {
 
     // Clients.
 
+    /// The machine runs: clients that came with it go on.
+    pub fn machine_started(&mut self, now: Instant) {
+        self.running = true;
+        self.for_clients(None, |client, shared| client.machine_started(shared, now));
+    }
+
+    /// Clients that have brought their state from the source of a migration since the last call.
+    pub fn take_restored(&mut self) -> Vec<ClientId> {
+        self.restored.take()
+    }
+
     /// Drops all connections.
     pub fn detach_all(&mut self) {
         self.clients.clear();
@@ -476,6 +492,8 @@ impl DisplayChannel {
             workspace: &mut self.workspace,
             monitors: self.monitors.as_ref(),
             scanout: self.gl.scanout(),
+            running: self.running,
+            restored: &mut self.restored,
         };
         let before = self.clients.len();
         self.clients.retain_mut(|client| {
@@ -520,6 +538,13 @@ impl WorkerChannel for DisplayChannel {
     fn detach(&mut self, client: ClientId) {
         self.clients.retain(|c| c.connection.id() != client);
         self.clients_changed();
+    }
+
+    fn hand_over(&mut self, client: ClientId, now: Instant) {
+        self.for_clients(
+            None,
+            |c, _| if c.connection.id() == client { c.begin_leaving(now) } else { Ok(()) },
+        );
     }
 
     /// Sending is left to [`Self::push`] at the end of the turn, when the rings have been read.

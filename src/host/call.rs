@@ -2,8 +2,8 @@
 //! released (server.md 3.7). Being values, they can be logged, compared in tests and printed by oracles.
 
 use super::{
-    ChannelEvent, CharDevice, ConnectionId, DeviceId, EventLoop, Keyboard, Mouse, QxlControl, Readiness,
-    Tablet, WatchId,
+    ChannelEvent, CharDevice, ConnectionId, DeviceId, EventLoop, Keyboard, MigrationHost, Mouse, QxlControl,
+    Readiness, Tablet, WatchId,
 };
 use std::fmt;
 use std::os::fd::RawFd;
@@ -49,6 +49,10 @@ pub enum HostCall {
     AskMonitors { controls: Vec<Arc<dyn QxlControl>> },
     /// Give a client's monitors configuration, a whole VDAgentMonitorsConfig, to a QXL device.
     Monitors { control: Arc<dyn QxlControl>, config: Arc<[u8]> },
+    /// Tell that clients are linked to the target of a migration, or will not be.
+    MigrationConnected(Arc<dyn MigrationHost>),
+    /// Tell that the clients of a machine that moved have left.
+    MigrationEnded(Arc<dyn MigrationHost>),
 }
 
 /// A character device with its name.
@@ -128,6 +132,8 @@ impl HostCall {
             (Self::Monitors { control, config }, _) => {
                 control.client_monitors_config(Some(&config));
             }
+            (Self::MigrationConnected(host), _) => host.connect_complete(),
+            (Self::MigrationEnded(host), _) => host.end_complete(),
         }
         None
     }
@@ -168,6 +174,12 @@ impl fmt::Debug for DeviceHandle {
 impl fmt::Debug for dyn QxlControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("QxlControl")
+    }
+}
+
+impl fmt::Debug for dyn MigrationHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MigrationHost")
     }
 }
 

@@ -208,6 +208,14 @@ pub trait Tablet: Send + Sync {
     fn buttons(&self, buttons: u32);
 }
 
+/// What the host wants to hear of the migration of its clients (server.md 9.1).
+pub trait MigrationHost: Send + Sync {
+    /// The clients are linked to the target, or will not be.
+    fn connect_complete(&self);
+    /// The clients have left.
+    fn end_complete(&self);
+}
+
 /// A character device of the host: a stream of bytes each way between a guest's device and the library (devices.md 2). No
 /// call blocks. Each may call back into the library, also for the same device; `write` and `read` are never made from
 /// inside of themselves.

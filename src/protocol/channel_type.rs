@@ -37,6 +37,16 @@ impl ChannelType {
         }
     }
 
+    /// Whether clients of a seamless migration carry state of such a channel to the target (wire.md 3.4).
+    #[must_use]
+    pub const fn migrates_data(self) -> bool {
+        match self {
+            Self::Main | Self::Display | Self::Inputs | Self::Smartcard => true,
+            Self::Usbredir | Self::Port | Self::Webdav => true,
+            Self::Cursor | Self::Playback | Self::Record | Self::Tunnel => false,
+        }
+    }
+
     /// The wire number.
     #[must_use]
     pub const fn number(self) -> u8 {

@@ -189,9 +189,9 @@ pub struct DisplayState {
 }
 
 impl DisplayState {
-    /// Reads MIGRATE_DATA of a display channel. `lossy` says whether surfaces carry a lossy area; the data do
-    /// not show it.
-    pub fn decode(body: &[u8], lossy: bool) -> Result<Self, ProtocolError> {
+    /// Reads MIGRATE_DATA of a display channel. `lossy` says whether surfaces carry a lossy area, given whether
+    /// the client has little bandwidth; the data do not show it.
+    pub fn decode(body: &[u8], lossy: impl FnOnce(bool) -> bool) -> Result<Self, ProtocolError> {
         let r = &mut Reader::new("display", "MIGRATE_DATA", body);
         check_header(r, magic::DISPLAY)?;
         let mut state = Self {
@@ -213,6 +213,7 @@ impl DisplayState {
         if at != 0 {
             let rest = usize::try_from(at).ok().and_then(|at| body.get(at..));
             let rest = rest.ok_or_else(|| r.bad("surfaces_at_client_ptr", at.into()))?;
+            let lossy = lossy(state.low_bandwidth);
             state.surfaces = surfaces(Reader::new("display", "MIGRATE_DATA", rest), lossy)?;
         }
         Ok(state)
@@ -344,7 +345,7 @@ pub fn fuzz_migrate(body: &[u8]) {
     let _ =
         (MainState::decode(body), decode_inputs(body), decode_spicevmc(body), SmartcardState::decode(body));
     for lossy in [false, true] {
-        if let Ok(state) = DisplayState::decode(body, lossy) {
+        if let Ok(state) = DisplayState::decode(body, |_| lossy) {
             assert!(state.surfaces.len() <= MAX_SURFACES as usize);
         }
     }
@@ -378,7 +379,7 @@ mod tests {
             surfaces: vec![MigratedSurface { id: 0, lossy }, MigratedSurface { id: 7, lossy }],
             ..DisplayState::default()
         };
-        assert_eq!(DisplayState::decode(&display.encode(), true), Ok(display));
+        assert_eq!(DisplayState::decode(&display.encode(), |_| true), Ok(display));
         let card = SmartcardState { device: device(), reader_added: true, read_data: vec![8] };
         assert_eq!(SmartcardState::decode(&card.encode()), Ok(card));
         assert_eq!(decode_spicevmc(&encode_spicevmc(&device())), Ok(device()));
@@ -395,7 +396,7 @@ mod tests {
         let mut display = DisplayState::default().encode();
         let at = display.len() - 4;
         display[at..].copy_from_slice(&2000u32.to_le_bytes());
-        assert!(DisplayState::decode(&display, false).is_err());
+        assert!(DisplayState::decode(&display, |_| false).is_err());
     }
 
     proptest! {

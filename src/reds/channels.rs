@@ -153,14 +153,14 @@ impl Channels {
         self.connections.insert(at, Connection { channel, client, place: Place::Worker });
     }
 
-    /// The socket of a connection is closed.
-    pub fn on_gone(&mut self, at: ConnectionId) {
-        self.connections.remove(&at);
-    }
-
     /// Whose connection this is.
     pub fn client_of(&self, at: ConnectionId) -> Option<ClientId> {
         self.connections.get(&at).map(|c| c.client)
+    }
+
+    /// The channel of a connection.
+    pub fn key_of(&self, at: ConnectionId) -> Option<ChannelKey> {
+        self.connections.get(&at).map(|c| c.channel)
     }
 
     /// The connections of a client on the host thread; main's, which the others may concern, is the last.
@@ -246,6 +246,7 @@ impl State {
         let Some(connection) = self.channels.connections.remove(&at) else { return };
         let Place::Host { watch, .. } = connection.place else { return };
         let key = connection.channel;
+        self.on_state_restored(connection.client, key);
         let (now, mut said) = (self.now, Said::default());
         let link = self.channels.served(key).and_then(|served| served.take(at));
         if let Some(served) = self.channels.served(key) {
@@ -257,10 +258,27 @@ impl State {
         }
     }
 
+    /// The socket of a connection is closed.
+    pub fn on_connection_gone(&mut self, at: ConnectionId) {
+        if let Some(connection) = self.channels.connections.remove(&at) {
+            self.on_state_restored(connection.client, connection.channel);
+        }
+    }
+
     /// Closes a client's connections on the host thread.
     pub fn close_connections_of(&mut self, client: ClientId) {
         for at in self.channels.of_client(client) {
             self.close_connection(at);
+        }
+    }
+
+    /// A client follows its machine to another host: its channels on the host thread hand over their state.
+    pub fn hand_over_host_channels(&mut self, client: ClientId) {
+        for at in self.channels.of_client(client) {
+            let Some(key) = self.channels.key_of(at) else { continue };
+            self.drive(key, Some(at), "handing a client over", |served, now, said| {
+                served.hand_over(at, now, said);
+            });
         }
     }
 

@@ -4,6 +4,7 @@
 use super::channels::Home;
 use super::effect::{ChannelKey, Closing, Effect, Step};
 use super::links::PendingLink;
+use super::migration::Arrival;
 use super::state::State;
 use crate::channel::ServerRequest;
 use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId, SharedPlace};
@@ -16,7 +17,7 @@ use crate::host::call::HostCall;
 use crate::net::stream::ChannelStream;
 use crate::protocol::caps::common;
 use crate::protocol::common::{notify, severity, visibility};
-use crate::protocol::{ChannelType, Message, main_channel};
+use crate::protocol::{Caps, ChannelType, Message, main_channel};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,6 +37,10 @@ struct Client {
     quality: LinkQuality,
     /// CHANNELS_LIST was sent: later channels are announced one by one.
     has_list: bool,
+    /// Capabilities of its main channel.
+    caps: Caps,
+    /// How far it has come over from the source of a migration.
+    arrival: Arrival,
 }
 
 /// The clients by id.
@@ -76,8 +81,37 @@ impl Clients {
         self.clients.get(&client).map(|c| c.main)
     }
 
-    fn all(&self) -> Vec<ClientId> {
+    /// All clients, oldest first.
+    pub fn all(&self) -> Vec<ClientId> {
         self.clients.keys().copied().collect()
+    }
+
+    /// What a client's main channel can do.
+    pub fn caps_of(&self, client: ClientId) -> Option<&Caps> {
+        self.clients.get(&client).map(|c| &c.caps)
+    }
+
+    /// How far a client has come over from the source of a migration.
+    pub fn arrival_mut(&mut self, client: ClientId) -> Option<&mut Arrival> {
+        self.clients.get_mut(&client).map(|c| &mut c.arrival)
+    }
+
+    /// A client has come over, and knows the channels from where it comes.
+    pub fn set_arrived(&mut self, client: ClientId) {
+        if let Some(c) = self.clients.get_mut(&client) {
+            c.has_list |= !c.arrival.is_done();
+            c.arrival = Arrival::Done;
+        }
+    }
+
+    /// Whether a client is coming over.
+    pub fn is_arriving(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|c| !c.arrival.is_done())
+    }
+
+    /// The clients that are coming over.
+    pub fn arriving(&self) -> Vec<ClientId> {
+        self.clients.iter().filter(|(_, c)| !c.arrival.is_done()).map(|(&id, _)| id).collect()
     }
 
     /// Main connections of the clients that have the list of channels.
@@ -162,6 +196,12 @@ impl State {
                     self.tell_agent_displays();
                 }
                 ServerRequest::Monitors(config) => self.set_client_monitors(&config),
+                ServerRequest::Migration(news) => self.on_migration_news(client, news),
+                ServerRequest::Restored => {
+                    if let Some(key) = at.and_then(|at| self.channels.key_of(at)) {
+                        self.on_state_restored(client, key);
+                    }
+                }
                 ServerRequest::AgentGone
                 | ServerRequest::AgentDisplays
                 | ServerRequest::StreamPointer(..)
@@ -186,15 +226,21 @@ impl State {
 
     /// A main link got its OK: makes the client, then tells the host, then begins the session.
     pub fn attach_main(&mut self, at: ConnectionId, link: PendingLink) {
-        let Some(session) = self.clients.fresh_session() else {
+        let (session, arrival) = match link.message.connection_id {
+            0 => (self.clients.fresh_session(), Arrival::Done),
+            session => (Some(session), Arrival::of_migrated()),
+        };
+        let Some(session) = session else {
             self.close_link(link, "no random numbers");
             return;
         };
+        let caps = link.message.channel_caps.clone();
         let client = ClientId(self.fresh_key());
         let quality = LinkQuality { round_trip_ms: 0, bitrate: None };
-        self.clients
-            .clients
-            .insert(client, Client { session, main: at, shared: Arc::default(), quality, has_list: false });
+        self.clients.clients.insert(
+            client,
+            Client { session, main: at, shared: Arc::default(), quality, has_list: false, caps, arrival },
+        );
         let event = initialized(session, &link);
         self.effects.push_back(Effect::Announce(at, event, Step::OpenMain(at, client, Box::new(link))));
     }
@@ -213,7 +259,7 @@ impl State {
             round_trip_ms: c.quality.round_trip_ms,
             shared: c.shared.clone(),
             peer: link.peer,
-            migration_target: false,
+            migration_target: matches!(c.arrival, Arrival::Bringing(_)),
             guard: link.guard,
         })
     }
@@ -232,16 +278,23 @@ impl State {
         crate::info!("{}: client {} connected", connection.label(), client.0);
         self.open_streaming_devices();
         self.serve(at, connection, watch, interest);
-        let greeting = self.greeting(client);
+        if self.clients.is_arriving(client) {
+            self.with_channel(MAIN, |main: &mut MainChannel, out| main.expect(at, out));
+            return;
+        }
+        let init = self.init_of(client);
+        let greeting =
+            Greeting { init, name: self.config.name.clone(), uuid: self.config.uuid, epoch: self.epoch };
         self.with_channel(MAIN, |main: &mut MainChannel, out| main.greet(at, &greeting, out));
         self.ask_monitors();
     }
 
-    fn greeting(&mut self, client: ClientId) -> Greeting {
+    /// What a client's INIT says.
+    pub fn init_of(&mut self, client: ClientId) -> main_channel::Init {
         let agent_connected =
             self.with_channel(MAIN, |main: &mut MainChannel, _| main.agent.is_attached()).unwrap_or(false);
         let (supported, current) = self.pointer.modes();
-        let init = main_channel::Init {
+        main_channel::Init {
             session_id: self.clients.clients.get(&client).map_or(0, |c| c.session),
             display_channels_hint: u32::try_from(self.devices.len()).unwrap_or(u32::MAX),
             supported_mouse_modes: supported.into(),
@@ -250,8 +303,7 @@ impl State {
             agent_tokens: AGENT_TOKENS,
             multi_media_time: self.mm_time(),
             ram_hint: self.devices.newest().map_or(0, |q| q.ram_size()),
-        };
-        Greeting { init, name: self.config.name.clone(), uuid: self.config.uuid, epoch: self.epoch }
+        }
     }
 
     /// A link to another channel got its OK and the host knows: gives the connection to the channel.
@@ -270,11 +322,15 @@ impl State {
             Some(_) => return self.close_link(link, "the client has this channel already"),
             None => {}
         }
+        let Some(link) = self.park(client, key, at, link) else { return };
         let (watch, interest, tls) = (link.watch, link.interest, link.tls);
         let Some(connection) = self.connection(client, link) else { return };
         crate::debug!("{}: connected", connection.label());
         match self.channels.home(key) {
-            Some(Home::Host(_)) => {
+            Some(Home::Host(served)) => {
+                if connection.migration_target && served.channel().migrates_data() {
+                    self.await_state(client, key);
+                }
                 self.serve(at, connection, watch, interest);
                 if key == INPUTS && !tls {
                     self.warn_of_insecure_keyboard(client);
@@ -282,6 +338,9 @@ impl State {
             }
             Some(Home::Worker(_, qxl)) => {
                 let worker = qxl.as_ref().and_then(|qxl| qxl.worker());
+                if connection.migration_target && channel_type.migrates_data() {
+                    self.await_state(client, key);
+                }
                 self.channels.note_remote(at, client, key);
                 if let Some(watch) = watch {
                     self.host_call(HostCall::RemoveWatch(watch));
@@ -307,9 +366,7 @@ impl State {
 
     /// Disconnects a client with all its channels.
     pub fn drop_client(&mut self, client: ClientId, why: &str) {
-        if self.clients.clients.remove(&client).is_none() {
-            return;
-        }
+        let Some(gone) = self.clients.clients.remove(&client) else { return };
         crate::info!("client {} disconnected: {why}", client.0);
         if self.config.exit_on_disconnect {
             // Before anything else: nothing of this process is to outlive its client.
@@ -318,9 +375,13 @@ impl State {
             return;
         }
         self.close_connections_of(client);
+        for link in gone.arrival.into_parked() {
+            self.close_quietly(link);
+        }
         for worker in self.devices.workers() {
             self.effects.push_back(Effect::Disconnect(worker, client));
         }
+        self.on_client_gone(client);
     }
 
     /// Disconnects everybody.

@@ -1,10 +1,12 @@
 //! The engine under [`super::Server`]: the state behind its lock, effects, and what other threads post.
 
+use super::effect::ChannelKey;
 use super::state::State;
 use crate::channel::connection::{ClientId, ConnectionId};
 use crate::host::{ChannelEvent, EventLoop};
 use crate::net::keys::KeyEvent;
 use crate::net::sasl::SaslDone;
+use crate::protocol::ChannelType;
 use crate::worker::WorkerEvents;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::fmt;
@@ -26,6 +28,11 @@ pub(crate) enum Post {
     /// A channel event that arose on another thread.
     Event(ConnectionId, ChannelEvent),
     DisconnectClient(ClientId),
+    /// A display has the state that its client brings from the source of a migration.
+    Restored {
+        qxl: u8,
+        client: ClientId,
+    },
     /// An asynchronous request changed the primary surface of a QXL device.
     PrimaryChanged {
         qxl: u8,
@@ -200,7 +207,7 @@ impl Core {
     fn take_post(self: &Arc<Self>, post: Post) {
         match post {
             Post::Gone(at) => {
-                self.within(|s| s.channels.on_gone(at));
+                self.within(|s| s.on_connection_gone(at));
                 self.tell(at, ChannelEvent::Disconnected);
             }
             Post::Event(at, event) => self.tell(at, event),
@@ -215,6 +222,10 @@ impl Core {
             Post::Sasl(done) => self.within(|s| s.on_sasl_done(done)),
             Post::DisconnectClient(client) => {
                 self.within(|s| s.drop_client(client, "its display is stuck or broke the protocol"));
+            }
+            Post::Restored { qxl, client } => {
+                let key = ChannelKey { channel_type: ChannelType::Display, id: qxl };
+                self.within(|s| s.on_state_restored(client, key));
             }
             Post::PrimaryChanged { qxl, primary } => self.within(|s| s.on_primary_changed(qxl, primary)),
         }
@@ -260,6 +271,10 @@ impl WorkerPosts {
 impl WorkerEvents for WorkerPosts {
     fn disconnect_client(&self, client: ClientId) {
         self.post(Post::DisconnectClient(client));
+    }
+
+    fn restored(&self, client: ClientId) {
+        self.post(Post::Restored { qxl: self.qxl, client });
     }
 
     fn primary_changed(&self, primary: Option<(u32, u32)>) {

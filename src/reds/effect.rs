@@ -37,6 +37,8 @@ pub(crate) enum Effect {
     ToWorker { worker: Option<Arc<WorkerHandle>>, connection: Box<ChannelConnection> },
     /// Disconnect a client's channels of a worker.
     Disconnect(Arc<WorkerHandle>, ClientId),
+    /// Have a client's channels of a worker hand over their state to the target of a migration.
+    HandOver(Arc<WorkerHandle>, ClientId),
     /// Tell a worker who places the pointer.
     MouseMode { worker: Arc<WorkerHandle>, client: bool },
     /// (Re)arm the timer of links, pings and pauses, in milliseconds.
@@ -93,6 +95,7 @@ impl Core {
                 self.take_posts_if_on_loop();
             }
             Effect::Disconnect(worker, client) => worker.disconnect_client(client),
+            Effect::HandOver(worker, client) => worker.hand_over(client),
             Effect::MouseMode { worker, client } => worker.set_mouse_mode(client),
             Effect::ArmTimer(ms) => self.start_service_timer(ms),
             Effect::Step(step) => self.within(|state| state.step(step)),

@@ -83,7 +83,7 @@ impl Core {
         let watch = event_loop.watch_add(mailbox, READ, on_mailbox);
         self.with(|s| s.waiting.mailbox = watch);
         watch.ok_or(ServerError::HostRefused("watch"))?;
-        // Client migration comes to nothing yet: the timer only keeps the host's expectations.
+        // Time limits of migrations are the service timer's: this one only keeps the host's expectations.
         let timer = event_loop.timer_add(Arc::new(|| {}));
         self.with(|s| s.waiting.migration = timer);
         timer.ok_or(ServerError::HostRefused("timer"))?;
@@ -153,6 +153,7 @@ impl Core {
         self.adopt_loop_thread();
         self.with(|s| {
             s.config.exit_on_disconnect = false;
+            s.end_migration();
             s.drop_all_clients("the server is destroyed");
             for link in s.links.take() {
                 s.close_quietly(link);

@@ -15,6 +15,7 @@ pub mod error;
 mod lifecycle;
 mod links;
 mod listeners;
+mod migration;
 #[cfg(any(test, feature = "oracles"))]
 mod oracle;
 mod pointer;
@@ -318,6 +319,7 @@ impl Server {
     pub fn vm_start(&self) {
         self.core.with(|s| {
             s.vm_running = true;
+            s.on_machine_started();
             s.run_char_devices(true);
         });
         for worker in self.core.workers() {

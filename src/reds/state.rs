@@ -10,6 +10,7 @@ use super::devices::Devices;
 use super::effect::Effect;
 use super::links::{Links, Sasl};
 use super::listeners::Listeners;
+use super::migration::Migration;
 use super::pointer::PointerState;
 use super::streaming::StreamingDevices;
 use super::{ServerError, ticketing::Ticketing};
@@ -91,6 +92,7 @@ pub(crate) struct State {
     pub char_devices: CharDevices,
     pub streaming: StreamingDevices,
     pub pointer: PointerState,
+    pub migration: Migration,
     pub vm_running: bool,
     /// How often sound has given the clients' clock back, as far as they were told.
     pub clock_releases: u64,
@@ -125,6 +127,7 @@ impl State {
             char_devices: CharDevices::default(),
             streaming: StreamingDevices::default(),
             pointer: PointerState::default(),
+            migration: Migration::default(),
             // Observed: devices added before the first vm_start do not start by themselves.
             vm_running: false,
             clock_releases: 0,
@@ -190,6 +193,7 @@ impl State {
             self.links.next_deadline(self.now),
             self.channels.next_deadline(self.now),
             self.listeners.next_deadline(),
+            self.migration.next_deadline(),
         ];
         parts.into_iter().flatten().min()
     }
@@ -214,6 +218,7 @@ impl State {
         self.expire_links();
         self.continue_links();
         self.resume_listeners();
+        self.on_migration_timer();
         self.on_channel_timers();
     }
 }

@@ -1,6 +1,7 @@
 //! What the worker needs of the display channel, so that the loop can be tested with another one.
 
 use crate::channel::client::WorkerChannel;
+use crate::channel::connection::ClientId;
 use crate::codec::video::choice::HostCodec;
 use crate::display::DisplayChannel;
 use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
@@ -43,6 +44,8 @@ pub(super) trait Display: WorkerChannel {
     fn take_async_completions(&mut self, now: Instant) -> Vec<u64>;
     fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])>;
     fn detach_all(&mut self);
+    fn machine_started(&mut self, now: Instant);
+    fn take_restored(&mut self) -> Vec<ClientId>;
 }
 
 impl Display for DisplayChannel {
@@ -156,6 +159,14 @@ impl Display for DisplayChannel {
 
     fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])> {
         self.take_client_caps(force)
+    }
+
+    fn machine_started(&mut self, now: Instant) {
+        self.machine_started(now);
+    }
+
+    fn take_restored(&mut self) -> Vec<ClientId> {
+        self.take_restored()
     }
 
     fn detach_all(&mut self) {

@@ -28,7 +28,7 @@ impl<D: Display> RedWorker<D> {
                 let _handled = Defer(|| dispatcher.oom_handled());
                 self.out_of_memory();
             }
-            Request::Start => self.start(),
+            Request::Start => self.start(now),
             Request::Stop { answer } => {
                 self.stop();
                 self.finish(answer, ());
@@ -129,15 +129,20 @@ impl<D: Display> RedWorker<D> {
                 self.display.detach(client);
                 self.cursor.detach(client);
             }
+            Request::HandOver(client) => {
+                self.display.hand_over(client, now);
+                self.cursor.hand_over(client, now);
+            }
             Request::Close => self.closed = true,
         }
     }
 
-    fn start(&mut self) {
+    fn start(&mut self, now: Instant) {
         if self.running {
             return;
         }
         self.running = true;
+        self.display.machine_started(now);
         self.report_caps(true);
     }
 

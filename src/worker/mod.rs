@@ -40,6 +40,8 @@ use std::thread::JoinHandle;
 pub trait WorkerEvents: Send + Sync {
     /// This client broke the protocol or is stuck: the whole client is to be disconnected.
     fn disconnect_client(&self, client: ClientId);
+    /// This client has brought the state of its display from the source of a migration.
+    fn restored(&self, client: ClientId);
     /// An asynchronous request created (width, height) or destroyed the primary surface; before its `async_complete`.
     /// Synchronous requests say so by their return value instead.
     fn primary_changed(&self, primary: Option<(u32, u32)>);
@@ -318,6 +320,11 @@ impl WorkerHandle {
     /// Moves a linked cursor connection to the worker.
     pub fn connect_cursor(&self, connection: ChannelConnection) {
         self.post(Request::ConnectCursor(Box::new(connection)));
+    }
+
+    /// The client follows the machine to another host: its channels hand over their state.
+    pub fn hand_over(&self, client: ClientId) {
+        self.post(Request::HandOver(client));
     }
 
     /// Ends this client's connections. Does not wait: their guards tell when the sockets are gone.

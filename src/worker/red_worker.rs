@@ -135,6 +135,9 @@ impl<D: Display> RedWorker<D> {
         {
             guarded("async_complete", || self.device.async_complete(cookie));
         }
+        for client in guarded("restored displays", || self.display.take_restored()).unwrap_or_default() {
+            self.events.restored(client);
+        }
         if self.running {
             self.report_caps(false);
             guarded("release", || self.device.release_pending());

@@ -96,6 +96,7 @@ pub(super) enum Request {
     ConnectDisplay(Box<ChannelConnection>),
     ConnectCursor(Box<ChannelConnection>),
     DisconnectClient(ClientId),
+    HandOver(ClientId),
     /// Ends the worker.
     Close,
 }
@@ -136,7 +137,8 @@ impl Request {
             | Self::SetZlibGlz(_)
             | Self::ConnectDisplay(_)
             | Self::ConnectCursor(_)
-            | Self::DisconnectClient(_) => None,
+            | Self::DisconnectClient(_)
+            | Self::HandOver(_) => None,
         }
     }
 

@@ -2,18 +2,19 @@
 
 use super::HostPointer;
 use crate::abi::{SpiceMigrateInstance, SpiceMigrateInterface};
+use spice_server_core::host::MigrationHost;
 
 type Callback = Option<unsafe extern "C" fn(*mut SpiceMigrateInstance)>;
 
 /// The completion callbacks, copied when the interface was added.
 #[derive(Debug)]
-pub struct Migration {
+pub struct CMigration {
     instance: HostPointer<SpiceMigrateInstance>,
     connect: Callback,
     end: Callback,
 }
 
-impl Migration {
+impl CMigration {
     /// # Safety
     /// `instance` has an interface of type migration, and stays valid until its server is destroyed.
     pub unsafe fn new(instance: *mut SpiceMigrateInstance) -> Self {
@@ -27,17 +28,17 @@ impl Migration {
             }
         }
     }
+}
 
-    /// The clients are connected to the target, or will not be.
-    pub fn connect_complete(&self) {
+impl MigrationHost for CMigration {
+    fn connect_complete(&self) {
         if let Some(call) = self.connect {
             // SAFETY: the host's own function and instance.
             unsafe { call(self.instance.0) };
         }
     }
 
-    /// The clients have left.
-    pub fn end_complete(&self) {
+    fn end_complete(&self) {
         if let Some(call) = self.end {
             // SAFETY: the host's own function and instance.
             unsafe { call(self.instance.0) };

@@ -1,28 +1,47 @@
-//! Functions of `spice-migration.h`. Moving clients to another host is not built yet: every migration ends at once, and
-//! the host hears so by the documented callbacks and values.
+//! Functions of `spice-migration.h`.
 
-use super::not_built_once;
 use crate::abi::*;
-use crate::adapter::migration::Migration;
 use crate::boundary::guard;
-use crate::handle::{self, Instance, Kind, ServerEntry};
+use crate::convert;
+use crate::handle;
 use libc::{c_char, c_int};
-use std::sync::Arc;
+use spice_server_core::protocol::main_channel::MigrationTarget;
+use spice_server_core::reds;
+use spice_server_core::warning;
 
 #[cfg(not(test))]
 include!(concat!(env!("OUT_DIR"), "/symver_migration.rs"));
 
-fn interface(server: &Arc<ServerEntry>) -> Option<Arc<Instance>> {
-    handle::any(server, |kind| matches!(kind, Kind::Migration(_)))
+/// The target of a migration; `None`: it has no name, or no port that clients could connect to.
+///
+/// # Safety
+/// The strings are NULL or C strings.
+unsafe fn target(
+    host: *const c_char,
+    port: c_int,
+    secure_port: c_int,
+    cert_subject: *const c_char,
+) -> Option<MigrationTarget> {
+    // SAFETY: by contract.
+    let (host, cert_subject) = unsafe { (convert::string(host)?, convert::string(cert_subject)) };
+    // Any port that is none counts as not given.
+    let number = |port| u16::try_from(port).unwrap_or(0);
+    let (port, secure_port) = (number(port), number(secure_port));
+    (port != 0 || secure_port != 0).then_some(MigrationTarget { port, secure_port, host, cert_subject })
 }
 
-fn with_interface(instance: &Instance, call: impl FnOnce(&Migration)) {
-    if let Kind::Migration(migration) = &instance.kind {
-        call(migration);
+fn returned(function: &str, result: reds::Result) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            warning!("{function}: {error}");
+            -1
+        }
     }
 }
 
-/// Sets the host that spice_server_migrate_switch() sends the clients to. Returns 0, -1 on bad arguments.
+/// Sets the host that spice_server_migrate_switch() sends the clients to. Only for hosts without a migration interface.
+/// Returns 0, -1 on bad arguments.
 #[deprecated]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_info(
@@ -32,12 +51,16 @@ pub unsafe extern "C" fn spice_server_migrate_info(
     secure_port: c_int,
     cert_subject: *const c_char,
 ) -> c_int {
-    let _ = (dest, port, secure_port, cert_subject);
     guard("spice_server_migrate_info", || {
-        if handle::server("spice_server_migrate_info", s).is_some() {
-            not_built_once!("client migration is");
+        let Some(server) = handle::server("spice_server_migrate_info", s) else { return -1 };
+        // SAFETY: C strings or NULL, by the contract of the function.
+        match unsafe { target(dest, port, secure_port, cert_subject) } {
+            Some(target) => returned("spice_server_migrate_info", server.migrate_info(target)),
+            None => {
+                warning!("spice_server_migrate_info: no host or no port");
+                -1
+            }
         }
-        -1
     })
 }
 
@@ -46,12 +69,14 @@ pub unsafe extern "C" fn spice_server_migrate_info(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_switch(s: *mut SpiceServer) -> c_int {
     guard("spice_server_migrate_switch", || {
-        if handle::server("spice_server_migrate_switch", s).is_some() { 0 } else { -1 }
+        let Some(server) = handle::server("spice_server_migrate_switch", s) else { return -1 };
+        server.migrate_switch();
+        0
     })
 }
 
 /// Asks the clients to connect to the target as well. Ports are -1 for none. Returns 0, or -1 when nothing was started;
-/// migrate_connect_complete is called exactly once either way.
+/// migrate_connect_complete is called exactly once either way, unless there is no migration interface.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_connect(
     s: *mut SpiceServer,
@@ -60,13 +85,11 @@ pub unsafe extern "C" fn spice_server_migrate_connect(
     secure_port: c_int,
     cert_subject: *const c_char,
 ) -> c_int {
-    let _ = (dest, port, secure_port, cert_subject);
     guard("spice_server_migrate_connect", || {
         let Some(server) = handle::server("spice_server_migrate_connect", s) else { return -1 };
-        let Some(instance) = interface(&server) else { return -1 };
-        not_built_once!("client migration is");
-        with_interface(&instance, Migration::connect_complete);
-        -1
+        // SAFETY: C strings or NULL, by the contract of the function.
+        let target = unsafe { target(dest, port, secure_port, cert_subject) };
+        returned("spice_server_migrate_connect", server.migrate_connect(target))
     })
 }
 
@@ -74,24 +97,18 @@ pub unsafe extern "C" fn spice_server_migrate_connect(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_start(s: *mut SpiceServer) -> c_int {
     guard("spice_server_migrate_start", || {
-        let _ = handle::server("spice_server_migrate_start", s);
-        -1
+        let Some(server) = handle::server("spice_server_migrate_start", s) else { return -1 };
+        returned("spice_server_migrate_start", server.migrate_start())
     })
 }
 
 /// The virtual machine has moved (completed not 0) or stays here. migrate_end_complete is called when the clients of a
-/// machine that moved have left. Returns 0, -1 if clients had to be left behind.
+/// machine that moved have left. Returns 0, -1 if clients had to be disconnected because no target is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_end(s: *mut SpiceServer, completed: c_int) -> c_int {
     guard("spice_server_migrate_end", || {
         let Some(server) = handle::server("spice_server_migrate_end", s) else { return -1 };
-        let Some(instance) = interface(&server) else { return -1 };
-        if completed == 0 {
-            return 0;
-        }
-        let left = server.num_clients();
-        with_interface(&instance, Migration::end_complete);
-        if left == 0 { 0 } else { -1 }
+        returned("spice_server_migrate_end", server.migrate_end(completed != 0))
     })
 }
 

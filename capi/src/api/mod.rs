@@ -10,12 +10,3 @@ pub mod migration;
 pub mod qxl;
 pub mod replay;
 pub mod server;
-
-/// Logs once per process that a subsystem does not exist in this build.
-macro_rules! not_built_once {
-    ($what:literal) => {{
-        static ONCE: std::sync::Once = std::sync::Once::new();
-        ONCE.call_once(|| spice_server_core::warning!(concat!($what, " not supported by this build")));
-    }};
-}
-pub(crate) use not_built_once;

@@ -9,6 +9,7 @@ use crate::host::call::{HostCall, HostReply};
 use crate::host::{Keyboard, Mouse, Tablet};
 use crate::net::stream::Incoming;
 use crate::protocol::caps::inputs::KEY_SCANCODE;
+use crate::protocol::migrate::{decode_inputs, encode_inputs};
 use crate::protocol::{ChannelType, inputs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ static PROFILE: Profile = Profile {
     shared: true,
     options: LinkOptions { max_body: inputs::max_body, window: false, ping_period: PING_PERIOD_RARE },
 };
+
+/// Acknowledgements that a client from the source of a migration can be owed: clients wait for one after 8 motions, and may
+/// send that many more while they come over.
+const MAX_RESTORED_ACKS: u32 = 8;
 
 #[derive(Debug, Default)]
 struct Client {
@@ -153,6 +158,14 @@ impl InputsChannel {
         }
     }
 
+    fn acknowledge(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        let Some(client) = self.clients.get_mut(&at) else { return };
+        match out.look(at) {
+            Some(link) if !link.is_told() => client.messages.withhold_ack(),
+            _ => out.send(at, inputs::mouse_motion_ack()),
+        }
+    }
+
     fn on_action(&mut self, at: ConnectionId, action: InputsAction, out: &mut Out<'_>) {
         let (mouse, tablet) = (self.mouse.clone(), self.tablet.clone());
         match action {
@@ -170,7 +183,7 @@ impl InputsChannel {
                 self.leds_at = Some(out.now + MODIFIERS_DELAY);
                 return;
             }
-            InputsAction::MotionAck => return out.send(at, inputs::mouse_motion_ack()),
+            InputsAction::MotionAck => return self.acknowledge(at, out),
             InputsAction::Agent(mouse) => return out.ask(at, ServerRequest::AgentMouse(mouse)),
             InputsAction::Motion { dx, dy, dz, buttons } => {
                 mouse.map(|mouse| HostCall::MouseMotion { mouse, dx, dy, dz, buttons })
@@ -246,6 +259,26 @@ impl Channel for InputsChannel {
         let bytes = self.keys.release_all();
         self.scan(bytes, out);
         self.release_buttons(at, out);
+    }
+
+    fn migrate_data(&mut self, at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
+        Some(encode_inputs(self.clients.get(&at)?.messages.motions()))
+    }
+
+    fn restore(&mut self, at: ConnectionId, data: &[u8], out: &mut Out<'_>) -> Result<(), ChannelError> {
+        let motions = decode_inputs(data)?;
+        let Some(client) = self.clients.get_mut(&at) else { return Ok(()) };
+        // As many as a client may have under way before it waits for acknowledgements.
+        let due = client.messages.restore(motions).min(MAX_RESTORED_ACKS);
+        client.leds_due = true;
+        for _ in 0..due {
+            out.send(at, inputs::mouse_motion_ack());
+        }
+        if let Some(link) = out.link(at) {
+            link.start_pings();
+        }
+        self.send_due_leds(at, out);
+        Ok(())
     }
 
     fn on_reply(&mut self, reply: HostReply, out: &mut Out<'_>) {

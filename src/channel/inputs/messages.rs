@@ -159,11 +159,28 @@ impl InputsClient {
 
     /// MOTION and POSITION count alike, whatever became of them.
     fn count_motion(&mut self, actions: &mut Vec<InputsAction>) {
-        self.motions += 1;
+        self.motions = self.motions.saturating_add(1);
         if self.motions >= MOTION_ACK_BUNCH {
-            self.motions = 0;
+            self.motions -= MOTION_ACK_BUNCH;
             actions.push(InputsAction::MotionAck);
         }
+    }
+
+    /// An acknowledgement could not be sent, since the client goes to another host: that one will send it.
+    pub fn withhold_ack(&mut self) {
+        self.motions = self.motions.saturating_add(MOTION_ACK_BUNCH);
+    }
+
+    /// Motions that are not acknowledged, as the target of a migration needs them.
+    #[must_use]
+    pub fn motions(&self) -> u16 {
+        u16::try_from(self.motions).unwrap_or(u16::MAX)
+    }
+
+    /// Takes over the motions that the source of a migration left; returns the number of acknowledgements that are due.
+    pub fn restore(&mut self, motions: u16) -> u32 {
+        self.motions = u32::from(motions) % MOTION_ACK_BUNCH;
+        u32::from(motions) / MOTION_ACK_BUNCH
     }
 }
 

@@ -1,16 +1,17 @@
 //! The main channels of all clients: greeting, net test, and what concerns every client.
 
 use super::messages::{MainClient, MainError, MainRequest};
-use crate::channel::connection::ConnectionId;
+use crate::channel::connection::{ChannelConnection, ConnectionId};
 use crate::channel::link::{ChannelError, LinkOptions, PING_PERIOD};
-use crate::channel::main::agent::{AgentError, AgentPort};
+use crate::channel::main::agent::{AGENT_TOKENS, AgentError, AgentPort};
 use crate::channel::{Channel, Out, Profile, ServerRequest};
 use crate::host::call::HostReply;
 use crate::net::stream::Incoming;
 use crate::protocol::caps::main::{
     AGENT_CONNECTED_TOKENS, NAME_AND_UUID, SEAMLESS_MIGRATE, SEMI_SEAMLESS_MIGRATE,
 };
-use crate::protocol::{ChannelType, main_channel};
+use crate::protocol::migrate::MainState;
+use crate::protocol::{ChannelType, Message, main_channel};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -99,8 +100,35 @@ impl MainChannel {
             }
             MainRequest::AgentData(data) => self.agent.data(at, &data, out)?,
             MainRequest::AgentToken { tokens } => self.agent.token(at, tokens, out),
+            MainRequest::Migration(news) => out.ask(at, ServerRequest::Migration(news)),
         }
         Ok(())
+    }
+
+    /// The client comes from the source of a migration: it is told nothing before its session begins here.
+    pub fn expect(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        let (Some(client), Some(link)) = (self.clients.get_mut(&at), out.link(at)) else { return };
+        client.set_arriving(true);
+        link.mute();
+        link.resume_reading();
+    }
+
+    /// Answers whether the client may bring its state.
+    pub fn allow_seamless(&mut self, at: ConnectionId, allowed: bool, out: &mut Out<'_>) {
+        let Some(link) = out.link(at) else { return };
+        link.send_to_mute(main_channel::migrate_dst_seamless(allowed));
+        if allowed {
+            link.expect_migrate_data();
+        }
+    }
+
+    /// The machine has moved here and the client begins anew: its session starts, without name and net test.
+    pub fn welcome(&mut self, at: ConnectionId, init: &main_channel::Init, out: &mut Out<'_>) {
+        let (Some(client), Some(link)) = (self.clients.get_mut(&at), out.link(at)) else { return };
+        client.set_arriving(false);
+        link.unmute();
+        link.send(init.encode());
+        link.start_pings();
     }
 }
 
@@ -127,9 +155,6 @@ impl Channel for MainChannel {
     ) -> Result<(), ChannelError> {
         let Some(client) = self.clients.get_mut(&at) else { return Ok(()) };
         let request = client.on_message(message.msg_type, &message.body)?;
-        for reply in client.replies() {
-            out.send(at, reply);
-        }
         if let Some(request) = request {
             self.on_request(at, request, out)?;
         }
@@ -155,6 +180,25 @@ impl Channel for MainChannel {
     fn on_closed(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         self.clients.remove(&at);
         self.agent.close(at, out);
+    }
+
+    /// The conversation with the guest agent begins anew at the target.
+    fn migrate_data(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
+        Some(MainState::default().encode())
+    }
+
+    fn restore(&mut self, at: ConnectionId, data: &[u8], out: &mut Out<'_>) -> Result<(), ChannelError> {
+        let state = MainState::decode(data)?;
+        let (Some(client), Some(link)) = (self.clients.get_mut(&at), out.link(at)) else { return Ok(()) };
+        client.set_arriving(false);
+        link.start_pings();
+        if state.device.connected {
+            link.send(main_channel::agent_disconnected());
+        }
+        if self.agent.is_attached() {
+            link.send(agent_is_there(link.connection()));
+        }
+        Ok(())
     }
 
     fn on_reply(&mut self, reply: HostReply, out: &mut Out<'_>) {
@@ -183,5 +227,12 @@ impl Channel for MainChannel {
 
     fn on_timer(&mut self, out: &mut Out<'_>) {
         self.agent.on_timer(out);
+    }
+}
+
+fn agent_is_there(client: &ChannelConnection) -> Message {
+    match client.channel_caps.has(AGENT_CONNECTED_TOKENS) {
+        true => main_channel::agent_connected_tokens(AGENT_TOKENS),
+        false => main_channel::agent_connected(),
     }
 }

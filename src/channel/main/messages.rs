@@ -1,10 +1,11 @@
 //! What one client's messages on the main channel ask of the server (server.md 6). Pure: messages go in, a
 //! [`MainRequest`] or the reason to disconnect comes out.
 
+use crate::channel::out::MigrationNews;
 use crate::channel::pings::{LinkQuality, NetTest};
 use crate::protocol::Message;
 use crate::protocol::error::ProtocolError;
-use crate::protocol::main_channel::{MAX_AGENT_DATA, MainMessage, migrate_cancel};
+use crate::protocol::main_channel::{MAX_AGENT_DATA, MainMessage};
 use std::time::Instant;
 use thiserror::Error;
 
@@ -33,13 +34,15 @@ pub enum MainRequest {
     AgentToken {
         tokens: u32,
     },
+    Migration(MigrationNews),
 }
 
 /// What the server keeps of one client of the main channel.
 #[derive(Debug, Default)]
 pub struct MainClient {
     net_test: Option<NetTest>,
-    replies: Vec<Message>,
+    /// It comes from the source of a migration, and its session has not begun here.
+    arriving: bool,
 }
 
 impl MainClient {
@@ -57,14 +60,18 @@ impl MainClient {
         Some(quality)
     }
 
-    /// Takes the messages that answer the client without the server's help.
-    pub fn replies(&mut self) -> Vec<Message> {
-        std::mem::take(&mut self.replies)
+    /// It comes from the source of a migration, or has arrived.
+    pub fn set_arriving(&mut self, arriving: bool) {
+        self.arriving = arriving;
     }
 
     /// Judges a message.
     pub fn on_message(&mut self, msg_type: u16, body: &[u8]) -> Result<Option<MainRequest>, MainError> {
-        Ok(match MainMessage::decode(msg_type, body)? {
+        let message = MainMessage::decode(msg_type, body)?;
+        if self.arriving {
+            return Ok(news_of_arrival(&message));
+        }
+        Ok(match message {
             // The link handles these.
             MainMessage::Common(_) => None,
             MainMessage::AttachChannels => Some(MainRequest::AttachChannels),
@@ -75,12 +82,12 @@ impl MainClient {
             }
             MainMessage::AgentData(data) => Some(MainRequest::AgentData(data)),
             MainMessage::AgentToken { num_tokens } => Some(MainRequest::AgentToken { tokens: num_tokens }),
-            MainMessage::MigrateConnected | MainMessage::MigrateConnectedSeamless => {
-                // Nobody migrates: the client must let go of its target.
-                self.replies.push(migrate_cancel());
-                None
+            MainMessage::MigrateConnected => Some(MainRequest::Migration(MigrationNews::Connected)),
+            MainMessage::MigrateConnectedSeamless => {
+                Some(MainRequest::Migration(MigrationNews::ConnectedSeamless))
             }
-            MainMessage::MigrateConnectError | MainMessage::MigrateEnd => None,
+            MainMessage::MigrateConnectError => Some(MainRequest::Migration(MigrationNews::ConnectError)),
+            MainMessage::MigrateEnd => None,
             MainMessage::MigrateDstDoSeamless { .. } => {
                 return Err(MainError::Unexpected("MIGRATE_DST_DO_SEAMLESS"));
             }
@@ -88,6 +95,16 @@ impl MainClient {
             MainMessage::QualityIndicator => return Err(MainError::Unexpected("QUALITY_INDICATOR")),
         })
     }
+}
+
+/// A client that comes from another host says nothing else before its session has begun here.
+fn news_of_arrival(message: &MainMessage) -> Option<MainRequest> {
+    let news = match *message {
+        MainMessage::MigrateEnd => MigrationNews::End,
+        MainMessage::MigrateDstDoSeamless { src_version: version } => MigrationNews::DoSeamless { version },
+        _ => return None,
+    };
+    Some(MainRequest::Migration(news))
 }
 
 /// Fuzz oracle: first byte the type, second the length of each message.
@@ -102,7 +119,7 @@ pub fn fuzz_main_channel(data: &[u8]) {
         rest = tail;
         let _ = channel.on_message(u16::from(*kind), body);
         let _ = channel.on_pong(u32::from(*kind), now);
-        let _ = channel.replies();
+        channel.set_arriving(*size % 2 == 1);
     }
 }
 
@@ -130,18 +147,33 @@ mod tests {
     #[test]
     fn harmless_messages_are_taken() {
         let mut c = MainClient::default();
-        for (msg_type, body) in
-            [(6, &[0; 12][..]), (1, &[0; 4]), (2, &[]), (client::MIGRATE_END, &[]), (103, &[])]
-        {
+        for (msg_type, body) in [(6, &[0; 12][..]), (1, &[0; 4]), (2, &[]), (client::MIGRATE_END, &[])] {
             assert_eq!(send(&mut c, msg_type, body), Ok(None));
         }
         assert_eq!(
             send(&mut c, client::AGENT_DATA, &[0; 2048]),
             Ok(Some(MainRequest::AgentData(vec![0; 2048])))
         );
-        assert!(c.replies().is_empty());
-        assert_eq!(send(&mut c, client::MIGRATE_CONNECTED, &[]), Ok(None));
-        assert_eq!(c.replies().len(), 1, "MIGRATE_CANCEL");
+    }
+
+    #[test]
+    fn before_its_session_begins_a_migrating_client_says_little() {
+        let mut c = MainClient::default();
+        c.set_arriving(true);
+        let news = |news| Ok(Some(MainRequest::Migration(news)));
+        assert_eq!(send(&mut c, client::MIGRATE_END, &[]), news(MigrationNews::End));
+        let version = MigrationNews::DoSeamless { version: 1 };
+        assert_eq!(send(&mut c, client::MIGRATE_DST_DO_SEAMLESS, &[1, 0, 0, 0]), news(version));
+        for (msg_type, body) in [
+            (client::ATTACH_CHANNELS, &[][..]),
+            (client::AGENT_START, &[1; 4]),
+            (client::MIGRATE_CONNECTED, &[]),
+        ] {
+            assert_eq!(send(&mut c, msg_type, body), Ok(None));
+        }
+        assert!(send(&mut c, client::MIGRATE_DST_DO_SEAMLESS, &[1]).is_err());
+        c.set_arriving(false);
+        assert_eq!(send(&mut c, client::MIGRATE_CONNECTED, &[]), news(MigrationNews::Connected));
     }
 
     #[test]

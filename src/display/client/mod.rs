@@ -4,7 +4,9 @@
 //! - `streams`: the videos that it plays
 //! - `pace`: when it is sent drawing
 //! - `send`: from the pipe to the socket; `receive`: the client's messages
+//! - `migrate`: from one host to another
 
+mod migrate;
 mod pace;
 mod receive;
 mod send;
@@ -17,7 +19,7 @@ use super::gl::{DrawId, GlClient};
 use super::pipe::{Pipe, PipeItem};
 use super::queued::{Queued, SurfaceKey};
 use super::services::Services;
-use super::settings::DisplaySettings;
+use super::settings::{DisplaySettings, WanCompression};
 use super::stream::StreamKey;
 use super::surfaces::{Surface, Surfaces};
 use crate::canvas::Region;
@@ -29,6 +31,8 @@ use crate::host::{GlScanout, MonitorsConfig};
 use crate::image::SurfaceFormat;
 use crate::limits::INIT_TIMEOUT;
 use crate::protocol::caps::display as cap;
+use crate::protocol::migrate::DisplayState;
+pub(super) use migrate::Restored;
 use pace::Pace;
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,6 +46,29 @@ pub(super) struct Shared<'a> {
     pub workspace: &'a mut Workspace,
     pub monitors: Option<&'a MonitorsConfig>,
     pub scanout: Option<&'a Arc<GlScanout>>,
+    /// The machine runs.
+    pub running: bool,
+    pub restored: &'a mut Restored,
+}
+
+/// What a client waits for before it is told anything.
+#[derive(Debug)]
+enum Start {
+    /// Its INIT, until this time.
+    Init(Instant),
+    /// The state that it brings from the source of a migration.
+    Data,
+    /// The machine, which is still on its way from there.
+    Machine(Box<DisplayState>),
+    /// Nothing: it is told everything.
+    Over,
+}
+
+/// What the host wants done on slow links.
+#[derive(Clone, Copy, Debug)]
+struct ClientSettings {
+    jpeg: WanCompression,
+    zlib_glz: WanCompression,
 }
 
 /// One client of the display channel.
@@ -54,8 +81,10 @@ pub(super) struct DisplayClient {
     surfaces: ClientSurfaces,
     streams: ClientStreams,
     pace: Pace,
-    /// Until when INIT must have come; `None`: it has.
-    init_until: Option<Instant>,
+    start: Start,
+    /// It follows its machine to another host.
+    leaving: bool,
+    settings: ClientSettings,
     /// The client knows COMPOSITE, surfaces of format A8, and monitors configurations.
     composite: bool,
     a8: bool,
@@ -82,25 +111,47 @@ impl DisplayClient {
             lz4: caps.has(cap::LZ4_COMPRESSION),
             unix: connection.stream.is_unix(),
         };
+        let streams = ClientStreams::new(&connection, services, settings.video_codecs.clone());
+        let (composite, a8, monitors) =
+            (caps.has(cap::COMPOSITE), caps.has(cap::A8_SURFACE), caps.has(cap::MONITORS_CONFIG));
+        let arrives = connection.migration_target;
+        let mut link = ChannelClient::new(connection, super::PROFILE.options, now);
+        let start = if arrives {
+            link.mute();
+            link.expect_migrate_data();
+            Start::Data
+        } else {
+            Start::Init(now + INIT_TIMEOUT)
+        };
         Self {
             key,
-            composite: caps.has(cap::COMPOSITE),
-            a8: caps.has(cap::A8_SURFACE),
-            monitors: caps.has(cap::MONITORS_CONFIG),
-            streams: ClientStreams::new(&connection, services, settings.video_codecs.clone()),
+            composite,
+            a8,
+            monitors,
+            streams,
             gl: GlClient::default(),
             encoder: ImageEncoder::new(channel_id, encode),
-            connection: ChannelClient::new(connection, super::PROFILE.options, now),
+            connection: link,
             pipe: Pipe::default(),
             surfaces: ClientSurfaces::default(),
             pace: Pace::new(now),
-            init_until: Some(now + INIT_TIMEOUT),
+            start,
+            leaving: false,
+            settings: ClientSettings { jpeg: settings.jpeg, zlib_glz: settings.zlib_glz },
         }
     }
 
     /// Whether the client's INIT has come and it is told things.
     pub fn is_active(&self) -> bool {
-        self.init_until.is_none()
+        matches!(self.start, Start::Over)
+    }
+
+    /// Until when INIT must have come.
+    fn init_until(&self) -> Option<Instant> {
+        match self.start {
+            Start::Init(until) => Some(until),
+            Start::Data | Start::Machine(_) | Start::Over => None,
+        }
     }
 
     // What happens to surfaces.
@@ -270,7 +321,7 @@ impl DisplayClient {
         let next_turn = self.pace.next_turn(self.waiting(), self.connection.may_send(), now);
         let deadlines = [
             self.connection.next_deadline(now),
-            self.init_until,
+            self.init_until(),
             next_turn,
             self.refine_at(),
             self.streams.deadline(),
@@ -286,7 +337,7 @@ impl DisplayClient {
 
     /// Deadlines that have passed.
     pub fn on_timer(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
-        if self.init_until.is_some_and(|until| until <= now) {
+        if self.init_until().is_some_and(|until| until <= now) {
             return Err(ChannelError::Refused("no INIT in time".into()));
         }
         self.connection.on_timer(now)?;

@@ -1,6 +1,6 @@
 //! What a client sends (display.md 5.3, 6.1).
 
-use super::{DisplayClient, Shared};
+use super::{DisplayClient, Shared, Start};
 use crate::channel::client::{ChannelError, Received};
 use crate::display::encode::ClientShared;
 use crate::display::pipe::PipeItem;
@@ -12,12 +12,14 @@ use std::time::Instant;
 
 impl DisplayClient {
     /// Reads what the client has sent.
-    pub fn read(&mut self, shared: &Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+    pub fn read(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
         self.connection.begin_reading();
         while let Some(received) = self.connection.receive(now)? {
             match received {
                 Received::Message(message) => self.message(&message, shared, now)?,
-                Received::Pong { .. } | Received::FlushMark | Received::MigrateData(_) => {}
+                Received::Pong { .. } => {}
+                Received::FlushMark => self.send_state(now)?,
+                Received::MigrateData(data) => self.take_state(&data, shared, now)?,
             }
         }
         Ok(())
@@ -68,7 +70,7 @@ impl DisplayClient {
     fn init(&mut self, init: &DisplayInit, shared: &Shared<'_>, now: Instant) -> Result<(), ChannelError> {
         let caches = self.connection.connection().shared.get::<ClientShared>();
         self.encoder.init(&caches, init).map_err(|e| ChannelError::Refused(e.to_string()))?;
-        self.init_until = None;
+        self.start = Start::Over;
         self.connection.open();
         if shared.scanout.is_some() {
             self.show_scanout(now)?;

@@ -21,6 +21,11 @@ use std::time::Instant;
 impl DisplayClient {
     /// Sends what socket and window take, up to the budget of a turn.
     pub fn push(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+        self.send_waiting(shared, now)?;
+        self.leave_if_done(now)
+    }
+
+    fn send_waiting(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
         if self.is_active()
             && self.pipe.draws() > 0
             && self.pipe.oldest().is_some_and(|since| now >= since + MAX_PIPE_AGE)

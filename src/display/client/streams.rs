@@ -175,6 +175,11 @@ impl ClientStreams {
         self.agents.values().filter_map(Agent::deadline).min()
     }
 
+    /// All streams.
+    pub(super) fn keys(&self) -> Vec<StreamKey> {
+        self.agents.keys().copied().collect()
+    }
+
     /// A stream is over: the area where it painted, if the client has it. STREAM_DESTROY is to be queued then.
     pub(super) fn end(&mut self, key: StreamKey) -> Option<Region> {
         self.agents.get_mut(&key).map(Agent::end)

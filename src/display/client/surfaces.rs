@@ -153,6 +153,17 @@ impl ClientSurfaces {
         self.told.insert(id, Shape { width, height, format });
     }
 
+    /// The client brings a surface from the source of a migration, whose pixels are those of ours.
+    pub(super) fn adopt(&mut self, id: u32, surface: &Surface) {
+        self.queued.insert(id, surface.key);
+        self.told_created(id, surface.width, surface.height, surface.format);
+    }
+
+    /// The surfaces that the client has.
+    pub(super) fn told_ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.told.keys().copied()
+    }
+
     /// SURFACE_DESTROY is due; `false`: the client does not know the surface.
     pub(super) fn told_destroyed(&mut self, id: u32) -> bool {
         self.told.remove(&id).is_some()

@@ -33,6 +33,8 @@ pub(super) enum Item {
         length: u16,
         frequency: u16,
     },
+    /// The last message to a client that follows its machine to another host.
+    Migrate,
     /// What a collapsed pipe comes to: the pointer where it is to be, with shape, visibility and trail of the moment when
     /// it is sent.
     State,
@@ -105,6 +107,12 @@ impl CursorClient {
         self.position = None;
     }
 
+    /// The client goes to another host, where its shapes are sent anew.
+    pub(super) fn begin_leaving(&mut self) {
+        self.pipe.push_back(Item::InvalAll);
+        self.pipe.push_back(Item::Migrate);
+    }
+
     /// Queues what the guest changed; before INIT the state that INIT will carry says it all.
     pub(super) fn queue(&mut self, item: Item) {
         if !self.initialised {
@@ -127,7 +135,8 @@ impl CursorClient {
         }
         self.pipe.push_back(item);
         if self.pipe.len() > MAX_CURSOR_PIPE {
-            self.pipe.retain(|item| matches!(item, Item::Init | Item::Reset | Item::InvalAll));
+            self.pipe
+                .retain(|item| matches!(item, Item::Init | Item::Reset | Item::InvalAll | Item::Migrate));
             self.pipe.push_back(Item::State);
         }
     }
@@ -193,6 +202,7 @@ impl CursorClient {
             }
             Item::Move(position) => self.send_message(cursor::move_to(position)),
             Item::Hide => self.send_message(cursor::hide()),
+            Item::Migrate => self.channel.hand_over(false),
             Item::Trail { length, frequency } => self.send_message(cursor::trail(length, frequency)),
             Item::State => {
                 let position = self.position.unwrap_or(state.position);

@@ -174,6 +174,15 @@ impl WorkerChannel for CursorChannel {
         self.clients.retain(|(_, c)| c.channel().id() != client);
     }
 
+    fn hand_over(&mut self, client: ClientId, now: Instant) {
+        self.each(None, |c, state| {
+            if c.channel().id() == client {
+                c.begin_leaving();
+            }
+            c.push(state, now)
+        });
+    }
+
     fn on_ready(&mut self, key: ClientKey, _readiness: Readiness, now: Instant) {
         self.each(Some(key), |client, state| {
             client.read(now)?;

@@ -70,6 +70,14 @@ impl LossyRegions {
         self.0.remove(&surface_id);
     }
 
+    /// The client brings a surface from another host, of which this area is lossy.
+    pub fn adopt(&mut self, surface_id: u32, area: &Rect) {
+        self.forget(surface_id);
+        if !area.is_empty() {
+            self.0.entry(surface_id).or_default().add(area);
+        }
+    }
+
     /// Whether a pixel of this area is lossy at the client.
     #[must_use]
     pub fn is_lossy(&self, surface_id: u32, area: &Rect) -> bool {

@@ -22,6 +22,7 @@ mod finish;
 mod job;
 mod lossy;
 mod memo;
+mod migrate;
 mod palette;
 mod palette_cache;
 mod pixmap_cache;

@@ -29,6 +29,17 @@ pub struct Evicted {
     pub uses: Vec<(u8, u64)>,
 }
 
+/// What the target of a migration needs to know of a frozen cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// Size in pixels.
+    pub budget: u64,
+    /// This call froze it.
+    pub is_first: bool,
+    /// The last message of each display (by channel id) that used an image of the cache.
+    pub last_uses: BTreeMap<u8, u64>,
+}
+
 #[derive(Debug)]
 struct Entry {
     pixels: u64,
@@ -152,14 +163,19 @@ impl PixmapCache {
         }
     }
 
-    /// Forgets everything and caches nothing any more (source of a seamless migration). Returns the size in pixels.
-    pub fn freeze(&self) -> u64 {
+    /// Forgets everything and caches nothing any more (source of a seamless migration).
+    pub fn freeze(&self) -> Frozen {
         let inner = &mut *self.lock();
-        inner.frozen = true;
+        let is_first = !std::mem::replace(&mut inner.frozen, true);
+        let mut last_uses = BTreeMap::new();
+        for &(channel, serial) in inner.entries.values().flat_map(|entry| &entry.uses) {
+            let last = last_uses.entry(channel).or_insert(serial);
+            *last = serial.max(*last);
+        }
         inner.entries.clear();
         inner.order.clear();
         inner.used = 0;
-        inner.budget
+        Frozen { budget: inner.budget, is_first, last_uses }
     }
 
     /// Number of images and of pixels held.

@@ -33,6 +33,8 @@ struct Inner {
 pub struct DisplayCaches {
     pub pixmaps: Arc<PixmapCache>,
     pub glz: Arc<glz::Dictionary>,
+    /// As the client names them: of the pixmap cache, and of the dictionary.
+    pub ids: (u8, u8),
 }
 
 impl ClientShared {
@@ -50,7 +52,22 @@ impl ClientShared {
         let glz = find_or_make(&mut inner.dictionaries, init.glz_dictionary_id, || {
             glz::Dictionary::new(glz_window)
         })?;
-        Ok(DisplayCaches { pixmaps, glz })
+        Ok(DisplayCaches { pixmaps, glz, ids: (init.pixmap_cache_id, init.glz_dictionary_id) })
+    }
+
+    /// The dictionary of this id.
+    pub(super) fn dictionary(
+        &self,
+        id: u8,
+        make: impl FnOnce() -> glz::Dictionary,
+    ) -> Result<Arc<glz::Dictionary>, InitError> {
+        let inner = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        find_or_make(&mut inner.dictionaries, id, make)
+    }
+
+    /// A pixmap cache for one display alone.
+    pub(super) fn unshared_pixmaps(size: i64) -> Arc<PixmapCache> {
+        Arc::new(PixmapCache::new(size))
     }
 }
 

@@ -128,8 +128,14 @@ impl State {
         let Some(link) = self.links.links.get(&at) else { return };
         let main = is_main(link.message.channel_type);
         let session = link.message.connection_id;
-        let refusal = if main && session != 0 {
+        let refusal = if main && session != 0 && !self.awaits_machine() {
             Some((LinkError::BadConnectionId, "no migration is under way"))
+        } else if main
+            && session != 0
+            && self.config.multi_client
+            && self.clients.of_session(session).is_some()
+        {
+            Some((LinkError::BadConnectionId, "another client has this session id"))
         } else if !main && self.clients.of_session(session).is_none() {
             Some((LinkError::BadConnectionId, "no client has this session id"))
         } else {

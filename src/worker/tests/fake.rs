@@ -290,6 +290,7 @@ impl WorkerChannel for FakeDisplay {
         self.client = false;
     }
 
+    fn hand_over(&mut self, _client: ClientId, _now: Instant) {}
     fn on_ready(&mut self, _key: ClientKey, _readiness: Readiness, _now: Instant) {}
     fn push(&mut self, _now: Instant) {}
 
@@ -433,6 +434,12 @@ impl Display for FakeDisplay {
         force.then_some((self.client, [0; 58]))
     }
 
+    fn machine_started(&mut self, _now: Instant) {}
+
+    fn take_restored(&mut self) -> Vec<ClientId> {
+        Vec::new()
+    }
+
     fn detach_all(&mut self) {
         self.client = false;
     }
@@ -442,6 +449,8 @@ pub(super) struct Events(pub(super) Arc<World>);
 
 impl WorkerEvents for Events {
     fn disconnect_client(&self, _client: ClientId) {}
+
+    fn restored(&self, _client: ClientId) {}
 
     fn primary_changed(&self, primary: Option<(u32, u32)>) {
         self.0.log(format!("primary {primary:?}"));
