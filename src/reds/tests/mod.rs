@@ -7,6 +7,7 @@ mod faults;
 mod harness;
 mod inputs;
 mod link;
+mod migration;
 mod robustness;
 mod sasl;
 mod session;
