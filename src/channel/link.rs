@@ -119,6 +119,7 @@ pub struct ChannelLink {
     expect_flush_mark: bool,
     expect_migrate_data: bool,
     speech: Speech,
+    wants_pings: bool,
     ping: LatencyTest,
     silence: Silence,
     /// The owner awaits an answer of the client beyond those that the link knows of.
@@ -146,6 +147,7 @@ impl ChannelLink {
             expect_flush_mark: false,
             expect_migrate_data: false,
             speech: Speech::Free,
+            wants_pings: false,
             silence: Silence::default(),
             owed: false,
         }
@@ -164,20 +166,28 @@ impl ChannelLink {
 
     /// Latency tests begin, on sockets that are not local.
     pub fn start_pings(&mut self) {
-        self.ping.enabled = !self.connection.stream.is_unix() && self.speech == Speech::Free;
+        self.wants_pings = true;
+        self.enable_pings();
+    }
+
+    /// A client that comes from the source of a migration reads nothing before it has arrived.
+    fn enable_pings(&mut self) {
+        let reads = self.speech == Speech::Free && !self.expect_migrate_data;
+        self.ping.enabled = self.wants_pings && reads && !self.connection.stream.is_unix();
     }
 
     /// Until [`Self::unmute`], what is sent is dropped: a client that comes from the source of a migration reads its first
     /// message when it has arrived.
     pub fn mute(&mut self) {
         self.speech = Speech::Mute;
-        self.ping.enabled = false;
+        self.enable_pings();
     }
 
     /// The client has arrived.
     pub fn unmute(&mut self) {
         if self.speech == Speech::Mute {
             self.speech = Speech::Free;
+            self.enable_pings();
         }
     }
 
@@ -197,7 +207,7 @@ impl ChannelLink {
         let flags = if with_data { MIGRATE_NEED_FLUSH | MIGRATE_NEED_DATA_TRANSFER } else { 0 };
         self.connection.stream.send(common::migrate(flags));
         self.speech = Speech::Over;
-        self.ping.enabled = false;
+        self.enable_pings();
         self.expect_flush_mark = with_data;
     }
 
@@ -398,6 +408,7 @@ impl ChannelLink {
                 }
                 CommonMessage::MigrateData(data) => {
                     self.expect_migrate_data = false;
+                    self.enable_pings();
                     return Ok(Some(Received::MigrateData(data)));
                 }
                 CommonMessage::Disconnecting => {}
@@ -407,9 +418,10 @@ impl ChannelLink {
         Ok(None)
     }
 
-    /// One MIGRATE_DATA is allowed. Unasked it ends the channel.
+    /// One MIGRATE_DATA is allowed. Unasked it ends the channel. The client reads nothing before it has sent that.
     pub fn expect_migrate_data(&mut self) {
         self.expect_migrate_data = true;
+        self.enable_pings();
     }
 
     /// Whether the client is to bring the state that it had at the source of a migration.
@@ -466,10 +478,11 @@ impl ChannelLink {
 
     /// Follows whether the client owes us anything and whether bytes move.
     fn watch(&mut self, now: Instant) {
-        let owes = self.blocked
-            || self.owed
-            || (self.waiting && self.open && !self.window_is_open())
-            || self.ping.is_running();
+        let owes = !self.expect_migrate_data
+            && (self.blocked
+                || self.owed
+                || (self.waiting && self.open && !self.window_is_open())
+                || self.ping.is_running());
         let stream = &self.connection.stream;
         let bytes = stream.bytes_received().wrapping_add(stream.bytes_sent());
         self.silence.update(owes, bytes, now);

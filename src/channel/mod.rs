@@ -59,8 +59,8 @@ pub trait Channel: Any + Debug + Send {
     fn profile(&self) -> &'static Profile;
 
     /// A client linked; the first messages to it may be sent. Its own messages are read once the link reads, which is
-    /// at once unless this pauses it. A link with [`link::ChannelLink::awaits_migrate_data`] gets [`Self::restore`] next, and
-    /// what is sent to it before is dropped.
+    /// at once unless this pauses it. A link with [`link::ChannelLink::awaits_migrate_data`] gets [`Self::restore`] next
+    /// and wants no greeting; its client reads nothing before.
     fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError>;
 
     /// A client sent a message of the channel's own (types above 100).

@@ -93,11 +93,9 @@ impl<C: Channel + ?Sized> Served<C> {
         let arrives = connection.migration_target && self.channel.migrates_data();
         let mut link = ChannelLink::new(connection, self.channel.profile().options, now);
         if arrives {
-            link.mute();
             link.expect_migrate_data();
-        } else {
-            link.open();
         }
+        link.open();
         // Layers below may hold bytes that no watch reports.
         link.resume_reading();
         self.links.links.insert(at, link);

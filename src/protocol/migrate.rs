@@ -387,6 +387,56 @@ mod tests {
         assert_eq!(encode_spicevmc(&CharDeviceState::default()).len(), 8 + 25);
     }
 
+    fn bytes(hex: &str) -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    }
+
+    /// What the original sent for a machine with a qxl-vga, a port, and a client with a cache of 20 Mi pixels and a
+    /// dictionary of 8 Mi.
+    #[test]
+    fn data_of_the_original_are_read_and_written() {
+        let head = concat!(
+            "44434d44010000000a0000000000000000010000400100000000010000000000000000000000000000000000000000000000",
+            "0000000000000000000100008000040000000000000000000000"
+        );
+        let exact = bytes(&format!("{head}500000000100000000000000"));
+        let mut display = DisplayState {
+            serial: 10,
+            pixmap_cache_id: 1,
+            pixmap_cache_size: 20 << 20,
+            freezer: true,
+            glz_dictionary_id: 1,
+            glz_window: 8 << 20,
+            glz_max_encoders: 4,
+            surfaces: vec![MigratedSurface { id: 0, lossy: None }],
+            ..DisplayState::default()
+        };
+        assert_eq!(display.encode(), exact);
+        assert_eq!(DisplayState::decode(&exact, |_| false), Ok(display.clone()));
+        let lossy = bytes(&format!("{head}50000000010000000000000000000000000000000000000000000000"));
+        display.surfaces[0].lossy = Some(Rect::default());
+        assert_eq!(display.encode(), lossy);
+        assert_eq!(DisplayState::decode(&lossy, |low| !low), Ok(display));
+
+        let port = bytes("53564d44010000000100000001ffffffffffffffff000000000000000000000000");
+        let all = u32::MAX;
+        let device = CharDeviceState {
+            connected: true,
+            num_client_tokens: all,
+            num_send_tokens: all,
+            ..CharDeviceState::default()
+        };
+        assert_eq!(encode_spicevmc(&device), port);
+        assert_eq!(decode_spicevmc(&port), Ok(device));
+
+        let mut no_agent = bytes("4d4e4d440100000001000000");
+        no_agent.resize(8 + 57, 0);
+        assert_eq!(MainState::default().encode(), no_agent);
+        assert_eq!(MainState::decode(&no_agent), Ok(MainState::default()));
+        assert_eq!(encode_inputs(0), bytes("49434d44010000000000"));
+    }
+
     #[test]
     fn bad_magic_pointers_and_counts_are_refused() {
         assert!(decode_inputs(b"XXXX\x01\0\0\0\0\0").is_err());

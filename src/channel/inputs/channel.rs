@@ -3,7 +3,7 @@
 use super::messages::{AgentMouse, InputsAction, InputsClient, Pointer};
 use super::{KeyState, MODIFIERS_DELAY};
 use crate::channel::connection::ConnectionId;
-use crate::channel::link::{ChannelError, LinkOptions, PING_PERIOD_RARE};
+use crate::channel::link::{ChannelError, ChannelLink, LinkOptions, PING_PERIOD_RARE};
 use crate::channel::{Channel, Out, Profile, ServerRequest};
 use crate::host::call::{HostCall, HostReply};
 use crate::host::{Keyboard, Mouse, Tablet};
@@ -214,11 +214,14 @@ impl Channel for InputsChannel {
 
     /// INIT tells the LEDs, which only the host knows; the client's messages wait for it.
     fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
-        self.clients.insert(at, Client::default());
-        if let Some(link) = out.link(at) {
-            link.pause_reading();
-            link.start_pings();
+        let migrated = out.look(at).is_some_and(ChannelLink::awaits_migrate_data);
+        self.clients.insert(at, Client { greeted: migrated, ..Client::default() });
+        let Some(link) = out.link(at) else { return Ok(()) };
+        link.start_pings();
+        if migrated {
+            return Ok(());
         }
+        link.pause_reading();
         match self.keyboard.clone() {
             Some(keyboard) => out.call(HostCall::AskLeds { keyboard, connection: Some(at) }),
             None => self.greet(at, 0, out),
@@ -273,9 +276,6 @@ impl Channel for InputsChannel {
         client.leds_due = true;
         for _ in 0..due {
             out.send(at, inputs::mouse_motion_ack());
-        }
-        if let Some(link) = out.link(at) {
-            link.start_pings();
         }
         self.send_due_leds(at, out);
         Ok(())
