@@ -239,9 +239,16 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
             self.lending = again;
         }
         self.turn = self.turn.saturating_add(count.max(LEAST_READ));
-        if self.turn >= MAX_DEVICE_READ_PER_TURN && self.offered {
+        if self.turn_is_over() && self.offered {
             self.resume_at = Some(now);
+        } else if !self.lending {
+            self.resume_at = None;
         }
+    }
+
+    /// Whether the device had its share of the host's main loop, until the next wakeup or [`Self::on_timer`].
+    fn turn_is_over(&self) -> bool {
+        self.turn >= MAX_DEVICE_READ_PER_TURN
     }
 
     /// Makes the calls that can be made now: the next read, if the owner has room for `most` bytes or a part of them, and the
@@ -251,10 +258,11 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     /// write to the device makes it lend another before that one was emptied. If it cannot be emptied now, writing goes on
     /// when the host is back in its main loop.
     pub fn pump(&mut self, now: Instant, most: usize, mut call: impl FnMut(HostCall)) {
-        if !self.running {
+        // What follows a read is known when it is answered.
+        if !self.running || self.reading {
             return;
         }
-        if self.offered && most > 0 && !self.reading && self.resume_at.is_none() {
+        if self.offered && most > 0 && !self.turn_is_over() {
             self.reading = true;
             call(HostCall::DeviceRead { device: self.device.clone(), max: most });
             return;

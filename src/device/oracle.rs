@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-struct Silent(bool);
+/// A device that takes and gives nothing.
+pub(super) struct Silent(pub(super) bool);
 
 impl CharDevice for Silent {
     fn state(&self, _connected: bool) {}
