@@ -354,6 +354,17 @@ pub const DISPLAY_PACE: Duration = Duration::from_millis(16);
 /// most half a processor.
 pub const DISPLAY_PACE_MAX: Duration = Duration::from_millis(60);
 
+/// Marks on their way on one link, by which the server measures what the link delivers. Each costs memory until
+/// the client answers it, and one message of the client's acknowledgement window.
+pub const MAX_LINK_MARKS: usize = 12;
+
+/// Pixels of one slice of a large image. Other messages wait while the worker encodes and sends a slice.
+pub const MAX_SLICE_PIXELS: u64 = 1 << 16;
+
+/// Commands that one small command may overtake in a display client's pipe. The worker compares the areas of
+/// each pair, and a guest could otherwise make it compare all commands of a long pipe for each message.
+pub const MAX_OVERTAKEN: usize = 64;
+
 /// Bytes sent plus pixels drawn for one display client before the worker serves other clients and the guest.
 /// The worker reads the rings between two large images, because newer commands may cover what still waits.
 pub const MAX_SEND_PER_TURN: u64 = 64 << 10;

@@ -5,7 +5,8 @@ use crate::net::stream::ChannelStream;
 use crate::protocol::{Caps, ChannelType};
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// One client of the server, i.e. one main channel and what links to it. Never reused within a server; not the session
 /// id, which the client of a migration chooses.
@@ -67,14 +68,28 @@ impl ChannelConnection {
 /// A place for what the channels of one client share across threads, such as the displays' image caches. Whoever comes first
 /// fills it; what it is, only those channels know.
 #[derive(Debug, Default)]
-pub struct SharedPlace(OnceLock<Arc<dyn Any + Send + Sync>>);
+pub struct SharedPlace {
+    value: OnceLock<Arc<dyn Any + Send + Sync>>,
+    last_input: Mutex<Option<Instant>>,
+}
 
 impl SharedPlace {
+    /// The client pressed or released a key or a button.
+    pub fn note_input(&self, now: Instant) {
+        *self.last_input.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// When it did so last.
+    #[must_use]
+    pub fn last_input(&self) -> Option<Instant> {
+        *self.last_input.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is in the place, made if it is empty. A place holds one type; asked for another, it gives a fresh value that
     /// nobody shares.
     #[must_use]
     pub fn get<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
-        let value = self.0.get_or_init(|| Arc::new(T::default()));
+        let value = self.value.get_or_init(|| Arc::new(T::default()));
         Arc::clone(value).downcast().unwrap_or_default()
     }
 }

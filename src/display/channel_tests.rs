@@ -19,6 +19,8 @@ use std::time::Duration;
 
 #[path = "drawing_tests.rs"]
 mod drawing;
+#[path = "order_tests.rs"]
+mod order;
 
 const W: u32 = 40;
 const H: u32 = 32;
@@ -45,6 +47,8 @@ struct Rig {
     remote: bool,
     /// Unused bits of surfaces are not compared.
     ignore_unused: bool,
+    /// Pixels from which on every other client is sent images in slices.
+    slice_pixels: Option<u64>,
 }
 
 /// A unix socket that does not look like one, as bytes arrive at once there.
@@ -91,6 +95,7 @@ impl Rig {
             capable: false,
             remote: false,
             ignore_unused: false,
+            slice_pixels: None,
         }
     }
 
@@ -208,6 +213,9 @@ impl Rig {
             }
         }
         self.channel.attach(connection, self.now);
+        if let (Some(pixels), true) = (self.slice_pixels, self.last_client % 2 == 1) {
+            self.channel.clients.last_mut().unwrap().set_slice_pixels(pixels);
+        }
         let mut client = ModelClient::new(theirs);
         client.init(cache);
         self.clients.push((id, client));
@@ -840,6 +848,7 @@ fn run(settings: DisplaySettings, steps: Vec<(u8, [u16; 6])>, lossy: bool) {
     let mut rig = Rig::new(settings);
     rig.lossy = lossy;
     rig.video = rig.channel.settings.streaming == StreamingVideo::All;
+    rig.slice_pixels = Some(60);
     rig.primary();
     rig.attach(100);
     for (op, n) in steps {

@@ -43,6 +43,17 @@ pub enum PipeItem {
     StreamDestroy(StreamKey),
 }
 
+/// What [`Pipe::take_where`] does about an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// Takes it out.
+    Take,
+    /// Goes on to the next one.
+    Pass,
+    /// Takes nothing.
+    Stop,
+}
+
 #[derive(Debug)]
 struct Slot {
     /// Age of the newest command queued so far: ascending.
@@ -96,6 +107,36 @@ impl Pipe {
         }
     }
 
+    /// The oldest item.
+    #[must_use]
+    pub fn front(&self) -> Option<&PipeItem> {
+        self.slots.iter().find_map(|s| s.item.as_ref())
+    }
+
+    /// Looks at the items, oldest first, until `choose` takes one out or stops.
+    pub fn take_where(&mut self, mut choose: impl FnMut(&PipeItem) -> Glance) -> Option<PipeItem> {
+        for slot in &mut self.slots {
+            let Some(item) = &slot.item else { continue };
+            match choose(item) {
+                Glance::Take => {
+                    let item = slot.item.take()?;
+                    self.count_out(&item);
+                    self.drop_empty();
+                    return Some(item);
+                }
+                Glance::Pass => {}
+                Glance::Stop => return None,
+            }
+        }
+        None
+    }
+
+    fn drop_empty(&mut self) {
+        while self.slots.front().is_some_and(|s| s.item.is_none()) {
+            self.slots.pop_front();
+        }
+    }
+
     fn count_out(&mut self, item: &PipeItem) {
         self.items -= 1;
         self.needed = self.needed.min(self.items);
@@ -113,9 +154,7 @@ impl Pipe {
         if let Some(item) = &item {
             self.count_out(item);
         }
-        while self.slots.front().is_some_and(|s| s.item.is_none()) {
-            self.slots.pop_front();
-        }
+        self.drop_empty();
         item.is_some()
     }
 

@@ -1,6 +1,6 @@
 //! The inputs channel of the server: one keyboard, one relative pointer and one tablet for all clients.
 
-use super::messages::{AgentMouse, InputsAction, InputsClient, Pointer};
+use super::messages::{AgentMouse, InputsAction, InputsClient, Pointer, is_press};
 use super::{KeyState, MODIFIERS_DELAY};
 use crate::channel::connection::ConnectionId;
 use crate::channel::link::{ChannelError, ChannelLink, LinkOptions, PING_PERIOD_RARE};
@@ -235,6 +235,12 @@ impl Channel for InputsChannel {
         message: Incoming,
         out: &mut Out<'_>,
     ) -> Result<(), ChannelError> {
+        if is_press(message.msg_type)
+            && let Some(link) = out.look(at)
+        {
+            // The client's displays send at once what answers it.
+            link.connection().shared.note_input(out.now);
+        }
         let (keyboard, pointer) = (self.keyboard.is_some(), self.pointer());
         let Some(client) = self.clients.get_mut(&at) else { return Ok(()) };
         let actions = client.messages.on_message(

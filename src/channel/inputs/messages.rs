@@ -200,6 +200,19 @@ fn scan(keyboard: bool, keys: &mut KeyState, bytes: &[u8], actions: &mut Vec<Inp
     }
 }
 
+/// Whether the client pressed or released a key or a button.
+#[must_use]
+pub fn is_press(msg_type: u16) -> bool {
+    matches!(
+        msg_type,
+        client::KEY_DOWN
+            | client::KEY_UP
+            | client::KEY_SCANCODE
+            | client::MOUSE_PRESS
+            | client::MOUSE_RELEASE
+    )
+}
+
 /// Whether a type is one of the channel's own; for tests and fuzzing.
 #[must_use]
 pub fn is_inputs_type(msg_type: u16) -> bool {

@@ -2,14 +2,17 @@
 //!
 //! - `surfaces`, `view`: the surfaces that it has, and what of them is stale
 //! - `streams`: the videos that it plays
-//! - `pace`: when it is sent drawing
+//! - `pace`: when it is sent drawing; `express`: what need not wait for that
+//! - `slices`: the large command that is being sent in parts
 //! - `send`: from the pipe to the socket; `receive`: the client's messages
 //! - `migrate`: from one host to another
 
+mod express;
 mod migrate;
 mod pace;
 mod receive;
 mod send;
+mod slices;
 mod streams;
 mod surfaces;
 mod view;
@@ -32,8 +35,10 @@ use crate::image::SurfaceFormat;
 use crate::limits::INIT_TIMEOUT;
 use crate::protocol::caps::display as cap;
 use crate::protocol::migrate::DisplayState;
+use express::Express;
 pub(super) use migrate::Restored;
 use pace::Pace;
+use slices::Slices;
 use std::sync::Arc;
 use std::time::Instant;
 use streams::ClientStreams;
@@ -85,6 +90,8 @@ pub(super) struct DisplayClient {
     /// It follows its machine to another host.
     leaving: bool,
     settings: ClientSettings,
+    express: Express,
+    slices: Slices,
     /// The client knows COMPOSITE, surfaces of format A8, and monitors configurations.
     composite: bool,
     a8: bool,
@@ -138,6 +145,8 @@ impl DisplayClient {
             start,
             leaving: false,
             settings: ClientSettings { jpeg: settings.jpeg, zlib_glz: settings.zlib_glz },
+            express: Express::new(now),
+            slices: Slices::default(),
         }
     }
 
@@ -180,6 +189,7 @@ impl DisplayClient {
         for queued in dropped {
             self.pipe.remove(queued);
         }
+        self.slices.surface_destroyed(key);
         if self.surfaces.remove(id, key) {
             self.pipe.push(PipeItem::SurfaceDestroy { id, key }, now);
             self.bound();
@@ -229,7 +239,12 @@ impl DisplayClient {
     /// Commands that became invisible. Whether some were still there.
     pub fn covered(&mut self, covered: &[Arc<Queued>]) -> bool {
         let mut some = false;
-        for queued in covered.iter().filter(|queued| self.pipe.remove(queued)) {
+        for queued in covered {
+            // Whoever asks must know whether the client has seen the command: of one in slices it has seen a part.
+            let was_being_sent = self.slices.remove(queued);
+            if was_being_sent || !self.pipe.remove(queued) {
+                continue;
+            }
             some = true;
             if let Some(agent) = self.streams.of(queued) {
                 agent.overtaken();
@@ -275,6 +290,9 @@ impl DisplayClient {
     /// Forgets the commands in the pipe: what they draw is sent as images instead.
     pub fn collapse(&mut self) {
         self.streams.forget_waiting();
+        if let Some((queued, unsent)) = self.slices.stop() {
+            self.surfaces.drop_part(&queued, &unsent);
+        }
         let (surfaces, streams) = (&mut self.surfaces, &self.streams);
         self.pipe.retain_draws(|queued| {
             if !streams.plays(queued) {
@@ -289,7 +307,7 @@ impl DisplayClient {
 
     /// Number of commands in the pipe.
     pub fn queued_draws(&self) -> usize {
-        self.pipe.draws()
+        self.pipe.draws() + usize::from(!self.slices.is_empty())
     }
 
     /// Something about to be sent would go wrong in this area: it becomes stale, and with it what later commands in the
@@ -311,7 +329,7 @@ impl DisplayClient {
 
     /// Whether anything waits to be sent.
     pub fn has_more(&self) -> bool {
-        self.is_active() && (!self.pipe.is_empty() || self.surfaces.has_stale())
+        self.is_active() && (!self.pipe.is_empty() || !self.slices.is_empty() || self.surfaces.has_stale())
     }
 
     // Time.
@@ -350,6 +368,20 @@ impl DisplayClient {
     #[cfg(test)]
     pub fn queued(&self) -> usize {
         self.pipe.len()
+    }
+
+    /// Sends images in slices of so many pixels.
+    #[cfg(test)]
+    pub fn set_slice_pixels(&mut self, most: u64) {
+        self.slices.set_pixels(most);
+    }
+
+    /// Begins to send the command in front in slices, without the first one.
+    #[cfg(test)]
+    pub fn begin_slices(&mut self) {
+        if let Some(PipeItem::Draw(queued)) = self.pipe.pop() {
+            assert!(self.slices.begin(&queued));
+        }
     }
 
     #[cfg(test)]

@@ -13,6 +13,7 @@
 //! - A change after a pause finds the client idle and is sent at once.
 //! - What guests redraw faster than any screen shows it is not encoded for nothing: after a burst, drawing waits for
 //!   [`DISPLAY_PACE`] or longer, by what the burst took to encode. Meanwhile newer commands cover older ones in the pipe.
+//! - Small commands for places where nothing else is drawn go during the rest too ([`super::express`]).
 //! - A turn ends when it has cost [`MAX_SEND_PER_TURN`], so that the rings and the other clients get theirs.
 //!
 //! [`Pace`] knows neither the pipe nor the socket: the owner says what waits and what it sent.
@@ -88,6 +89,12 @@ impl Pace {
             State::Resting { until } => State::Bursting { spent: Duration::ZERO, broken_rest: Some(until) },
             bursting @ State::Bursting { .. } => bursting,
         };
+    }
+
+    /// Something was sent that does not wait for the rest to be over.
+    pub(in crate::display) fn sent_aside(&mut self, cost: u64, now: Instant) {
+        self.turn_cost = self.turn_cost.saturating_add(cost);
+        self.last_sent = now;
     }
 
     /// A batch was sent, which took so long to encode. What waits behind it decides whether the burst is over.

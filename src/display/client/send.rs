@@ -1,5 +1,6 @@
 //! From a client's pipe to its socket.
 
+use super::express::{is_big, is_small};
 use super::pace::Waiting;
 use super::surfaces::{Update, top_of};
 use super::{DisplayClient, Shared};
@@ -14,6 +15,7 @@ use crate::host::GlScanout;
 use crate::limits::{MAX_IMAGE_PIXELS, MAX_PIPE_AGE};
 use crate::net::stream::Flush;
 use crate::protocol::display::{self, SURFACE_PRIMARY, surface_create, surface_destroy};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,6 +49,9 @@ impl DisplayClient {
             }
             let began = Instant::now();
             let sent_all = may_send && self.send_batch(shared, now);
+            if !may_send {
+                self.send_during_rest(shared, now);
+            }
             let waiting = self.waiting();
             self.pace.end_batch(began.elapsed(), waiting, now);
             let more = waiting != Waiting::Nothing;
@@ -83,8 +88,43 @@ impl DisplayClient {
         false
     }
 
-    /// Sends one item or image, and says how many pixels it draws. `None`: there is nothing.
+    /// Sends what need not wait for the rest to be over.
+    fn send_during_rest(&mut self, shared: &mut Shared<'_>, now: Instant) {
+        self.express.set_input(self.connection.connection().shared.last_input());
+        while self.connection.may_send()
+            && self.gl.descriptor.is_none()
+            && self.pipe.draws() > 0
+            && self.express.may_break_rest(now)
+        {
+            let Self { pipe, express, slices, .. } = self;
+            let mut ahead = slices.ahead();
+            let wanted = |queued: &Queued| express.goes_during_rest(queued, now);
+            let Some(PipeItem::Draw(queued)) = pipe.take_where(|item| ahead.glance(item, wanted)) else {
+                return;
+            };
+            self.send_command(&queued, shared, now);
+            self.express.broke_rest();
+            self.pace.sent_aside(queued.drawable.bbox.area(), now);
+        }
+    }
+
+    /// Takes out a small command that overtakes what is being sent in slices, or the large one that is next.
+    fn take_overtaking(&mut self) -> Option<PipeItem> {
+        if self.slices.is_empty() && !self.pipe.front().is_some_and(is_big) {
+            return None;
+        }
+        let mut ahead = self.slices.ahead();
+        self.pipe.take_where(|item| ahead.glance(item, is_small))
+    }
+
+    /// Sends one item, slice or image, and says how many pixels it draws. `None`: there is nothing.
     fn send_next(&mut self, shared: &mut Shared<'_>, now: Instant) -> Option<u64> {
+        if let Some(item) = self.take_overtaking() {
+            return Some(self.send_item(item, shared, now));
+        }
+        if let Some((queued, rows)) = self.slices.take() {
+            return Some(self.send_slice(&queued, rows, shared));
+        }
         match self.pipe.pop() {
             Some(item) => Some(self.send_item(item, shared, now)),
             None => {
@@ -97,10 +137,7 @@ impl DisplayClient {
     /// Sends one item, and says how many pixels it draws.
     fn send_item(&mut self, item: PipeItem, shared: &mut Shared<'_>, now: Instant) -> u64 {
         match item {
-            PipeItem::Draw(queued) => {
-                self.send_command(&queued, shared, now);
-                return queued.drawable.bbox.area();
-            }
+            PipeItem::Draw(queued) => return self.send_command(&queued, shared, now),
             PipeItem::FullImage { id, key } => {
                 let surface = shared.surfaces.get(id).filter(|s| s.key == key);
                 if let Some(bounds) = surface.map(Surface::bounds) {
@@ -165,20 +202,39 @@ impl DisplayClient {
         0
     }
 
-    /// Sends a command as a frame of its stream or as what it is, or leaves its result to be sent as an image.
-    fn send_command(&mut self, queued: &Arc<Queued>, shared: &mut Shared<'_>, now: Instant) {
+    /// Sends a command as a frame of its stream, in slices or as what it is, or leaves its result to be sent as an image.
+    /// Says how many pixels it draws with the messages that were sent.
+    fn send_command(&mut self, queued: &Arc<Queued>, shared: &mut Shared<'_>, now: Instant) -> u64 {
+        self.express.sent(queued.key, queued.region.bounds(), now);
+        let pixels = queued.drawable.bbox.area();
         if let Some(frame) = self.streams.of(queued).and_then(|agent| agent.frame(queued, now)) {
             self.send_output(frame);
-            return;
+            return pixels;
         }
         // Loss would become visible: the result goes as an image (display.md 9.4).
         let exact = self.encoder.lossless_needs(&queued.drawable).is_empty();
         // A whole image for a few of its pixels is not sent either.
         let drawn = queued.region.bounds().area();
         let small = image_pixels(&queued.drawable.op) <= MAX_IMAGE_PIXELS.max(drawn.saturating_mul(4));
+        if exact && small && self.slices.begin(queued) {
+            return self.slices.take().map_or(0, |(queued, rows)| self.send_slice(&queued, rows, shared));
+        }
         if !(exact && small && self.send_drawing(&Drawing::of_command(&queued.drawable), shared)) {
             self.spoil(queued.key, &queued.region);
         }
+        pixels
+    }
+
+    /// Sends some rows of a command, and says how many pixels they are.
+    fn send_slice(&mut self, queued: &Queued, rows: Range<u32>, shared: &mut Shared<'_>) -> u64 {
+        let pixels = u64::from(rows.end - rows.start) * u64::from(queued.drawable.bbox.width());
+        let slice = self.encoder.slice(&queued.drawable, rows);
+        if !slice.is_some_and(|slice| self.send_drawing(&slice.drawing(), shared)) {
+            // The client cannot have it as it is: its result goes as an image.
+            self.slices.stop();
+            self.spoil(queued.key, &queued.region);
+        }
+        pixels
     }
 
     /// Sends what follows from frames of streams.

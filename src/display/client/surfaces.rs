@@ -91,9 +91,14 @@ impl ClientSurfaces {
 
     /// A command in the pipe is not sent after all.
     pub(super) fn drop_command(&mut self, queued: &Queued) {
+        self.drop_part(queued, &queued.region);
+    }
+
+    /// A part of a command is not sent after all.
+    pub(super) fn drop_part(&mut self, queued: &Queued, part: &Region) {
         // Commands may still be on their way to surfaces that are gone: those have nothing to be brought up to date.
         if self.queued(queued.drawable.surface_id) == Some(queued.key) {
-            self.spoil(queued.key, &queued.region);
+            self.spoil(queued.key, part);
         }
     }
 

@@ -28,10 +28,12 @@ mod palette_cache;
 mod pixmap_cache;
 mod plan;
 mod shared;
+mod slice;
 
 pub use shared::{ClientShared, DisplayCaches, InitError};
 
 pub(crate) use plan::{Drawing, ServerImage};
+pub(crate) use slice::sliceable_rows;
 
 use crate::canvas::AreaPixels;
 use crate::display::settings::ImageCompression;
@@ -188,8 +190,7 @@ impl ImageEncoder {
         pixels: AreaPixels,
         lossy_allowed: bool,
     ) -> ServerImage {
-        self.server_images = self.server_images.wrapping_add(1);
-        let id = u64::from(self.server_images) << 32 | SERVER_IMAGE_GROUP;
+        let id = self.next_image_id();
         ServerImage::new(surface_id, bbox, id, pixels, lossy_allowed)
     }
 

@@ -40,8 +40,12 @@ enum Origin {
 impl<'a> Drawing<'a> {
     /// The message of a guest's command.
     pub(crate) fn of_command(drawable: &'a Drawable) -> Self {
-        let base = DrawBase { surface_id: drawable.surface_id, bbox: drawable.bbox, clip: &drawable.clip };
-        Self { base, op: &drawable.op, origin: Origin::Guest }
+        Self::of_guest(drawable.surface_id, drawable.bbox, &drawable.clip, &drawable.op)
+    }
+
+    /// A message of what a guest's command draws.
+    pub(super) fn of_guest(surface_id: u32, bbox: Rect, clip: &'a Clip, op: &'a DrawOp) -> Self {
+        Self { base: DrawBase { surface_id, bbox, clip }, op, origin: Origin::Guest }
     }
 
     fn is_of_guest(&self) -> bool {

@@ -1,0 +1,108 @@
+//! A large command that is being sent in slices ([`crate::display::encode`]).
+
+use super::express::Ahead;
+use crate::canvas::Region;
+use crate::display::encode::sliceable_rows;
+use crate::display::queued::{Queued, SurfaceKey};
+use crate::geometry::Rect;
+use crate::limits::MAX_SLICE_PIXELS;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::display) struct Slices {
+    rest: Option<Rest>,
+    /// Pixels of one slice.
+    most: u64,
+}
+
+/// What is left of a command.
+#[derive(Debug)]
+struct Rest {
+    queued: Arc<Queued>,
+    next: u32,
+    rows: u32,
+}
+
+impl Default for Slices {
+    fn default() -> Self {
+        Self { rest: None, most: MAX_SLICE_PIXELS }
+    }
+}
+
+impl Slices {
+    /// Begins with a command, if it is large and can be sent in slices, and no other one is being sent.
+    pub(super) fn begin(&mut self, queued: &Arc<Queued>) -> bool {
+        if self.rest.is_some() {
+            return false;
+        }
+        let large = queued.drawable.bbox.area() > self.most.saturating_mul(2);
+        let rows = if large { sliceable_rows(&queued.drawable) } else { None };
+        self.rest = rows.map(|rows| Rest { queued: queued.clone(), next: 0, rows });
+        self.rest.is_some()
+    }
+
+    /// Whether slices are left to send.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// Takes out the next slice: rows counted from the top of the command. Those that it does not draw are left out.
+    pub(super) fn take(&mut self) -> Option<(Arc<Queued>, Range<u32>)> {
+        let rest = self.rest.as_mut()?;
+        let bbox = rest.queued.drawable.bbox;
+        let step = u32::try_from(self.most / u64::from(bbox.width()).max(1)).unwrap_or(u32::MAX).max(1);
+        loop {
+            let rows = rest.next..rest.rows.min(rest.next.saturating_add(step));
+            if rows.is_empty() {
+                self.rest = None;
+                return None;
+            }
+            rest.next = rows.end;
+            let down = |rows: u32| bbox.top.saturating_add_unsigned(rows);
+            let area = Rect { top: down(rows.start), bottom: down(rows.end), ..bbox };
+            if rest.queued.region.intersects_rect(&area) {
+                let queued = rest.queued.clone();
+                if rows.end >= rest.rows {
+                    self.rest = None;
+                }
+                return Some((queued, rows));
+            }
+        }
+    }
+
+    /// Stops. The command whose rest is not sent, and what of it that is.
+    pub(super) fn stop(&mut self) -> Option<(Arc<Queued>, Region)> {
+        let Rest { queued, next, .. } = self.rest.take()?;
+        let bbox = queued.drawable.bbox;
+        let unsent = Rect { top: bbox.top.saturating_add_unsigned(next), ..bbox };
+        let region = queued.region.intersect_rect(&unsent);
+        Some((queued, region))
+    }
+
+    /// Nobody will see the rest of this command. Whether it was being sent.
+    pub(super) fn remove(&mut self, queued: &Queued) -> bool {
+        self.rest.take_if(|rest| rest.queued.seq == queued.seq).is_some()
+    }
+
+    /// A surface is gone.
+    pub(super) fn surface_destroyed(&mut self, key: SurfaceKey) {
+        self.rest.take_if(|rest| rest.queued.key == key);
+    }
+
+    /// What small commands that go before the rest must be independent of.
+    pub(super) fn ahead(&self) -> Ahead {
+        let mut ahead = Ahead::default();
+        if let Some(rest) = &self.rest {
+            ahead.add(&rest.queued);
+        }
+        ahead
+    }
+
+    /// Makes slices of so many pixels from now on.
+    #[cfg(test)]
+    pub(in crate::display) fn set_pixels(&mut self, most: u64) {
+        self.most = most.clamp(1, MAX_SLICE_PIXELS);
+    }
+}
