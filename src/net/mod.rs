@@ -4,6 +4,7 @@ pub mod descriptors;
 pub mod flow;
 pub mod keys;
 pub mod link;
+pub mod link_estimate;
 pub mod listener;
 pub mod sasl;
 pub mod socket;

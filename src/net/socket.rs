@@ -1,5 +1,6 @@
 //! A plain socket as a transport.
 
+use super::link_estimate::KernelLink;
 use super::stream::Transport;
 use crate::limits::MAX_UNSENT;
 use nix::sys::socket::{
@@ -9,6 +10,7 @@ use nix::sys::socket::{
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 sockopt_impl!(
     /// Unsent bytes at which the kernel takes no more.
@@ -18,6 +20,21 @@ sockopt_impl!(
     /// The kernel's memory accounts of a socket; see [`QUEUED`].
     MemoryInfo, GetOnly, libc::SOL_SOCKET, libc::SO_MEMINFO, [u32; 9]
 );
+sockopt_impl!(
+    /// The kernel's account of a TCP connection: the first part of `struct tcp_info`, as words. See [`tcp_info`].
+    TcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, [u32; 42]
+);
+
+/// Positions in `struct tcp_info` (linux/tcp.h), in words of four bytes.
+mod tcp_info {
+    pub(super) const SEGMENT_BYTES: usize = 4;
+    pub(super) const UNACKNOWLEDGED_SEGMENTS: usize = 6;
+    pub(super) const UNSENT_BYTES: usize = 36;
+    pub(super) const LEAST_ROUND_TRIP_US: usize = 37;
+    /// Two words, the low one first on little-endian machines.
+    pub(super) const DELIVERY_RATE: usize = 40;
+}
+
 /// SK_MEMINFO_WMEM_QUEUED: bytes in the send queue, sent or not, that the peer has not acknowledged.
 const QUEUED: usize = 5;
 
@@ -108,6 +125,19 @@ impl Transport for SocketTransport {
         usize::try_from(*info.get(QUEUED)?).ok()
     }
 
+    fn kernel_link(&self) -> Option<KernelLink> {
+        let info = if self.unix { return None } else { getsockopt(&self.fd, TcpInfo).ok()? };
+        let word = |at: usize| info.get(at).map(|&word| u64::from(word));
+        let rate = [info.get(tcp_info::DELIVERY_RATE)?, info.get(tcp_info::DELIVERY_RATE + 1)?];
+        let [a, b] = rate.map(|word| word.to_ne_bytes());
+        Some(KernelLink {
+            unsent: word(tcp_info::UNSENT_BYTES)?,
+            unacknowledged: word(tcp_info::UNACKNOWLEDGED_SEGMENTS)? * word(tcp_info::SEGMENT_BYTES)?,
+            delivery_rate: u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]),
+            round_trip: Duration::from_micros(word(tcp_info::LEAST_ROUND_TRIP_US)?),
+        })
+    }
+
     fn send_fd(&mut self, byte: u8, fd: Option<RawFd>) -> io::Result<()> {
         let fds: Vec<RawFd> = fd.into_iter().collect();
         let rights = [ControlMessage::ScmRights(&fds)];
@@ -146,6 +176,21 @@ mod tests {
         while ours.kernel_queue() != Some(0) {
             let _ = peer.read(&mut [0; 60_000]);
         }
+    }
+
+    #[test]
+    fn the_kernel_knows_what_is_unsent_and_how_fast_the_peer_reads() {
+        let (mut ours, mut peer) = pair();
+        while ours.write(&[7; 60_000]).is_ok() {}
+        let link = ours.kernel_link().unwrap();
+        assert!(link.unsent > 0, "{link:?}");
+        peer.set_nonblocking(true).unwrap();
+        while ours.kernel_queue() != Some(0) {
+            let _ = peer.read(&mut [0; 60_000]);
+        }
+        let link = ours.kernel_link().unwrap();
+        assert_eq!((link.unsent, link.unacknowledged), (0, 0));
+        assert!(link.delivery_rate > 0 && link.round_trip < Duration::from_secs(60), "{link:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! may hold decrypted bytes that no poll reports). Body memory grows as bytes arrive, never ahead of them by more
 //! than one read, and never beyond the bound of the message's type.
 
+use super::link_estimate::KernelLink;
 use crate::limits::MAX_BYTES_PER_TURN;
 use crate::protocol::body::{Message, Segment};
 use crate::protocol::common::server::LIST;
@@ -43,6 +44,11 @@ pub trait Transport: Read + Write + AsFd + Send {
 
     /// Bytes that wait in the kernel for the peer, if that can be known.
     fn kernel_queue(&self) -> Option<usize> {
+        None
+    }
+
+    /// What the kernel knows of the connection, if it is one of TCP.
+    fn kernel_link(&self) -> Option<KernelLink> {
         None
     }
 
@@ -285,6 +291,12 @@ impl ChannelStream {
     #[must_use]
     pub fn kernel_queue(&self) -> Option<usize> {
         self.transport.kernel_queue()
+    }
+
+    /// What the kernel knows of the connection, if it is one of TCP.
+    #[must_use]
+    pub fn kernel_link(&self) -> Option<KernelLink> {
+        self.transport.kernel_link()
     }
 
     /// Sends the byte and descriptor that follow GL_SCANOUT_UNIX. Only right after a drained flush.

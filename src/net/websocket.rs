@@ -6,6 +6,7 @@
 //! they cost us. One [`Read::read`] looks at a few buffers at most; then it says `WouldBlock` and
 //! [`Transport::has_more`] asks the caller to come back, so that no peer keeps the thread.
 
+use super::link_estimate::KernelLink;
 use super::stream::Transport;
 use crate::limits::{MAX_DATALESS_FRAMES, MAX_DATALESS_READS};
 use std::io::{self, IoSlice, Read, Write};
@@ -376,6 +377,10 @@ impl AsFd for WebSocketTransport {
 impl Transport for WebSocketTransport {
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.inner.set_nodelay(nodelay)
+    }
+
+    fn kernel_link(&self) -> Option<KernelLink> {
+        self.inner.kernel_link()
     }
 
     fn kernel_queue(&self) -> Option<usize> {

@@ -2,6 +2,7 @@
 
 use super::{SaslFault, SaslSession};
 use crate::limits::{MAX_DATALESS_READS, MAX_SASL_BARREN};
+use crate::net::link_estimate::KernelLink;
 use crate::net::stream::Transport;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -153,6 +154,10 @@ impl AsFd for SaslTransport {
 impl Transport for SaslTransport {
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.inner.set_nodelay(nodelay)
+    }
+
+    fn kernel_link(&self) -> Option<KernelLink> {
+        self.inner.kernel_link()
     }
 
     fn kernel_queue(&self) -> Option<usize> {

@@ -7,6 +7,7 @@
 
 use super::files::reasons;
 use crate::limits::{MAX_TLS_BARREN, MAX_TLS_READS};
+use crate::net::link_estimate::KernelLink;
 use crate::net::socket::SocketTransport;
 use crate::net::stream::Transport;
 use openssl::ssl::{self, ErrorCode, SslStream};
@@ -141,6 +142,10 @@ impl AsFd for TlsTransport {
 impl Transport for TlsTransport {
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.stream.get_ref().socket.set_nodelay(nodelay)
+    }
+
+    fn kernel_link(&self) -> Option<KernelLink> {
+        self.stream.get_ref().socket.kernel_link()
     }
 
     fn kernel_queue(&self) -> Option<usize> {

@@ -1,0 +1,342 @@
+//! What the link to one client delivers, and how much may be on its way so that what is sent next is not late.
+//!
+//! The sender puts a *mark* (a PING) behind every few kilobytes. The client's answer says that everything before the mark has
+//! arrived, wherever on the way it waited: in our kernel, in a tunnel or a proxy, or in the client. From marks and answers come
+//!
+//! - the *round trip*: the least that a mark took lately,
+//! - the *rate*: what was delivered from one answer to a later one, divided by the time that this took or that sending it took,
+//!   whichever is longer. Higher rates are believed at once; lower ones only if the link was busy, since a sender with nothing
+//!   to say proves nothing. An answer that is overdue lowers the rate before it comes.
+//! - the *window*: rate times round trip, and a little more. While marks come back as fast as ever it grows, to find out whether
+//!   the link has become faster; when they are late, something queues up on the way, and it shrinks.
+//! - the *credit*: what may be sent at once. It grows with the rate, so that a whole window does not queue up in one place.
+//!
+//! A client that answers no mark is judged by what the kernel knows of the connection ([`KernelLink`]). The kernel also has the
+//! last word on how much can have been delivered, whatever a client answers.
+//!
+//! Nothing here reads a clock or a socket.
+
+use crate::limits::MAX_LINK_MARKS;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Least and most bytes from one mark to the next. In between it is what the link delivers in [`MARK_TIME`].
+const MARK_BYTES: (u64, u64) = (4 << 10, 64 << 10);
+/// See [`MARK_BYTES`].
+const MARK_TIME: Duration = Duration::from_millis(8);
+/// More marks than this on their way tell little more.
+const MARKS_PER_ROUND_TRIP: u32 = 6;
+/// Bytes that may always be on their way, so that there is something to measure.
+const LEAST_WINDOW: u64 = 8 << 10;
+/// The window before anything is known.
+const FIRST_WINDOW: u64 = 64 << 10;
+/// The same if the net test of the main channel found a thin link.
+const FIRST_WINDOW_THIN: u64 = 12 << 10;
+/// What may queue up on the way: links deliver in bursts, and would be idle between them.
+const SLACK: Duration = Duration::from_millis(10);
+/// A mark that takes so much longer than the round trip has met a queue.
+const QUEUED: Duration = Duration::from_millis(8);
+/// The same for a long queue.
+const LONG_QUEUED: Duration = Duration::from_millis(25);
+/// How much faster than the rate is sent to find out whether the link takes more: at first, later, with some queue, with a
+/// long queue.
+const GAINS: [f64; 4] = [2.0, 1.25, 1.0, 0.8];
+/// The round trip is the least of the last one or two of these periods.
+const ROUND_TRIP_PERIOD: Duration = Duration::from_secs(5);
+/// A client that has left its first mark unanswered for so long answers none.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Rates below this are rounded up to it (bytes per second): a client that was stopped comes back faster than that.
+const LEAST_RATE: f64 = 2000.0;
+/// A link with less than this is thin: what is sent is worth choosing (bytes per second).
+const THIN: f64 = 12.5e6;
+
+/// What the kernel knows of a TCP connection (TCP_INFO).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelLink {
+    /// Bytes that were not sent yet.
+    pub unsent: u64,
+    /// Bytes that were sent and not acknowledged by the peer's kernel, about.
+    pub unacknowledged: u64,
+    /// The latest delivery rate in bytes per second; 0: unknown.
+    pub delivery_rate: u64,
+    /// The least round trip of the last minutes.
+    pub round_trip: Duration,
+}
+
+impl KernelLink {
+    fn in_flight(&self) -> u64 {
+        self.unsent.saturating_add(self.unacknowledged)
+    }
+}
+
+/// A mark on its way.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    id: u32,
+    /// Bytes of the stream up to and with the mark.
+    position: u64,
+    sent_at: Instant,
+    /// What was known to be delivered when the mark was sent, since when, and when that had been sent.
+    before: Delivered,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Delivered {
+    position: u64,
+    at: Instant,
+    sent_at: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LinkEstimate {
+    marks: VecDeque<Mark>,
+    last_id: u32,
+    last_mark: u64,
+    delivered: Delivered,
+    rate: Option<f64>,
+    /// Least round trip of this period, when it began, and of the period before.
+    round_trip: Option<(Duration, Instant, Duration)>,
+    /// How much longer than the least marks take of late.
+    queued: Duration,
+    /// Some queue was seen by now: the rate is that of the link.
+    filled_once: bool,
+    /// Bytes that might be sent at this position and time.
+    credit: (f64, u64, Instant),
+    answers: bool,
+    thin_at_first: bool,
+    kernel: Option<KernelLink>,
+}
+
+impl LinkEstimate {
+    /// A link of which nothing is known but whether the net test found it thin.
+    #[must_use]
+    pub fn new(thin: bool, now: Instant) -> Self {
+        Self {
+            marks: VecDeque::new(),
+            last_id: 0,
+            last_mark: 0,
+            delivered: Delivered { position: 0, at: now, sent_at: now },
+            rate: None,
+            round_trip: None,
+            queued: Duration::ZERO,
+            filled_once: false,
+            credit: (0.0, 0, now),
+            answers: false,
+            thin_at_first: thin,
+            kernel: None,
+        }
+    }
+
+    /// Whether a mark is due behind the byte at `position` of the stream. `held_back`: more waits that has no room.
+    #[must_use]
+    pub fn wants_mark(&self, position: u64, held_back: bool) -> bool {
+        let unmarked = position.saturating_sub(self.last_mark);
+        // A client that answers nothing is asked now and then, in case that it begins to.
+        let room = self.marks.len() < if self.answers { MAX_LINK_MARKS } else { 2 };
+        let time = MARK_TIME.max(self.round_trip() / MARKS_PER_ROUND_TRIP);
+        let per_mark = self.rate.map_or(MARK_BYTES.0, |rate| bytes_in(rate, time));
+        room && (unmarked >= per_mark.clamp(MARK_BYTES.0, MARK_BYTES.1) || (held_back && unmarked > 0))
+    }
+
+    /// The id for the next mark. [`Self::marked`] must follow.
+    #[must_use]
+    pub fn next_id(&self) -> u32 {
+        // Apart from those of latency and net tests, which count up from small numbers.
+        (self.last_id.wrapping_add(1)) | 0x8000_0000
+    }
+
+    /// The mark with [`Self::next_id`] was sent, so that the stream has `position` bytes now.
+    pub fn marked(&mut self, position: u64, now: Instant) {
+        self.last_id = self.next_id();
+        self.last_mark = position;
+        let before = match self.marks.back() {
+            // Nothing was on its way: time in which nothing was sent does not count.
+            None => Delivered { at: now, sent_at: now, ..self.delivered },
+            Some(_) => self.delivered,
+        };
+        self.marks.push_back(Mark { id: self.last_id, position, sent_at: now, before });
+    }
+
+    /// The client has answered a mark; answers to others are ignored. `kernel`: what it knows now, and the bytes of the
+    /// stream that it was given.
+    pub fn answered(&mut self, id: u32, kernel: Option<(KernelLink, u64)>, now: Instant) {
+        let Some(at) = self.marks.iter().position(|mark| mark.id == id) else { return };
+        let Some(mark) = self.marks.drain(..=at).next_back() else { return };
+        let possible = kernel.map_or(u64::MAX, |(kernel, given)| given.saturating_sub(kernel.in_flight()));
+        self.kernel = kernel.map(|(kernel, _)| kernel);
+        self.answers = true;
+        let took = now.saturating_duration_since(mark.sent_at);
+        let round_trip = self.note_round_trip(took, now);
+        self.queued = (self.queued + took.saturating_sub(round_trip)) / 2;
+        self.filled_once |= self.queued >= self.tolerated(QUEUED);
+        let position = mark.position.min(possible).max(self.delivered.position);
+        self.note_rate(&mark, position, now);
+        self.delivered = Delivered { position, at: now, sent_at: mark.sent_at };
+    }
+
+    fn note_round_trip(&mut self, took: Duration, now: Instant) -> Duration {
+        let (least, since, before) = self.round_trip.unwrap_or((took, now, took));
+        let (least, since, before) = if now >= since + ROUND_TRIP_PERIOD {
+            (took, now, least)
+        } else {
+            (least.min(took), since, before)
+        };
+        self.round_trip = Some((least, since, before));
+        least.min(before)
+    }
+
+    /// A time in which messages that are sent together also follow each other on a link without a queue.
+    fn tolerated(&self, queue: Duration) -> Duration {
+        let together = MARK_BYTES.0 as f64 * 1.5 / self.rate.unwrap_or(THIN);
+        queue + Duration::from_secs_f64(together)
+    }
+
+    fn gain(&self) -> f64 {
+        let queue = self.queued;
+        GAINS[if queue >= self.tolerated(LONG_QUEUED) {
+            3
+        } else if queue >= self.tolerated(QUEUED) {
+            2
+        } else {
+            usize::from(self.filled_once)
+        }]
+    }
+
+    fn note_rate(&mut self, mark: &Mark, position: u64, now: Instant) {
+        let bytes = position.saturating_sub(mark.before.position);
+        let answering = now.saturating_duration_since(mark.before.at);
+        let sending = mark.sent_at.saturating_duration_since(mark.before.sent_at);
+        // The clocks of both sides tick in microseconds at best.
+        let seconds = answering.max(sending).as_secs_f64().max(1e-6);
+        let sample = (bytes as f64 / seconds).max(LEAST_RATE);
+        let Some(rate) = self.rate else {
+            self.rate = Some(sample);
+            return;
+        };
+        let queued = now.saturating_duration_since(mark.sent_at).saturating_sub(self.round_trip());
+        if queued >= self.tolerated(QUEUED) {
+            // The link was busy since the last answer at least: if it has become slower, that shows there first.
+            let since = now.saturating_duration_since(self.delivered.at).as_secs_f64().max(1e-6);
+            let latest = position.saturating_sub(self.delivered.position) as f64 / since;
+            self.rate = Some((rate + sample.min(latest).max(LEAST_RATE)) / 2.0);
+        } else if sample >= rate {
+            self.rate = Some(if self.filled_once { (rate + sample) / 2.0 } else { sample });
+        }
+    }
+
+    /// Bytes per second that the link delivers; `None`: unknown.
+    #[must_use]
+    pub fn rate(&self, now: Instant) -> Option<u64> {
+        self.rate_now(now).map(|rate| rate as u64)
+    }
+
+    fn rate_now(&self, now: Instant) -> Option<f64> {
+        if self.ignores_marks(now) {
+            let rate = self.kernel?.delivery_rate;
+            return (rate > 0).then_some((rate as f64).max(LEAST_RATE));
+        }
+        let rate = self.rate?;
+        let Some(next) = self.marks.front() else { return Some(rate) };
+        // Since the last answer, or since it can have come by itself, the link had this time for the next mark.
+        let since = self.delivered.at.max(next.sent_at + self.round_trip());
+        let waited = now.saturating_duration_since(since);
+        let bytes = next.position.saturating_sub(self.delivered.position) as f64;
+        let overdue = waited > self.tolerated(QUEUED) && waited.as_secs_f64() > 1.5 * bytes / rate;
+        Some(if overdue { rate.min(bytes / waited.as_secs_f64()).max(LEAST_RATE) } else { rate })
+    }
+
+    /// The least time that a message and its answer took lately; zero: unknown.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip.map_or(Duration::ZERO, |(least, _, before)| least.min(before))
+    }
+
+    /// Whether the link is known to be so thin that what is sent is worth choosing.
+    #[must_use]
+    pub fn is_thin(&self, now: Instant) -> bool {
+        self.rate_now(now).map_or(self.thin_at_first, |rate| rate < THIN)
+    }
+
+    /// Bytes that may be on their way now.
+    #[must_use]
+    pub fn window(&self, now: Instant) -> u64 {
+        let Some(rate) = self.rate_now(now) else {
+            return if self.thin_at_first { FIRST_WINDOW_THIN } else { FIRST_WINDOW };
+        };
+        let round_trip = match self.kernel.filter(|_| self.ignores_marks(now)) {
+            Some(kernel) => kernel.round_trip,
+            None => self.round_trip(),
+        };
+        let filled = bytes_in(rate * self.gain(), round_trip);
+        filled.saturating_add(bytes_in(rate, SLACK)).max(LEAST_WINDOW)
+    }
+
+    /// Bytes that may be sent at once now.
+    fn credit_now(&self, position: u64, now: Instant) -> f64 {
+        let rate = self.rate_now(now).filter(|rate| *rate < THIN && self.answers);
+        let Some(rate) = rate else { return f64::INFINITY };
+        let (credit, since_position, since) = self.credit;
+        let earned = rate * self.gain() * now.saturating_duration_since(since).as_secs_f64();
+        let most = rate * SLACK.as_secs_f64() + MARK_BYTES.0 as f64;
+        (credit + earned).min(most) - position.saturating_sub(since_position) as f64
+    }
+
+    /// The stream has `position` bytes now. To be called when something was sent, and before something is.
+    pub fn advance(&mut self, position: u64, now: Instant) {
+        let credit = self.credit_now(position, now);
+        // Who owes much by a rate that was wrong does not owe it for ever.
+        let credit = if credit.is_finite() { credit.max(-(LEAST_WINDOW as f64)) } else { 0.0 };
+        self.credit = (credit, position, now);
+    }
+
+    /// Whether something may be sent when the stream has `position` bytes, and `extra` more than the window may be on their
+    /// way.
+    #[must_use]
+    pub fn has_room(&self, position: u64, extra: u64, now: Instant) -> bool {
+        let in_flight = if self.ignores_marks(now) {
+            // Without either source there is nothing to go by: the socket alone says when it is full.
+            self.kernel.map_or(0, |kernel| kernel.in_flight())
+        } else {
+            position.saturating_sub(self.delivered.position)
+        };
+        in_flight < self.window(now).saturating_add(extra)
+            && self.credit_now(position, now) + extra as f64 > 0.0
+    }
+
+    /// Whether the client answers no marks, so that [`Self::set_kernel`] is to be called before sending.
+    #[must_use]
+    pub fn ignores_marks(&self, now: Instant) -> bool {
+        !self.answers && self.marks.front().is_some_and(|first| now >= first.sent_at + PATIENCE)
+    }
+
+    /// What the kernel knows now.
+    pub fn set_kernel(&mut self, kernel: Option<KernelLink>) {
+        self.kernel = kernel;
+    }
+
+    /// When to look again although no answer has come, at a client for which [`Self::has_room`] says no.
+    #[must_use]
+    pub fn look_again(&self, position: u64, now: Instant) -> Option<Instant> {
+        let credit = self.credit_now(position, now);
+        if credit <= 0.0 {
+            let rate = self.rate_now(now).unwrap_or(LEAST_RATE) * self.gain();
+            // Later than that an answer will have come.
+            let wait = Duration::from_secs_f64((-credit / rate).clamp(0.001, 0.1));
+            return Some(now + wait);
+        }
+        if self.answers {
+            return None;
+        }
+        let first = self.marks.front()?;
+        Some((first.sent_at + PATIENCE).max(now + MARK_TIME))
+    }
+}
+
+fn bytes_in(rate: f64, time: Duration) -> u64 {
+    (rate * time.as_secs_f64()) as u64
+}
+
+#[cfg(test)]
+#[path = "link_estimate_tests.rs"]
+mod tests;

@@ -1,0 +1,197 @@
+//! The estimate on a simulated link.
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A link with a rate and a way of its own, and a sender that always has something to say.
+struct Simulation {
+    estimate: LinkEstimate,
+    start: Instant,
+    now: Instant,
+    /// Bytes sent, and when the link has passed them on.
+    position: u64,
+    free_at: Instant,
+    rate: f64,
+    way: Duration,
+    /// Answers on their way.
+    answers: VecDeque<(Instant, u32)>,
+    /// How long each byte waited for the link, at most since the last look.
+    worst_queue: Duration,
+}
+
+impl Simulation {
+    fn new(mbit: f64, round_trip: Duration, thin: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            estimate: LinkEstimate::new(thin, now),
+            start: now,
+            now,
+            position: 0,
+            free_at: now,
+            rate: mbit * 125_000.0,
+            way: round_trip / 2,
+            answers: VecDeque::new(),
+            worst_queue: Duration::ZERO,
+        }
+    }
+
+    fn send(&mut self, bytes: u64) {
+        self.position += bytes;
+        self.free_at = self.free_at.max(self.now) + Duration::from_secs_f64(bytes as f64 / self.rate);
+        self.worst_queue = self.worst_queue.max(self.free_at - self.now);
+    }
+
+    fn step(&mut self) {
+        self.estimate.advance(self.position, self.now);
+        while self.answers.front().is_some_and(|(at, _)| *at <= self.now) {
+            let (_, id) = self.answers.pop_front().unwrap();
+            self.estimate.answered(id, None, self.now);
+        }
+        loop {
+            let room = self.estimate.has_room(self.position, 0, self.now);
+            if self.estimate.wants_mark(self.position, !room) {
+                let id = self.estimate.next_id();
+                self.send(18);
+                self.estimate.marked(self.position, self.now);
+                self.answers.push_back((self.free_at + self.way * 2, id));
+            }
+            if !room {
+                break;
+            }
+            self.send(2000);
+        }
+        self.now += MS;
+    }
+
+    fn run(&mut self, time: Duration) -> f64 {
+        let (end, before) = (self.now + time, self.position);
+        self.worst_queue = Duration::ZERO;
+        while self.now < end {
+            self.step();
+        }
+        (self.position - before) as f64 / time.as_secs_f64()
+    }
+
+    fn is_near(&self, mbit: f64) -> bool {
+        let rate = self.estimate.rate(self.now).unwrap() as f64 / 125_000.0;
+        rate > mbit * 0.6 && rate < mbit * 1.5
+    }
+}
+
+#[test]
+fn links_are_used_well_and_queues_stay_short() {
+    for (mbit, round_trip) in [(10.0, 50), (2.0, 100), (2.0, 0), (100.0, 20), (0.5, 30), (50.0, 5)] {
+        let mut link = Simulation::new(mbit, MS * round_trip, mbit < 10.0);
+        link.run(Duration::from_secs(3));
+        let used = link.run(Duration::from_secs(3)) / (mbit * 125_000.0);
+        assert!(used > 0.8, "{mbit} Mbit/s, {round_trip} ms: {used} of the link is used");
+        // On the thinnest links a single small message takes longer than the slack.
+        let most = Duration::from_millis(40).max(Duration::from_secs_f64(14_000.0 / (mbit * 125_000.0)));
+        assert!(link.worst_queue < most, "{mbit} Mbit/s, {round_trip} ms: {:?} of queue", link.worst_queue);
+        assert!(link.is_near(mbit), "{mbit} Mbit/s is taken for {:?}", link.estimate.rate(link.now));
+    }
+}
+
+#[test]
+fn the_rate_falls_soon_after_the_link_and_comes_back() {
+    for round_trip in [10, 50, 100] {
+        let mut link = Simulation::new(5.0, MS * round_trip, false);
+        link.run(Duration::from_secs(4));
+        assert!(link.is_near(5.0), "{:?}", link.estimate.rate(link.now));
+        link.rate /= 10.0;
+        link.run(MS * (250 + round_trip));
+        let fallen = link.estimate.rate(link.now).unwrap() as f64 / 125_000.0;
+        assert!(fallen < 1.7, "{round_trip} ms: {fallen} Mbit/s after 250 ms and a round trip");
+        link.run(Duration::from_secs(3));
+        assert!(link.is_near(0.5), "{round_trip} ms: {:?}", link.estimate.rate(link.now));
+        link.rate *= 10.0;
+        link.run(Duration::from_secs(2));
+        assert!(link.is_near(5.0), "{round_trip} ms: {:?} after 2 s", link.estimate.rate(link.now));
+    }
+}
+
+#[test]
+fn a_client_that_stood_still_is_soon_served_as_before() {
+    let mut link = Simulation::new(20.0, MS * 10, false);
+    link.run(Duration::from_secs(2));
+    let stop = Duration::from_secs(40);
+    link.now += stop;
+    for answer in &mut link.answers {
+        answer.0 = link.now;
+    }
+    link.free_at = link.now;
+    link.run(Duration::from_secs(1));
+    assert!(link.is_near(20.0), "{:?}", link.estimate.rate(link.now));
+    assert!(link.now > link.start + stop);
+}
+
+#[test]
+fn little_to_say_does_not_make_the_link_thin() {
+    let mut link = Simulation::new(400.0, MS * 20, false);
+    link.run(Duration::from_secs(2));
+    let before = link.estimate.rate(link.now).unwrap();
+    for _ in 0..200 {
+        link.send(5000);
+        let id = link.estimate.next_id();
+        link.estimate.marked(link.position, link.now);
+        link.now += MS * 20;
+        link.estimate.answered(id, None, link.now);
+        link.now += MS * 30;
+    }
+    assert!(link.estimate.rate(link.now).unwrap() >= before * 9 / 10);
+    assert!(!link.estimate.is_thin(link.now));
+}
+
+#[test]
+fn answers_to_nothing_change_nothing_and_the_kernel_has_the_last_word() {
+    let start = Instant::now();
+    let mut estimate = LinkEstimate::new(false, start);
+    estimate.answered(estimate.next_id(), None, start);
+    assert_eq!(estimate.rate(start), None);
+    let id = estimate.next_id();
+    estimate.marked(1_000_000, start);
+    let kernel = KernelLink { unsent: 600_000, unacknowledged: 350_000, ..KernelLink::default() };
+    estimate.answered(id, Some((kernel, 1_000_000)), start + MS * 100);
+    assert_eq!(estimate.rate(start + MS * 100), Some(500_000));
+    // What the client claims to have is on its way all the same.
+    assert!(!estimate.has_room(1_000_000, 0, start + MS * 100));
+    // A second answer to the same mark is one to nothing.
+    estimate.answered(id, None, start + MS * 101);
+    assert_eq!(estimate.rate(start + MS * 101), Some(500_000));
+}
+
+#[test]
+fn a_client_without_answers_is_judged_by_the_kernel() {
+    let start = Instant::now();
+    let mut estimate = LinkEstimate::new(false, start);
+    estimate.marked(FIRST_WINDOW, start);
+    assert!(!estimate.has_room(FIRST_WINDOW, 0, start + MS));
+    let later = start + PATIENCE;
+    assert!(estimate.ignores_marks(later));
+    assert_eq!(estimate.look_again(FIRST_WINDOW, start), Some(later));
+    // Nobody knows anything.
+    assert!(estimate.has_room(FIRST_WINDOW * 100, 0, later));
+    let kernel =
+        KernelLink { unsent: 0, unacknowledged: 10_000, delivery_rate: 1_000_000, round_trip: MS * 40 };
+    estimate.set_kernel(Some(kernel));
+    assert!(estimate.has_room(FIRST_WINDOW * 100, 0, later));
+    estimate.set_kernel(Some(KernelLink { unacknowledged: 100_000, ..kernel }));
+    assert!(!estimate.has_room(FIRST_WINDOW * 100, 0, later));
+}
+
+#[test]
+fn marks_are_bounded_and_follow_what_is_held_back() {
+    let start = Instant::now();
+    let mut estimate = LinkEstimate::new(false, start);
+    assert!(!estimate.wants_mark(100, false));
+    assert!(estimate.wants_mark(100, true));
+    let id = estimate.next_id();
+    estimate.marked(100, start);
+    estimate.answered(id, None, start + MS);
+    for n in 1..=MAX_LINK_MARKS as u64 {
+        assert!(estimate.wants_mark(100 + n * MARK_BYTES.1, false));
+        estimate.marked(100 + n * MARK_BYTES.1, start + MS);
+    }
+    assert!(!estimate.wants_mark(u64::MAX, true));
+}
