@@ -41,15 +41,16 @@ impl DisplayClient {
 
     /// MIGRATE_FLUSH_MARK: the client takes its state along.
     pub(super) fn send_state(&mut self, now: Instant) -> Result<(), ChannelError> {
+        let thin = self.encoder.is_thin_for_target();
         let mut state = DisplayState {
             // The message that carries this is the last.
             serial: self.connection.stream().next_serial(false),
-            low_bandwidth: self.connection.connection().low_bandwidth,
+            low_bandwidth: thin,
             glz_max_encoders: GLZ_ENCODERS,
             ..DisplayState::default()
         };
         self.encoder.hand_over(&mut state);
-        let lossy = self.encoder.is_lossy_allowed();
+        let lossy = self.encoder.lists_lossy(thin);
         let of = |id| MigratedSurface { id, lossy: lossy.then(|| self.encoder.lossy_bounds(id)) };
         state.surfaces = self.surfaces.told_ids().map(of).collect();
         self.connection.send_migrate_data(state.encode());
@@ -64,8 +65,7 @@ impl DisplayClient {
         shared: &mut Shared<'_>,
         now: Instant,
     ) -> Result<(), ChannelError> {
-        let settings = self.settings;
-        let state = DisplayState::decode(data, |low| settings.jpeg.applies(low))?;
+        let state = DisplayState::decode(data, |thin| self.encoder.lists_lossy(thin))?;
         self.start = Start::Machine(Box::new(state));
         shared.restored.push(self.connection.id());
         if shared.running { self.machine_started(shared, now) } else { Ok(()) }
@@ -80,8 +80,7 @@ impl DisplayClient {
                 return Ok(());
             }
         };
-        let low = state.low_bandwidth;
-        self.encoder.set_wan(self.settings.jpeg.applies(low), self.settings.zlib_glz.applies(low));
+        self.encoder.set_thin(state.low_bandwidth);
         let caches = self.connection.connection().shared.get::<ClientShared>();
         self.encoder.restore(&caches, &state).map_err(|e| ChannelError::Refused(e.to_string()))?;
         self.connection.set_serial(state.serial);

@@ -3,11 +3,13 @@
 //! - `surfaces`, `view`: the surfaces that it has, and what of them is stale
 //! - `streams`: the videos that it plays
 //! - `pace`: when it is sent drawing; `express`: what need not wait for that
+//! - `link`: what its link takes
 //! - `slices`: the large command that is being sent in parts
 //! - `send`: from the pipe to the socket; `receive`: the client's messages
 //! - `migrate`: from one host to another
 
 mod express;
+mod link;
 mod migrate;
 mod pace;
 mod receive;
@@ -22,7 +24,7 @@ use super::gl::{DrawId, GlClient};
 use super::pipe::{Pipe, PipeItem};
 use super::queued::{Queued, SurfaceKey};
 use super::services::Services;
-use super::settings::{DisplaySettings, WanCompression};
+use super::settings::DisplaySettings;
 use super::stream::StreamKey;
 use super::surfaces::{Surface, Surfaces};
 use crate::canvas::Region;
@@ -36,6 +38,7 @@ use crate::limits::INIT_TIMEOUT;
 use crate::protocol::caps::display as cap;
 use crate::protocol::migrate::DisplayState;
 use express::Express;
+use link::ClientLink;
 pub(super) use migrate::Restored;
 use pace::Pace;
 use slices::Slices;
@@ -69,13 +72,6 @@ enum Start {
     Over,
 }
 
-/// What the host wants done on slow links.
-#[derive(Clone, Copy, Debug)]
-struct ClientSettings {
-    jpeg: WanCompression,
-    zlib_glz: WanCompression,
-}
-
 /// One client of the display channel.
 #[derive(Debug)]
 pub(super) struct DisplayClient {
@@ -89,9 +85,9 @@ pub(super) struct DisplayClient {
     start: Start,
     /// It follows its machine to another host.
     leaving: bool,
-    settings: ClientSettings,
     express: Express,
     slices: Slices,
+    link: ClientLink,
     /// The client knows COMPOSITE, surfaces of format A8, and monitors configurations.
     composite: bool,
     a8: bool,
@@ -113,19 +109,21 @@ impl DisplayClient {
         let caps = &connection.channel_caps;
         let encode = EncodeSettings {
             compression: settings.image_compression,
-            jpeg: settings.jpeg.applies(low),
-            zlib_glz: settings.zlib_glz.applies(low),
+            jpeg: settings.jpeg,
+            zlib_glz: settings.zlib_glz,
+            thin: low,
             lz4: caps.has(cap::LZ4_COMPRESSION),
             unix: connection.stream.is_unix(),
         };
         let streams = ClientStreams::new(&connection, services, settings.video_codecs.clone());
         let (composite, a8, monitors) =
             (caps.has(cap::COMPOSITE), caps.has(cap::A8_SURFACE), caps.has(cap::MONITORS_CONFIG));
+        let link = ClientLink::new(&connection.stream, low, now);
         let arrives = connection.migration_target;
-        let mut link = ChannelClient::new(connection, super::PROFILE.options, now);
+        let mut channel = ChannelClient::new(connection, super::PROFILE.options, now);
         let start = if arrives {
-            link.mute();
-            link.expect_migrate_data();
+            channel.mute();
+            channel.expect_migrate_data();
             Start::Data
         } else {
             Start::Init(now + INIT_TIMEOUT)
@@ -138,13 +136,13 @@ impl DisplayClient {
             streams,
             gl: GlClient::default(),
             encoder: ImageEncoder::new(channel_id, encode),
-            connection: link,
+            link,
+            connection: channel,
             pipe: Pipe::default(),
             surfaces: ClientSurfaces::default(),
             pace: Pace::new(now),
             start,
             leaving: false,
-            settings: ClientSettings { jpeg: settings.jpeg, zlib_glz: settings.zlib_glz },
             express: Express::new(now),
             slices: Slices::default(),
         }
@@ -336,21 +334,27 @@ impl DisplayClient {
 
     /// When [`Self::on_timer`] or a push is due.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let next_turn = self.pace.next_turn(self.waiting(), self.connection.may_send(), now);
+        let next_turn = self.pace.next_turn(self.waiting(), self.may_send(now), now);
+        let look = if self.is_held_by_link(now) {
+            self.link.look_again(self.connection.stream(), now)
+        } else {
+            None
+        };
         let deadlines = [
             self.connection.next_deadline(now),
             self.init_until(),
             next_turn,
-            self.refine_at(),
+            self.refine_at(now),
             self.streams.deadline(),
+            look,
         ];
         deadlines.into_iter().flatten().min()
     }
 
     /// When lossy areas are to be refined.
-    fn refine_at(&self) -> Option<Instant> {
+    fn refine_at(&self, now: Instant) -> Option<Instant> {
         let idle = self.is_active() && self.encoder.has_lossy() && !self.has_more();
-        (idle && self.connection.is_drained() && self.connection.may_send()).then(|| self.pace.refine_at())
+        (idle && self.connection.is_drained() && self.may_send(now)).then(|| self.pace.refine_at())
     }
 
     /// Deadlines that have passed.
@@ -370,10 +374,10 @@ impl DisplayClient {
         self.pipe.len()
     }
 
-    /// Sends images in slices of so many pixels.
+    /// Sends images in slices of so many pixels at most.
     #[cfg(test)]
     pub fn set_slice_pixels(&mut self, most: u64) {
-        self.slices.set_pixels(most);
+        self.slices.set_most(most);
     }
 
     /// Begins to send the command in front in slices, without the first one.

@@ -17,7 +17,7 @@ impl DisplayClient {
         while let Some(received) = self.connection.receive(now)? {
             match received {
                 Received::Message(message) => self.message(&message, shared, now)?,
-                Received::Pong { .. } => {}
+                Received::Pong { id } => self.link_answered(id, now),
                 Received::FlushMark => self.send_state(now)?,
                 Received::MigrateData(data) => self.take_state(&data, shared, now)?,
             }

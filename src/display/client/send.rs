@@ -4,6 +4,7 @@ use super::express::{is_big, is_small};
 use super::pace::Waiting;
 use super::surfaces::{Update, top_of};
 use super::{DisplayClient, Shared};
+use crate::canvas::Region;
 use crate::channel::client::ChannelError;
 use crate::display::encode::{Drawing, Serials};
 use crate::display::pipe::PipeItem;
@@ -38,20 +39,24 @@ impl DisplayClient {
         if !self.is_active() {
             return Ok(());
         }
+        self.follow_link(now);
         loop {
             if !self.send_descriptor(now)? {
                 return Ok(());
             }
             // Frames do not wait for the pace of drawing: encoders make one at a time.
-            if self.connection.may_send() {
+            if self.may_send(now) {
                 let frames = self.streams.collect(now);
                 self.send_output(frames);
             }
             let began = Instant::now();
             let sent_all = may_send && self.send_batch(shared, now);
-            if !may_send {
-                self.send_during_rest(shared, now);
+            if !may_send || self.is_held_by_link(now) {
+                self.send_aside(shared, now);
             }
+            self.mark_link(now);
+            // A client that owes us answers is not left waiting for ever.
+            self.connection.set_owed(self.is_held_by_link(now), now);
             let waiting = self.waiting();
             self.pace.end_batch(began.elapsed(), waiting, now);
             let more = waiting != Waiting::Nothing;
@@ -60,7 +65,7 @@ impl DisplayClient {
                 continue;
             }
             let stop = !may_send || sent_all || !more || self.pace.is_cut_short();
-            if stop || flush == Flush::Blocked || !self.connection.may_send() {
+            if stop || flush == Flush::Blocked || !self.may_send(now) {
                 return Ok(());
             }
         }
@@ -79,19 +84,21 @@ impl DisplayClient {
 
     /// Sends until window, budget or a descriptor says stop. `true`: nothing is left.
     fn send_batch(&mut self, shared: &mut Shared<'_>, now: Instant) -> bool {
-        while self.connection.may_send() && self.gl.descriptor.is_none() && self.pace.may_continue() {
+        while self.may_send(now) && self.gl.descriptor.is_none() && self.pace.may_continue() {
             let before = self.connection.stream().pending_bytes();
             let Some(pixels) = self.send_next(shared, now) else { return true };
             let bytes = self.connection.stream().pending_bytes().saturating_sub(before);
+            self.link.image_sent(pixels, bytes);
+            self.mark_link(now);
             self.pace.sent(pixels.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)), now);
         }
         false
     }
 
-    /// Sends what need not wait for the rest to be over.
-    fn send_during_rest(&mut self, shared: &mut Shared<'_>, now: Instant) {
+    /// Sends what need not wait for the rest to be over or for room on the link.
+    fn send_aside(&mut self, shared: &mut Shared<'_>, now: Instant) {
         self.express.set_input(self.connection.connection().shared.last_input());
-        while self.connection.may_send()
+        while self.may_send_small(now)
             && self.gl.descriptor.is_none()
             && self.pipe.draws() > 0
             && self.express.may_break_rest(now)
@@ -128,7 +135,8 @@ impl DisplayClient {
         match self.pipe.pop() {
             Some(item) => Some(self.send_item(item, shared, now)),
             None => {
-                let Update { id, area } = self.surfaces.take_update(shared.surfaces)?;
+                let most = self.link.update_pixels(now);
+                let Update { id, area } = self.surfaces.take_update(shared.surfaces, most)?;
                 Some(self.send_area(shared, id, area, true))
             }
         }
@@ -142,7 +150,13 @@ impl DisplayClient {
                 let surface = shared.surfaces.get(id).filter(|s| s.key == key);
                 if let Some(bounds) = surface.map(Surface::bounds) {
                     self.surfaces.refreshed(key);
-                    return self.send_area(shared, id, bounds, false);
+                    if !self.link.is_thin(now) {
+                        return self.send_area(shared, id, bounds, false);
+                    }
+                    // Bit by bit, so that other things can go in between.
+                    let first = top_of(bounds, self.link.update_pixels(now));
+                    self.surfaces.spoil(key, &Region::from(bounds).subtract_rect(&first));
+                    return self.send_area(shared, id, first, false);
                 }
             }
             PipeItem::StreamCreate(key) => {
@@ -267,9 +281,10 @@ impl DisplayClient {
 
     /// Sends a lossy area again without loss, if that is due.
     pub(super) fn refine(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
-        let due = self.refine_at().is_some_and(|at| at <= now);
+        let due = self.refine_at(now).is_some_and(|at| at <= now);
         if let Some((id, area)) = self.encoder.next_lossy().filter(|_| due) {
-            self.send_area(shared, id, top_of(area), false);
+            self.send_area(shared, id, top_of(area, self.link.update_pixels(now)), false);
+            self.mark_link(now);
             self.connection.flush(self.has_more(), now)?;
         }
         Ok(())

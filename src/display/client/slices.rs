@@ -13,7 +13,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(in crate::display) struct Slices {
     rest: Option<Rest>,
-    /// Pixels of one slice.
+    /// Pixels of one slice, and the most that they may be.
+    pixels: u64,
     most: u64,
 }
 
@@ -27,7 +28,7 @@ struct Rest {
 
 impl Default for Slices {
     fn default() -> Self {
-        Self { rest: None, most: MAX_SLICE_PIXELS }
+        Self { rest: None, pixels: MAX_SLICE_PIXELS, most: MAX_SLICE_PIXELS }
     }
 }
 
@@ -37,7 +38,7 @@ impl Slices {
         if self.rest.is_some() {
             return false;
         }
-        let large = queued.drawable.bbox.area() > self.most.saturating_mul(2);
+        let large = queued.drawable.bbox.area() > self.pixels.saturating_mul(2);
         let rows = if large { sliceable_rows(&queued.drawable) } else { None };
         self.rest = rows.map(|rows| Rest { queued: queued.clone(), next: 0, rows });
         self.rest.is_some()
@@ -52,7 +53,7 @@ impl Slices {
     pub(super) fn take(&mut self) -> Option<(Arc<Queued>, Range<u32>)> {
         let rest = self.rest.as_mut()?;
         let bbox = rest.queued.drawable.bbox;
-        let step = u32::try_from(self.most / u64::from(bbox.width()).max(1)).unwrap_or(u32::MAX).max(1);
+        let step = u32::try_from(self.pixels / u64::from(bbox.width()).max(1)).unwrap_or(u32::MAX).max(1);
         loop {
             let rows = rest.next..rest.rows.min(rest.next.saturating_add(step));
             if rows.is_empty() {
@@ -101,8 +102,13 @@ impl Slices {
     }
 
     /// Makes slices of so many pixels from now on.
+    pub(super) fn set_pixels(&mut self, pixels: u64) {
+        self.pixels = pixels.clamp(1, self.most);
+    }
+
+    /// Bounds the slices.
     #[cfg(test)]
-    pub(in crate::display) fn set_pixels(&mut self, most: u64) {
-        self.most = most.clamp(1, MAX_SLICE_PIXELS);
+    pub(super) fn set_most(&mut self, most: u64) {
+        (self.most, self.pixels) = (most, most);
     }
 }

@@ -7,7 +7,6 @@ use crate::display::queued::{Queued, SurfaceKey};
 use crate::display::surfaces::{Surface, Surfaces};
 use crate::geometry::Rect;
 use crate::image::SurfaceFormat;
-use crate::limits::MAX_UPDATE_PIXELS;
 use std::collections::BTreeMap;
 
 /// Size and format of a surface.
@@ -128,8 +127,8 @@ impl ClientSurfaces {
         self.queued.iter().map(|(id, key)| (*id, *key)).find(|(_, key)| is_stale(*key))
     }
 
-    /// Takes out the next area to bring up to date: of the surface with the lowest id.
-    pub(super) fn take_update(&mut self, surfaces: &Surfaces) -> Option<Update> {
+    /// Takes out the next area to bring up to date, of about `most` pixels: of the surface with the lowest id.
+    pub(super) fn take_update(&mut self, surfaces: &Surfaces, most: u64) -> Option<Update> {
         let (id, key) = self.stale_surface()?;
         let bounds = surfaces.get(id).filter(|s| s.key == key).map(Surface::bounds);
         let region = &self.stale.get(key)?.region;
@@ -138,10 +137,10 @@ impl ClientSurfaces {
         let whole = around.area() <= region.area().saturating_mul(5) / 4;
         let area = if whole { around } else { *region.rects().first()? };
         let area = bounds.map(|b| area.intersect(&b)).filter(|a| !a.is_empty());
-        let Some(area) = area.map(top_of) else {
+        let Some(area) = area.map(|area| top_of(area, most)) else {
             // Nothing can be sent of it.
             self.stale.remove(key);
-            return self.take_update(surfaces);
+            return self.take_update(surfaces, most);
         };
         let stale = self.stale.entry(key);
         stale.region = stale.region.subtract_rect(&area);
@@ -190,9 +189,9 @@ impl SurfaceSizes for ClientSurfaces {
     }
 }
 
-/// The top of an area, as much as goes into one image.
-pub(super) fn top_of(area: Rect) -> Rect {
-    let rows = (MAX_UPDATE_PIXELS / u64::from(area.width()).max(1)).max(1);
+/// The top of an area, with about `most` pixels.
+pub(super) fn top_of(area: Rect, most: u64) -> Rect {
+    let rows = (most / u64::from(area.width()).max(1)).max(1);
     let rows = i32::try_from(rows).unwrap_or(i32::MAX);
     Rect { bottom: area.bottom.min(area.top.saturating_add(rows)), ..area }
 }

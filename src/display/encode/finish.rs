@@ -57,7 +57,7 @@ impl ImageEncoder {
             *slot = self.finish_image(planned, &mut results, &mut effects, memo);
         }
         let Some(message) = draw(&drawing.base, drawing.op, images) else { return Vec::new() };
-        if self.settings.jpeg {
+        if self.was_lossy {
             self.lossy.sent(&drawing.base, drawing.op, effects.lossy, surfaces);
         }
         self.complete(serials, message, effects)
@@ -118,7 +118,7 @@ impl ImageEncoder {
             Content::Cached { lossy } => {
                 effects.used.push(image.id);
                 effects.lossy |= lossy;
-                if self.settings.jpeg && !lossy {
+                if self.was_lossy && !lossy {
                     wire.data = WireImageData::FromCacheLossless;
                 }
                 return Some(wire);

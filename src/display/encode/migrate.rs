@@ -9,14 +9,15 @@ use crate::protocol::common::WaitFor;
 use crate::protocol::migrate::DisplayState;
 
 impl ImageEncoder {
-    /// Whether images may lose at this client: only then its state has lossy areas.
-    pub(crate) fn is_lossy_allowed(&self) -> bool {
-        self.settings.jpeg
+    /// What the state says of the client's link, which decides whether it lists lossy areas: thin, also when the link
+    /// was thin until lately and something is lossy still.
+    pub(crate) fn is_thin_for_target(&self) -> bool {
+        self.settings.thin || self.has_lossy()
     }
 
-    /// Turns the coding for slow links on or off.
-    pub(crate) fn set_wan(&mut self, jpeg: bool, zlib_glz: bool) {
-        (self.settings.jpeg, self.settings.zlib_glz) = (jpeg, zlib_glz);
+    /// Whether a state lists lossy areas.
+    pub(crate) fn lists_lossy(&self, thin: bool) -> bool {
+        self.settings.jpeg.applies(thin)
     }
 
     /// The lossy area of a surface.

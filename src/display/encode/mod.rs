@@ -36,7 +36,7 @@ pub(crate) use plan::{Drawing, ServerImage};
 pub(crate) use slice::sliceable_rows;
 
 use crate::canvas::AreaPixels;
-use crate::display::settings::ImageCompression;
+use crate::display::settings::{ImageCompression, WanCompression};
 use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::image::SurfaceFormat;
@@ -55,9 +55,11 @@ pub(super) const SERVER_IMAGE_GROUP: u64 = 2;
 pub struct EncodeSettings {
     pub compression: ImageCompression,
     /// JPEG instead of QUIC where loss is allowed.
-    pub jpeg: bool,
+    pub jpeg: WanCompression,
     /// zlib over GLZ.
-    pub zlib_glz: bool,
+    pub zlib_glz: WanCompression,
+    /// The client's link is thin now.
+    pub thin: bool,
     /// The client has the LZ4 capability.
     pub lz4: bool,
     /// The client sits on a plain unix socket: images of commands go raw.
@@ -115,6 +117,10 @@ pub struct ImageEncoder {
     caches: Option<DisplayCaches>,
     palettes: PaletteCache,
     lossy: LossyRegions,
+    /// Images were, or may have been, sent with loss: it is kept account of.
+    was_lossy: bool,
+    /// The compression is one that the client asked for.
+    asked: bool,
     server_images: u32,
 }
 
@@ -128,6 +134,8 @@ impl ImageEncoder {
             caches: None,
             palettes: PaletteCache::default(),
             lossy: LossyRegions::default(),
+            was_lossy: settings.jpeg.applies(settings.thin),
+            asked: false,
             server_images: 0,
         }
     }
@@ -146,10 +154,33 @@ impl ImageEncoder {
         match ImageCompression::try_from(u32::from(value)) {
             Ok(compression) => {
                 self.settings.compression = compression;
+                self.asked = true;
                 true
             }
             Err(_) => false,
         }
+    }
+
+    /// Whether the client's link is thin from now on.
+    pub fn set_thin(&mut self, thin: bool) {
+        self.settings.thin = thin;
+        self.was_lossy |= self.may_lose();
+    }
+
+    /// Whether images may be sent with loss now, where the operation allows it.
+    fn may_lose(&self) -> bool {
+        self.settings.jpeg.applies(self.settings.thin) && !self.asked_for_one()
+    }
+
+    /// Whether zlib may be used on top of GLZ.
+    fn uses_zlib(&self) -> bool {
+        self.settings.zlib_glz.applies(self.settings.thin) && !self.asked_for_one()
+    }
+
+    /// Whether the client asked for one codec, and gets no other whatever its link is like.
+    fn asked_for_one(&self) -> bool {
+        self.asked
+            && !matches!(self.settings.compression, ImageCompression::AutoGlz | ImageCompression::AutoLz)
     }
 
     /// To be called when INVAL_ALL_PALETTES is sent.

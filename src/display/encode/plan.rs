@@ -143,7 +143,7 @@ impl ImageEncoder {
         let (mut images, mut jobs) = (Vec::new(), Vec::new());
         for argument in op.images() {
             let lossy_allowed =
-                argument.role == ImageRole::Source && self.settings.jpeg && drawing.lossy_source_allowed();
+                argument.role == ImageRole::Source && self.may_lose() && drawing.lossy_source_allowed();
             let planned = match argument.role {
                 ImageRole::Mask => plan_mask(argument, &mut jobs),
                 _ => self.plan_image(argument, &mut jobs, drawing, lossy_allowed, memo, surfaces),
@@ -194,7 +194,7 @@ impl ImageEncoder {
             }
             None => {
                 let dictionary = self.caches.as_ref().map(|caches| caches.glz.clone())?;
-                let (image, channel_id, zlib) = (image.clone(), self.channel_id, self.settings.zlib_glz);
+                let (image, channel_id, zlib) = (image.clone(), self.channel_id, self.uses_zlib());
                 (ImageJob::InOrder(GlzJob { image, dictionary, channel_id, zlib }), None)
             }
         };

@@ -314,8 +314,11 @@ fn preferred_compression_out_of_range_is_ignored() {
 
 #[test]
 fn jpeg_takes_the_place_of_quic_only_where_loss_is_allowed() {
-    let settings =
-        EncodeSettings { compression: ImageCompression::Quic, jpeg: true, ..EncodeSettings::default() };
+    let settings = EncodeSettings {
+        compression: ImageCompression::Quic,
+        jpeg: WanCompression::Always,
+        ..EncodeSettings::default()
+    };
     let mut c = Client::new(&ClientShared::default(), 0, 10_000, settings);
     let src = image(7 << 32, true, bitmap(BitmapFormat::ThirtyTwoBit, 64));
     assert_eq!(c.copy(&src), (105, IMAGE_CACHE_ME));
@@ -390,7 +393,7 @@ fn displays_of_a_client_continue_each_others_dictionary() {
 
 #[test]
 fn zlib_goes_around_glz_where_it_is_on() {
-    let settings = EncodeSettings { zlib_glz: true, ..with(ImageCompression::Glz) };
+    let settings = EncodeSettings { zlib_glz: WanCompression::Always, ..with(ImageCompression::Glz) };
     let mut c = Client::new(&ClientShared::default(), 0, 0, settings);
     let mut b = bitmap(BitmapFormat::ThirtyTwoBit, 64);
     b.pixels = Arc::new((0..64 * 64 * 4u32).map(|i| (i * i / 7 % 5) as u8).collect::<Vec<u8>>());
@@ -399,6 +402,36 @@ fn zlib_goes_around_glz_where_it_is_on() {
     let size = u32::from_le_bytes(*data.first_chunk().unwrap()) as usize;
     let glz = crate::codec::glz::inflate(&data[8..], size).unwrap();
     crate::codec::glz::Decoder::default().decode(&glz).unwrap();
+}
+
+#[test]
+fn a_client_gets_the_codec_that_it_asks_for_on_thin_links_too() {
+    let settings = EncodeSettings {
+        jpeg: WanCompression::Auto,
+        zlib_glz: WanCompression::Auto,
+        thin: true,
+        ..with(ImageCompression::Quic)
+    };
+    let mut c = Client::new(&ClientShared::default(), 0, 0, settings);
+    let photo = image(1, false, bitmap(BitmapFormat::ThirtyTwoBit, 64));
+    assert_eq!(coded(&mut c, &photo).0, 105);
+    for (asked, kind) in
+        [(ImageCompression::Quic, 1), (ImageCompression::Glz, 102), (ImageCompression::Lz, 101)]
+    {
+        assert!(c.encoder.set_preferred_compression(asked as u8));
+        assert_eq!(coded(&mut c, &photo).0, kind);
+    }
+}
+
+#[test]
+fn images_lose_detail_while_the_link_is_thin() {
+    let settings = EncodeSettings { jpeg: WanCompression::Auto, ..with(ImageCompression::Quic) };
+    let mut c = Client::new(&ClientShared::default(), 0, 0, settings);
+    let photo = image(1, false, bitmap(BitmapFormat::ThirtyTwoBit, 64));
+    for (thin, kind) in [(false, 1), (true, 105), (false, 1)] {
+        c.encoder.set_thin(thin);
+        assert_eq!(coded(&mut c, &photo).0, kind);
+    }
 }
 
 #[test]
@@ -417,7 +450,7 @@ fn what_glz_or_lz4_cannot_carry_goes_lz() {
 
 #[test]
 fn jpeg_of_images_with_alpha_carries_it_lossless() {
-    let settings = EncodeSettings { jpeg: true, ..with(ImageCompression::Quic) };
+    let settings = EncodeSettings { jpeg: WanCompression::Always, ..with(ImageCompression::Quic) };
     let mut c = Client::new(&ClientShared::default(), 0, 0, settings);
     let src = image(7 << 32, false, bitmap(BitmapFormat::Rgba, 64));
     let (kind, data) = coded(&mut c, &src);
