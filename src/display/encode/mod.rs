@@ -19,6 +19,7 @@
 
 mod choice;
 mod finish;
+mod indexed;
 mod job;
 mod lossy;
 mod memo;
@@ -26,6 +27,7 @@ mod migrate;
 mod palette;
 mod palette_cache;
 mod pixmap_cache;
+mod plain;
 mod plan;
 mod shared;
 mod slice;

@@ -4,15 +4,18 @@
 //! ([`super::finish`]), so that no other display of the client evicts it meanwhile.
 
 use super::choice::{self, Choice};
+use super::indexed::indexed;
 use super::job::{CompressJob, GlzJob, ImageJob};
 use super::lossy::lossy_source_allowed;
 use super::memo::{Coding, EncodedImage, Memo};
 use super::palette;
 use super::pixmap_cache::Lookup;
+use super::plain::plain;
 use super::{ImageEncoder, SurfaceSizes};
 use crate::canvas::AreaPixels;
 use crate::canvas::rop::is_degenerate_rop3;
 use crate::codec::graduality::{self, Graduality};
+use crate::display::settings::ImageCompression;
 use crate::draw::{Clip, Copy, DrawOp, Drawable, ImageArgument, ImageRole, Rop, ScaleMode};
 use crate::geometry::Rect;
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
@@ -183,10 +186,17 @@ impl ImageEncoder {
             ImageData::Quic(data) => return planned(offer, Content::Quic { stream: data.clone(), replace }),
             ImageData::Bitmap(bitmap) => bitmap,
         };
+        // In another form of the same picture only this client gets it.
+        let reshaped = self.reshaped(image, bitmap, drawing, target);
+        let (image, bitmap) = match &reshaped {
+            Some((image, bitmap)) => (image, bitmap),
+            None => (image, bitmap),
+        };
+        let planned = |offer, content| Some(PlannedImage { role, image: image.clone(), offer, content });
         let (job, share) = match self.coding(bitmap, drawing.is_of_guest(), lossy_allowed) {
             Some(coding) => {
                 // Of a copy of what the guest may still change only this client may see the result.
-                let share = (!palette::needs_snapshot(bitmap)).then_some(coding);
+                let share = (reshaped.is_none() && !palette::needs_snapshot(bitmap)).then_some(coding);
                 if let Some(encoded) = share.and_then(|coding| memo.get(image, coding)) {
                     return planned(offer, Content::Encoded { encoded, replace });
                 }
@@ -200,6 +210,30 @@ impl ImageEncoder {
         };
         jobs.push(job);
         planned(offer, Content::Job { share, replace })
+    }
+
+    /// The picture in a form that suits the client better, if there is one.
+    fn reshaped(
+        &self,
+        image: &Image,
+        bitmap: &Bitmap,
+        drawing: &Drawing<'_>,
+        target: Option<SurfaceFormat>,
+    ) -> Option<(Arc<Image>, Bitmap)> {
+        if target != Some(SurfaceFormat::Xrgb32) {
+            return None;
+        }
+        let bitmap = match self.settings.compression {
+            ImageCompression::Off if self.asked => plain(bitmap)?,
+            ImageCompression::AutoGlz | ImageCompression::AutoLz | ImageCompression::Lz
+                if drawing.is_of_guest() && !self.settings.unix && !bitmap.unstable =>
+            {
+                indexed(bitmap)?
+            }
+            _ => return None,
+        };
+        let image = Image { data: ImageData::Bitmap(bitmap.clone()), ..image.clone() };
+        Some((Arc::new(image), bitmap))
     }
 
     /// The coding for a bitmap; `None`: GLZ, which the client's dictionary can take.
