@@ -36,6 +36,8 @@ struct Inner {
     frozen: bool,
     /// The images, oldest first. Their ids are consecutive.
     images: VecDeque<WindowImage>,
+    /// Where in `images` positions are.
+    index: PositionIndex,
     /// Units of all images together.
     units: usize,
     /// Position of the next image, counted in units since the first image.
@@ -75,6 +77,7 @@ impl Dictionary {
             next_id: state.next_id,
             frozen: false,
             images: VecDeque::new(),
+            index: PositionIndex::default(),
             units: 0,
             start: 0,
             tables: Tables::default(),
@@ -92,6 +95,7 @@ impl Dictionary {
         let inner = &mut *self.lock();
         inner.frozen = true;
         inner.images.clear();
+        inner.index = PositionIndex::default();
         inner.units = 0;
         State { window: inner.window, next_id: inner.next_id }
     }
@@ -155,6 +159,7 @@ impl Inner {
         while self.units + units > self.window as usize || self.images.len() >= MAX_GLZ_IMAGES {
             let Some(oldest) = self.images.pop_front() else { break };
             self.units -= oldest.pixels.len();
+            self.index.drop_before(oldest.start + oldest.pixels.len() as u64);
             if oldest.pixels.capacity() > self.spare.capacity() {
                 self.spare = oldest.pixels;
             }
@@ -169,7 +174,8 @@ impl Inner {
         }
         load(kind, image, units, &mut self.bytes, &mut pixels);
         let (start, tables) = (self.start, &mut self.tables);
-        let reference = Reference { images: &self.images, kind, id, start, pixels: &pixels };
+        let reference =
+            Reference { images: &self.images, index: &self.index, kind, id, start, pixels: &pixels };
         match kind {
             LzType::Rgb16 => encode_pass::<Short>(&reference, tables, out),
             LzType::Rgba => {
@@ -179,9 +185,49 @@ impl Inner {
             _ => encode_pass::<Colour>(&reference, tables, out),
         }
         self.next_id = self.next_id.wrapping_add(1);
+        self.index.add(id, start, units);
         self.start += units as u64;
         self.units += units;
         self.images.push_back(WindowImage { kind, id, start, pixels, channel, alive: true });
+    }
+}
+
+/// log2 of the units of a block of [`PositionIndex`].
+const BLOCK_BITS: u32 = 10;
+
+/// Which image a position is in. A window holds thousands of small images, and the search asks for each candidate.
+#[derive(Debug, Default)]
+pub(super) struct PositionIndex {
+    /// Number of the first block.
+    first: u64,
+    /// For each block of positions the id of the image that the block's first position is in, or of the first image in it.
+    blocks: VecDeque<u64>,
+}
+
+impl PositionIndex {
+    /// An image came behind all others.
+    fn add(&mut self, id: u64, start: u64, units: usize) {
+        let end = start + units as u64;
+        if self.blocks.is_empty() {
+            self.first = start >> BLOCK_BITS;
+        }
+        while (self.first + self.blocks.len() as u64) << BLOCK_BITS < end {
+            self.blocks.push_back(id);
+        }
+    }
+
+    /// Nothing before this position is asked for any more.
+    fn drop_before(&mut self, position: u64) {
+        while self.first < position >> BLOCK_BITS && self.blocks.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+
+    /// An image at this position or at most a block's small images before it.
+    #[inline]
+    pub(super) fn near(&self, position: u64) -> Option<u64> {
+        let block = (position >> BLOCK_BITS).checked_sub(self.first)?;
+        self.blocks.get(usize::try_from(block).ok()?).copied()
     }
 }
 

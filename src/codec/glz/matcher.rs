@@ -6,7 +6,7 @@
 //! encoded. Where a match in an older image ends, the search tries the same displacement again.
 
 use super::Channel;
-use super::dictionary::WindowImage;
+use super::dictionary::{PositionIndex, WindowImage};
 use crate::codec::lz::{LzType, MAX_LITERALS, put_long_length};
 use std::collections::VecDeque;
 
@@ -52,6 +52,8 @@ impl Default for Tables {
 pub(super) struct Reference<'a> {
     /// The images, oldest first. Ids and positions have no gaps.
     pub images: &'a VecDeque<WindowImage>,
+    /// Where positions are in them.
+    pub index: &'a PositionIndex,
     /// Type of the image being encoded.
     pub kind: LzType,
     pub id: u64,
@@ -91,8 +93,17 @@ impl<'a> Reference<'a> {
     }
 
     fn older(&self, position: u64) -> Option<Place<'a>> {
-        let after = self.images.partition_point(|image| image.start <= position);
-        let image = self.images.get(after.checked_sub(1)?)?;
+        let front = self.images.front()?;
+        let near = self.index.near(position)?.saturating_sub(front.id);
+        let mut image = self.images.get(usize::try_from(near).ok()?)?;
+        let mut at = near as usize + 1;
+        while let Some(next) = self.images.get(at).filter(|next| next.start <= position) {
+            image = next;
+            at += 1;
+        }
+        if position < image.start {
+            return None;
+        }
         let image_distance = self.id.wrapping_sub(image.id);
         if image.kind != self.kind || !image.alive || image_distance >= MAX_IMAGES {
             return None;
