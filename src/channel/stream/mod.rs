@@ -11,6 +11,7 @@
 //! sees how fast its frames are taken.
 
 mod display;
+#[cfg(any(test, feature = "oracles"))]
 mod oracle;
 mod parser;
 mod pointer;
@@ -19,5 +20,6 @@ mod tests;
 mod viewer;
 
 pub use display::DisplayPart;
+#[cfg(any(test, feature = "oracles"))]
 pub use oracle::fuzz_stream_device;
 pub use pointer::{PointerChange, PointerPart};
