@@ -22,6 +22,7 @@ pub mod net;
 #[cfg(any(test, feature = "oracles"))]
 pub mod oracles;
 pub mod panic;
+pub mod pool;
 pub mod protocol;
 pub mod qxl_command;
 pub mod reds;

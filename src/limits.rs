@@ -324,6 +324,16 @@ pub const MAX_VIDEO_FAILURES: u32 = 3;
 /// Processors that one video encoder of the plugin may use. The guest needs the others.
 pub const MAX_VIDEO_THREADS: u32 = 4;
 
+// # Guest: threads that encode
+
+/// Threads of a process that help with large images, however many processors it has. The guest needs them
+/// too.
+pub const MAX_POOL_THREADS: usize = 4;
+
+/// Requests for help that wait for these threads. More would be of no use: the workers do meanwhile what they
+/// wait for.
+pub const MAX_POOL_QUEUE: usize = 64;
+
 // # Client: display pipe
 
 /// Items in a display client's pipe before the pipe collapses: the worker forgets the commands and later

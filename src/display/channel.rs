@@ -45,7 +45,7 @@ pub struct DisplayChannel {
 }
 
 impl DisplayChannel {
-    /// A channel without surfaces and clients, that uses no other thread. Surface ids are below `n_surfaces` (cut to
+    /// A channel without surfaces and clients, with what each process has. Surface ids are below `n_surfaces` (cut to
     /// [`crate::limits::MAX_SURFACES`]).
     #[must_use]
     pub fn new(channel_id: u8, n_surfaces: u32, settings: DisplaySettings) -> Self {
@@ -63,9 +63,8 @@ impl DisplayChannel {
         Self {
             channel_id,
             settings,
-            services,
             surfaces: Surfaces::new(n_surfaces),
-            workspace: Workspace::default(),
+            workspace: Workspace::new(services.pool.clone()),
             streams: Streams::default(),
             clients: Vec::new(),
             last_client: 0,
@@ -75,6 +74,7 @@ impl DisplayChannel {
             gl: Gl::default(),
             running: false,
             restored: Restored::default(),
+            services,
         }
     }
 

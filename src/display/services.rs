@@ -2,6 +2,7 @@
 
 use crate::codec::video::VideoEncoders;
 use crate::codec::video::plugin::InstalledEncoders;
+use crate::pool::Pool;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 pub struct Services {
     /// Makes the encoders of video streams.
     pub encoders: Arc<dyn VideoEncoders>,
+    /// Threads that help with large images.
+    pub pool: Option<Pool>,
     /// Called when an encoder has a frame ready.
     pub wake: Wake,
 }
@@ -21,13 +24,15 @@ impl Services {
     /// What a worker has: the encoders that are installed.
     #[must_use]
     pub fn of_process(wake: Wake) -> Self {
-        Self { encoders: Arc::new(InstalledEncoders::of_process()), wake }
+        let pool = Some(Pool::of_process());
+        Self { encoders: Arc::new(InstalledEncoders::of_process()), pool, wake }
     }
 
-    /// What needs no other thread: video is MJPEG, and nobody is woken.
+    /// What each process has: video is MJPEG, one thread helps, and nobody is woken.
     #[must_use]
     pub fn built_in() -> Self {
-        Self { encoders: Arc::new(InstalledEncoders::built_in()), wake: Arc::new(|| ()) }
+        let pool = Some(Pool::new(1));
+        Self { encoders: Arc::new(InstalledEncoders::built_in()), pool, wake: Arc::new(|| ()) }
     }
 }
 

@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["codec"],
     &["draw"],
     &["image"],
-    &["guest"],
+    &["guest", "pool"],
     &["blend", "panic"],
     &["geometry", "limits", "log", "clock", "testing", "thread"],
 ];

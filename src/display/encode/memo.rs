@@ -38,6 +38,9 @@ impl EncodedImage {
 
 type Key = (usize, Coding);
 
+/// Images whose parts are kept at a time.
+const MAX_PARTED: usize = 8;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Memo {
@@ -47,6 +50,8 @@ pub struct Memo {
     /// Oldest first.
     order: VecDeque<Key>,
     bytes: usize,
+    /// Images that were cut into parts, oldest first.
+    parts: VecDeque<(Weak<Image>, Vec<Arc<Image>>)>,
 }
 
 impl Memo {
@@ -56,8 +61,27 @@ impl Memo {
         if !self.enabled {
             self.entries.clear();
             self.order.clear();
+            self.parts.clear();
             self.bytes = 0;
         }
+    }
+
+    /// The parts that `cut` makes of an image. With several clients each gets the same ones, so that they share results.
+    pub fn parts(&mut self, image: &Arc<Image>, cut: impl FnOnce() -> Vec<Arc<Image>>) -> Vec<Arc<Image>> {
+        if !self.enabled {
+            return cut();
+        }
+        self.parts.retain(|(whole, _)| whole.strong_count() > 0);
+        let known = self.parts.iter().find(|(whole, _)| whole.as_ptr() == Arc::as_ptr(image));
+        if let Some((_, parts)) = known {
+            return parts.clone();
+        }
+        let parts = cut();
+        if self.parts.len() >= MAX_PARTED {
+            self.parts.pop_front();
+        }
+        self.parts.push_back((Arc::downgrade(image), parts.clone()));
+        parts
     }
 
     fn key(image: &Arc<Image>, coding: Coding) -> Key {
@@ -126,6 +150,27 @@ mod tests {
         assert!(memo.get(&image, Coding::Quic).is_none());
         memo.set_clients(1);
         assert!(memo.get(&image, Coding::Lz).is_none());
+    }
+
+    #[test]
+    fn parts_are_shared_while_the_image_lives() {
+        fn first(memo: &mut Memo, whole: &Arc<Image>) -> Arc<Image> {
+            memo.parts(whole, || vec![image()]).remove(0)
+        }
+        let mut memo = Memo::default();
+        let whole = image();
+        assert!(!Arc::ptr_eq(&first(&mut memo, &whole), &first(&mut memo, &whole)));
+        memo.set_clients(2);
+        let part = first(&mut memo, &whole);
+        assert!(Arc::ptr_eq(&part, &first(&mut memo, &whole)));
+        drop(whole);
+        let other = image();
+        assert!(!Arc::ptr_eq(&part, &first(&mut memo, &other)));
+        assert_eq!(memo.parts.len(), 1);
+        for _ in 0..2 * MAX_PARTED {
+            first(&mut memo, &image());
+        }
+        assert!(memo.parts.len() <= MAX_PARTED);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! finish  in the order of the messages; enters the client's caches, forms the bytes  Plan, results -> Outgoing
 //! ```
 //!
-//! [`ImageEncoder::encode`] takes all three on the calling thread. What a pool of threads would have to keep:
+//! [`ImageEncoder::encode`] takes all three, and shares the jobs of large images with the threads of a pool ([`bands`]). What
+//! it keeps to:
 //! - A message is finished when it is sent, and at once before that: what it says about the caches is true from then on.
 //! - [`ImageEncoder::lossless_needs`] speaks of the messages that are finished, so it is to be asked again after them.
 //! - The pixmap cache and the GLZ dictionary are shared by the displays of a client, which may be on other worker threads.
@@ -17,6 +18,7 @@
 //! Lossy coding (JPEG) is only used where the operation may lose; [`ImageEncoder::lossless_needs`] names what has to be
 //! repaired before an operation that would amplify loss.
 
+mod bands;
 mod choice;
 mod finish;
 mod indexed;
@@ -43,6 +45,7 @@ use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::image::SurfaceFormat;
 use crate::net::stream::{ChannelStream, Outgoing};
+use crate::pool::Pool;
 use crate::protocol::display::DisplayInit;
 use job::Encoders;
 use lossy::LossyRegions;
@@ -102,9 +105,16 @@ impl Serials {
 pub(crate) struct Workspace {
     encoders: Encoders,
     memo: Memo,
+    /// Threads that help with large images.
+    pool: Option<Pool>,
 }
 
 impl Workspace {
+    /// With threads that help.
+    pub(crate) fn new(pool: Option<Pool>) -> Self {
+        Self { pool, ..Self::default() }
+    }
+
     /// Says how many display clients the device has, so that results are kept to be shared if that pays.
     pub(crate) fn set_clients(&mut self, clients: usize) {
         self.memo.set_clients(clients);
@@ -227,7 +237,7 @@ impl ImageEncoder {
         ServerImage::new(surface_id, bbox, id, pixels, lossy_allowed)
     }
 
-    /// All three steps of a message on the calling thread. `None`: see [`Self::plan`].
+    /// All three steps of a message, or of several that show the same. `None`: see [`Self::plan`].
     #[must_use = "the caches already count on these messages"]
     pub(crate) fn encode(
         &mut self,
@@ -236,7 +246,12 @@ impl ImageEncoder {
         drawing: &Drawing<'_>,
         surfaces: &dyn SurfaceSizes,
     ) -> Option<Vec<Outgoing>> {
-        let Workspace { encoders, memo } = workspace;
+        let Workspace { encoders, memo, pool } = workspace;
+        if let Some(pool) = pool
+            && let Some(messages) = self.encode_in_bands(pool, memo, serials, drawing, surfaces)
+        {
+            return Some(messages);
+        }
         let (plan, jobs) = self.plan(drawing, memo, surfaces)?;
         let results = jobs.into_iter().map(|job| job.run(encoders));
         Some(self.finish(plan, results, drawing, serials, memo, surfaces))

@@ -51,12 +51,20 @@ impl<'a> Drawing<'a> {
         Self { base: DrawBase { surface_id, bbox, clip }, op, origin: Origin::Guest }
     }
 
-    fn is_of_guest(&self) -> bool {
+    /// The message of a part of it.
+    pub(super) fn part<'b>(&self, op: &'b DrawOp, bbox: Rect) -> Drawing<'b>
+    where
+        'a: 'b,
+    {
+        Drawing { base: DrawBase { bbox, ..self.base }, op, origin: self.origin }
+    }
+
+    pub(super) fn is_of_guest(&self) -> bool {
         self.origin == Origin::Guest
     }
 
     /// Whether the source may be lossy, at a client that takes lossy images at all.
-    fn lossy_source_allowed(&self) -> bool {
+    pub(super) fn lossy_source_allowed(&self) -> bool {
         let allowed = match self.origin {
             Origin::Guest => true,
             Origin::Server { lossy_allowed } => lossy_allowed,
@@ -237,7 +245,7 @@ impl ImageEncoder {
     }
 
     /// The coding for a bitmap; `None`: GLZ, which the client's dictionary can take.
-    fn coding(&self, bitmap: &Bitmap, of_guest: bool, lossy_allowed: bool) -> Option<Coding> {
+    pub(super) fn coding(&self, bitmap: &Bitmap, of_guest: bool, lossy_allowed: bool) -> Option<Coding> {
         if of_guest && self.settings.unix {
             return Some(Coding::Raw);
         }

@@ -1,0 +1,172 @@
+//! Large images of many colours as several messages, one below the other, which several threads compress at a time.
+//!
+//! What such an image takes to compress grows with its pixels, and neither QUIC nor LZ can be cut within one image. A
+//! copy can: bands of it show the same. Images for the client's cache, which are one image there, and those for the GLZ
+//! dictionary, whose order counts, stay whole.
+
+use super::job::{CompressJob, Encoders, ImageJob};
+use super::memo::{Coding, EncodedImage, Memo};
+use super::plan::{Content, Drawing, Plan, PlannedImage};
+use super::{ImageEncoder, Serials, SurfaceSizes};
+use crate::draw::{Clip, Copy, DrawOp, ImageRole, Rop};
+use crate::geometry::Rect;
+use crate::guest::ByteSource;
+use crate::image::{Bitmap, BitmapFormat, Image, ImageData};
+use crate::net::stream::Outgoing;
+use crate::pool::Pool;
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// Pixels of a band: takes a millisecond or two. Tests with small surfaces have small bands.
+const BAND_PIXELS: u32 = if cfg!(test) { 1 << 9 } else { 1 << 16 };
+/// Rows of a band at least: codecs learn from row to row.
+const MIN_ROWS: u32 = if cfg!(test) { 3 } else { 16 };
+/// Rectangles of a clip that is repeated with each band.
+const MAX_CLIP: usize = 16;
+
+/// One band of an image.
+#[derive(Debug)]
+struct Band {
+    image: Arc<Image>,
+    op: DrawOp,
+    bbox: Rect,
+}
+
+/// Rows of an image somewhere in its memory.
+#[derive(Debug)]
+struct Window {
+    source: Arc<dyn ByteSource>,
+    start: usize,
+    len: usize,
+}
+
+impl ByteSource for Window {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn read_at(&self, offset: usize, dst: &mut [u8]) {
+        let inside = self.len.saturating_sub(offset).min(dst.len());
+        let (dst, beyond) = dst.split_at_mut(inside);
+        if !dst.is_empty() {
+            self.source.read_at(self.start.saturating_add(offset), dst);
+        }
+        beyond.fill(0);
+    }
+
+    fn as_private(&self) -> Option<&[u8]> {
+        self.source.as_private()?.get(self.start..)?.get(..self.len)
+    }
+}
+
+impl ImageEncoder {
+    /// The messages of a drawing whose image is worth cutting. `None`: it goes whole.
+    pub(super) fn encode_in_bands(
+        &mut self,
+        pool: &Pool,
+        memo: &mut Memo,
+        serials: Serials,
+        drawing: &Drawing<'_>,
+        surfaces: &dyn SurfaceSizes,
+    ) -> Option<Vec<Outgoing>> {
+        let (image, bitmap) = divisible(drawing)?;
+        let lossy_allowed = self.may_lose() && drawing.lossy_source_allowed();
+        let coding = self.coding(bitmap, drawing.is_of_guest(), lossy_allowed)?;
+        if coding == Coding::Raw {
+            return None;
+        }
+        let bands: Vec<Band> = memo
+            .parts(image, || cut(image, bitmap))
+            .into_iter()
+            .scan(drawing.base.bbox.top, |top, image| {
+                let bottom = top.saturating_add_unsigned(image.height);
+                let bbox = Rect { top: *top, bottom, ..drawing.base.bbox };
+                *top = bottom;
+                Some(Band { op: whole(&image, drawing), image, bbox })
+            })
+            .collect();
+        let known: Vec<Option<EncodedImage>> =
+            bands.iter().map(|band| memo.get(&band.image, coding)).collect();
+        let missing = bands.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let jobs: Vec<ImageJob> = missing
+            .map(|(band, _)| ImageJob::AnyOrder(CompressJob { image: Arc::clone(&band.image), coding }))
+            .collect();
+        let mut results = pool.map(jobs, |job| with_encoders(|encoders| job.run(encoders))).into_iter();
+        let mut messages = Vec::new();
+        for (band, known) in bands.into_iter().zip(known) {
+            let (content, result) = match known {
+                Some(encoded) => (Content::Encoded { encoded, replace: false }, None),
+                None => match results.next().flatten() {
+                    Some(result) => (Content::Job { share: Some(coding), replace: false }, Some(result)),
+                    // The fault cost this part of the picture.
+                    None => continue,
+                },
+            };
+            let planned = PlannedImage { role: ImageRole::Source, image: band.image, offer: false, content };
+            let plan = Plan { images: vec![planned] };
+            let part = drawing.part(&band.op, band.bbox);
+            messages.extend(self.finish(plan, result.into_iter(), &part, serials, memo, surfaces));
+        }
+        Some(messages)
+    }
+}
+
+/// The image of a drawing that shows the same in bands.
+fn divisible<'a>(drawing: &Drawing<'a>) -> Option<(&'a Arc<Image>, &'a Bitmap)> {
+    let DrawOp::Copy(copy) = drawing.op else { return None };
+    let ImageData::Bitmap(bitmap) = &copy.src.data else { return None };
+    let coloured = matches!(
+        bitmap.format,
+        BitmapFormat::SixteenBit | BitmapFormat::TwentyFourBit | BitmapFormat::ThirtyTwoBit
+    );
+    let all = Rect::of_size(bitmap.width, bitmap.height);
+    let bbox = drawing.base.bbox;
+    let plain = copy.rop == Rop::PUT && copy.mask.is_none() && copy.src_area == all;
+    let same_size = (bbox.width(), bbox.height()) == (bitmap.width, bitmap.height);
+    let simple = match drawing.base.clip {
+        Clip::None => true,
+        Clip::Rects(rects) => rects.len() <= MAX_CLIP,
+    };
+    let large = u64::from(bitmap.width) * u64::from(bitmap.height) >= 2 * u64::from(BAND_PIXELS);
+    let divisible = coloured && plain && same_size && simple && large && !copy.src.cache_me;
+    divisible.then_some((&copy.src, bitmap))
+}
+
+/// The bands of an image, from the top.
+fn cut(image: &Image, bitmap: &Bitmap) -> Vec<Arc<Image>> {
+    let rows = (BAND_PIXELS / bitmap.width.max(1)).max(MIN_ROWS);
+    let bands = (0..bitmap.height).step_by(rows as usize);
+    bands
+        .map(|top| {
+            let height = rows.min(bitmap.height - top);
+            let first = if bitmap.top_down { top } else { bitmap.height - top - height };
+            let stride = bitmap.stride as usize;
+            let pixels = Window {
+                source: Arc::clone(&bitmap.pixels),
+                start: stride.saturating_mul(first as usize),
+                len: stride.saturating_mul(height as usize),
+            };
+            let data = ImageData::Bitmap(Bitmap { height, pixels: Arc::new(pixels), ..bitmap.clone() });
+            Arc::new(Image { height, data, ..image.clone() })
+        })
+        .collect()
+}
+
+/// A copy of all of a band.
+fn whole(image: &Arc<Image>, drawing: &Drawing<'_>) -> DrawOp {
+    let src_area = Rect::of_size(image.width, image.height);
+    let scale_mode = match drawing.op {
+        DrawOp::Copy(copy) => copy.scale_mode,
+        _ => crate::draw::ScaleMode::Interpolate,
+    };
+    DrawOp::Copy(Copy { src: Arc::clone(image), src_area, rop: Rop::PUT, scale_mode, mask: None })
+}
+
+/// Runs `work` with the encoders of the present thread, which are made anew after a panic.
+fn with_encoders<T>(work: impl FnOnce(&mut Encoders) -> T) -> T {
+    thread_local!(static ENCODERS: Cell<Option<Box<Encoders>>> = const { Cell::new(None) });
+    let mut encoders = ENCODERS.take().unwrap_or_default();
+    let result = work(&mut encoders);
+    ENCODERS.set(Some(encoders));
+    result
+}
