@@ -21,6 +21,8 @@ use std::time::Duration;
 mod drawing;
 #[path = "order_tests.rs"]
 mod order;
+#[path = "stream_tests.rs"]
+mod streams;
 
 const W: u32 = 40;
 const H: u32 = 32;

@@ -66,6 +66,8 @@ pub struct ModelClient {
     pub marked: bool,
     pub closed: bool,
     streams: BTreeMap<u32, Playing>,
+    /// Codecs of all streams so far.
+    pub codecs: Vec<u8>,
 }
 
 /// A video stream as it plays.
@@ -90,6 +92,7 @@ impl ModelClient {
             marked: false,
             closed: false,
             streams: BTreeMap::new(),
+            codecs: Vec::new(),
         }
     }
 
@@ -144,7 +147,9 @@ impl ModelClient {
             server::STREAM_CREATE => {
                 assert_eq!(r.u32(), 0);
                 let id = r.u32();
-                r.bytes(2 + 8 + 16);
+                let _top_down = r.u8();
+                self.codecs.push(r.u8());
+                r.bytes(8 + 16);
                 let dest = r.rect();
                 let clip = r.clip_rects();
                 assert!(self.surfaces.contains_key(&0), "stream without primary");

@@ -185,11 +185,11 @@ impl Agent {
 
     /// What an encoder on a thread of its own has done since; `None`: nothing.
     pub fn collect(&mut self, now: Instant) -> Option<Output> {
-        let coded = self.coder.poll(now)?;
-        let mut output = Output::default();
         if !self.told || self.ended {
             return None;
         }
+        let coded = self.coder.poll(now)?;
+        let mut output = Output::default();
         match coded {
             Coded::Frame(frame) => output.messages.push(self.data(frame.data, now)),
             Coded::Broken => self.change_codec(&mut output, now),
