@@ -334,13 +334,13 @@ impl ChannelLink {
         Ok(flush)
     }
 
-    /// Sends the byte and the descriptor that follow GL_SCANOUT_UNIX, after all that was sent before. `false`: the socket
+    /// Sends the byte and the descriptors that follow GL_SCANOUT_UNIX, after all that was sent before. `false`: the socket
     /// takes no more now; try again before anything else is sent.
-    pub fn send_fd(&mut self, fd: Option<RawFd>, now: Instant) -> Result<bool, ChannelError> {
+    pub fn send_fds(&mut self, fds: &[RawFd], now: Instant) -> Result<bool, ChannelError> {
         if self.flush(true, now)? == Flush::Blocked {
             return Ok(false);
         }
-        match self.connection.stream.send_fd(fd) {
+        match self.connection.stream.send_fds(fds) {
             Ok(()) => Ok(true),
             Err(StreamError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 self.blocked = true;

@@ -138,9 +138,8 @@ impl Transport for SocketTransport {
         })
     }
 
-    fn send_fd(&mut self, byte: u8, fd: Option<RawFd>) -> io::Result<()> {
-        let fds: Vec<RawFd> = fd.into_iter().collect();
-        let rights = [ControlMessage::ScmRights(&fds)];
+    fn send_fds(&mut self, byte: u8, fds: &[RawFd]) -> io::Result<()> {
+        let rights = [ControlMessage::ScmRights(fds)];
         let control = if fds.is_empty() { &[][..] } else { &rights[..] };
         sendmsg(
             self.fd.as_raw_fd(),

@@ -37,8 +37,8 @@ pub trait Transport: Read + Write + AsFd + Send {
         Ok(())
     }
 
-    /// Sends one byte with a descriptor (or none) beside the stream (wire.md 5.10). Only plain unix sockets can.
-    fn send_fd(&mut self, _byte: u8, _fd: Option<RawFd>) -> io::Result<()> {
+    /// Sends one byte with descriptors (or none) beside the stream (wire.md 5.10). Only plain unix sockets can.
+    fn send_fds(&mut self, _byte: u8, _fds: &[RawFd]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -299,9 +299,9 @@ impl ChannelStream {
         self.transport.kernel_link()
     }
 
-    /// Sends the byte and descriptor that follow GL_SCANOUT_UNIX. Only right after a drained flush.
-    pub fn send_fd(&mut self, fd: Option<RawFd>) -> Result<(), StreamError> {
-        Ok(self.transport.send_fd(b'@', fd)?)
+    /// Sends the byte and descriptors that follow GL_SCANOUT_UNIX and GL_SCANOUT2_UNIX. Only right after a drained flush.
+    pub fn send_fds(&mut self, fds: &[RawFd]) -> Result<(), StreamError> {
+        Ok(self.transport.send_fds(b'@', fds)?)
     }
 
     /// Queues a message and returns its serial. Nothing is written before [`Self::flush`].

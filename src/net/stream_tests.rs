@@ -223,8 +223,8 @@ fn descriptor_rides_on_a_byte_of_its_own() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let mut s = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), true);
     let null = std::fs::File::open("/dev/null").unwrap();
-    s.send_fd(Some(null.as_raw_fd())).unwrap();
-    s.send_fd(None).unwrap();
+    s.send_fds(&[null.as_raw_fd()]).unwrap();
+    s.send_fds(&[]).unwrap();
     let mut two = [0; 2];
     theirs.read_exact(&mut two).unwrap();
     assert_eq!(two, *b"@@");

@@ -83,6 +83,7 @@ pub mod display {
     pub const PREF_VIDEO_CODEC_TYPE: u32 = 12;
     pub const CODEC_VP9: u32 = 13;
     pub const CODEC_H265: u32 = 14;
+    pub const GL_SCANOUT2: u32 = 15;
 }
 
 /// Inputs channel capabilities.

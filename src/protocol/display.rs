@@ -44,6 +44,7 @@ pub mod server {
     pub const DRAW_COMPOSITE: u16 = 318;
     pub const STREAM_ACTIVATE_REPORT: u16 = 319;
     pub const GL_SCANOUT_UNIX: u16 = 320;
+    pub const GL_SCANOUT2_UNIX: u16 = 323;
     pub const GL_DRAW: u16 = 321;
     pub const QUALITY_INDICATOR: u16 = 322;
 }
@@ -245,12 +246,31 @@ pub fn stream_activate_report(id: u32, unique_id: u32, max_window_size: u32, tim
     Message::new(server::STREAM_ACTIVATE_REPORT, v)
 }
 
-/// GL_SCANOUT_UNIX. `ChannelStream::send_fd` sends the byte with the descriptor after it.
+/// GL_SCANOUT_UNIX. `ChannelStream::send_fds` sends the byte with the descriptor after it.
 #[must_use]
 pub fn gl_scanout_unix(width: u32, height: u32, stride: u32, drm_fourcc: u32, y0_top: bool) -> Message {
     let mut v = Vec::new();
     v.u32(width).u32(height).u32(stride).u32(drm_fourcc).u32(y0_top.into());
     Message::new(server::GL_SCANOUT_UNIX, v)
+}
+
+/// GL_SCANOUT2_UNIX: planes as offset and bytes per row. Needs the client capability GL_SCANOUT2. `ChannelStream::send_fds`
+/// sends the byte with the descriptors after it.
+#[must_use]
+pub fn gl_scanout2_unix(
+    (width, height): (u32, u32),
+    drm_fourcc: u32,
+    y0_top: bool,
+    modifier: u64,
+    planes: &[(u32, u32)],
+) -> Message {
+    let mut v = Vec::new();
+    v.u32(width).u32(height).u32(drm_fourcc).u32(y0_top.into());
+    v.u8(u8::try_from(planes.len()).unwrap_or(u8::MAX)).u64(modifier);
+    for (offset, stride) in planes {
+        v.u32(*offset).u32(*stride);
+    }
+    Message::new(server::GL_SCANOUT2_UNIX, v)
 }
 
 /// GL_DRAW.
@@ -391,6 +411,15 @@ mod tests {
         assert_eq!(stream_data_sized(1, 2, (3, 4), &Rect::default(), vec![3; 4]).body.len(), 40);
         assert_eq!(stream_activate_report(1, 2, 5, 1000).body.len(), 16);
         assert_eq!(gl_scanout_unix(1, 2, 3, 4, true).body.len(), 20);
+        // As 0.16.0 sends it.
+        let message =
+            gl_scanout2_unix((800, 600), 0x3432_5258, true, 0x1122_3344_5566_7788, &[(16, 3200), (17, 3200)]);
+        let hex: String = message.body.to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "200300005802000058523234010000000288776655443322111000000080\
+             0c000011000000800c0000"
+        );
     }
 
     #[test]

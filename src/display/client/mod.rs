@@ -93,6 +93,8 @@ pub(super) struct DisplayClient {
     a8: bool,
     monitors: bool,
     pub gl: GlClient,
+    /// The client knows GL scanouts of several planes.
+    planes: bool,
 }
 
 impl DisplayClient {
@@ -118,6 +120,7 @@ impl DisplayClient {
         let streams = ClientStreams::new(&connection, services, settings.video_codecs.clone());
         let (composite, a8, monitors) =
             (caps.has(cap::COMPOSITE), caps.has(cap::A8_SURFACE), caps.has(cap::MONITORS_CONFIG));
+        let planes = caps.has(cap::GL_SCANOUT2);
         let link = ClientLink::new(&connection.stream, low, now);
         let arrives = connection.migration_target;
         let mut channel = ChannelClient::new(connection, super::PROFILE.options, now);
@@ -135,6 +138,7 @@ impl DisplayClient {
             monitors,
             streams,
             gl: GlClient::default(),
+            planes,
             encoder: ImageEncoder::new(channel_id, encode),
             link,
             connection: channel,

@@ -291,25 +291,27 @@ impl DisplayClient {
     }
 
     fn send_scanout(&mut self, scanout: &Arc<GlScanout>) {
-        let Some(plane) = scanout.planes.first() else { return };
-        if scanout.planes.len() > 1 {
-            crate::warning_limited!("a GL scanout of several planes is shown by its first");
-        }
-        self.connection.send(display::gl_scanout_unix(
-            scanout.width,
-            scanout.height,
-            plane.stride,
-            scanout.drm_fourcc,
-            scanout.y0_top,
-        ));
-        self.gl.descriptor = (scanout.drm_fourcc != 0).then(|| Arc::clone(scanout));
+        let Some(first) = scanout.planes.first() else { return };
+        let GlScanout { width, height, drm_fourcc, y0_top, modifier, .. } = **scanout;
+        let message = if self.planes {
+            let planes: Vec<_> = scanout.planes.iter().map(|plane| (plane.offset, plane.stride)).collect();
+            display::gl_scanout2_unix((width, height), drm_fourcc, y0_top, modifier, &planes)
+        } else {
+            if scanout.planes.len() > 1 {
+                crate::warning_limited!("a GL scanout of several planes is shown by its first");
+            }
+            display::gl_scanout_unix(width, height, first.stride, drm_fourcc, y0_top)
+        };
+        self.connection.send(message);
+        self.gl.descriptor = (drm_fourcc != 0).then(|| Arc::clone(scanout));
     }
 
-    /// Sends the descriptor that is due; `false`: the socket is full, and nothing else may be sent.
+    /// Sends the descriptors that are due; `false`: the socket is full, and nothing else may be sent.
     fn send_descriptor(&mut self, now: Instant) -> Result<bool, ChannelError> {
         let Some(scanout) = self.gl.descriptor.take() else { return Ok(true) };
-        let fd = scanout.planes.first().map(|p| p.fd.as_raw_fd());
-        if self.connection.send_fd(fd, now)? {
+        let planes = if self.planes { scanout.planes.len() } else { 1 };
+        let fds: Vec<_> = scanout.planes.iter().take(planes).map(|plane| plane.fd.as_raw_fd()).collect();
+        if self.connection.send_fds(&fds, now)? {
             return Ok(true);
         }
         self.gl.descriptor = Some(scanout);
