@@ -346,7 +346,13 @@ pub const MAX_PIPE_ITEMS: usize = 256;
 pub const MAX_PIPE_AGE: Duration = Duration::from_millis(1000);
 
 /// How long a client may take to draw a GL scanout. The guest draws nothing meanwhile; after this it goes on.
-pub const GL_DRAW_TIMEOUT: Duration = Duration::from_secs(1);
+pub const GL_DRAW_TIMEOUT: Duration = Duration::from_millis(4);
+
+/// Longest side of a GL scanout (pixels). The host takes the size from its guest; GPUs draw no larger ones.
+pub const MAX_SCANOUT_SIDE: u32 = 16_384;
+
+/// Pixels of a GL scanout. The server keeps a copy and a surface of this size for remote clients.
+pub const MAX_SCANOUT_PIXELS: u64 = 1 << 26;
 
 /// How long a display client may take to send INIT. Until then the connection serves no purpose.
 pub const INIT_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,8 +1,10 @@
 //! The interface of the display channel to its worker.
 
+mod remote;
+
 use super::client::{DisplayClient, Restored, Shared};
 use super::encode::Workspace;
-use super::gl::Gl;
+use super::gl::{Gl, check_size};
 use super::pipe::PipeItem;
 use super::queued::{Repeat, SurfaceKey};
 use super::services::Services;
@@ -18,6 +20,7 @@ use crate::guest::ReleaseToken;
 use crate::host::{GlScanout, MappedSurface, MonitorHead, MonitorsConfig, Readiness, SurfaceCommand};
 use crate::limits::MAX_PENDING_COST;
 use crate::protocol::caps::display as cap;
+use remote::RemoteScreen;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,6 +45,7 @@ pub struct DisplayChannel {
     gl: Gl,
     running: bool,
     restored: Restored,
+    remote: Option<RemoteScreen>,
 }
 
 impl DisplayChannel {
@@ -74,6 +78,7 @@ impl DisplayChannel {
             gl: Gl::default(),
             running: false,
             restored: Restored::default(),
+            remote: None,
             services,
         }
     }
@@ -206,6 +211,7 @@ impl DisplayChannel {
     /// Creates the primary surface from checked and mapped memory; one that exists is destroyed first. Sets the monitors
     /// configuration to one head unless the guest's driver set its own (display.md 7). `false`: the memory is too small.
     pub fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant) -> bool {
+        self.end_screen(now);
         if self.surfaces.get(0).is_some() {
             crate::warning_limited!("primary surface created while one exists, which is destroyed");
             self.destroy_primary(now);
@@ -363,10 +369,11 @@ impl DisplayChannel {
         self.surfaces.reset_image_cache();
     }
 
-    /// The size of the primary surface, if there is one.
+    /// The size of the guest's primary surface, if there is one.
     #[must_use]
     pub fn primary_size(&self) -> Option<(u32, u32)> {
-        self.surfaces.get(0).map(|s| (s.width, s.height))
+        let screen = self.screen_key();
+        self.surfaces.get(0).filter(|surface| screen != Some(surface.key)).map(|s| (s.width, s.height))
     }
 
     // Settings. They apply to clients that attach later, except streaming and codecs.
@@ -407,19 +414,30 @@ impl DisplayChannel {
 
     // GL (display.md 14).
 
-    /// The screen is a scanout, or without planes is none any more. Clients that cannot show one are disconnected.
-    pub fn set_scanout(&mut self, scanout: GlScanout, now: Instant) {
+    /// The screen is a scanout, or without planes is none any more. Clients that cannot show one get its pixels, or are
+    /// disconnected if they cannot be read. One that is no picture counts as none.
+    pub fn set_scanout(&mut self, mut scanout: GlScanout, now: Instant) {
+        if !scanout.planes.is_empty()
+            && let Err(why) = check_size(scanout.width, scanout.height)
+        {
+            crate::warning_limited!("a GL scanout of {why} is none");
+            scanout.planes.clear();
+        }
         self.gl.set(scanout);
         if self.gl.scanout().is_some() {
-            self.for_clients(None, |client, _| client.show_scanout(now));
+            self.clients.iter_mut().for_each(|client| client.show_scanout(now));
         }
     }
 
     /// The scanout has changed in an area; the cookie comes out of [`Self::take_async_completions`] when every client has
-    /// drawn or after [`crate::limits::GL_DRAW_TIMEOUT`]. `false`: there is no scanout, the cookie is the caller's.
+    /// drawn or after [`crate::limits::GL_DRAW_TIMEOUT`]. `false`: nobody is to draw, the cookie is the caller's.
     pub fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool {
         if self.gl.scanout().is_none() {
             crate::warning_limited!("GL draw without a scanout");
+            return false;
+        }
+        self.damage_screen(area);
+        if !self.clients.iter().any(|client| client.is_active() && client.shows_scanouts()) {
             return false;
         }
         let id = self.gl.begin(cookie, now);
@@ -487,7 +505,9 @@ impl DisplayChannel {
         key: Option<ClientKey>,
         mut f: impl FnMut(&mut DisplayClient, &mut Shared<'_>) -> Result<(), ChannelError>,
     ) {
+        let screen = self.screen_key();
         let mut shared = Shared {
+            screen,
             surfaces: &mut self.surfaces,
             workspace: &mut self.workspace,
             monitors: self.monitors.as_ref(),
@@ -561,12 +581,14 @@ impl WorkerChannel for DisplayChannel {
     }
 
     fn push(&mut self, now: Instant) {
+        self.follow_scanout(now);
         self.for_clients(None, |client, shared| client.push(shared, now));
     }
 
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let clients = self.clients.iter().filter_map(|c| c.next_deadline(now));
-        clients.chain(self.streams.next_deadline()).chain(self.gl.next_deadline()).min()
+        let own = [self.streams.next_deadline(), self.gl.next_deadline(), self.screen_deadline()];
+        clients.chain(own.into_iter().flatten()).min()
     }
 
     fn on_timer(&mut self, now: Instant) {

@@ -92,10 +92,12 @@ impl DisplayClient {
             self.connection.send(inval_all_pixmaps(&wait));
         }
         self.adopt_surfaces(&state.surfaces, shared);
-        if shared.scanout.is_some() {
-            self.show_scanout(now)?;
+        if shared.scanout.is_some() && self.shows_scanouts() {
+            self.show_scanout(now);
+            self.left_out = shared.screen;
         }
         if let Some(primary) = shared.surfaces.get(0)
+            && self.left_out != Some(primary.key)
             && self.surfaces.queued(0).is_none()
         {
             self.surface_created(0, primary, false, now);

@@ -57,6 +57,8 @@ pub(super) struct Shared<'a> {
     /// The machine runs.
     pub running: bool,
     pub restored: &'a mut Restored,
+    /// The primary surface, if it shows the scanout to remote clients.
+    pub screen: Option<SurfaceKey>,
 }
 
 /// What a client waits for before it is told anything.
@@ -93,8 +95,12 @@ pub(super) struct DisplayClient {
     a8: bool,
     monitors: bool,
     pub gl: GlClient,
-    /// The client knows GL scanouts of several planes.
+    /// The client shows GL scanouts itself.
+    local: bool,
+    /// It knows scanouts of several planes.
     planes: bool,
+    /// A surface that the client is not told of.
+    left_out: Option<SurfaceKey>,
 }
 
 impl DisplayClient {
@@ -121,6 +127,7 @@ impl DisplayClient {
         let (composite, a8, monitors) =
             (caps.has(cap::COMPOSITE), caps.has(cap::A8_SURFACE), caps.has(cap::MONITORS_CONFIG));
         let planes = caps.has(cap::GL_SCANOUT2);
+        let local = connection.stream.is_unix() && caps.has(cap::GL_SCANOUT);
         let link = ClientLink::new(&connection.stream, low, now);
         let arrives = connection.migration_target;
         let mut channel = ChannelClient::new(connection, super::PROFILE.options, now);
@@ -138,7 +145,9 @@ impl DisplayClient {
             monitors,
             streams,
             gl: GlClient::default(),
+            local,
             planes,
+            left_out: None,
             encoder: ImageEncoder::new(channel_id, encode),
             link,
             connection: channel,
@@ -165,6 +174,16 @@ impl DisplayClient {
         }
     }
 
+    /// Whether the client shows GL scanouts itself.
+    pub fn shows_scanouts(&self) -> bool {
+        self.local
+    }
+
+    /// The client is told nothing of this surface: it shows the scanout itself that others see there.
+    pub fn leave_out(&mut self, key: SurfaceKey) {
+        self.left_out = Some(key);
+    }
+
     // What happens to surfaces.
 
     /// A surface exists from now on; `blank`: all pixels are zero.
@@ -173,6 +192,9 @@ impl DisplayClient {
             return;
         }
         let key = surface.key;
+        if self.left_out == Some(key) {
+            return;
+        }
         if !surface.is_readable() || (surface.format == SurfaceFormat::A8 && !self.a8) {
             self.surfaces.add(id, key, false);
             return;
@@ -208,7 +230,7 @@ impl DisplayClient {
 
     /// A new command. `surfaces` has it not drawn yet.
     pub fn draw(&mut self, queued: &Arc<Queued>, surfaces: &Surfaces, now: Instant) {
-        if !self.is_active() {
+        if !self.is_active() || self.left_out == Some(queued.key) {
             return;
         }
         let reads = queued.reads.iter().map(|r| r.surface_id);
@@ -324,7 +346,7 @@ impl DisplayClient {
 
     /// The GL scanout has changed in this area.
     pub fn gl_draw(&mut self, id: DrawId, area: Rect, now: Instant) {
-        if let Some(area) = self.is_active().then(|| self.gl.draw(id, area)).flatten() {
+        if let Some(area) = (self.is_active() && self.local).then(|| self.gl.draw(id, area)).flatten() {
             self.pipe.push(PipeItem::GlDraw(area), now);
         }
     }

@@ -6,7 +6,6 @@ use crate::display::encode::ClientShared;
 use crate::display::pipe::PipeItem;
 use crate::display::stream::MAX_STREAMS;
 use crate::net::stream::Incoming;
-use crate::protocol::caps::display as cap;
 use crate::protocol::display::{DisplayInit, DisplayMessage};
 use std::time::Instant;
 
@@ -72,11 +71,13 @@ impl DisplayClient {
         self.encoder.init(&caches, init).map_err(|e| ChannelError::Refused(e.to_string()))?;
         self.start = Start::Over;
         self.connection.open();
-        if shared.scanout.is_some() {
-            self.show_scanout(now)?;
+        if shared.scanout.is_some() && self.shows_scanouts() {
+            self.show_scanout(now);
             self.pipe.push(PipeItem::MonitorsConfig, now);
+            self.left_out = shared.screen;
         }
-        if let Some(primary) = shared.surfaces.get(0) {
+        let primary = shared.surfaces.get(0);
+        if let Some(primary) = primary.filter(|surface| self.left_out != Some(surface.key)) {
             self.pipe.push(PipeItem::InvalAllPalettes, now);
             self.surface_created(0, primary, false, now);
             self.pipe.push(PipeItem::MonitorsConfig, now);
@@ -85,18 +86,11 @@ impl DisplayClient {
         Ok(())
     }
 
-    /// There is a new scanout.
-    pub fn show_scanout(&mut self, now: Instant) -> Result<(), ChannelError> {
-        if !self.is_active() {
-            return Ok(());
+    /// There is a new scanout, which the client shows itself if it can.
+    pub fn show_scanout(&mut self, now: Instant) {
+        if self.is_active() && self.shows_scanouts() {
+            self.pipe.push(PipeItem::GlScanout, now);
+            self.bound();
         }
-        let connection = self.connection.connection();
-        if !connection.stream.is_unix() || !connection.channel_caps.has(cap::GL_SCANOUT) {
-            let why = "the screen is a GL scanout, for clients that know it and sit on a unix socket";
-            return Err(ChannelError::Refused(why.into()));
-        }
-        self.pipe.push(PipeItem::GlScanout, now);
-        self.bound();
-        Ok(())
     }
 }
