@@ -15,6 +15,9 @@ use pictures::{HEIGHT, Picture, WIDTH};
 use spice_server_core::codec::{glz, graduality, jpeg, lz, lz4, quic};
 use spice_server_core::guest::SliceSource;
 use spice_server_core::image::{BitmapFormat, ImageView};
+use spice_server_core::pool::Pool;
+use std::cell::RefCell;
+use std::sync::Arc;
 
 fn main() {
     divan::main();
@@ -49,6 +52,34 @@ fn quic_encode<const FORMAT: usize>(bencher: Bencher<'_, '_>, picture: Picture) 
     let mut encoder = quic::Encoder::default();
     bench_encode(bencher, picture, FORMATS[FORMAT], |image, out| {
         encoder.encode(image, usize::MAX, out).unwrap();
+    });
+}
+
+/// A photo of 3840 x 2160 in bands as the display channel cuts it, with so many threads beside the caller's.
+#[divan::bench(args = [0, 1, 3])]
+fn quic_encode_4k_photo_in_bands(bencher: Bencher<'_, '_>, threads: usize) {
+    const ROWS: usize = 65_536 / (2 * WIDTH);
+    let half = Picture::Photo.pixels(BitmapFormat::ThirtyTwoBit);
+    let row = WIDTH * 4;
+    // The photo beside itself, twice.
+    let wide: Vec<u8> = half.chunks_exact(row).flat_map(|row| [row, row].concat()).collect();
+    let pixels = [&wide[..], &wide[..]].concat();
+    let bands: Vec<Arc<Vec<u8>>> =
+        pixels.chunks(2 * row * ROWS).map(|band| Arc::new(band.to_vec())).collect();
+    let pool = Pool::new(threads);
+    bencher.counter(BytesCount::new(pixels.len())).bench_local(|| {
+        let encoded = pool.map(bands.clone(), move |band| {
+            thread_local!(static ENCODER: RefCell<quic::Encoder> = RefCell::default());
+            let height = (band.len() / (2 * row)) as u32;
+            let (width, stride) = (2 * WIDTH as u32, 2 * row as u32);
+            let format = BitmapFormat::ThirtyTwoBit;
+            let image = ImageView { format, width, height, stride, top_down: true, source: &*band };
+            let mut out = Vec::new();
+            ENCODER.with_borrow_mut(|encoder| encoder.encode(&image, usize::MAX, &mut out)).unwrap();
+            out
+        });
+        assert!(encoded.iter().all(Option::is_some));
+        encoded
     });
 }
 
