@@ -6,8 +6,14 @@
  *   scanout DEVICE W H      a GL scanout, in a memory file instead of a dmabuf; W 0: none
  *   scanout2 DEVICE W H PLANES      the same of 0 (none) to 4 planes, by spice_qxl_gl_scanout2()
  *   draw DEVICE X Y W H COOKIE      "done COOKIE" comes when it is done
+ *   hide DEVICE             destroys the primary surface: the screen is a scanout from now on
+ *   screen DEVICE W H       a scanout with a picture, in a udmabuf where the kernel makes one, else in a sealed memory file
+ *   fill DEVICE X Y W H VALUE       paints an area of the screen and draws it
+ *   film DEVICE X Y W H FRAMES MS   the same with a moving picture, so many times, so many milliseconds apart
+ *   picture FILE            the screen as a PPM
+ *   longest                 "longest N": microseconds that a draw of fill or film took at most since it was last asked
  *
- *   host (--port N | --unix PATH) [--compression N] [--devices N]
+ *   host (--port N | --unix PATH) [--compression N] [--devices N] [--streaming N] [--codecs LIST]
  *
  * With one device there is a tablet, too, whose sizes come as "tablet W H".
  */
@@ -15,6 +21,8 @@
 #include "../../examples/minimal-host.c"
 #undef main
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 enum { DEVICES = 2, POOL = 40, ROOM = 1024 };
@@ -104,10 +112,108 @@ static void dump(struct Device *d, const char *path)
     fclose(f);
 }
 
+static int64_t microseconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
+}
+
+enum { OWN_COOKIE = 1000000 };
+static _Atomic int64_t asked, longest;
+
 static void done(QXLInstance *q, uint64_t cookie)
 {
     (void)q;
+    if (cookie == OWN_COOKIE) {
+        int64_t took = microseconds() - asked;
+        if (took > longest) {
+            longest = took;
+        }
+        asked = 0;
+        return;
+    }
     printf("done %llu\n", (unsigned long long)cookie);
+}
+
+/* --- A screen with pixels. */
+
+static struct Screen {
+    uint32_t *pixels;
+    int width, height;
+} shown;
+
+static void draw_screen(struct Device *d, int x, int y, int w, int h)
+{
+    while (asked) { /* one at a time, as hosts do it */
+        usleep(50);
+    }
+    asked = microseconds();
+    spice_qxl_gl_draw_async(&d->qxl, x, y, w, h, OWN_COOKIE);
+}
+
+static void paint_screen(int x, int y, int w, int h, int n)
+{
+    for (int j = y; j < y + h && j < shown.height; j++) {
+        for (int i = x; i < x + w && i < shown.width; i++) { /* soft waves that move */
+            int a = (i + 3 * n) % 512, b = (j + 2 * n) % 512;
+            a = a < 256 ? a : 511 - a, b = b < 256 ? b : 511 - b;
+            shown.pixels[j * shown.width + i] = a << 16 | b << 8 | (a + b) / 2;
+        }
+    }
+}
+
+static void show_screen(struct Device *d, int width, int height)
+{
+    struct { uint32_t memfd, flags; uint64_t offset, size; } create = { 0 };
+    size_t page = sysconf(_SC_PAGESIZE), size = ((size_t)width * height * 4 + page - 1) / page * page;
+    int memory = memfd_create("screen", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int udmabuf = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), fd = -1;
+
+    ftruncate(memory, size);
+    fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK);
+    shown = (struct Screen){ mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0), width, height };
+    paint_screen(0, 0, width, height, 0);
+    if (udmabuf >= 0) {
+        create.memfd = memory, create.size = size;
+        fd = ioctl(udmabuf, _IOW('u', 0x42, create), &create);
+        close(udmabuf);
+    }
+    printf("screen in a %s\n", fd < 0 ? "memory file" : "udmabuf");
+    if (fd < 0) {
+        fd = memory;
+    } else {
+        close(memory);
+    }
+    spice_qxl_gl_scanout(&d->qxl, fd, width, height, width * 4, 0x34325258, 1);
+}
+
+static void tick(void *opaque) { (void)opaque; }
+
+static void film(struct Device *d, int x, int y, int w, int h, int frames, int ms)
+{
+    SpiceTimer *timer = timer_add(tick, NULL);
+    int64_t next = microseconds();
+    for (int n = 1; n <= frames; n++) {
+        paint_screen(x, y, w, h, n);
+        draw_screen(d, x, y, w, h);
+        for (next += ms * 1000; microseconds() < next;) {
+            timer_start(timer, (next - microseconds()) / 1000);
+            run_once();
+        }
+    }
+    timer_remove(timer);
+}
+
+static void picture(const char *path)
+{
+    FILE *f = fopen(path, "wb");
+    fprintf(f, "P6\n%d %d\n255\n", shown.width, shown.height);
+    for (int i = 0; i < shown.width * shown.height; i++) {
+        uint32_t p = shown.pixels[i];
+        fputc(p >> 16 & 255, f), fputc(p >> 8 & 255, f), fputc(p & 255, f);
+    }
+    fclose(f);
 }
 
 static void logical_size(SpiceTabletInstance *tablet, int width, int height)
@@ -157,7 +263,7 @@ static void read_line(int fd, int event, void *opaque)
     static char text[4096];
     static size_t used;
     char file[4000];
-    int n, a, b, c, e, cookie;
+    int n, a, b, c, e, cookie, ms;
 
     (void)event, (void)opaque;
     ssize_t got = read(fd, text + used, sizeof text - 1 - used);
@@ -184,6 +290,22 @@ static void read_line(int fd, int event, void *opaque)
             spice_qxl_gl_scanout(&device[n].qxl, memory, a, b, a * 4, a ? 0x34325258 : 0, 1);
         } else if (sscanf(text, "draw %d %d %d %d %d %d", &n, &a, &b, &c, &e, &cookie) == 6) {
             spice_qxl_gl_draw_async(&device[n].qxl, a, b, c, e, cookie);
+        } else if (sscanf(text, "hide %d", &n) == 1) {
+            spice_qxl_destroy_primary_surface(&device[n].qxl, 0);
+        } else if (sscanf(text, "screen %d %d %d", &n, &a, &b) == 3) {
+            show_screen(&device[n], a, b);
+        } else if (sscanf(text, "fill %d %d %d %d %d %d", &n, &a, &b, &c, &e, &cookie) == 6) {
+            for (int j = b; j < b + e; j++) {
+                memset(shown.pixels + j * shown.width + a, cookie, c * 4);
+            }
+            draw_screen(&device[n], a, b, c, e);
+        } else if (sscanf(text, "film %d %d %d %d %d %d %d", &n, &a, &b, &c, &e, &cookie, &ms) == 7) {
+            film(&device[n], a, b, c, e, cookie, ms);
+        } else if (sscanf(text, "picture %s", file) == 1) {
+            picture(file);
+        } else if (!strcmp(text, "longest")) {
+            printf("longest %lld\n", (long long)longest);
+            longest = 0;
         }
         printf("ok %s\n", text);
         used -= end + 1 - text;
@@ -206,6 +328,10 @@ int main(int argc, char **argv)
             spice_server_set_addr(server, argv[i + 1], SPICE_ADDR_FLAG_UNIX_ONLY);
         } else if (!strcmp(argv[i], "--devices")) {
             devices = atoi(argv[i + 1]);
+        } else if (!strcmp(argv[i], "--streaming")) {
+            spice_server_set_streaming_video(server, atoi(argv[i + 1]));
+        } else if (!strcmp(argv[i], "--codecs")) {
+            spice_server_set_video_codecs(server, argv[i + 1]);
         } else if (!strcmp(argv[i], "--compression")) {
             spice_server_set_image_compression(server, atoi(argv[i + 1]));
         }
