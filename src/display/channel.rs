@@ -5,6 +5,7 @@ mod remote;
 use super::client::{DisplayClient, Restored, Shared};
 use super::encode::Workspace;
 use super::gl::{Gl, check_size};
+use super::guest_view::{ClientCaps, GuestView};
 use super::pipe::PipeItem;
 use super::queued::{Repeat, SurfaceKey};
 use super::services::Services;
@@ -41,7 +42,7 @@ pub struct DisplayChannel {
     monitors: Option<MonitorsConfig>,
     /// The guest's driver set the monitors configuration: a new primary surface does not (display.md 7).
     driver_monitors: bool,
-    reported_caps: Option<(bool, [u8; 58])>,
+    guest_view: GuestView,
     gl: Gl,
     running: bool,
     restored: Restored,
@@ -74,7 +75,7 @@ impl DisplayChannel {
             last_client: 0,
             monitors: None,
             driver_monitors: false,
-            reported_caps: None,
+            guest_view: GuestView::default(),
             gl: Gl::default(),
             running: false,
             restored: Restored::default(),
@@ -476,13 +477,14 @@ impl DisplayChannel {
         self.clients_changed();
     }
 
+    /// Clients came or went.
     fn clients_changed(&mut self) {
         self.workspace.set_clients(self.clients.len());
+        self.guest_view.set(self.clients.len(), self.common_caps());
     }
 
-    /// What the guest may assume of all clients (display.md 12), if that changed since the last call: whether any is
-    /// present, and the capability bitmap. `force` gives it anyhow (start of the VM).
-    pub fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])> {
+    /// What the guest may assume of all clients (display.md 12).
+    fn common_caps(&self) -> ClientCaps {
         let mut bits = [0; 58];
         for bit in [cap::SIZED_STREAM, cap::MONITORS_CONFIG, cap::COMPOSITE, cap::A8_SURFACE] {
             let common = !self.clients.is_empty()
@@ -491,12 +493,12 @@ impl DisplayChannel {
                 bits[0] |= 1 << bit;
             }
         }
-        let caps = (!self.clients.is_empty(), bits);
-        if !force && self.reported_caps == Some(caps) {
-            return None;
-        }
-        self.reported_caps = Some(caps);
-        Some(caps)
+        (!self.clients.is_empty(), bits)
+    }
+
+    /// The next report for the guest: whether there is a client, and the capability bitmap. `anew`: the VM starts.
+    pub fn take_client_caps(&mut self, anew: bool) -> Option<ClientCaps> {
+        self.guest_view.next(anew)
     }
 
     /// Runs `f` for the clients chosen and drops those that it fails for.

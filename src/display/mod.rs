@@ -27,6 +27,7 @@ pub mod cursor;
 mod dirty;
 pub(crate) mod encode;
 mod gl;
+mod guest_view;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(super) trait Display: WorkerChannel {
     /// `false`: there is nobody to draw, the cookie is the caller's to complete.
     fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool;
     fn take_async_completions(&mut self, now: Instant) -> Vec<u64>;
-    fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])>;
+    fn take_client_caps(&mut self, anew: bool) -> Option<(bool, [u8; 58])>;
     fn detach_all(&mut self);
     fn machine_started(&mut self, now: Instant);
     fn take_restored(&mut self) -> Vec<ClientId>;
@@ -157,8 +157,8 @@ impl Display for DisplayChannel {
         self.take_async_completions(now)
     }
 
-    fn take_client_caps(&mut self, force: bool) -> Option<(bool, [u8; 58])> {
-        self.take_client_caps(force)
+    fn take_client_caps(&mut self, anew: bool) -> Option<(bool, [u8; 58])> {
+        self.take_client_caps(anew)
     }
 
     fn machine_started(&mut self, now: Instant) {

@@ -144,10 +144,10 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    /// Tells the guest what all clients can, if that changed.
-    pub(super) fn report_caps(&mut self, force: bool) {
+    /// Tells the guest who came and went; `anew`: who is there.
+    pub(super) fn report_caps(&mut self, mut anew: bool) {
         guarded("client capabilities", || {
-            if let Some((present, caps)) = self.display.take_client_caps(force) {
+            while let Some((present, caps)) = self.display.take_client_caps(std::mem::take(&mut anew)) {
                 self.device.set_client_capabilities(present, &caps);
             }
         });

@@ -18,9 +18,9 @@ SIZES = {DRAW: 191, UPDATE: 32, CURSOR: 150, MESSAGE: 8, SURFACE_CMD: 41}
 class Guest(Process):
     """A host whose guest follows the test. The host must release every command that it can read."""
 
-    def __init__(self, directory, program, ident=0):
+    def __init__(self, directory, program, ident=0, displays=1):
         self.port = free_port()
-        super().__init__([program, self.port, ident], directory, "host", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        super().__init__([program, self.port, ident, displays], directory, "host", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                          env=lib_env(SPICE_DEBUG_ALLOW_MC="1"))
         assert self.proc.stdout.readline() == b"ready\n", self.output()
         self.used, self.due, self.lines, self.colour = 4096, {}, [], 0

@@ -3,7 +3,7 @@
  * a mouse, a tablet, a port, an agent, playback and record; it checks nothing of what the guest does.
  *
  *   cc -o puppet_host puppet_host.c $(pkg-config --cflags spice-server) -l:libspice-server.so.1 -lpthread
- *   ./puppet_host PORT [ID]      ID: of the QXL device
+ *   ./puppet_host PORT [ID] [DISPLAYS]      ID: of the QXL device; a second one has no guest
  *
  * One line in, one line out; numbers are decimal or 0x...; see `execute`.
  */
@@ -173,10 +173,11 @@ static void put(struct ring *ring, const QXLCommandExt *ext)
     ring->idle = false;
     pthread_mutex_unlock(&lock);
 }
-static int get_command(QXLInstance *qxl, QXLCommandExt *ext) { return (void)qxl, take(&display, ext); }
-static int req_command(QXLInstance *qxl) { return (void)qxl, ask(&display); }
-static int get_cursor(QXLInstance *qxl, QXLCommandExt *ext) { return (void)qxl, take(&cursor, ext); }
-static int req_cursor(QXLInstance *qxl) { return (void)qxl, ask(&cursor); }
+static QXLInstance qxl, second;
+static int get_command(QXLInstance *q, QXLCommandExt *ext) { return q == &qxl && take(&display, ext); }
+static int req_command(QXLInstance *q) { return q != &qxl || ask(&display); }
+static int get_cursor(QXLInstance *q, QXLCommandExt *ext) { return q == &qxl && take(&cursor, ext); }
+static int req_cursor(QXLInstance *q) { return q != &qxl || ask(&cursor); }
 static void release(QXLInstance *qxl, QXLReleaseInfoExt ext)
 {
     (void)qxl;
@@ -198,7 +199,15 @@ static void complete(QXLInstance *qxl, uint64_t cookie)
     pthread_mutex_unlock(&lock);
 }
 static void updated(QXLInstance *qxl, uint32_t id, QXLRect *rects, uint32_t n) { (void)qxl, (void)id, (void)rects, (void)n; }
-static void capabilities(QXLInstance *qxl, uint8_t present, uint8_t *caps) { (void)qxl, (void)present, (void)caps; }
+/* What the guests were told of the clients, in order: "DISPLAY:PRESENT:CAPABILITIES ". */
+static char told[4096];
+static void capabilities(QXLInstance *q, uint8_t present, uint8_t *caps)
+{
+    pthread_mutex_lock(&lock);
+    size_t at = strlen(told);
+    snprintf(told + at, sizeof told - at, "%d:%u:%02x ", q == &second, present, caps[0]);
+    pthread_mutex_unlock(&lock);
+}
 static int monitors(QXLInstance *qxl, VDAgentMonitorsConfig *config) { return (void)qxl, (void)config, 1; }
 
 static const QXLInterface qxl_interface = {
@@ -209,7 +218,7 @@ static const QXLInterface qxl_interface = {
     .flush_resources = flush, .async_complete = complete, .update_area_complete = updated,
     .set_client_capabilities = capabilities, .client_monitors_config = monitors,
 };
-static QXLInstance qxl = { .base.sif = &qxl_interface.base };
+static QXLInstance qxl = { .base.sif = &qxl_interface.base }, second = { .base.sif = &qxl_interface.base, .id = 1 };
 
 /* --- The other devices: everything is swallowed. */
 
@@ -426,6 +435,12 @@ static void execute(char *line)
         pthread_mutex_unlock(&lock);
         puts("");
         return;
+    case 'C':                                      /* what the guests were told of the clients since the last time */
+        pthread_mutex_lock(&lock);
+        puts(told);
+        told[0] = 0;
+        pthread_mutex_unlock(&lock);
+        return;
     default: puts("unknown"); return;
     }
     puts("ok");
@@ -453,6 +468,9 @@ int main(int argc, char **argv)
         if (spice_server_add_interface(server, devices[i])) {
             fprintf(stderr, "interface %s is refused\n", devices[i]->sif->type);
         }
+    }
+    if (argc > 3 && atoi(argv[3]) > 1 && spice_server_add_interface(server, &second.base)) {
+        fprintf(stderr, "the second display is refused\n");
     }
     spice_server_vm_start(server);
     puts("ready");
