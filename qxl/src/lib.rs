@@ -1,6 +1,6 @@
 //! The QXL device side: guest memory behind memslots, parsing of QXL commands into owned values,
-//! release tokens, recordings. The only place besides `capi` that holds `unsafe` code, and all of it
-//! sits in [`memory`].
+//! release tokens, recordings. All its `unsafe` code that ships is in [`memory`]; the mock guest has the
+//! promise about its replayed memory.
 
 mod bytes;
 pub mod callbacks;

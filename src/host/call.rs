@@ -1,5 +1,5 @@
-//! Calls of the host as data: what the state machines under the server's lock want done, performed when the lock is
-//! released (server.md 3.7). Being values, they can be logged, compared in tests and printed by oracles.
+//! Calls of the host as data. State machines under the server's lock ask for them, and the server makes them when the lock
+//! is released (server.md 3.7). Being values, they can be logged, compared in tests and printed by oracles.
 
 use super::{
     ChannelEvent, CharDevice, ConnectionId, DeviceId, EventLoop, Keyboard, MigrationHost, Mouse, QxlControl,
@@ -28,7 +28,7 @@ pub enum HostCall {
     MouseMotion { mouse: Arc<dyn Mouse>, dx: i32, dy: i32, dz: i32, buttons: u32 },
     /// Change the buttons of the relative pointer.
     MouseButtons { mouse: Arc<dyn Mouse>, buttons: u32 },
-    /// Say in what area the tablet's positions are.
+    /// Set the area in which the tablet's positions lie.
     TabletSize { tablet: Arc<dyn Tablet>, width: i32, height: i32 },
     /// Place the absolute pointer.
     TabletPosition { tablet: Arc<dyn Tablet>, x: i32, y: i32, buttons: u32 },
@@ -40,7 +40,7 @@ pub enum HostCall {
     DeviceWrite { device: DeviceHandle, bytes: Vec<u8>, offset: usize },
     /// Read at most `max` bytes of a device; answered by [`HostReply::DeviceRead`].
     DeviceRead { device: DeviceHandle, max: usize },
-    /// Tell a device whether somebody uses it.
+    /// Tell a device whether a client uses it.
     DeviceState { device: DeviceHandle, connected: bool },
     /// Give a device an event of its client.
     DeviceEvent { device: DeviceHandle, event: u8 },
@@ -77,12 +77,12 @@ pub enum HostReply {
     TakesMonitors(bool),
 }
 
-/// What a watch of a connection runs.
+/// The callback of a connection's watch.
 pub type OnReady = Arc<dyn Fn(Readiness) + Send + Sync>;
 
 impl HostCall {
-    /// Makes the call. The caller holds no lock. `event_loop` is `None` before init and after destroy: calls of the loop are
-    /// void then. `on_ready` makes the callback of a connection's watch.
+    /// Makes the call. The caller holds no lock. `event_loop` is `None` before init and after destroy, when calls of the loop
+    /// do nothing. `on_ready` makes the callback of a connection's watch.
     pub fn perform(
         self,
         event_loop: Option<&dyn EventLoop>,
@@ -111,7 +111,7 @@ impl HostCall {
             (Self::TabletButtons { tablet, buttons }, _) => tablet.buttons(buttons),
             (Self::DeviceWrite { device, bytes, offset }, _) => {
                 let rest = bytes.get(offset..).unwrap_or_default();
-                // Whatever the host says.
+                // The host may claim to have read more than there was room for.
                 let taken = device.device.write(rest).min(rest.len());
                 return Some(HostReply::DeviceWritten { device: device.id, bytes, taken });
             }

@@ -18,11 +18,11 @@ use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
-/// A watch or timer of the host, by a number that the implementor hands out.
+/// A watch of the host, by a number that the implementor hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WatchId(pub u64);
 
-/// See [`WatchId`].
+/// A timer of the host, by a number that the implementor hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerId(pub u64);
 
@@ -30,7 +30,7 @@ pub struct TimerId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
-/// What a watch waits for or reports.
+/// The conditions that a watch waits for or reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     pub read: bool,
@@ -146,7 +146,7 @@ pub trait QxlDevice: Send {
     fn notify_update(&mut self, update_id: u32);
     fn async_complete(&mut self, cookie: u64);
     fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]);
-    /// No-op where the host's interface is too old.
+    /// Does nothing if the host's interface is too old.
     fn set_client_capabilities(&mut self, present: bool, caps: &[u8; 58]);
 
     /// Lets addresses of the guest lead into the slot's memory.
@@ -220,11 +220,11 @@ pub trait MigrationHost: Send + Sync {
 /// call blocks. Each may call back into the library, also for the same device; `write` and `read` are never made from
 /// inside of themselves.
 pub trait CharDevice: Send + Sync {
-    /// Whether somebody uses the device: hosts throw away what their guest writes while nobody does.
+    /// Tells whether a client uses the device. While none does, the host throws away what the guest writes.
     fn state(&self, connected: bool);
     /// Takes bytes for the guest; returns how many it took, 0 if it is full.
     fn write(&self, bytes: &[u8]) -> usize;
-    /// Gives bytes of the guest; returns how many, 0 if there are none.
+    /// Copies bytes of the guest into `buffer`; returns how many, 0 if there are none.
     fn read(&self, buffer: &mut [u8]) -> usize;
     /// An event of a port's client.
     fn event(&self, event: u8);

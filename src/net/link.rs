@@ -1,9 +1,9 @@
 //! The link stage of one connection as a state machine without I/O (server.md 5.1, wire.md 1).
 //!
 //! The driver reads at most [`LinkMachine::wanted`] bytes (more would belong to the message stage), gives them to
-//! [`LinkMachine::feed`] and acts on the [`LinkEvent`]s; what is to be written collects in the machine until
-//! [`LinkMachine::output`] takes it. What needs knowledge of the server (security, channels, keys, passwords) is asked for by an
-//! event and answered by [`LinkMachine::accept`], [`LinkMachine::refuse`] and [`LinkMachine::finish`].
+//! [`LinkMachine::feed`] and acts on the [`LinkEvent`]s. The machine collects its answers until [`LinkMachine::output`] takes
+//! them. Where it needs to know the server (security, channels, keys, passwords), an event asks the driver, which answers by
+//! [`LinkMachine::accept`], [`LinkMachine::refuse`] or [`LinkMachine::finish`].
 
 use crate::limits::MAX_UPGRADE_REQUEST;
 use crate::net::sasl::{SaslAnswer, SaslEvent, SaslExchange, SaslFault, SaslJob};
@@ -23,14 +23,14 @@ pub enum LinkEvent {
     Message(LinkMessage),
     /// Check the encrypted ticket, then `finish`.
     Ticket(Box<[u8; TICKET_SIZE]>),
-    /// Have a SASL exchange begun, then [`LinkMachine::sasl_answer`].
+    /// The client chose SASL: begin an exchange, then call [`LinkMachine::sasl_answer`].
     Sasl,
-    /// Have this done, then [`LinkMachine::sasl_answer`].
+    /// Do this step of the exchange, then call [`LinkMachine::sasl_answer`].
     SaslJob(SaslJob),
-    /// SASL is content with the client. Write what there is to write, from then on pass all bytes through the security layer
-    /// if there is one, then `finish`.
+    /// SASL has authenticated the client as `user`. Write the output, pass all later bytes through the security layer if
+    /// `layer` says that there is one, then `finish`.
     Authenticated { user: String, layer: bool },
-    /// The link failed: write what there is to write and close. Says why.
+    /// The link failed for this reason: write the output and close.
     Failed(String),
 }
 
@@ -40,7 +40,7 @@ pub enum Method {
     /// The one password of the server, encrypted as a ticket.
     #[default]
     Ticket,
-    /// A SASL exchange. `needs_layer`: the connection is not encrypted, so that the mechanism must do that.
+    /// A SASL exchange. `needs_layer`: the connection is not encrypted, so the mechanism must encrypt it.
     Sasl { needs_layer: bool },
 }
 
@@ -62,7 +62,7 @@ enum State {
     Over,
 }
 
-/// See the module.
+/// The link stage of one connection, fed with the client's bytes.
 #[derive(Debug)]
 pub struct LinkMachine {
     state: State,
@@ -93,7 +93,7 @@ impl Default for LinkMachine {
 }
 
 impl LinkMachine {
-    /// How many bytes may be read now; 0: none, an answer of the driver is awaited or the link is over.
+    /// How many bytes the driver may read now. 0: the machine waits for an answer of the driver, or the link is over.
     #[must_use]
     pub fn wanted(&self) -> usize {
         match self.state {
@@ -109,7 +109,7 @@ impl LinkMachine {
         matches!(self.state, State::Magic | State::Upgrade | State::Header | State::Message)
     }
 
-    /// Takes the bytes to be written now.
+    /// Takes the bytes that the driver is to write now.
     pub fn output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
     }
@@ -230,8 +230,8 @@ impl LinkMachine {
         self.step(State::Magic, MAGIC.len());
     }
 
-    /// Answers [`LinkEvent::Message`]: the channel exists, this is how the client is to prove who it is. Only clients that
-    /// will use SASL need no key. An error says why the client cannot go on, which it is told.
+    /// Answers [`LinkEvent::Message`]: the channel exists, and the client has to authenticate by `method`. Only clients that
+    /// will use SASL need no key. An error says why the client cannot go on; the output tells the client.
     pub fn accept(
         &mut self,
         method: Method,
@@ -245,7 +245,7 @@ impl LinkMachine {
             _ if self.auth_selection => self.step(State::Mechanism, 4),
             Method::Ticket => self.step(State::Ticket, TICKET_SIZE),
             Method::Sasl { .. } => {
-                // It would send a ticket, which is as good as no password.
+                // It would send a ticket, but with SASL on there is no password to compare the ticket with.
                 self.refuse(LinkError::VersionMismatch);
                 return Err("the client is too old for SASL".into());
             }
@@ -287,7 +287,8 @@ impl LinkMachine {
     }
 }
 
-/// Fuzz oracle: whatever a client sends, in pieces of `step` bytes, the machine asks for no more than it may and ends.
+/// Fuzz oracle: whatever a client sends, in pieces of `step` bytes, the machine asks for no more bytes than the protocol
+/// allows, and ends.
 #[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_machine(data: &[u8], step: usize) {
     let mut machine = LinkMachine::default();

@@ -1,4 +1,4 @@
-//! Listening sockets: TCP, unix (also abstract), or one that the host brings (server.md 4.1).
+//! Listening sockets: TCP, unix (also abstract), or one that the host hands in (server.md 4.1).
 
 use crate::host::SocketAddresses;
 use nix::sys::socket::{
@@ -66,7 +66,7 @@ impl Listener {
         let address = match path.split_first() {
             Some((b'@', name)) => UnixAddr::new_abstract(name)?,
             Some(_) => {
-                // Whoever died here before left its socket behind.
+                // A process that died left its socket behind, and bind would fail.
                 let _ = std::fs::remove_file(OsStr::from_bytes(path));
                 UnixAddr::new(path)?
             }
@@ -77,7 +77,7 @@ impl Listener {
         Ok(Self::Unix(fd.into()))
     }
 
-    /// A socket that listens already.
+    /// A socket of the host that listens already.
     pub fn from_host(fd: OwnedFd) -> io::Result<Self> {
         let unix = getsockname::<SockaddrStorage>(fd.as_raw_fd())?.family() == Some(AddressFamily::Unix);
         if unix {
@@ -147,7 +147,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(fd.into())
 }
 
-/// Sets what every connection of a client has, as far as its kind of socket can.
+/// Sets the options of a client's connection. Unix sockets have none of them.
 pub fn set_connection_options(fd: &OwnedFd) {
     if getsockname::<SockaddrStorage>(fd.as_raw_fd()).is_ok_and(|a| a.family() == Some(AddressFamily::Unix)) {
         return;
@@ -186,7 +186,7 @@ pub fn sasl_addresses(fd: RawFd) -> (Option<String>, Option<String>) {
     (text(getsockname(fd)), text(getpeername(fd)))
 }
 
-/// The bytes of a socket address structure, as long as the kernel says.
+/// The bytes of a socket address structure, in the kernel's length.
 fn sockaddr_bytes(address: &SockaddrStorage) -> Vec<u8> {
     let mut out = Vec::new();
     if let Some(v4) = address.as_sockaddr_in() {

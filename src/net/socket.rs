@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 sockopt_impl!(
-    /// Unsent bytes at which the kernel takes no more.
+    /// Unsent bytes at which the kernel takes no more from us.
     UnsentLowWater, Both, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, u32
 );
 sockopt_impl!(
@@ -38,12 +38,13 @@ mod tcp_info {
 /// SK_MEMINFO_WMEM_QUEUED: bytes in the send queue, sent or not, that the peer has not acknowledged.
 const QUEUED: usize = 5;
 
-/// Bounds what the kernel holds unsent for the peer of a TCP socket: that much of a screen's past at most.
+/// Bounds the bytes that the kernel holds unsent for a client on TCP: they are the screen's past, which a slow client would
+/// have to receive before anything new.
 pub(super) fn set_unsent_limit(fd: &OwnedFd) -> nix::Result<()> {
     setsockopt(fd, UnsentLowWater, &MAX_UNSENT)
 }
 
-/// Asks the network for low delay. Unix sockets do not know it, networks need not heed it: errors do not matter.
+/// Asks the network for low delay. Unix sockets have no such option and networks may ignore it, so errors do not matter.
 pub(super) fn set_low_delay(socket: &impl AsFd) {
     const PRIORITY: i32 = 6;
     let _ = setsockopt(socket, sockopt::Priority, &PRIORITY);
@@ -64,7 +65,7 @@ impl SocketTransport {
         Self::try_new(fd).map_err(|(_, error)| error)
     }
 
-    /// The same; on failure the socket is given back.
+    /// Like [`Self::new`], but gives the socket back on failure.
     pub fn try_new(fd: OwnedFd) -> Result<Self, (OwnedFd, io::Error)> {
         match Self::set_nonblocking(&fd) {
             Ok(unix) => Ok(Self { fd, unix }),

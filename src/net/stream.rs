@@ -1,13 +1,13 @@
 //! The framed stream of one linked and authenticated channel (wire.md 2).
 //!
-//! Sending: [`ChannelStream::send`] only queues; [`ChannelStream::flush`] writes with gather writes until all is out
-//! or the socket is full. The queue has no limit of its own: the caller looks at [`ChannelStream::has_pending`] or
-//! [`ChannelStream::pending_bytes`] before it makes another message, which is what keeps a client that stops reading
-//! from costing memory.
+//! Sending: [`ChannelStream::send`] only queues; [`ChannelStream::flush`] writes with gather writes until the queue is
+//! empty or the socket is full. The queue has no limit of its own: the caller looks at [`ChannelStream::has_pending`] or
+//! [`ChannelStream::pending_bytes`] before it makes another message, so that a client that stops reading costs little
+//! memory.
 //!
-//! Receiving: [`ChannelStream::receive`] gives one message per call, to be called until it says `None` (transports
-//! may hold decrypted bytes that no poll reports). Body memory grows as bytes arrive, never ahead of them by more
-//! than one read, and never beyond the bound of the message's type.
+//! Receiving: [`ChannelStream::receive`] returns one message per call; the caller calls it until it returns `None`, since
+//! transports may hold decrypted bytes that no poll reports. The buffer of a body grows as bytes arrive, never ahead of
+//! them by more than one read, and never beyond the bound of the message's type.
 
 use super::link_estimate::KernelLink;
 use crate::limits::MAX_BYTES_PER_TURN;
@@ -52,8 +52,8 @@ pub trait Transport: Read + Write + AsFd + Send {
         None
     }
 
-    /// Whether bytes may be there that no poll of the descriptor reports: they were read already, or the last read ended
-    /// with `WouldBlock` because it had gone on for long enough. Read again soon without waiting for the poll.
+    /// Whether bytes may be there that no poll of the descriptor reports: the transport read them already, or the last read
+    /// ended with `WouldBlock` because its turn was over. The caller then reads again soon without waiting for the poll.
     fn has_more(&self) -> bool {
         false
     }
@@ -101,7 +101,7 @@ impl From<Message> for Outgoing {
     }
 }
 
-/// What a flush left.
+/// How far a flush came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
     /// All queued bytes are with the kernel.
@@ -116,10 +116,11 @@ const FULL_HEADER_SIZE: usize = 18;
 const GATHER: usize = 64;
 /// Growth of a body buffer per read.
 const READ_STEP: usize = 64 * 1024;
-/// What a read of fewer bytes counts as: a client that sends single bytes costs us a system call for each.
+/// Bytes that a read of fewer counts as: a client that sends single bytes costs us a system call for each.
 const LEAST_READ_COST: usize = 64;
 
-/// What one turn of reading may still take. It begins anew when nothing more is there, or with the call after it was used up.
+/// Bytes that one turn of reading may still take. The budget is full again when the socket is empty, and for the call after
+/// it was used up.
 #[derive(Debug)]
 struct ReadTurn {
     left: usize,
@@ -133,7 +134,7 @@ impl Default for ReadTurn {
 }
 
 impl ReadTurn {
-    /// Reads once; 0: would block, or the turn is used up. End of file is an error.
+    /// Reads once. 0: nothing is there, or the turn is over. End of file is an error.
     fn read(&mut self, transport: &mut dyn Transport, buf: &mut [u8]) -> Result<usize, StreamError> {
         if self.left == 0 {
             self.used_up = true;
@@ -167,14 +168,14 @@ struct BodyInProgress {
     filled: usize,
 }
 
-/// See the module.
+/// One channel of one client: what the server queues for it, and what the client sends.
 pub struct ChannelStream {
     transport: Box<dyn Transport>,
     mini_header: bool,
     /// Serial of the last message sent.
     serial: u64,
     pending: VecDeque<Segment>,
-    /// Bytes of the first pending segment that are out already.
+    /// Bytes of the first pending segment that the kernel has already.
     front_sent: usize,
     pending_bytes: usize,
     own_message_too_long: bool,
@@ -224,7 +225,7 @@ impl ChannelStream {
         self.transport.raw_fd()
     }
 
-    /// Whether the client sits on a plain unix socket.
+    /// Whether the client is connected by a plain unix socket.
     #[must_use]
     pub fn is_unix(&self) -> bool {
         self.transport.is_unix()
@@ -354,7 +355,7 @@ impl ChannelStream {
         self.serial
     }
 
-    /// Writes what is queued until all is out or the socket is full.
+    /// Writes queued bytes until the queue is empty or the socket is full.
     pub fn flush(&mut self) -> Result<Flush, StreamError> {
         if self.own_message_too_long {
             return Err(StreamError::OwnMessageTooLong);
@@ -373,7 +374,7 @@ impl ChannelStream {
                 Err(e) => return Err(e.into()),
             }
         }
-        // Layered transports may hold bytes of their own.
+        // TLS and SASL may hold bytes of their own.
         match self.transport.flush() {
             Ok(()) => Ok(Flush::Drained),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Flush::Blocked),
@@ -397,16 +398,16 @@ impl ChannelStream {
         }
     }
 
-    /// Whether [`Self::receive`] is to be called again soon although the poll reports nothing: it stopped because others
-    /// must get their turn, or layers below hold bytes.
+    /// Whether the caller must call [`Self::receive`] again soon although the poll reports nothing: it stopped so that other
+    /// channels get their turn, or a transport holds bytes.
     #[must_use]
     pub fn has_more(&self) -> bool {
         self.turn.used_up || self.transport.has_more()
     }
 
-    /// The next message of the client; `None`: no complete message is there now, or enough was read for this turn (see
-    /// [`Self::has_more`]). `max_body` gives the bound for the
-    /// body of a message type, `None` for types that the channel does not have. After an error the stream is dead.
+    /// The next message of the client. `None`: no complete message is there now, or the turn is over (see
+    /// [`Self::has_more`]). `max_body` gives the bound for the body of a message type, `None` for types that the channel does
+    /// not have. After an error the stream cannot be used.
     pub fn receive(
         &mut self,
         max_body: &dyn Fn(u16) -> Option<usize>,
@@ -439,7 +440,7 @@ impl ChannelStream {
         }
     }
 
-    /// Reads on at the header; whether it is complete and its body was begun.
+    /// Reads the rest of the header. True: it is complete, and its body was begun.
     fn receive_header(&mut self, max_body: &dyn Fn(u16) -> Option<usize>) -> Result<bool, StreamError> {
         let header_size = if self.mini_header { MINI_HEADER_SIZE } else { FULL_HEADER_SIZE };
         while self.header_filled < header_size {

@@ -12,8 +12,8 @@ const SUBPROTOCOL: &str = "binary";
 /// The environment variable with the web origins that may open a WebSocket.
 pub const ORIGINS_VARIABLE: &str = "SPICE_WEBSOCKET_ORIGINS";
 
-/// Which web pages may open a WebSocket. A browser says in `Origin` where the page comes from whose script connects; without
-/// this check any page that an administrator happens to visit could reach a server on the administrator's own machine.
+/// Which web pages may open a WebSocket. A browser names in `Origin` the site whose script connects. Without this check any
+/// page that an administrator happens to visit could reach a server on the administrator's own machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Option<Vec<String>>);
 
@@ -32,8 +32,8 @@ impl Origins {
         std::env::var_os(ORIGINS_VARIABLE).map(|list| Self::only(&list.to_string_lossy())).unwrap_or_default()
     }
 
-    /// Whether a request with this `Origin` may go on. Programs other than browsers send none and are always allowed: they
-    /// could claim any.
+    /// Whether a request with this `Origin` is allowed. Other programs than browsers send no origin and are always allowed,
+    /// since they could claim any.
     fn allow(&self, origin: Option<&str>) -> bool {
         match (&self.0, origin) {
             (None, _) | (_, None) => true,
@@ -42,7 +42,7 @@ impl Origins {
     }
 }
 
-/// What to write in answer to a request.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The upgrade is accepted: after these bytes both sides send frames.
@@ -85,7 +85,7 @@ pub fn answer(request: &[u8], origins: &Origins) -> Answer {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n",
         encode_block(&digest)
     );
-    // Only when the client offered subprotocols may one be named.
+    // The answer may name a subprotocol only if the client offered some.
     if named {
         reply.push_str("Sec-WebSocket-Protocol: binary\r\n");
     }

@@ -1,10 +1,10 @@
 //! WebSocket framing under a channel (server.md 4.3).
 //!
-//! Frames are a byte stream: their borders mean nothing. What we send is one unmasked binary frame per write.
+//! The payload of the frames is a byte stream; where a frame ends means nothing. Each write of ours is one unmasked binary frame.
 //!
-//! The peer is read into a small buffer and frames are parsed from there, so that frames without data cost it more than
-//! they cost us. One [`Read::read`] looks at a few buffers at most; then it says `WouldBlock` and
-//! [`Transport::has_more`] asks the caller to come back, so that no peer keeps the thread.
+//! We read into a small buffer and parse frames from there, so that frames without data cost the client more than they cost
+//! us. One [`Read::read`] looks at a few buffers at most; then it fails with `WouldBlock` and [`Transport::has_more`] asks
+//! the caller to come back, so that no client keeps the thread.
 
 use super::link_estimate::KernelLink;
 use super::stream::Transport;
@@ -47,10 +47,10 @@ struct Frame {
     at: usize,
 }
 
-/// See the module.
+/// A connection whose bytes travel in WebSocket frames.
 pub struct WebSocketTransport {
     inner: Box<dyn Transport>,
-    /// What was read and is not parsed yet: `buffer[at..filled]`.
+    /// Bytes that were read: `buffer[at..filled]` are not parsed yet.
     buffer: Box<[u8; BUFFER]>,
     at: usize,
     filled: usize,
@@ -61,13 +61,13 @@ pub struct WebSocketTransport {
     continued: bool,
     control: Vec<u8>,
     closed: bool,
-    /// Frames without data since the last byte of data, or since the peer paused.
+    /// Frames without data since the last byte of data, or since the client paused.
     dataless: u32,
     /// The last read stopped early: the connection may have more.
     more: bool,
     /// Control frames and frame headers to be written before anything else.
     ahead: Vec<u8>,
-    /// The newest ping's answer, kept until what is being written is complete.
+    /// The answer to the newest ping. It waits until the frame that is being written is complete.
     pong: Option<Vec<u8>>,
     /// Payload bytes still to come in the frame whose header is written.
     promised: usize,
@@ -101,7 +101,7 @@ impl WebSocketTransport {
         self.buffer.get(self.at..self.filled).unwrap_or_default()
     }
 
-    /// Fills the empty buffer; false: the peer closed.
+    /// Fills the empty buffer. False: the client closed the connection.
     fn refill(&mut self) -> io::Result<bool> {
         (self.at, self.filled) = (0, 0);
         match self.inner.read(self.buffer.as_mut_slice()) {
@@ -110,7 +110,7 @@ impl WebSocketTransport {
                 Ok(n > 0)
             }
             Err(e) => {
-                // A peer that lets the connection run empty does not flood us: pings of an idle client are no attack.
+                // A client that lets the connection run empty does not flood us: pings of an idle client are no attack.
                 if e.kind() == io::ErrorKind::WouldBlock && !self.inner.has_more() {
                     self.dataless = 0;
                 }
@@ -119,7 +119,7 @@ impl WebSocketTransport {
         }
     }
 
-    /// Takes header bytes from the buffer up to `size`; false: the buffer ends before.
+    /// Takes header bytes from the buffer up to `size`. False: the buffer ends before.
     fn fill_header(&mut self, size: usize) -> bool {
         let missing = size.saturating_sub(self.header_filled);
         let bytes = self.buffer.get(self.at..self.filled.min(self.at + missing)).unwrap_or_default();
@@ -170,12 +170,12 @@ impl WebSocketTransport {
     fn judge(&mut self, first: u8, length: u64) -> io::Result<Opcode> {
         let last = first & 0x80 != 0;
         if first & 0x70 != 0 {
-            return Err(violation("reserved bits"));
+            return Err(violation("reserved bits are set"));
         }
         let opcode = match first & 0x0f {
             0 if self.continued => Opcode::Data,
-            0 => return Err(violation("continuation of nothing")),
-            1 | 2 if self.continued => return Err(violation("message inside a message")),
+            0 => return Err(violation("continuation frame without a message")),
+            1 | 2 if self.continued => return Err(violation("new message inside a fragmented message")),
             1 | 2 => Opcode::Data,
             8 => Opcode::Close,
             9 => Opcode::Ping,
@@ -248,14 +248,14 @@ impl WebSocketTransport {
             }
             Opcode::Pong | Opcode::Data => {}
         }
-        // As far as the socket takes it; the rest goes with the next write.
+        // What the socket does not take now goes with the next write.
         match self.write_ahead() {
             Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
             _ => Ok(()),
         }
     }
 
-    /// Writes what goes before payload. Of the pongs only the newest waits, outside of `ahead`: a peer that sends pings and
+    /// Writes what goes before payload. Of the pongs only the newest waits, outside of `ahead`: a client that sends pings and
     /// reads nothing must not make us collect answers.
     fn write_ahead(&mut self) -> io::Result<()> {
         loop {
@@ -273,7 +273,7 @@ impl WebSocketTransport {
 }
 
 impl Frame {
-    /// Undoes the mask over bytes that came next.
+    /// Removes the mask from the next bytes.
     fn unmask(&mut self, bytes: &mut [u8]) {
         for byte in bytes.iter_mut() {
             *byte ^= self.mask[self.at & 3];
@@ -293,7 +293,7 @@ impl Read for WebSocketTransport {
             if let Some(n) = self.parse(buf)? {
                 return Ok(n);
             }
-            // All that was read is parsed.
+            // The buffer is parsed to its end.
             if let Some(frame) = &mut self.frame
                 && frame.opcode == Opcode::Data
                 && let Some(room) = straight(frame, buf)
@@ -344,7 +344,7 @@ impl Write for WebSocketTransport {
             }
             self.promised = total;
         }
-        // From here on the caller owes these bytes, however often it has to come again.
+        // The header announces these bytes, so the caller must write them, in however many calls.
         self.write_ahead()?;
         let mut room = self.promised;
         let mut part = Vec::with_capacity(bufs.len());

@@ -87,7 +87,9 @@ impl Context<'_> {
             let (mut size, next) = (u64::from(Fields(&bytes).u32(0)), Fields(&bytes).u64(12));
             if total + size > limit {
                 match excess {
-                    Excess::Reject => return bad(field, total + size, "bytes of chunks are too many"),
+                    Excess::Reject => {
+                        return bad(field, total + size, "bytes of chunks are more than allowed");
+                    }
                     Excess::Cut => size = limit - total,
                 }
             }
@@ -100,7 +102,7 @@ impl Context<'_> {
             }
             header = self.memory.resolve(self.group, next, CHUNK_HEADER).map_err(unmapped)?;
         }
-        bad(field, limits::MAX_CHUNK_HOPS, "chunks without an end")
+        bad(field, limits::MAX_CHUNK_HOPS, "chunks and no end of the list")
     }
 
     /// The list as a byte source that stays in guest memory; it must have exactly `size` bytes.
@@ -131,7 +133,7 @@ impl Context<'_> {
             Ok(())
         })?;
         if total != size {
-            return bad(field, total, "bytes of chunks are not as many as announced");
+            return bad(field, total, "bytes of chunks differ from the announced size");
         }
         Ok(match first {
             Some(only) if list.ends.is_empty() => Arc::new(only),

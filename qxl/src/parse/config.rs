@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Checks the parameters of a surface and maps its memory, zero-filled unless its data is kept (qxl.md A6).
 ///
 /// # Errors
-/// Which parameter is wrong.
+/// A parameter is wrong; the text names it.
 pub fn map_surface(
     memory: &Arc<GuestMemory>,
     spec: &SurfaceSpec,
@@ -43,7 +43,7 @@ pub(super) fn checked_surface(memory: &Arc<GuestMemory>, spec: &SurfaceSpec) -> 
     // Coordinates are signed 32-bit; a size beyond them cannot pass the next check either way.
     let size = u64::from(spec.height) * stride;
     if size > limits::MAX_GUEST_OBJECT {
-        return bad("surface size", size, "bytes are too many");
+        return bad("surface size", size, "bytes are more than allowed");
     }
     let block = memory.resolve(spec.group_id, spec.address, size);
     let block = block.map_err(|e| ParseError::Memory("surface data", e))?;
@@ -67,7 +67,7 @@ const HEAD: usize = 28;
 /// Copies a monitors configuration (qxl.md A10), every field read once. Both counts are clamped to `max_monitors`.
 ///
 /// # Errors
-/// Unmapped, empty, or more monitors than allowed.
+/// The configuration is not in a memslot, has no monitors, or more than allowed.
 pub fn monitors_config(
     memory: &Arc<GuestMemory>,
     address: u64,

@@ -49,7 +49,7 @@ impl Context<'_> {
         let f = Fields(&bytes);
         let (cursor_type, width, height) = (f.u16(8), f.u16(10), f.u16(12));
         if width > limits::MAX_CURSOR_SIDE || height > limits::MAX_CURSOR_SIDE {
-            return bad("cursor size", width.max(height), "pixels are too many");
+            return bad("cursor size", width.max(height), "pixels are more than allowed");
         }
         let (Some(needed), Ok(wire_type)) =
             (shape_bytes(cursor_type, width, height), u8::try_from(cursor_type))
@@ -58,13 +58,13 @@ impl Context<'_> {
         };
         let claimed = u64::from(f.u32(18));
         if claimed < needed {
-            return bad("cursor data_size", claimed, "bytes are too few for its size");
+            return bad("cursor data_size", claimed, "bytes are too few for the cursor's size");
         }
         let chunk =
             header.following(HEADER, CHUNK_HEADER).map_err(|e| ParseError::Memory("cursor data", e))?;
         let data = self.chunk_bytes("cursor data", chunk, needed, Excess::Cut)?;
         if u64::try_from(data.len()).ok() != Some(needed) {
-            return bad("cursor data", data.len(), "bytes are too few for its size");
+            return bad("cursor data", data.len(), "bytes are too few for the cursor's size");
         }
         Ok(CursorShape {
             unique: f.u64(0),

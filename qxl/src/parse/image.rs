@@ -101,7 +101,7 @@ impl Context<'_> {
         }
         let size = u64::from(height) * u64::from(stride);
         if size > limits::MAX_GUEST_OBJECT {
-            return bad("bitmap size", size, "bytes are too many");
+            return bad("bitmap size", size, "bytes are more than allowed");
         }
         let palette = match (format.is_palette() && used_as == Use::Picture, f.u64(32)) {
             (false, _) => None,
@@ -168,7 +168,7 @@ impl Context<'_> {
         }
         let pixels = u64::from(width) * u64::from(height);
         if pixels > limits::MAX_DECODED_PIXELS {
-            return bad("QUIC image size", pixels, "pixels are too many");
+            return bad("QUIC image size", pixels, "pixels are more than allowed");
         }
         let size = u64::from(f.u32(18));
         // A sample of 8 bits takes at most 26 bits of code, a pixel has at most 4 samples.
@@ -178,7 +178,7 @@ impl Context<'_> {
         let chunk = header.following(22, CHUNK_HEADER).map_err(|e| ParseError::Memory("QUIC data", e))?;
         let data = self.chunk_bytes("QUIC data", chunk, size, Excess::Reject)?;
         if u64::try_from(data.len()).ok() != Some(size) {
-            return bad("QUIC data", data.len(), "bytes are not as many as announced");
+            return bad("QUIC data", data.len(), "bytes differ from the announced size");
         }
         match quic::parse_header(&data) {
             Ok(found) if (found.width, found.height) == (width, height) => Ok(data.into()),

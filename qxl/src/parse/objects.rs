@@ -35,7 +35,7 @@ impl Context<'_> {
         let chunk = header.following(4, CHUNK_HEADER).map_err(|e| ParseError::Memory("clip", e))?;
         let bytes = self.chunk_bytes("clip rects", chunk, size, Excess::Reject)?;
         if u64::try_from(bytes.len()).ok() != Some(size) {
-            return bad("clip rects", bytes.len(), "bytes are not as many as announced");
+            return bad("clip rects", bytes.len(), "bytes differ from the announced number of rectangles");
         }
         let rects = bytes.chunks_exact(16).map(|rect| Fields(rect).rect(0));
         Ok(Clip::Rects(rects.filter(|rect| !rect.is_empty()).collect()))
@@ -57,12 +57,12 @@ impl Context<'_> {
             let (flags, count) = (Fields(head).u32(0), Fields(head).u32(4));
             let points = usize::try_from(count).ok().and_then(|n| body.get(..n.checked_mul(8)?));
             let Some(points) = points else {
-                return bad("path segment", count, "points are more than there are");
+                return bad("path segment", count, "points do not fit into the path");
             };
             rest = &body[points.len()..];
             points_in_all += points.len() / 8;
             if points_in_all > limits::MAX_PATH_POINTS {
-                return bad("path", points_in_all, "points are too many");
+                return bad("path", points_in_all, "points are more than allowed");
             }
             check_segment(flags, points.len() / 8, &mut begun)?;
             let points = points.chunks_exact(8).map(|p| path_point(Fields(p))).collect::<Result<Vec<_>>>()?;
@@ -75,7 +75,7 @@ impl Context<'_> {
     /// The dash array of a styled line.
     pub(super) fn style(&self, address: u64, count: u8) -> Result<Arc<[i32]>> {
         if address == 0 || count == 0 {
-            return bad("line style", count, "dashes are missing");
+            return bad("line style", count, "dashes, but no address of them");
         }
         let range = self.range("line style", address, 4 * u64::from(count))?;
         let mut bytes = vec![0; range.len()];
@@ -105,20 +105,20 @@ impl Context<'_> {
         let chunk = header.following(8, CHUNK_HEADER).map_err(|e| ParseError::Memory("string", e))?;
         let bytes = self.chunk_bytes("string", chunk, size, Excess::Reject)?;
         if u64::try_from(bytes.len()).ok() != Some(size) {
-            return bad("string", bytes.len(), "bytes are not as many as announced");
+            return bad("string", bytes.len(), "bytes differ from the announced size");
         }
         self.charge("string", usize::from(length) * size_of::<Glyph>())?;
         let mut glyphs = Vec::new();
         let mut rest = bytes.as_slice();
         for _ in 0..length {
             let Some((head, body)) = rest.split_at_checked(GLYPH_HEADER) else {
-                return bad("string length", length, "glyphs are more than there are");
+                return bad("string length", length, "glyphs do not fit into the string");
             };
             let f = Fields(head);
             let (width, height) = (f.u16(16), f.u16(18));
             let row = (usize::from(width) * bits_per_pixel).div_ceil(8);
             let Some((data, after)) = body.split_at_checked(row * usize::from(height)) else {
-                return bad("glyph height", height, "rows are more than there are");
+                return bad("glyph height", height, "rows do not fit into the glyph");
             };
             glyphs.push(Glyph {
                 render_pos: f.point(0),
@@ -130,7 +130,7 @@ impl Context<'_> {
             rest = after;
         }
         if !rest.is_empty() {
-            return bad("string length", length, "glyphs do not fill the string");
+            return bad("string length", length, "glyphs leave bytes of the string over");
         }
         check_string_box(&glyphs)?;
         Ok(Arc::new(GlyphString { flags, glyphs }))
@@ -159,10 +159,10 @@ fn check_segment(flags: u32, points: usize, begun: &mut bool) -> Result<()> {
     }
     if flags & PathSegment::BEZIER != 0 {
         if !*begun {
-            return bad("path segment", flags, "is a curve from nowhere");
+            return bad("path segment", flags, "is a curve without a first point");
         }
         if !left.is_multiple_of(3) {
-            return bad("path segment", left, "points do not make curves");
+            return bad("path segment", left, "points are no whole number of curves");
         }
     } else if left > 0 {
         *begun = true;

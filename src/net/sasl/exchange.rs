@@ -1,8 +1,8 @@
 //! The messages of an exchange as a machine without I/O (wire.md 1.6).
 //!
-//! The driver reads at most [`SaslExchange::wanted`] bytes and gives them to [`SaslExchange::feed`]; a job that this yields is
-//! done elsewhere and its answer given to [`SaslExchange::answer`]. Both append what is to be written to `output`.
-//! How long a client or a job may take is the driver's matter.
+//! The driver reads at most [`SaslExchange::wanted`] bytes and gives them to [`SaslExchange::feed`]. If that returns a job, the
+//! driver has it done on another thread and gives its answer to [`SaslExchange::answer`]. Both append the bytes for the client
+//! to `output`. The driver limits how long a client and a job may take.
 
 use super::{MIN_SSF, SaslAnswer, SaslFault, SaslJob};
 use crate::limits::{MAX_SASL_DATA, MAX_SASL_NAME, MAX_SASL_STEPS};
@@ -10,18 +10,18 @@ use crate::protocol::link::LinkError;
 use crate::protocol::writer::{Put, count32};
 use std::fmt;
 
-/// What a client is told whose exchange went well and yet is too weak.
+/// The server's words for a client whose exchange succeeded with a security layer that is too weak.
 const REFUSAL: &[u8] = b"Authentication failed\0";
 
 /// What the driver must act on.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SaslEvent {
-    /// Have this done and give the answer to [`SaslExchange::answer`]; until then nothing is read.
+    /// Do this and give the answer to [`SaslExchange::answer`]; until then read nothing.
     Job(SaslJob),
-    /// The client is this user. What is in `output` goes to it as it is; all later bytes, both ways, go through the security
-    /// layer if there is one.
+    /// The client is this user. Write `output` as it is; all later bytes, both ways, go through the security layer if there
+    /// is one.
     Authenticated { user: String, layer: bool },
-    /// The exchange is over: send the error as a link reply if there is one, write what is in `output`, and close.
+    /// The exchange failed: send the error as a link reply if there is one, write `output`, and close.
     Failed { reply: Option<LinkError>, why: String },
 }
 
@@ -36,10 +36,10 @@ enum State {
     Over,
 }
 
-/// See the module.
+/// The server's side of one exchange.
 pub struct SaslExchange {
     state: State,
-    /// Bytes of the present message.
+    /// Bytes of the message that is arriving.
     input: Vec<u8>,
     need: usize,
     /// The mechanisms on offer.
@@ -64,7 +64,8 @@ fn failed(reply: Option<LinkError>, why: impl Into<String>) -> SaslEvent {
 }
 
 impl SaslExchange {
-    /// Begins; the answer to a job [`SaslJob::Open`] of the driver comes first. `needs_layer`: the connection is not encrypted.
+    /// Begins an exchange. The driver first does a job [`SaslJob::Open`] and gives its answer. `needs_layer`: the connection is
+    /// not encrypted.
     #[must_use]
     pub fn new(needs_layer: bool) -> Self {
         Self {
@@ -78,7 +79,7 @@ impl SaslExchange {
         }
     }
 
-    /// How many bytes may be read now; 0: none, an answer is awaited or the exchange is over.
+    /// How many bytes the driver may read now. 0: the exchange waits for an answer, or is over.
     #[must_use]
     pub fn wanted(&self) -> usize {
         match self.state {
@@ -92,7 +93,7 @@ impl SaslExchange {
         if matches!(self.state, State::Busy | State::Over) {
             return None;
         }
-        // Grows as bytes come, never ahead of them.
+        // The buffer grows as bytes come, never ahead of them.
         if self.input.try_reserve(bytes.len()).is_err() {
             return Some(self.fail(None, "SASL: out of memory"));
         }
@@ -111,7 +112,7 @@ impl SaslExchange {
                 0 => Some(self.data(None)),
                 n if n <= MAX_SASL_DATA => self.read(State::Data, n),
                 n => {
-                    // The first message alone has an answer that a client can tell from one of SASL.
+                    // Only in answer to the first message can a client tell a link error from an answer of SASL.
                     let reply = (self.steps == 0).then_some(LinkError::InvalidData);
                     Some(self.fail(reply, format!("SASL: data of {n} bytes")))
                 }
@@ -162,7 +163,7 @@ impl SaslExchange {
         failed(reply, why)
     }
 
-    /// Takes what came of the last job. Only when that is awaited.
+    /// Takes the answer to the last job. An answer that the exchange does not wait for is ignored.
     pub fn answer(
         &mut self,
         answer: Result<SaslAnswer, SaslFault>,
@@ -172,7 +173,7 @@ impl SaslExchange {
             return None;
         }
         match answer {
-            // A login that failed is told no reason, not even that it was one.
+            // The client is told nothing, so that it cannot find out why the login failed.
             Err(fault) => Some(self.fail(None, fault.to_string())),
             Ok(SaslAnswer::Opened(offer)) => {
                 output.u32(count32(offer.len()));
@@ -220,10 +221,11 @@ fn write_data(output: &mut Vec<u8>, data: Option<&[u8]>, done: bool) {
     output.u8(u8::from(done));
 }
 
-/// Fuzz oracle: whatever a client sends, in pieces of any size, the machine asks for no more than it may and ends.
+/// Fuzz oracle: whatever a client sends, in pieces of any size, the exchange asks for no more bytes than the protocol allows,
+/// and ends.
 ///
 /// # Panics
-/// When it does not.
+/// When that does not hold.
 #[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_exchange(data: &[u8]) {
     let Some((&flags, rest)) = data.split_first() else { return };

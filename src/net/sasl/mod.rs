@@ -1,7 +1,7 @@
-//! SASL in the link stage (wire.md 1.6, server.md 5.3): clients prove who they are by the mechanisms, user databases and
-//! configuration of the administrator instead of by the one password of a ticket.
+//! SASL in the link stage (wire.md 1.6, server.md 5.3): clients authenticate as users of the administrator's databases, by
+//! the mechanisms that the administrator configured, instead of by the one password of a ticket.
 //!
-//! - `mod.rs`: what is asked of an implementation of SASL. The C layer has it over the system's library; tests have another.
+//! - `mod.rs`: the interface to an implementation of SASL. The C layer implements it over the system's library.
 //! - `exchange.rs`: the messages of client and server as a machine without I/O.
 //! - `login.rs`: one step of an exchange as a job of the threads of `net::keys`, since a directory server may take seconds
 //!   to answer, and neither the host's loop nor the logins of others may wait for it.
@@ -26,62 +26,62 @@ use thiserror::Error;
 /// Security strength (bits) that a connection without TLS needs from the layer of the mechanism.
 pub const MIN_SSF: u32 = 56;
 
-/// Why SASL does not go on, for the log alone: it may say whether a user exists.
+/// Why an exchange failed. For the log alone, since it may tell whether a user exists.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("SASL: {0}")]
 pub struct SaslFault(pub String);
 
-/// Both ends of a connection, as mechanisms may want to know them.
+/// What mechanisms may want to know of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SaslPeer {
-    /// Names the configuration.
+    /// The name of the configuration.
     pub app_name: String,
     /// `host;port` of our end, if it has one.
     pub local: Option<String>,
     /// `host;port` of the client's end, if it has one.
     pub remote: Option<String>,
-    /// Bits of TLS's cipher; 0 without TLS: then no mechanism may show the password, and each must bring a security layer.
+    /// Bits of the TLS cipher. 0 without TLS: then mechanisms must not show the password, and must bring a security layer.
     pub cipher_bits: u32,
 }
 
 /// An implementation of SASL. Every call may take seconds.
 pub trait SaslBackend: Send + Sync + fmt::Debug {
-    /// Reads the configuration of this name. Called by the server's start, while the file system is still as the host found
-    /// it, and again before each exchange; only the first call of a process needs to do something.
+    /// Reads the configuration of this name. The server calls it at its start, before the host may lock itself out of the
+    /// file system, and again before each exchange; only the first call of a process needs to do something.
     fn prepare(&self, app_name: &str) -> Result<(), SaslFault>;
 
     /// Begins an exchange.
     fn open(&self, peer: &SaslPeer) -> Result<Box<dyn SaslSession>, SaslFault>;
 }
 
-/// The server's side of one exchange, and then of its security layer. Used by one thread after the other.
+/// The server's side of one exchange, and then of its security layer. It moves between threads, one of which uses it at a time.
 pub trait SaslSession: Send {
     /// The mechanisms on offer, with a comma before, between and after them.
     fn mechanisms(&mut self) -> Result<String, SaslFault>;
-    /// The client chose a mechanism. `None`: it says nothing with it, which is not the same as an empty text.
+    /// The client chose a mechanism. `None`: it sent no data with its choice, which differs from empty data.
     fn start(&mut self, mechanism: &str, data: Option<&[u8]>) -> Result<SaslReply, SaslFault>;
-    /// The client answered.
+    /// The client sent its next message.
     fn step(&mut self, data: Option<&[u8]>) -> Result<SaslReply, SaslFault>;
-    /// Whom the client proved to be.
+    /// The user as whom the client authenticated.
     fn user_name(&mut self) -> Option<String>;
-    /// Bits of strength of the security layer; 0: there is none.
+    /// Strength of the security layer (bits); 0: there is none.
     fn ssf(&mut self) -> u32;
     /// Wraps as many bytes as fit into one packet, appends it to `out`, and returns their number.
     fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, SaslFault>;
-    /// Unwraps bytes, which may be any pieces of packets, and appends what they held to `out`.
+    /// Unwraps bytes, in any pieces of packets, and appends the plain bytes to `out`.
     fn decode(&mut self, wrapped: &[u8], out: &mut Vec<u8>) -> Result<(), SaslFault>;
 }
 
-/// What the client is to be told.
+/// The server's answer for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SaslReply {
     /// The exchange goes on.
     Continue(Option<Vec<u8>>),
-    /// The client is who it says.
+    /// The client has authenticated.
     Done(Option<Vec<u8>>),
 }
 
-/// What the implementation is to do next.
+/// One step for the implementation.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SaslJob {
     Open(SaslPeer),
@@ -100,7 +100,7 @@ impl fmt::Debug for SaslJob {
     }
 }
 
-/// What came of a job.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SaslAnswer {
     /// The mechanisms on offer.
@@ -113,7 +113,7 @@ pub enum SaslAnswer {
     },
 }
 
-/// Does a job. The session is made by the first and needed by the others.
+/// Does a step. The first makes the session, which the others need.
 pub fn perform(
     backend: &dyn SaslBackend,
     session: &mut Option<Box<dyn SaslSession>>,
@@ -132,7 +132,7 @@ pub fn perform(
     match reply {
         SaslReply::Continue(data) => Ok(SaslAnswer::Continue(data)),
         SaslReply::Done(data) => {
-            let user = session.user_name().ok_or_else(|| SaslFault("the client has no name".into()))?;
+            let user = session.user_name().ok_or_else(|| SaslFault("the mechanism named no user".into()))?;
             Ok(SaslAnswer::Done { data, user, ssf: session.ssf() })
         }
     }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// Bytes read or gathered at a time, about one packet.
 const PIECE: usize = 8192;
 
-/// See the module.
+/// A connection inside of a SASL security layer.
 pub struct SaslTransport {
     inner: Box<dyn Transport>,
     session: Box<dyn SaslSession>,
@@ -18,7 +18,7 @@ pub struct SaslTransport {
     /// Unwrapped bytes, of which `taken` have been read.
     plain: Vec<u8>,
     taken: usize,
-    /// Bytes since the last that held data.
+    /// Wrapped bytes since the last packet with data.
     barren: usize,
     /// The last read stopped early: the connection may have more.
     more: bool,
@@ -39,8 +39,8 @@ fn broken(fault: &SaslFault) -> io::Error {
 }
 
 impl SaslTransport {
-    /// Puts the layer of a finished exchange around a connection. Nothing may wait to be written to it, and nothing of the
-    /// client's packets may have been read.
+    /// Puts the layer of a finished exchange around a connection. The connection must have no bytes left to write, and none of
+    /// the client's packets may have been read.
     #[must_use]
     pub fn new(inner: Box<dyn Transport>, mut session: Box<dyn SaslSession>) -> Self {
         let ssf = session.ssf();
@@ -62,7 +62,7 @@ impl SaslTransport {
         self.plain.get(self.taken..).unwrap_or_default()
     }
 
-    /// Writes what is wrapped.
+    /// Writes wrapped packets.
     fn write_wrapped(&mut self) -> io::Result<()> {
         while let Some(rest) = self.wrapped.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match self.inner.write(rest)? {
@@ -120,7 +120,7 @@ impl Write for SaslTransport {
             return Err(io::ErrorKind::WriteZero.into());
         }
         match self.write_wrapped() {
-            // It is accepted; the rest goes with the next write or flush.
+            // The packet is accepted; its rest goes with the next write or flush.
             Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
             _ => Ok(n),
         }

@@ -1,4 +1,4 @@
-//! What the host says about TLS.
+//! The host's TLS configuration.
 
 /// Arguments of `spice_server_set_tls`, files not read yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

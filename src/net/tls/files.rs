@@ -1,7 +1,8 @@
-//! The operator's files as a context of OpenSSL. Every file and setting is judged, so that one start tells all that is wrong.
+//! Makes an OpenSSL context from the operator's files. It checks every file and setting, so that one start of the server
+//! reports everything that is wrong.
 //!
-//! Nothing in here ever asks a terminal for a password: OpenSSL does that by itself for encrypted files when it is left
-//! without an answer, and the virtual machine would hang at its start.
+//! Nothing here may ask a terminal for a password: OpenSSL does so for an encrypted file unless it is given a password, and
+//! the virtual machine would hang at its start.
 
 use super::TlsConfig;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
@@ -20,7 +21,7 @@ use std::cmp::Ordering;
 use std::io;
 use thiserror::Error;
 
-/// Why the configuration cannot be used: each is one thing to be repaired.
+/// Why the configuration cannot be used: each is one thing that the operator has to repair.
 #[derive(Debug, Error)]
 pub(super) enum Fault {
     #[error("{what} {file}: {error}")]
@@ -45,7 +46,7 @@ pub(super) enum Fault {
     Library(String),
 }
 
-/// What may be intended and yet keeps clients away: the server starts nevertheless, as the original does.
+/// What may be intended but keeps clients away. The server starts nevertheless, as the original does.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(super) enum Caution {
     #[error("certificate {file} (subject {subject}) expired on {date}: clients will refuse it")]
@@ -112,7 +113,7 @@ pub(super) fn load(config: &TlsConfig) -> Result<Loaded, Vec<Fault>> {
 fn empty_context() -> Result<SslContextBuilder, ErrorStack> {
     let mut context = SslContextBuilder::new(SslMethod::tls_server())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    // Client-made renegotiation costs only us; compression tells secrets by its length; nobody comes back with a ticket.
+    // Renegotiation by clients costs only the server. Compression leaks secrets by its length. No client resumes sessions.
     context.set_options(
         SslOptions::NO_COMPRESSION
             | SslOptions::NO_RENEGOTIATION
@@ -219,7 +220,7 @@ fn use_dh(context: &mut SslContextBuilder, file: &str) -> Result<(), Fault> {
     context.set_tmp_dh(&dh).map_err(|e| Fault::Refused { what, file: file.into(), why: reasons(&e) })
 }
 
-/// What clients will not like.
+/// What makes clients refuse the certificate.
 fn cautions(config: &TlsConfig, chain: &[X509], ca: &[X509]) -> Vec<Caution> {
     let Some(leaf) = chain.first() else { return Vec::new() };
     let mut found = Vec::new();
@@ -251,7 +252,7 @@ fn untrusted(chain: &[X509], ca: &[X509]) -> Option<String> {
             store.add_cert(certificate.clone())?;
         }
         let mut param = X509VerifyParam::new()?;
-        // Whoever names an intermediate certificate as the CA trusts it.
+        // An operator who names an intermediate certificate as the CA trusts it.
         param.set_flags(X509VerifyFlags::NO_CHECK_TIME | X509VerifyFlags::PARTIAL_CHAIN)?;
         store.set_param(&param)?;
         let mut others = Stack::new()?;

@@ -12,10 +12,10 @@ use std::{fmt, io};
 pub struct Handshake(Stage);
 
 enum Stage {
-    /// Nothing has happened: the context is chosen on the thread that takes the first step.
+    /// Not begun: the thread that takes the first step chooses the context.
     New(Arc<TlsSource>, SocketTransport),
     Running(SslStream<Metered>),
-    /// It could not even begin.
+    /// OpenSSL could not begin.
     Failed,
 }
 
@@ -40,7 +40,7 @@ impl Handshake {
         Self(Stage::New(source, socket))
     }
 
-    /// Goes on as far as the socket lets it. Costs a private-key operation, and may read files: not for the host thread.
+    /// Goes on as far as the socket allows. Costs a private-key operation, and may read files: not for the host thread.
     pub fn step(&mut self) -> io::Result<Step> {
         if let Stage::New(..) = self.0
             && let Stage::New(source, socket) = std::mem::replace(&mut self.0, Stage::Failed)
@@ -49,7 +49,7 @@ impl Handshake {
             self.0 = Stage::Running(SslStream::new(Ssl::new(&source.current())?, socket)?);
         }
         let Stage::Running(stream) = &mut self.0 else {
-            return Err(io::Error::other("TLS handshake: it failed before"));
+            return Err(io::Error::other("TLS handshake: used after it failed"));
         };
         stream.get_mut().allow(MAX_TLS_READS);
         match stream.accept() {
@@ -64,7 +64,7 @@ impl Handshake {
     pub fn finish(self) -> io::Result<TlsTransport> {
         match self.0 {
             Stage::Running(stream) => Ok(TlsTransport::new(stream)),
-            Stage::New(..) | Stage::Failed => Err(io::Error::other("TLS handshake: it is not complete")),
+            Stage::New(..) | Stage::Failed => Err(io::Error::other("TLS handshake: not complete")),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! TLS under a channel (server.md 4.4, 4.5).
 //!
-//! - `config.rs`: what the host says about TLS.
-//! - `files.rs`: reads the operator's files into a context of OpenSSL, and says what is wrong with them.
+//! - `config.rs`: the host's configuration.
+//! - `files.rs`: reads the operator's files into an OpenSSL context, and reports what is wrong with them.
 //! - `source.rs`: the context for the next connection, which follows the files when they are renewed.
-//! - `handshake.rs`: a connection until both sides have their keys; runs on the crypto threads.
-//! - `transport.rs`: the encrypted stream, and how much a peer may make OpenSSL read for nothing.
+//! - `handshake.rs`: a connection until both sides have their keys; runs on the crypto thread.
+//! - `transport.rs`: the encrypted stream, and a limit on records without data.
 
 mod config;
 mod files;

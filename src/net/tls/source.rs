@@ -1,5 +1,5 @@
-//! The context for the next connection. Operators renew certificates by replacing files: connections that begin after that
-//! use the new ones, without a restart of the virtual machine.
+//! The certificate for the next connection. Operators renew certificates by replacing files; connections that begin after
+//! that use the new files, without a restart of the virtual machine.
 
 use super::TlsConfig;
 use super::files;
@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
-/// See the module.
+/// The operator's TLS configuration and the OpenSSL context made from its files.
 pub struct TlsSource {
     config: TlsConfig,
     current: Mutex<Current>,
@@ -64,8 +64,8 @@ impl TlsSource {
     }
 
     /// The context for a connection that begins now. Looks at the files, and reads them again when they have changed, which
-    /// takes milliseconds: not for the host thread. Files that cannot be used are logged once, and the context before them
-    /// stays.
+    /// takes milliseconds: not for the host thread. If the new files cannot be used, this logs it once and returns the old
+    /// context.
     pub fn current(&self) -> SslContext {
         let found = look(&self.config);
         let current = &mut *self.current.lock().unwrap_or_else(PoisonError::into_inner);

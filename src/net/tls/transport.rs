@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// Bytes of one record: messages are gathered up to it.
 const RECORD: usize = 16 * 1024;
 
-/// The socket under TLS; see the module.
+/// The socket under TLS, with a limit on how much OpenSSL reads from it.
 pub(super) struct Metered {
     socket: SocketTransport,
     /// Reads that the present call of OpenSSL may still make.
