@@ -5,6 +5,7 @@ import pytest
 import spiceraw
 from harness import LIB_DIR, PATIENCE, Client, Qemu, boot_image, raw_client, raw_session, wait_for
 from puppet import Guest
+from soak_sound import soak
 
 ours_only = pytest.mark.skipif(not LIB_DIR, reason="the original differs or aborts here")
 DATA, MODE, START, STOP, VOLUME, MUTE = range(101, 107)
@@ -384,3 +385,10 @@ def test_hostile_record_data_costs_its_channel_only(guest):
     channel.send(R_DATA, struct.pack("<I", 0) + b"\xff" * 100)
     assert channel.wait_close(PATIENCE)
     assert not session.main.closed and guest.alive()
+
+
+@ours_only
+def test_sound_and_video_arrive_whole(guest):
+    """soak_sound.py does the same for hours."""
+    result = soak(guest, 24)
+    assert result["reconnects"] >= 3 and result["restarts"] >= 1

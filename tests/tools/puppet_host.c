@@ -1,6 +1,7 @@
 /*
  * puppet_host: a host whose guest is a script on stdin. It has a QXL device with memory between guard pages, a keyboard,
- * a mouse, a tablet, a port, an agent, playback and record; it checks nothing of what the guest does.
+ * a mouse, a tablet, a port, an agent, playback, record and, once it is told so, a streaming device; it checks nothing of
+ * what the guest does.
  *
  *   cc -o puppet_host puppet_host.c $(pkg-config --cflags spice-server) -l:libspice-server.so.1 -lpthread
  *   ./puppet_host PORT [ID] [DISPLAYS]      ID: of the QXL device; a second one has no guest
@@ -260,6 +261,69 @@ static SpiceCharDeviceInstance card = { .base.sif = &chr_interface.base, .subtyp
 static SpicePlaybackInstance playback = { .base.sif = &playback_interface.base };
 static SpiceRecordInstance record = { .base.sif = &record_interface.base };
 
+/* --- The streaming device, whose guest says what it is told to, and keeps what it hears. */
+
+static struct {
+    uint8_t *said;              /* what the guest says and the server has not read */
+    size_t count, at;
+    char heard[1 << 16];        /* calls of the server since the last look, as words */
+    size_t words;
+    int64_t room;               /* bytes that the guest still takes */
+} talk = { .room = 1 << 30 };
+
+static void note(const char *what, const uint8_t *bytes, int count)
+{
+    size_t left = sizeof talk.heard - talk.words;
+    if (left < strlen(what) + 2 * (size_t)count + 2) {
+        return;
+    }
+    talk.words += sprintf(talk.heard + talk.words, " %s", what);
+    for (int i = 0; i < count; i++) {
+        talk.words += sprintf(talk.heard + talk.words, "%02x", bytes[i]);
+    }
+}
+static void stream_state(SpiceCharDeviceInstance *sin, int connected)
+{
+    (void)sin;
+    note(connected ? "state1" : "state0", NULL, 0);
+}
+static int stream_write(SpiceCharDeviceInstance *sin, const uint8_t *buf, int len)
+{
+    (void)sin;
+    int taken = len < talk.room ? len : (int)talk.room;
+    talk.room -= taken;
+    if (taken > 0) {
+        note("w", buf, taken);
+    }
+    return taken;
+}
+static int stream_read(SpiceCharDeviceInstance *sin, uint8_t *buf, int len)
+{
+    (void)sin;
+    size_t some = talk.count - talk.at < (size_t)len ? talk.count - talk.at : (size_t)len;
+    if (some) {
+        memcpy(buf, talk.said + talk.at, some);
+    }
+    talk.at += some;
+    return some;
+}
+static const SpiceCharDeviceInterface stream_interface = {
+    .base = { SPICE_INTERFACE_CHAR_DEVICE, "puppet", SPICE_INTERFACE_CHAR_DEVICE_MAJOR, SPICE_INTERFACE_CHAR_DEVICE_MINOR },
+    .state = stream_state, .write = stream_write, .read = stream_read,
+    .flags = SPICE_CHAR_DEVICE_NOTIFY_WRITABLE };
+static SpiceCharDeviceInstance stream = { .base.sif = &stream_interface.base, .subtype = "port" };
+
+/* Puts bytes behind what the guest has still to say. */
+static uint8_t *say(size_t count)
+{
+    memmove(talk.said, talk.said + talk.at, talk.count - talk.at);
+    talk.count -= talk.at;
+    talk.at = 0;
+    talk.said = realloc(talk.said, talk.count + count);
+    talk.count += count;
+    return talk.said + talk.count - count;
+}
+
 /* --- The script. */
 
 static SpiceServer *server;
@@ -364,11 +428,57 @@ static void sound(void)
     puts("ok");
 }
 
+/* What a guest with a streaming device does, by number. */
+static void stream_device(const char *rest)
+{
+    static char name[] = "org.spice-space.stream.0";
+    rest += strspn(rest, " ");
+    switch (v[0]) {
+    case 0:                                                                 /* DIGIT: attaches the device of that name */
+        name[sizeof name - 2] = *rest ? *rest : '0';
+        stream.portname = name;
+        printf("%d\n", spice_server_add_interface(server, &stream.base));
+        return;
+    case 1: {                                                               /* HEX: the guest says these bytes */
+        uint8_t *to = say(strlen(rest) / 2);
+        for (; rest[0] && rest[1]; rest += 2) {
+            sscanf(rest, "%2hhx", to++);
+        }
+        spice_server_char_device_wakeup(&stream);
+        break;
+    }
+    case 2: spice_server_port_event(&stream, atoi(rest)); break;            /* EVENT */
+    case 3:                                                                 /* what it heard, and how much it has to say */
+        printf("%zu%.*s\n", talk.count - talk.at, (int)talk.words, talk.heard);
+        talk.words = 0;
+        return;
+    case 4: printf("%d\n", spice_server_remove_interface(&stream.base)); return;
+    case 5:                                                                 /* BYTES that it takes from now on */
+        talk.room = atoll(rest);
+        spice_server_char_device_wakeup(&stream);
+        break;
+    case 6: {                                                               /* FILE: the guest says what is in it */
+        FILE *file = fopen(rest, "rb");
+        static uint8_t part[1 << 16];
+        for (size_t n; file && (n = fread(part, 1, sizeof part, file)) > 0;) {
+            memcpy(say(n), part, n);
+        }
+        if (file) {
+            fclose(file);
+        }
+        spice_server_char_device_wakeup(&stream);
+        break;
+    }
+    default: puts("unknown"); return;
+    }
+    puts("ok");
+}
+
 static void execute(char *line)
 {
     char *rest = line + 1;
     memset(v, 0, sizeof v);
-    int want = line[0] == 'w' ? 1 : 10;
+    int want = line[0] == 'w' || line[0] == 'j' ? 1 : 10;
     for (int i = 0; i < want; i++) {
         char *end;
         errno = 0;
@@ -425,6 +535,7 @@ static void execute(char *line)
     case 't': spice_server_vm_stop(server); break;
     case 'T': spice_server_vm_start(server); break;
     case 'n': sound(); return;                     /* see there */
+    case 'j': stream_device(rest); return;         /* see there */
     case 'r':                                      /* offsets of the commands that came back, and completed requests */
         pthread_mutex_lock(&lock);
         printf("%u", completed);
