@@ -6,6 +6,7 @@ import harness
 import pytest
 from harness import Client, Qemu, wait_for
 # These run here again, with the QEMU of the fixture `newest`.
+from test_migration import test_a_client_follows_between_the_original_and_this_library, test_a_client_follows_its_machine  # noqa: F401
 from test_qemu import (test_picture_and_keys, test_query_spice_lists_the_channels, test_relative_mouse_and_tablet,  # noqa: F401
                        test_reset_stop_cont_savevm_loadvm, test_resize, test_two_qxl_devices_give_two_displays)
 
