@@ -218,6 +218,16 @@ impl ChannelLink {
         }
     }
 
+    /// Says what is to be said before the socket is closed, as far as the socket takes it now. What the client has sent is
+    /// thrown away: a close over it would take our words away from the client.
+    pub fn say_last(&mut self, messages: impl IntoIterator<Item = Message>, now: Instant) {
+        for message in messages {
+            self.send(message);
+        }
+        let _ = self.flush(false, now);
+        self.connection.stream.discard_input();
+    }
+
     /// Continues the count of the source's messages (target of a seamless migration): the next message has `last` + 1.
     pub fn set_serial(&mut self, last: u64) {
         self.connection.stream.set_serial(last);

@@ -77,6 +77,11 @@ impl<C: Channel + ?Sized> Served<C> {
         &self.links
     }
 
+    /// A link, past its channel.
+    pub fn link_mut(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
+        self.links.links.get_mut(&at)
+    }
+
     /// The channel, to look at.
     #[must_use]
     pub fn channel(&self) -> &C {

@@ -300,6 +300,16 @@ impl ChannelStream {
         self.transport.kernel_link()
     }
 
+    /// Throws away what the client has sent, up to what one turn reads.
+    pub fn discard_input(&mut self) {
+        let mut buffer = [0; 4096];
+        for _ in 0..MAX_BYTES_PER_TURN / buffer.len() {
+            if !matches!(self.transport.read(&mut buffer), Ok(n) if n > 0) {
+                return;
+            }
+        }
+    }
+
     /// Sends the byte and descriptors that follow GL_SCANOUT_UNIX and GL_SCANOUT2_UNIX. Only right after a drained flush.
     pub fn send_fds(&mut self, fds: &[RawFd]) -> Result<(), StreamError> {
         Ok(self.transport.send_fds(b'@', fds)?)

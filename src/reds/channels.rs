@@ -2,10 +2,11 @@
 //! thread's driver of [`Served`] channels, on the host's watches.
 
 use super::effect::{ChannelKey, Closing, Effect};
+use super::goodbye::Goodbye;
 use super::qxl::QxlInstance;
 use super::state::State;
 use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId};
-use crate::channel::link::ChannelError;
+use crate::channel::link::{ChannelError, ChannelLink};
 use crate::channel::out::Said;
 use crate::channel::served::Served;
 use crate::channel::{Channel, Out, Profile};
@@ -134,6 +135,11 @@ impl Channels {
         }
     }
 
+    /// A client's link to a channel of the host thread.
+    pub fn link_mut(&mut self, key: ChannelKey, at: ConnectionId) -> Option<&mut ChannelLink> {
+        self.served(key)?.link_mut(at)
+    }
+
     /// A channel of the host thread whose type is `C`, to look at.
     pub fn look<C: Channel>(&self, key: ChannelKey) -> Option<&C> {
         match &self.registry.iter().find(|(known, _)| *known == key)?.1 {
@@ -235,7 +241,7 @@ impl State {
             link.log_end(error);
         }
         if key.channel_type == ChannelType::Main || matches!(error, ChannelError::Fault) {
-            self.drop_client(client, &error.to_string());
+            self.drop_client(client, Goodbye::of(error, &error.to_string()));
         } else {
             self.close_connection(at);
         }

@@ -3,6 +3,7 @@
 
 use super::channels::Home;
 use super::effect::{ChannelKey, Closing, Effect, Step};
+use super::goodbye::Goodbye;
 use super::links::PendingLink;
 use super::migration::Arrival;
 use super::state::State;
@@ -357,22 +358,23 @@ impl State {
     /// Passwords that the user types travel in the clear: the user is told.
     fn warn_of_insecure_keyboard(&mut self, client: ClientId) {
         if let Some(main) = self.clients.main_of(client) {
-            let ns = self.now.saturating_duration_since(self.epoch).as_nanos();
-            let ns = u64::try_from(ns).unwrap_or(u64::MAX);
-            let text = "keyboard channel is insecure";
-            self.send_to_main(main, notify(ns, severity::WARN, visibility::HIGH, 0, text));
+            let (time, text) = (self.notify_time(), "keyboard channel is insecure");
+            self.send_to_main(main, notify(time, severity::WARN, visibility::HIGH, 0, text));
         }
     }
 
-    /// Disconnects a client with all its channels.
-    pub fn drop_client(&mut self, client: ClientId, why: &str) {
+    /// Disconnects a client with all its channels. `None`: it went by itself.
+    pub fn drop_client(&mut self, client: ClientId, goodbye: Option<Goodbye<'_>>) {
         let Some(gone) = self.clients.clients.remove(&client) else { return };
-        crate::info!("client {} disconnected: {why}", client.0);
+        crate::info!("client {} disconnected: {}", client.0, goodbye.map_or("it left", |g| g.why));
         if self.config.exit_on_disconnect {
             // Before anything else: nothing of this process is to outlive its client.
             self.effects.clear();
             self.effects.push_back(Effect::Exit);
             return;
+        }
+        if let Some(goodbye) = goodbye {
+            self.say_goodbye(gone.main, goodbye);
         }
         self.close_connections_of(client);
         for link in gone.arrival.into_parked() {
@@ -385,9 +387,9 @@ impl State {
     }
 
     /// Disconnects everybody.
-    pub fn drop_all_clients(&mut self, why: &str) {
+    pub fn drop_all_clients(&mut self, goodbye: Goodbye<'_>) {
         for client in self.clients.all() {
-            self.drop_client(client, why);
+            self.drop_client(client, Some(goodbye));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The engine under [`super::Server`]: the state behind its lock, effects, and what other threads post.
 
 use super::effect::ChannelKey;
+use super::goodbye::Goodbye;
 use super::state::State;
 use crate::channel::connection::{ClientId, ConnectionId};
 use crate::host::{ChannelEvent, EventLoop};
@@ -221,7 +222,8 @@ impl Core {
             }
             Post::Sasl(done) => self.within(|s| s.on_sasl_done(done)),
             Post::DisconnectClient(client) => {
-                self.within(|s| s.drop_client(client, "its display is stuck or broke the protocol"));
+                let why = "its display is stuck or broke the protocol";
+                self.within(|s| s.drop_client(client, Some(Goodbye::because(why))));
             }
             Post::Restored { qxl, client } => {
                 let key = ChannelKey { channel_type: ChannelType::Display, id: qxl };

@@ -6,6 +6,7 @@ use super::config::Family;
 use super::core::{Core, Post, WorkerPosts};
 use super::effect::ChannelKey;
 use super::error::ServerError;
+use super::goodbye::SERVER_ENDS;
 use super::qxl::QxlInstance;
 use super::state::{Phase, State};
 use super::{Attached, MakeDevice, Result};
@@ -154,7 +155,7 @@ impl Core {
         self.with(|s| {
             s.config.exit_on_disconnect = false;
             s.end_migration();
-            s.drop_all_clients("the server is destroyed");
+            s.drop_all_clients(SERVER_ENDS);
             for link in s.links.take() {
                 s.close_quietly(link);
             }

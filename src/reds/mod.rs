@@ -12,6 +12,7 @@ mod core;
 mod devices;
 mod effect;
 pub mod error;
+mod goodbye;
 mod lifecycle;
 mod links;
 mod listeners;
@@ -164,7 +165,7 @@ impl Server {
                 return Err(ServerError::ClientConnected);
             }
             if connected && (disconnect_if_connected || !s.ticketing.is_enabled()) {
-                s.drop_all_clients("the password changed");
+                s.drop_all_clients(goodbye::PASSWORD_CHANGED);
             }
             s.ticketing.set(password, lifetime, seconds)
         })

@@ -253,7 +253,7 @@ impl Bench {
         core.with(|state| {
             let Some(link) = state.links.remove(key) else { return };
             if channel_type == 1 && !state.config.multi_client {
-                state.drop_all_clients("replaced by a new client");
+                state.drop_all_clients(super::goodbye::REPLACED);
             }
             state.attach_link(key, link);
         });

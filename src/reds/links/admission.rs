@@ -9,6 +9,7 @@ use crate::protocol::{Caps, ChannelType};
 use crate::reds::clients::{MAIN, initialized};
 use crate::reds::config::security;
 use crate::reds::effect::{Effect, Step};
+use crate::reds::goodbye::REPLACED;
 use crate::reds::state::State;
 
 impl State {
@@ -27,6 +28,8 @@ impl State {
             link.machine.refuse(error);
             link.stage = LinkStage::Refused(format!("channel type {channel_type}: {error}"));
         } else if !is_main(channel_type) && !self.channels.is_registered(channel_type, id) {
+            // The original closes without a word.
+            link.machine.refuse(LinkError::ChannelNotAvailable);
             link.stage = LinkStage::Refused(format!("there is no channel of type {channel_type}, id {id}"));
         } else {
             link.stage = LinkStage::AwaitKey;
@@ -146,7 +149,7 @@ impl State {
             return;
         }
         if main && !self.config.multi_client {
-            self.drop_all_clients("replaced by a new client");
+            self.drop_all_clients(REPLACED);
         }
         // After what that causes: the old client is gone before the new one is told OK.
         self.effects.push_back(Effect::Step(Step::Accept(at)));

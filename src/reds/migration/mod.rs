@@ -45,6 +45,7 @@ mod target;
 pub(crate) use target::Arrival;
 
 use super::effect::Effect;
+use super::goodbye::Goodbye;
 use super::state::State;
 use super::{Result, Server, ServerError};
 use crate::channel::connection::ClientId;
@@ -139,7 +140,9 @@ impl State {
                 (Action::Cancel(client), ..) => self.tell_main(client, main_channel::migrate_cancel()),
                 (Action::End(client), ..) => self.tell_main(client, main_channel::migrate_end()),
                 (Action::HandOver(client), ..) => self.hand_over(client),
-                (Action::Drop(client, why), ..) => self.drop_client(client, why),
+                (Action::Drop(client, why), ..) => {
+                    self.drop_client(client, Some(Goodbye::because(why)));
+                }
                 (Action::ConnectComplete, _, Some(host)) => {
                     self.host_call(HostCall::MigrationConnected(host.clone()));
                 }

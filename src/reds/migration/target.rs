@@ -10,6 +10,7 @@ use crate::host::call::HostCall;
 use crate::limits::MIGRATION_ARRIVE_TIMEOUT;
 use crate::reds::clients::MAIN;
 use crate::reds::effect::ChannelKey;
+use crate::reds::goodbye::Goodbye;
 use crate::reds::links::PendingLink;
 use crate::reds::state::State;
 use std::collections::BTreeSet;
@@ -87,7 +88,7 @@ impl State {
         let now = self.now;
         if self.migration.arrivals.until.take_if(|until| *until <= now).is_some() {
             for client in self.clients.arriving() {
-                self.drop_client(client, "its migration did not end");
+                self.drop_client(client, Some(Goodbye::because("its migration did not end")));
             }
         }
     }

@@ -47,10 +47,10 @@ fn bad_links_get_the_documented_answer_and_two_events() {
     check(&head(2, 17), error_reply(LinkError::InvalidData));
     check(&head(2, 5000), error_reply(LinkError::InvalidData));
     check(&link_bytes(5, 0, 0, 0x0b), error_reply(LinkError::NeedSecured));
-    // Channels that do not exist: no answer at all.
-    check(&link_bytes(2, 0, 0, 0x0b), vec![]);
-    check(&link_bytes(3, 1, 0, 0x0b), vec![]);
-    check(&link_bytes(200, 0, 0, 0x0b), vec![]);
+    // Channels that do not exist.
+    check(&link_bytes(2, 0, 0, 0x0b), error_reply(LinkError::ChannelNotAvailable));
+    check(&link_bytes(3, 1, 0, 0x0b), error_reply(LinkError::ChannelNotAvailable));
+    check(&link_bytes(200, 0, 0, 0x0b), error_reply(LinkError::ChannelNotAvailable));
     host.assert_events_on_host_thread();
 }
 

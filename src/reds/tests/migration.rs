@@ -160,8 +160,10 @@ fn bad_state_costs_the_channel_or_the_client() {
     assert_eq!(inputs.rest(), []);
     let mut data = MainState::default().encode();
     data[4] = 2;
+    // A version that nobody knows.
     client.send(MIGRATE_DATA, &data);
-    assert_eq!(client.rest(), [], "a version that nobody knows");
+    client.until(server::DISCONNECTING);
+    assert_eq!(client.rest(), []);
     host.wait("nobody", |h| h.run(|s| s.num_clients()) == 0);
 }
 

@@ -4,6 +4,7 @@ mod agent;
 mod devices;
 mod echo;
 mod faults;
+mod goodbye;
 mod harness;
 mod inputs;
 mod link;
