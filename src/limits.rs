@@ -400,6 +400,10 @@ pub const MAX_DEVICE_QUEUE: usize = 1 << 20;
 /// that receives a lot.
 pub const MAX_DEVICE_BACKLOG: usize = 192 << 10;
 
+/// Bytes of the state of a device that a client brings to the target of a migration: the original's window of 128
+/// buffers, full of messages of 64 KiB and their headers.
+pub const MAX_DEVICE_STATE: usize = (128 << 16) + 8192;
+
 // # Guest: character devices
 
 /// Bytes of one read from a device. The original's largest message.

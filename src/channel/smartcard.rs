@@ -12,6 +12,7 @@ use crate::host::{CharDevice, DeviceId};
 use crate::limits::{DEVICE_READ, MAX_CARD_MESSAGE, MAX_DEVICE_BACKLOG};
 use crate::net::stream::Incoming;
 use crate::protocol::ChannelType;
+use crate::protocol::migrate::{CharDeviceState, SmartcardState};
 use crate::protocol::spicevmc::{self, SMARTCARD, SmartcardMessage};
 use std::sync::Arc;
 use std::time::Instant;
@@ -250,10 +251,14 @@ impl Channel for SmartcardChannel {
 
     /// Without a free reader the connection waits for one.
     fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        let mut awaits_state = false;
         if let Some(link) = out.link(at) {
             link.start_pings();
+            awaits_state = link.awaits_migrate_data();
         }
-        self.bind(at, out);
+        if let Some(reader) = self.bind(at, out).filter(|_| awaits_state) {
+            reader.io.hold();
+        }
         Ok(())
     }
 
@@ -296,6 +301,7 @@ impl Channel for SmartcardChannel {
             if reader.client.take_if(|client| *client == at).is_none() || reader.broken {
                 continue;
             }
+            reader.io.release();
             reader.io.give_up(false, |()| true);
             out.call(reader.io.state(false));
             if std::mem::take(&mut reader.added) {
@@ -339,4 +345,50 @@ impl Channel for SmartcardChannel {
             reader.pump(out);
         }
     }
+    /// Nothing is said to the client after MIGRATE.
+    fn on_migrate(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        for reader in self.readers.iter_mut().filter(|reader| reader.client == Some(at)) {
+            reader.io.hold();
+        }
+        out.hand_over(at, true);
+    }
+
+    /// The state of the client's first reader: the original, which may be the target, has no more.
+    fn migrate_data(&mut self, at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
+        let Some(reader) = self.readers.iter_mut().find(|r| r.client == Some(at) && !r.broken) else {
+            return Some(SmartcardState::default().encode());
+        };
+        let bytes = reader.io.unwritten().flat_map(|(bytes, ())| bytes).copied().collect();
+        reader.io.give_up(true, |()| true);
+        let state = SmartcardState {
+            device: CharDeviceState::without_tokens(bytes),
+            // The guest's reader stays where it is when the client leaves.
+            reader_added: std::mem::take(&mut reader.added),
+            read_data: std::mem::take(&mut reader.part),
+        };
+        Some(state.encode())
+    }
+
+    fn restore(&mut self, at: ConnectionId, data: &[u8], out: &mut Out<'_>) -> Result<(), ChannelError> {
+        let state = SmartcardState::decode(data)?;
+        if state.read_data.len() >= HEADER + MAX_CARD_MESSAGE {
+            let size = state.read_data.len();
+            return Err(ChannelError::Refused(format!("{size} bytes of one smartcard message")));
+        }
+        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.client == Some(at)) {
+            if state.device.connected {
+                reader.added = state.reader_added;
+                reader.io.push(state.device.write_data, ());
+                reader.hear(&state.read_data, out);
+            }
+            reader.io.release();
+            reader.pump(out);
+        }
+        self.pace_clients(out);
+        Ok(())
+    }
 }
+
+#[cfg(test)]
+#[path = "smartcard_tests.rs"]
+mod tests;

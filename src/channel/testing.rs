@@ -1,6 +1,10 @@
 //! A client for tests: the other end of a connection, without a protocol library of its own.
 
-use super::connection::{ChannelConnection, ClientId};
+use super::Channel;
+use super::connection::{ChannelConnection, ClientId, ConnectionId};
+use super::out::Said;
+use super::served::Served;
+use crate::host::CharDevice;
 use crate::net::socket::SocketTransport;
 use crate::net::stream::ChannelStream;
 use crate::protocol::ChannelType;
@@ -8,6 +12,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 /// The client's end; both kinds of socket are non-blocking.
 pub(crate) enum Peer {
@@ -97,6 +102,42 @@ impl Peer {
             }
         }
     }
+}
+
+/// A device for what only makes calls of it: they are data, which the test answers.
+pub(crate) struct Untouched;
+
+impl CharDevice for Untouched {
+    fn state(&self, _connected: bool) {
+        unreachable!()
+    }
+    fn write(&self, _bytes: &[u8]) -> usize {
+        unreachable!()
+    }
+    fn read(&self, _buffer: &mut [u8]) -> usize {
+        unreachable!()
+    }
+    fn event(&self, _event: u8) {
+        unreachable!()
+    }
+    fn tells_when_writable(&self) -> bool {
+        true
+    }
+}
+
+/// A channel with one client, whose link awaits the state that it had elsewhere.
+pub(crate) fn arrival<C: Channel>(channel: C, at: ConnectionId) -> (Served<C>, Peer, Said) {
+    let (mut connection, peer) = Peer::unix(channel.profile().channel_type, ClientId(1));
+    connection.migration_target = true;
+    let (mut served, mut said) = (Served::new(Box::new(channel)), Said::default());
+    served.attach(at, connection, Instant::now(), &mut said);
+    (served, peer, said)
+}
+
+/// The bytes that a hexadecimal text names; blanks do not count.
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
 trait ReadWrite: Read + Write {}

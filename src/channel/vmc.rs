@@ -11,6 +11,7 @@ use crate::limits::{DEVICE_READ, MAX_DEVICE_BACKLOG};
 use crate::net::stream::Incoming;
 use crate::protocol::caps::spicevmc::DATA_COMPRESS_LZ4;
 use crate::protocol::error::ProtocolError;
+use crate::protocol::migrate::{CharDeviceState, decode_spicevmc, encode_spicevmc};
 use crate::protocol::spicevmc::{self, SpicevmcMessage};
 use crate::protocol::{ChannelType, Message};
 use std::sync::Arc;
@@ -189,6 +190,9 @@ impl Channel for VmcChannel {
         }
         if let Some(link) = out.link(at) {
             link.start_pings();
+            if link.awaits_migrate_data() {
+                self.io.hold();
+            }
         }
         self.paused = false;
         self.io.wake();
@@ -239,6 +243,7 @@ impl Channel for VmcChannel {
         if self.client.take_if(|client| *client == at).is_none() {
             return;
         }
+        self.io.release();
         if !self.kind.outlives_client() {
             self.io.give_up(true, |()| true);
         }
@@ -272,4 +277,35 @@ impl Channel for VmcChannel {
         self.io.on_timer(out.now);
         self.pump(out);
     }
+    /// Nothing is said to the client after MIGRATE.
+    fn on_migrate(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        if self.client == Some(at) {
+            self.io.hold();
+        }
+        out.hand_over(at, true);
+    }
+
+    /// The bytes that the guest does not have yet are the target's from now on.
+    fn migrate_data(&mut self, at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
+        if self.client != Some(at) {
+            return Some(encode_spicevmc(&CharDeviceState::default()));
+        }
+        let bytes = self.io.unwritten().flat_map(|(bytes, ())| bytes).copied().collect();
+        self.io.give_up(true, |()| true);
+        Some(encode_spicevmc(&CharDeviceState::without_tokens(bytes)))
+    }
+
+    fn restore(&mut self, at: ConnectionId, data: &[u8], out: &mut Out<'_>) -> Result<(), ChannelError> {
+        let state = decode_spicevmc(data)?;
+        if self.client == Some(at) {
+            self.io.push(state.write_data, ());
+            self.io.release();
+            self.pump(out);
+        }
+        Ok(())
+    }
 }
+
+#[cfg(test)]
+#[path = "vmc_tests.rs"]
+mod tests;

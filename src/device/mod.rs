@@ -52,6 +52,8 @@ pub struct DeviceIo<T> {
     tells_when_writable: bool,
     /// The machine runs: a stopped one takes and gives nothing.
     running: bool,
+    /// See [`Self::hold`].
+    held: bool,
     queue: VecDeque<Outbound<T>>,
     queued: usize,
     /// Bytes of the first in the queue that the guest has already.
@@ -82,6 +84,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
             tells_when_writable: device.tells_when_writable(),
             device: DeviceHandle { id, device },
             running,
+            held: false,
             queue: VecDeque::new(),
             queued: 0,
             offset: 0,
@@ -122,6 +125,30 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         if running {
             self.wake();
         }
+    }
+
+    /// Leaves the device alone until [`Self::release`]: at the target of a migration, bytes that the client brings from the
+    /// source come before all others.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Ends [`Self::hold`]. [`Self::pump`] must follow.
+    pub fn release(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.wake();
+        }
+    }
+
+    /// What the guest does not have yet, in order, with its tags. A call that is under way will have brought its bytes to
+    /// the guest and is left out: nothing is under way while the machine is stopped.
+    pub fn unwritten(&self) -> impl Iterator<Item = (&[u8], T)> {
+        let begun = if self.write == Write::Idle { self.offset } else { 0 };
+        let offsets = std::iter::once(begun).chain(std::iter::repeat(0));
+        self.queue
+            .iter()
+            .zip(offsets)
+            .map(|(outbound, offset)| (outbound.bytes.get(offset..).unwrap_or_default(), outbound.tag))
     }
 
     /// The host has something to read, or room to write. [`Self::pump`] must follow.
@@ -259,7 +286,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     /// when the host is back in its main loop.
     pub fn pump(&mut self, now: Instant, most: usize, mut call: impl FnMut(HostCall)) {
         // What follows a read is known when it is answered.
-        if !self.running || self.reading {
+        if !self.running || self.held || self.reading {
             return;
         }
         if self.offered && most > 0 && !self.turn_is_over() {
@@ -285,7 +312,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let times = [self.retry_at, self.resume_at];
-        times.into_iter().flatten().min().filter(|_| self.running)
+        times.into_iter().flatten().min().filter(|_| self.running && !self.held)
     }
 
     /// The time has come. [`Self::pump`] must follow.

@@ -14,6 +14,26 @@ proptest! {
     }
 }
 
+#[test]
+fn a_device_that_is_held_is_left_alone_and_its_bytes_can_be_taken_elsewhere() {
+    let now = Instant::now();
+    let mut io = DeviceIo::new(DeviceId(1), Arc::new(Silent(true)), true);
+    let mut calls = Vec::new();
+    io.push(b"abc".to_vec(), 1);
+    io.push(b"def".to_vec(), 2);
+    io.pump(now, 0, |call| calls.push(call));
+    let Some(HostCall::DeviceWrite { bytes, .. }) = calls.pop() else { panic!("no write") };
+    assert_eq!(io.on_written(bytes, 1, now), None);
+    io.hold();
+    io.wake();
+    io.pump(now, 100, |call| calls.push(call));
+    assert!(calls.is_empty() && io.next_deadline().is_none(), "{calls:?}");
+    assert_eq!(io.unwritten().collect::<Vec<_>>(), [(&b"bc"[..], 1), (&b"def"[..], 2)]);
+    io.release();
+    io.pump(now, 100, |call| calls.push(call));
+    assert!(matches!(calls[..], [HostCall::DeviceRead { .. }]), "{calls:?}");
+}
+
 /// Whoever owns a device pumps it for many reasons, also while a read is under way, as when the client took its data.
 #[test]
 fn a_read_under_way_delays_nothing() {

@@ -60,6 +60,18 @@ pub struct CharDeviceState {
 }
 
 impl CharDeviceState {
+    /// State of a device whose client needs no tokens: as the original says it, both may send without end.
+    #[must_use]
+    pub fn without_tokens(write_data: Vec<u8>) -> Self {
+        Self {
+            connected: true,
+            num_client_tokens: u32::MAX,
+            num_send_tokens: u32::MAX,
+            write_num_client_tokens: 0,
+            write_data,
+        }
+    }
+
     fn decode(r: &mut Reader<'_>, body: &[u8]) -> Result<Self, ProtocolError> {
         let version = r.u32("chardev version")?;
         if version != VERSION {

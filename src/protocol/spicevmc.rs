@@ -6,6 +6,7 @@ use super::common::{self, CommonMessage};
 use super::error::ProtocolError;
 use super::reader::Reader;
 use super::writer::{Marshaller, Put, count32};
+use crate::limits::MAX_DEVICE_STATE;
 
 pub const DATA: u16 = 101;
 pub const COMPRESSED_DATA: u16 = 102;
@@ -30,7 +31,8 @@ pub const MAX_BODY: usize = 1024;
 #[must_use]
 pub fn max_body(msg_type: u16) -> Option<usize> {
     Some(match msg_type {
-        DATA | COMPRESSED_DATA | common::client::MIGRATE_DATA => MAX_DATA + 1024,
+        DATA | COMPRESSED_DATA => MAX_DATA + 1024,
+        common::client::MIGRATE_DATA => MAX_DEVICE_STATE,
         _ => MAX_BODY,
     })
 }

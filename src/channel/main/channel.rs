@@ -1,9 +1,9 @@
 //! The main channels of all clients: greeting, net test, and what concerns every client.
 
 use super::messages::{MainClient, MainError, MainRequest};
-use crate::channel::connection::{ChannelConnection, ConnectionId};
+use crate::channel::connection::ConnectionId;
 use crate::channel::link::{ChannelError, LinkOptions, PING_PERIOD};
-use crate::channel::main::agent::{AGENT_TOKENS, AgentError, AgentPort};
+use crate::channel::main::agent::{AgentError, AgentPort};
 use crate::channel::{Channel, Out, Profile, ServerRequest};
 use crate::host::call::HostReply;
 use crate::net::stream::Incoming;
@@ -11,7 +11,7 @@ use crate::protocol::caps::main::{
     AGENT_CONNECTED_TOKENS, NAME_AND_UUID, SEAMLESS_MIGRATE, SEMI_SEAMLESS_MIGRATE,
 };
 use crate::protocol::migrate::MainState;
-use crate::protocol::{ChannelType, Message, main_channel};
+use crate::protocol::{ChannelType, main_channel};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -80,6 +80,16 @@ impl MainChannel {
         link.resume_reading();
     }
 
+    /// The client talks to the guest agent from now on. What follows is judged when it is known who takes monitors
+    /// configurations.
+    fn begin_agent_session(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        if let Some(link) = out.link(at) {
+            link.pause_reading();
+        }
+        self.asking.push(at);
+        out.ask(at, ServerRequest::AgentStarted);
+    }
+
     fn on_request(
         &mut self,
         at: ConnectionId,
@@ -90,13 +100,8 @@ impl MainChannel {
             MainRequest::AttachChannels => out.ask(at, ServerRequest::ListChannels),
             MainRequest::MouseMode(mode) => out.ask(at, ServerRequest::MouseMode(mode)),
             MainRequest::AgentStart { tokens } => {
-                // What follows is judged when it is known who takes monitors configurations.
-                if let Some(link) = out.link(at) {
-                    link.pause_reading();
-                }
-                self.asking.push(at);
                 self.agent.start(at, tokens, out);
-                out.ask(at, ServerRequest::AgentStarted);
+                self.begin_agent_session(at, out);
             }
             MainRequest::AgentData(data) => self.agent.data(at, &data, out)?,
             MainRequest::AgentToken { tokens } => self.agent.token(at, tokens, out),
@@ -111,6 +116,7 @@ impl MainChannel {
         client.set_arriving(true);
         link.mute();
         link.resume_reading();
+        self.agent.hold(at);
     }
 
     /// Answers whether the client may bring its state.
@@ -129,6 +135,7 @@ impl MainChannel {
         link.unmute();
         link.send(init.encode());
         link.start_pings();
+        self.agent.release(at, out);
     }
 }
 
@@ -182,9 +189,15 @@ impl Channel for MainChannel {
         self.agent.close(at, out);
     }
 
-    /// The conversation with the guest agent begins anew at the target.
-    fn migrate_data(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
-        Some(MainState::default().encode())
+    /// What is here of the guest agent's present message comes before MIGRATE.
+    fn on_migrate(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        self.agent.cut(out);
+        self.agent.hold(at);
+        out.hand_over(at, true);
+    }
+
+    fn migrate_data(&mut self, at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
+        Some(self.agent.save(at).encode())
     }
 
     fn restore(&mut self, at: ConnectionId, data: &[u8], out: &mut Out<'_>) -> Result<(), ChannelError> {
@@ -192,11 +205,8 @@ impl Channel for MainChannel {
         let (Some(client), Some(link)) = (self.clients.get_mut(&at), out.link(at)) else { return Ok(()) };
         client.set_arriving(false);
         link.start_pings();
-        if state.device.connected {
-            link.send(main_channel::agent_disconnected());
-        }
-        if self.agent.is_attached() {
-            link.send(agent_is_there(link.connection()));
+        if self.agent.restore(at, state, out)? {
+            self.begin_agent_session(at, out);
         }
         Ok(())
     }
@@ -227,12 +237,5 @@ impl Channel for MainChannel {
 
     fn on_timer(&mut self, out: &mut Out<'_>) {
         self.agent.on_timer(out);
-    }
-}
-
-fn agent_is_there(client: &ChannelConnection) -> Message {
-    match client.channel_caps.has(AGENT_CONNECTED_TOKENS) {
-        true => main_channel::agent_connected_tokens(AGENT_TOKENS),
-        false => main_channel::agent_connected(),
     }
 }

@@ -32,6 +32,34 @@ impl Chunks {
         whole.saturating_sub(self.part.len())
     }
 
+    /// The present chunk, whose size is what of it is still to come and what is here of its present piece; and that
+    /// part, or the part of a header between two chunks.
+    #[must_use]
+    pub fn position(&self) -> (Option<ChunkHeader>, &[u8]) {
+        (self.chunk, &self.part)
+    }
+
+    /// Goes on at a [`Self::position`], which a client may have made up.
+    ///
+    /// # Errors
+    /// There is no such position.
+    pub fn at(chunk: Option<ChunkHeader>, part: Vec<u8>) -> Result<Self, AgentError> {
+        if let Some(header) = chunk.filter(|header| header.port != CLIENT_PORT && header.port != SERVER_PORT)
+        {
+            return Err(AgentError::Port(header.port));
+        }
+        let chunks = Self { chunk, part };
+        if chunks.wanted() == 0 { Err(AgentError::Piece(chunks.part.len())) } else { Ok(chunks) }
+    }
+
+    /// What is here of the present piece, which is two pieces then.
+    pub fn cut(&mut self) -> Option<Piece> {
+        let chunk = self.chunk.as_mut().filter(|_| !self.part.is_empty())?;
+        let bytes = std::mem::take(&mut self.part);
+        chunk.size = chunk.size.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        Some(Piece { for_client: chunk.port == CLIENT_PORT, bytes })
+    }
+
     /// Takes at most [`Self::wanted`] bytes of the guest.
     ///
     /// # Errors

@@ -66,6 +66,18 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Bytes of the present message that are still to come, and what is done with them.
+    #[must_use]
+    pub fn position(&self) -> (u32, Verdict) {
+        (self.rest, self.verdict)
+    }
+
+    /// Goes on at a [`Self::position`].
+    #[must_use]
+    pub fn at(rest: u32, verdict: Verdict) -> Self {
+        Self { rest, verdict }
+    }
+
     /// Judges the next piece.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 mod chunks;
 mod filter;
+mod migrate;
 mod monitors;
 mod port;
 
@@ -26,6 +27,8 @@ pub enum AgentError {
     Protocol(u32),
     #[error("agent data without a token")]
     NoToken,
+    #[error("the state of an agent that gave {0} tokens more than it had")]
+    Tokens(u32),
     #[error("a monitors configuration that does not hold what it counts")]
     Monitors,
 }

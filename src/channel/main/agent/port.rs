@@ -3,6 +3,7 @@
 use super::AgentError;
 use super::chunks::{Chunks, Piece};
 use super::filter::{Filter, Rules, Verdict};
+use super::migrate::Held;
 use super::monitors::Collector;
 use crate::channel::connection::ConnectionId;
 use crate::channel::inputs::AgentMouse;
@@ -31,51 +32,62 @@ const TOKENS_RETURNED: u32 = 5;
 pub enum Origin {
     /// One of this client's tokens is in use.
     Client(ConnectionId),
+    /// What the client brought from the source of a migration, and how many of its tokens are in use.
+    Restored(ConnectionId, u32),
     /// Pointer or displays: one at a time, so that the latest state is what waits.
     Server,
     /// The end of the last client.
     Farewell,
 }
 
+impl Origin {
+    /// Whether the client brought it.
+    pub(super) fn is_of(self, client: ConnectionId) -> bool {
+        matches!(self, Self::Client(at) | Self::Restored(at, _) if at == client)
+    }
+}
+
 /// One client.
 #[derive(Debug, Default)]
-struct Client {
+pub(super) struct Client {
     /// It sent AGENT_START to the agent that is attached.
-    started: bool,
+    pub(super) started: bool,
     /// Messages that it may send, and those that the guest took since it was last told.
-    window: u32,
-    taken: u32,
+    pub(super) window: u32,
+    pub(super) taken: u32,
     /// Messages that it can be sent.
-    tokens: u64,
+    pub(super) tokens: u64,
     /// It has seen the beginning of the guest's present message.
-    follows: bool,
-    filter: Filter,
-    monitors: Collector,
+    pub(super) follows: bool,
+    pub(super) filter: Filter,
+    pub(super) monitors: Collector,
     /// Messages that wait for tokens, and since when.
-    waiting: VecDeque<Vec<u8>>,
-    since: Option<Instant>,
+    pub(super) waiting: VecDeque<Vec<u8>>,
+    pub(super) since: Option<Instant>,
+    /// See [`AgentPort::hold`].
+    pub(super) held: Option<Held>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct AgentPort {
-    io: Option<DeviceIo<Origin>>,
+    pub(super) io: Option<DeviceIo<Origin>>,
     /// The guest broke the protocol: nothing is read from it or written to it any more.
-    broken: bool,
+    pub(super) broken: bool,
     /// When the host is told so: not from inside of the call in which the guest did it, which hosts do not expect.
-    tell_at: Option<Instant>,
-    chunks: Chunks,
-    filter: Filter,
-    copy_paste: bool,
-    file_xfer: bool,
-    takes_monitors: bool,
+    pub(super) tell_at: Option<Instant>,
+    pub(super) chunks: Chunks,
+    pub(super) filter: Filter,
+    pub(super) copy_paste: bool,
+    pub(super) file_xfer: bool,
+    pub(super) takes_monitors: bool,
     /// The agent wants to know which display is which.
-    wants_displays: bool,
-    clients: BTreeMap<ConnectionId, Client>,
+    pub(super) wants_displays: bool,
+    pub(super) clients: BTreeMap<ConnectionId, Client>,
     /// A message of the server is on its way to the guest.
-    busy: bool,
-    mouse: VecDeque<AgentMouse>,
-    displays: Option<Vec<u8>>,
+    pub(super) busy: bool,
+    pub(super) mouse: VecDeque<AgentMouse>,
+    pub(super) displays: Option<Vec<u8>>,
 }
 
 impl Default for AgentPort {
@@ -123,15 +135,21 @@ impl AgentPort {
         out.call(io.state(true));
         self.io = Some(io);
         for at in self.clients.keys().copied().collect::<Vec<_>>() {
-            if let Some(link) = out.link(at) {
-                let tokens = link.connection().channel_caps.has(AGENT_CONNECTED_TOKENS);
-                link.send(match tokens {
-                    true => main_channel::agent_connected_tokens(AGENT_TOKENS),
-                    false => main_channel::agent_connected(),
-                });
+            if !self.on_attached_while_held(at, out) {
+                Self::tell_client_here(at, out);
             }
         }
         self.pump(out);
+    }
+
+    pub(super) fn tell_client_here(at: ConnectionId, out: &mut Out<'_>) {
+        if let Some(link) = out.link(at) {
+            let tokens = link.connection().channel_caps.has(AGENT_CONNECTED_TOKENS);
+            link.send(match tokens {
+                true => main_channel::agent_connected_tokens(AGENT_TOKENS),
+                false => main_channel::agent_connected(),
+            });
+        }
     }
 
     /// Detaches the device; clients are told. Whether the host has to be told, too.
@@ -148,8 +166,11 @@ impl AgentPort {
     }
 
     fn tell_clients_gone(&mut self, out: &mut Out<'_>) {
-        for at in self.clients.keys() {
-            out.send(*at, main_channel::agent_disconnected());
+        for (at, client) in &mut self.clients {
+            match &mut client.held {
+                Some(held) => held.on_agent_gone(),
+                None => out.send(*at, main_channel::agent_disconnected()),
+            }
         }
     }
 
@@ -158,12 +179,12 @@ impl AgentPort {
         (self.busy, self.wants_displays, self.displays) = (false, false, None);
         self.mouse.clear();
         for client in self.clients.values_mut() {
-            *client = Client::default();
+            *client = Client { held: client.held.take(), ..Client::default() };
         }
     }
 
     /// The guest broke the protocol: its device is not used any more.
-    fn give_up(&mut self, error: &AgentError, out: &mut Out<'_>) {
+    pub(super) fn give_up(&mut self, error: &AgentError, out: &mut Out<'_>) {
         crate::warning_limited!("guest agent: given up: {error}");
         (self.broken, self.tell_at) = (true, Some(out.now));
         self.forget_conversation();
@@ -184,7 +205,7 @@ impl AgentPort {
         self.takes_monitors = takes;
     }
 
-    fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> Rules {
         Rules {
             copy_paste: self.copy_paste,
             file_xfer: self.file_xfer,
@@ -205,7 +226,7 @@ impl AgentPort {
         }
         let last = self.clients.is_empty();
         if let Some(io) = self.io.as_mut().filter(|_| !self.broken) {
-            io.give_up(false, |origin| origin == Origin::Client(at));
+            io.give_up(false, |origin| origin.is_of(at));
             if last {
                 // One is enough, however often clients come and go while the guest takes nothing.
                 io.give_up(false, |origin| origin == Origin::Farewell);
@@ -285,16 +306,16 @@ impl AgentPort {
                 chunk.extend_from_slice(data);
                 io.push(chunk, Origin::Client(at));
             }
-            _ => self.give_token_back(at, out),
+            _ => self.give_tokens_back(at, 1, out),
         }
         self.pump(out);
         Ok(())
     }
 
-    /// The guest took a message of the client, or it is for nobody.
-    fn give_token_back(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+    /// The guest took so many messages of the client, or they are for nobody.
+    pub(super) fn give_tokens_back(&mut self, at: ConnectionId, count: u32, out: &mut Out<'_>) {
         let Some(client) = self.clients.get_mut(&at).filter(|client| client.started) else { return };
-        client.taken += 1;
+        client.taken += count;
         if client.taken >= TOKENS_RETURNED {
             let count = std::mem::take(&mut client.taken);
             client.window += count;
@@ -357,7 +378,7 @@ impl AgentPort {
 
     /// Makes the calls of the device that can be made now.
     pub fn pump(&mut self, out: &mut Out<'_>) {
-        if !self.is_attached() {
+        if !self.is_attached() || self.is_held() {
             return;
         }
         self.say_next();
@@ -376,7 +397,8 @@ impl AgentPort {
     pub fn on_written(&mut self, bytes: Vec<u8>, taken: usize, out: &mut Out<'_>) {
         let now = out.now;
         match self.io.as_mut().and_then(|io| io.on_written(bytes, taken, now)) {
-            Some(Origin::Client(at)) => self.give_token_back(at, out),
+            Some(Origin::Client(at)) => self.give_tokens_back(at, 1, out),
+            Some(Origin::Restored(at, count)) => self.give_tokens_back(at, count, out),
             Some(Origin::Server) => self.busy = false,
             Some(Origin::Farewell) | None => {}
         }
@@ -402,7 +424,7 @@ impl AgentPort {
     }
 
     /// A piece of the guest for its clients.
-    fn hear(&mut self, piece: Piece, out: &mut Out<'_>) -> Result<(), AgentError> {
+    pub(super) fn hear(&mut self, piece: Piece, out: &mut Out<'_>) -> Result<(), AgentError> {
         let judged = self.filter.judge(&piece.bytes, self.rules())?;
         let mut bytes = piece.bytes;
         if judged.begins.is_some_and(|head| head.message_type == message::ANNOUNCE_CAPABILITIES) {

@@ -1,0 +1,253 @@
+//! A client's conversation with the guest agent at a seamless migration (server.md 9.6): saved at the source, brought by the
+//! client, and gone on with at the target, where the guest's agent may open its port before or after that.
+
+use super::chunks::Chunks;
+use super::filter::{Filter, Verdict};
+use super::port::{AGENT_TOKENS, AgentPort, Client, Origin};
+use super::{AgentError, chunks::Piece};
+use crate::channel::Out;
+use crate::channel::connection::ConnectionId;
+use crate::protocol::agent::{CHUNK_HEADER_SIZE, ChunkHeader, MESSAGE_HEADER_SIZE};
+use crate::protocol::main_channel;
+use crate::protocol::migrate::{CharDeviceState, MainState};
+
+/// A client whose state at the source is still to come, or waits for the agent that it is about.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// The agent's device went since.
+    lost: bool,
+    /// The client brought its state, but no device is there yet.
+    brought: Option<Box<MainState>>,
+}
+
+impl Held {
+    /// The agent's device went: another that comes is another agent's.
+    pub fn on_agent_gone(&mut self) {
+        self.lost = true;
+    }
+}
+
+/// Codes of verdicts in migration data. The original's ERROR (2) never outlives its client.
+const PASS: u8 = 0;
+const DROP: u8 = 1;
+const MONITORS: u8 = 3;
+
+fn code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => PASS,
+        Verdict::Drop => DROP,
+        Verdict::Monitors => MONITORS,
+    }
+}
+
+/// What is done with the rest of a message. Of a monitors configuration the beginning is lost, as with the original.
+fn verdict(code: u8) -> Verdict {
+    if code == PASS { Verdict::Pass } else { Verdict::Drop }
+}
+
+/// Where the guest's stream goes on.
+fn chunks(state: &MainState) -> Result<Chunks, AgentError> {
+    let mut header = ChunkHeader { port: state.chunk_port, size: state.chunk_size };
+    if usize::try_from(state.chunk_header_size) != Ok(CHUNK_HEADER_SIZE) {
+        let mut part = Vec::new();
+        header.put(&mut part);
+        part.truncate(usize::try_from(state.chunk_header_size).unwrap_or(0));
+        return Chunks::at(None, part);
+    }
+    let part = if state.msg_header_done { Vec::new() } else { state.msg_header.clone() };
+    if header.size == 0 && part.is_empty() {
+        return Ok(Chunks::default());
+    }
+    header.size = header.size.saturating_add(u32::try_from(part.len()).unwrap_or(u32::MAX));
+    Chunks::at(Some(header), part)
+}
+
+impl AgentPort {
+    /// A client comes from the source of a migration, or goes: it is told nothing, and the agent's device is left alone,
+    /// until [`Self::restore`] or [`Self::release`], or until it is gone.
+    pub fn hold(&mut self, at: ConnectionId) {
+        if let Some(client) = self.clients.get_mut(&at) {
+            client.held.get_or_insert_default();
+        }
+    }
+
+    /// The client brings no state: it begins anew, and INIT tells it of the agent.
+    pub fn release(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+        if let Some(client) = self.clients.get_mut(&at) {
+            client.held = None;
+        }
+        self.pump(out);
+    }
+
+    /// Whether the device is left alone.
+    pub(super) fn is_held(&self) -> bool {
+        self.clients.values().any(|client| client.held.is_some())
+    }
+
+    /// Before [`Self::save`]: clients get what is here of the guest's present piece, but for the part of a message's header.
+    pub fn cut(&mut self, out: &mut Out<'_>) {
+        let (chunk, part) = self.chunks.position();
+        let in_header = self.filter.position().0 == 0 && part.len() < MESSAGE_HEADER_SIZE;
+        if chunk.is_some()
+            && !in_header
+            && let Some(piece) = self.chunks.cut()
+            && let Err(error) = self.hear_part(piece, out)
+        {
+            self.give_up(&error, out);
+        }
+    }
+
+    /// The client's conversation so far. What the guest does not have of it is the target's from now on.
+    pub fn save(&mut self, at: ConnectionId) -> MainState {
+        let Some(client) = self.clients.get(&at).filter(|_| self.is_attached()) else {
+            return MainState::default();
+        };
+        let (chunk, part) = self.chunks.position();
+        let mut state = MainState::default();
+        match chunk {
+            Some(header) => {
+                state.chunk_header_size = CHUNK_HEADER_SIZE as u32;
+                state.chunk_port = header.port;
+                state.chunk_size = header.size.saturating_sub(u32::try_from(part.len()).unwrap_or(0));
+                state.msg_header = part.to_vec();
+            }
+            None => {
+                state.chunk_header_size = u32::try_from(part.len()).unwrap_or(0);
+                let mut header = part.to_vec();
+                header.resize(CHUNK_HEADER_SIZE, 0);
+                if let Ok(header) = ChunkHeader::decode(&header) {
+                    (state.chunk_port, state.chunk_size) = (header.port, header.size);
+                }
+            }
+        }
+        let (rest, guest_verdict) = self.filter.position();
+        state.msg_header_done = rest > 0;
+        state.msg_remaining = rest;
+        state.filter_result = match rest {
+            0 => PASS,
+            // The client came in the middle of the message.
+            _ if !client.follows => DROP,
+            _ => code(guest_verdict),
+        };
+        if client.started {
+            let (rest, client_verdict) = client.filter.position();
+            state.client_agent_started = true;
+            state.client_msg_remaining = rest;
+            state.client_filter_result = if rest > 0 { code(client_verdict) } else { PASS };
+            state.device = self.device_state(client);
+        }
+        if let Some(io) = &mut self.io {
+            io.give_up(true, |_| true);
+        }
+        self.busy = false;
+        state
+    }
+
+    fn hear_part(&mut self, piece: Piece, out: &mut Out<'_>) -> Result<(), AgentError> {
+        if piece.for_client { self.hear(piece, out) } else { Ok(()) }
+    }
+
+    fn device_state(&self, client: &Client) -> CharDeviceState {
+        let mut device = CharDeviceState {
+            connected: true,
+            num_client_tokens: client.window,
+            num_send_tokens: u32::try_from(client.tokens).unwrap_or(u32::MAX),
+            ..CharDeviceState::default()
+        };
+        for (bytes, origin) in self.io.iter().flat_map(|io| io.unwritten()) {
+            device.write_data.extend_from_slice(bytes);
+            device.write_num_client_tokens += match origin {
+                Origin::Client(_) => 1,
+                Origin::Restored(_, count) => count,
+                Origin::Server | Origin::Farewell => 0,
+            };
+        }
+        device
+    }
+
+    /// Goes on with what a client brought. Whether it talks to the agent already.
+    ///
+    /// # Errors
+    /// The state is impossible: the client is to be disconnected.
+    pub fn restore(
+        &mut self,
+        at: ConnectionId,
+        state: MainState,
+        out: &mut Out<'_>,
+    ) -> Result<bool, AgentError> {
+        check(&state)?;
+        let attached = self.is_attached();
+        let Some(client) = self.clients.get_mut(&at) else { return Ok(false) };
+        let lost = client.held.take().is_some_and(|held| held.lost);
+        let mut started = false;
+        match (state.client_agent_started, attached) {
+            (true, true) if !lost => started = self.go_on(at, state, out),
+            (true, false) if !lost => {
+                client.held = Some(Held { lost: false, brought: Some(Box::new(state)) });
+            }
+            (had_agent, has_agent) => {
+                if had_agent {
+                    out.send(at, main_channel::agent_disconnected());
+                }
+                if has_agent {
+                    Self::tell_client_here(at, out);
+                }
+            }
+        }
+        self.pump(out);
+        Ok(started)
+    }
+
+    /// An agent's device came. Whether the client must not be told: it is held, or it knows the agent from the source.
+    pub(super) fn on_attached_while_held(&mut self, at: ConnectionId, out: &mut Out<'_>) -> bool {
+        let Some(client) = self.clients.get_mut(&at) else { return false };
+        let Some(held) = &mut client.held else { return false };
+        if let Some(state) = held.brought.take() {
+            client.held = None;
+            self.go_on(at, *state, out);
+        }
+        true
+    }
+
+    /// Goes on where the source was, or begins anew if the device is not at the beginning of its stream.
+    fn go_on(&mut self, at: ConnectionId, state: MainState, out: &mut Out<'_>) -> bool {
+        let fresh = matches!(self.chunks.position(), (None, [])) && self.filter.position().0 == 0;
+        let (Some(io), Some(client), Ok(chunks)) =
+            (self.io.as_mut().filter(|_| fresh), self.clients.get_mut(&at), chunks(&state))
+        else {
+            out.send(at, main_channel::agent_disconnected());
+            Self::tell_client_here(at, out);
+            return false;
+        };
+        self.chunks = chunks;
+        self.filter = Filter::at(state.msg_remaining, verdict(state.filter_result));
+        let (window, waiting) = (state.device.num_client_tokens, state.device.write_num_client_tokens);
+        *client = Client {
+            started: true,
+            window,
+            taken: AGENT_TOKENS.saturating_sub(window).saturating_sub(waiting),
+            tokens: state.device.num_send_tokens.into(),
+            follows: true,
+            filter: Filter::at(state.client_msg_remaining, verdict(state.client_filter_result)),
+            ..Client::default()
+        };
+        let without_bytes = if state.device.write_data.is_empty() { waiting } else { 0 };
+        io.push(state.device.write_data, Origin::Restored(at, waiting));
+        self.give_tokens_back(at, without_bytes, out);
+        true
+    }
+}
+
+/// Whether a state can be.
+fn check(state: &MainState) -> Result<(), AgentError> {
+    let device = &state.device;
+    let used = device.num_client_tokens.saturating_add(device.write_num_client_tokens);
+    if state.client_agent_started && used > AGENT_TOKENS {
+        return Err(AgentError::Tokens(used - AGENT_TOKENS));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "migrate_tests.rs"]
+mod tests;
