@@ -26,6 +26,14 @@ def bench(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def ports(tmp_path_factory):
+    out = tmp_path_factory.mktemp("ports") / "ports"
+    flags = subprocess.check_output(["pkg-config", "--cflags", "spice-server", "spice-protocol"], text=True).split()
+    subprocess.run(["cc", "-O2", "-w", "-o", out, harness.HERE / "ports.c", *flags, "-l:libspice-server.so.1", "-lpthread"], check=True)
+    return out
+
+
+@pytest.fixture(scope="session")
 def puppet(tmp_path_factory):
     out = tmp_path_factory.mktemp("puppet") / "puppet_host"
     flags = subprocess.check_output(["pkg-config", "--cflags", "spice-server", "spice-protocol"], text=True).split()

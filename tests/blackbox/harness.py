@@ -145,10 +145,10 @@ class Qemu(Process):
     program = os.environ.get("SPICE_TEST_QEMU", "qemu-system-x86_64").split()
 
     def __init__(self, directory, *args, spice="disable-ticketing=on", name="qemu", image=None, env=None, memory="64",
-                 listen="port={port},addr=127.0.0.1"):
+                 listen="port={port},addr=127.0.0.1", accel="tcg"):
         self.directory, self.port = Path(directory), free_port()
         monitor = self.directory / (name + ".qmp")
-        cmd = [*self.program, "-nodefaults", "-accel", "tcg", "-m", memory, "-display", "none",
+        cmd = [*self.program, "-nodefaults", "-accel", accel, "-m", memory, "-display", "none",
                "-spice", f"{listen.format(port=self.port)},{spice}",
                "-qmp", f"unix:{monitor},server=on,wait=off"]
         if image:
