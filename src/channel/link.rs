@@ -14,7 +14,7 @@
 //! After an error the connection is dead: the driver logs it with [`ChannelLink::log_end`] and drops the link.
 
 use super::connection::{ChannelConnection, ClientId};
-use super::pings::{LatencyTest, Silence, TestEnd};
+use super::pings::{LatencyTest, Silence};
 use crate::host::Readiness;
 use crate::limits::{HOST_CHANNEL_BACKLOG, MAX_HOST_CHANNEL_BACKLOG, MAX_MESSAGES_PER_READ};
 use crate::net::flow::AckWindow;
@@ -130,12 +130,11 @@ impl ChannelLink {
     /// Takes a connection over. Nothing may be sent before [`Self::open`].
     #[must_use]
     pub fn new(connection: ChannelConnection, options: LinkOptions, now: Instant) -> Self {
-        // A window makes Nagle's algorithm useful on thin links; without one every message counts.
-        let nodelay = !(options.window && connection.low_bandwidth);
-        connection.stream.set_nodelay(nodelay);
+        // Nagle's algorithm would keep a small message back while anything is on its way, and with it what answers a key.
+        connection.stream.set_nodelay(true);
         Self {
             acks: options.window.then(|| AckWindow::new(connection.low_bandwidth)),
-            ping: LatencyTest::new(options.ping_period, nodelay, now),
+            ping: LatencyTest::new(options.ping_period, now),
             connection,
             options,
             open: false,
@@ -407,11 +406,11 @@ impl ChannelLink {
                         acks.ack();
                     }
                 }
-                CommonMessage::Pong { id, .. } => match self.ping.pong(id, now) {
-                    TestEnd::Foreign => return Ok(Some(Received::Pong { id })),
-                    TestEnd::RestoreNagle => self.connection.stream.set_nodelay(false),
-                    TestEnd::Nothing => {}
-                },
+                CommonMessage::Pong { id, .. } => {
+                    if !self.ping.pong(id, now) {
+                        return Ok(Some(Received::Pong { id }));
+                    }
+                }
                 CommonMessage::MigrateFlushMark => {
                     self.expect_flush_mark = false;
                     return Ok(Some(Received::FlushMark));
@@ -458,9 +457,6 @@ impl ChannelLink {
             {
                 self.ping.postpone(now);
                 return Ok(());
-            }
-            if !self.ping.nodelay {
-                self.connection.stream.set_nodelay(true);
             }
             let (id, timestamp) = self.ping.begin(now);
             for _ in 0..2 {

@@ -91,24 +91,11 @@ impl NetTest {
     }
 }
 
-/// What a PONG meant to the latency tests of its link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TestEnd {
-    /// It answers no PING of theirs.
-    Foreign,
-    /// The test goes on, or it is over and the socket may stay as it is.
-    Nothing,
-    /// The test is over: Nagle's algorithm may work again.
-    RestoreNagle,
-}
-
 /// The latency tests of one link: two PINGs with one id back to back, the first to warm up, the second to measure.
 #[derive(Debug)]
 pub(super) struct LatencyTest {
     pub(super) enabled: bool,
     period: Duration,
-    /// What the channel's socket is set to outside of tests.
-    pub(super) nodelay: bool,
     epoch: Instant,
     next_test: Instant,
     idle_since: Option<Instant>,
@@ -120,11 +107,10 @@ pub(super) struct LatencyTest {
 
 impl LatencyTest {
     /// Not running, and none begins before `enabled` is set.
-    pub(super) fn new(period: Duration, nodelay: bool, now: Instant) -> Self {
+    pub(super) fn new(period: Duration, now: Instant) -> Self {
         Self {
             enabled: false,
             period,
-            nodelay,
             epoch: now,
             next_test: now,
             idle_since: None,
@@ -167,18 +153,19 @@ impl LatencyTest {
         (self.id, u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
-    /// A PONG. A client may answer PINGs of a channel that it migrated from, so a foreign id is no fault.
-    pub(super) fn pong(&mut self, id: u32, now: Instant) -> TestEnd {
-        let Some((to_come, sent)) = self.running.filter(|_| id == self.id) else { return TestEnd::Foreign };
+    /// A PONG; `false`: it answers no PING of the tests. A client may answer PINGs of a channel that it migrated from, so
+    /// that is no fault.
+    pub(super) fn pong(&mut self, id: u32, now: Instant) -> bool {
+        let Some((to_come, sent)) = self.running.filter(|_| id == self.id) else { return false };
         if to_come > 1 {
             self.running = Some((to_come - 1, sent));
-            return TestEnd::Nothing;
+            return true;
         }
         self.running = None;
         self.next_test = now + self.period;
         let round_trip = now.saturating_duration_since(sent);
         self.best = Some(self.best.map_or(round_trip, |best| best.min(round_trip)));
-        if self.nodelay { TestEnd::Nothing } else { TestEnd::RestoreNagle }
+        true
     }
 
     /// The least round trip seen.
@@ -258,7 +245,7 @@ mod tests {
     #[test]
     fn latency_test_repeats_after_its_period() {
         let t = Instant::now();
-        let mut test = LatencyTest::new(Duration::from_secs(15), true, t);
+        let mut test = LatencyTest::new(Duration::from_secs(15), t);
         test.pipe(false, true, t);
         assert_eq!(test.due(), None);
         test.enabled = true;
@@ -270,8 +257,8 @@ mod tests {
         let at = test.due().unwrap();
         let (id, _) = test.begin(at);
         assert!(id >= FIRST_TEST_ID && test.is_running() && test.due().is_none());
-        assert_eq!(test.pong(3, at), TestEnd::Foreign);
-        assert_eq!(test.pong(id, at + Duration::from_millis(3)), TestEnd::Nothing);
+        assert!(!test.pong(3, at));
+        assert!(test.pong(id, at + Duration::from_millis(3)));
         test.pong(id, at + Duration::from_millis(4));
         assert_eq!(test.round_trip(), Some(Duration::from_millis(4)));
         assert_eq!(test.due().unwrap() - at, Duration::from_millis(15_004));
