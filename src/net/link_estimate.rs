@@ -76,6 +76,8 @@ struct Mark {
     /// Bytes of the stream up to and with the mark.
     position: u64,
     sent_at: Instant,
+    /// The link held back what waited since the mark before, so that it was never idle.
+    busy: bool,
     /// What was known to be delivered when the mark was sent, since when, and when that had been sent.
     before: Delivered,
 }
@@ -99,8 +101,10 @@ pub struct LinkEstimate {
     round_trip: Option<(Duration, Instant, Duration)>,
     /// How much longer than the least marks take of late.
     queued: Duration,
-    /// Some queue was seen by now: the rate is that of the link.
+    /// Some queue was seen by now: the rate is that of the link, and not only what was sent.
     filled_once: bool,
+    /// The link has held back something since the last mark.
+    held_back: bool,
     /// Bytes that might be sent at this position and time.
     credit: (f64, u64, Instant),
     answers: bool,
@@ -121,6 +125,7 @@ impl LinkEstimate {
             round_trip: None,
             queued: Duration::ZERO,
             filled_once: false,
+            held_back: false,
             credit: (0.0, 0, now),
             answers: false,
             thin_at_first: thin,
@@ -155,7 +160,13 @@ impl LinkEstimate {
             None => Delivered { at: now, sent_at: now, ..self.delivered },
             Some(_) => self.delivered,
         };
-        self.marks.push_back(Mark { id: self.last_id, position, sent_at: now, before });
+        let busy = std::mem::take(&mut self.held_back);
+        self.marks.push_back(Mark { id: self.last_id, position, sent_at: now, busy, before });
+    }
+
+    /// More waits than the link has room for.
+    pub fn note_held_back(&mut self) {
+        self.held_back = true;
     }
 
     /// The client has answered a mark; answers to others are ignored. `kernel`: what it knows now, and the bytes of the
@@ -169,7 +180,7 @@ impl LinkEstimate {
         let took = now.saturating_duration_since(mark.sent_at);
         let round_trip = self.note_round_trip(took, now);
         self.queued = (self.queued + took.saturating_sub(round_trip)) / 2;
-        self.filled_once |= self.queued >= self.tolerated(QUEUED);
+        self.filled_once |= mark.busy && self.queued >= self.tolerated(QUEUED);
         let position = mark.position.min(possible).max(self.delivered.position);
         self.note_rate(&mark, position, now);
         self.delivered = Delivered { position, at: now, sent_at: mark.sent_at };
@@ -215,7 +226,7 @@ impl LinkEstimate {
             return;
         };
         let queued = now.saturating_duration_since(mark.sent_at).saturating_sub(self.round_trip());
-        if queued >= self.tolerated(QUEUED) {
+        if mark.busy && queued >= self.tolerated(QUEUED) {
             // The link was busy since the last answer at least: if it has become slower, that shows there first.
             let since = now.saturating_duration_since(self.delivered.at).as_secs_f64().max(1e-6);
             let latest = position.saturating_sub(self.delivered.position) as f64 / since;
@@ -225,10 +236,15 @@ impl LinkEstimate {
         }
     }
 
-    /// Bytes per second that the link delivers; `None`: unknown.
+    /// Bytes per second that the link delivers; `None`: unknown, since nothing had to wait for it yet.
     #[must_use]
     pub fn rate(&self, now: Instant) -> Option<u64> {
-        self.rate_now(now).map(|rate| rate as u64)
+        self.known_rate(now).map(|rate| rate as u64)
+    }
+
+    /// The rate, if it is that of the link.
+    fn known_rate(&self, now: Instant) -> Option<f64> {
+        self.rate_now(now).filter(|_| self.filled_once || self.ignores_marks(now))
     }
 
     fn rate_now(&self, now: Instant) -> Option<f64> {
@@ -243,6 +259,7 @@ impl LinkEstimate {
         let waited = now.saturating_duration_since(since);
         let bytes = next.position.saturating_sub(self.delivered.position) as f64;
         let overdue = waited > self.tolerated(QUEUED) && waited.as_secs_f64() > 1.5 * bytes / rate;
+        let overdue = overdue && (next.busy || self.held_back);
         Some(if overdue { rate.min(bytes / waited.as_secs_f64()).max(LEAST_RATE) } else { rate })
     }
 
@@ -255,26 +272,26 @@ impl LinkEstimate {
     /// Whether the link is known to be so thin that what is sent is worth choosing.
     #[must_use]
     pub fn is_thin(&self, now: Instant) -> bool {
-        self.rate_now(now).map_or(self.thin_at_first, |rate| rate < THIN)
+        self.known_rate(now).map_or(self.thin_at_first, |rate| rate < THIN)
     }
 
     /// Bytes that may be on their way now.
     #[must_use]
     pub fn window(&self, now: Instant) -> u64 {
-        let Some(rate) = self.rate_now(now) else {
-            return if self.thin_at_first { FIRST_WINDOW_THIN } else { FIRST_WINDOW };
-        };
+        let first = if self.thin_at_first { FIRST_WINDOW_THIN } else { FIRST_WINDOW };
+        let Some(rate) = self.rate_now(now) else { return first };
         let round_trip = match self.kernel.filter(|_| self.ignores_marks(now)) {
             Some(kernel) => kernel.round_trip,
             None => self.round_trip(),
         };
         let filled = bytes_in(rate * self.gain(), round_trip);
-        filled.saturating_add(bytes_in(rate, SLACK)).max(LEAST_WINDOW)
+        let least = if self.filled_once { LEAST_WINDOW } else { first };
+        filled.saturating_add(bytes_in(rate, SLACK)).max(least)
     }
 
     /// Bytes that may be sent at once now.
     fn credit_now(&self, position: u64, now: Instant) -> f64 {
-        let rate = self.rate_now(now).filter(|rate| *rate < THIN && self.answers);
+        let rate = self.known_rate(now).filter(|rate| *rate < THIN && self.answers);
         let Some(rate) = rate else { return f64::INFINITY };
         let (credit, since_position, since) = self.credit;
         let earned = rate * self.gain() * now.saturating_duration_since(since).as_secs_f64();

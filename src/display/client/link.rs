@@ -132,7 +132,11 @@ impl DisplayClient {
     /// Sends a mark behind what was sent, if one is due.
     pub(super) fn mark_link(&mut self, now: Instant) {
         let stream = self.connection.stream();
-        let held_back = !self.link.has_room(stream, 0, now);
+        let held_back = self.has_more() && !self.link.has_room(stream, 0, now);
+        if held_back {
+            self.link.estimate.note_held_back();
+        }
+        let stream = self.connection.stream();
         if self.link.local || !self.link.estimate.wants_mark(position(stream), held_back) {
             return;
         }
