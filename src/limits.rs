@@ -370,6 +370,10 @@ pub const DISPLAY_PACE: Duration = Duration::from_millis(16);
 /// most half a processor.
 pub const DISPLAY_PACE_MAX: Duration = Duration::from_millis(60);
 
+/// Pieces of one frame of a video that is drawn in pieces, before the worker looks at no more of them. It compares
+/// each with the others.
+pub const MAX_PIECES: usize = 256;
+
 /// Marks on their way on one link, by which the server measures what the link delivers. Each costs memory until
 /// the client answers it, and one message of the client's acknowledgement window.
 pub const MAX_LINK_MARKS: usize = 12;

@@ -1,20 +1,21 @@
 //! The interface of the display channel to its worker.
 
+mod compose;
 mod remote;
+mod settings;
 
 use super::client::{DisplayClient, Restored, Shared};
 use super::encode::Workspace;
 use super::gl::{Gl, check_size};
 use super::guest_view::{ClientCaps, GuestView};
 use super::pipe::PipeItem;
-use super::queued::{Repeat, SurfaceKey};
+use super::queued::{Queued, Repeat, SurfaceKey};
 use super::services::Services;
-use super::stream::{StreamKey, Streams};
+use super::stream::{Composer, Part, StreamKey, Streams};
 use super::surfaces::{Covered, NOTHING_TO_DRAW, Surfaces};
 use crate::channel::client::{ChannelError, ClientKey, PollEntry, WorkerChannel};
 use crate::channel::connection::{ChannelConnection, ClientId};
-use crate::codec::video::choice::HostCodec;
-use crate::display::settings::{DisplaySettings, ImageCompression, StreamingVideo, WanCompression};
+use crate::display::settings::{DisplaySettings, StreamingVideo};
 use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
@@ -37,6 +38,10 @@ pub struct DisplayChannel {
     surfaces: Surfaces,
     workspace: Workspace,
     streams: Streams,
+    composer: Composer,
+    /// The last composed frame, and whether something else has touched its area since.
+    composed: Option<Arc<Queued>>,
+    composed_stays: bool,
     clients: Vec<DisplayClient>,
     last_client: u64,
     monitors: Option<MonitorsConfig>,
@@ -71,6 +76,9 @@ impl DisplayChannel {
             surfaces: Surfaces::new(n_surfaces),
             workspace: Workspace::new(services.pool.clone()),
             streams: Streams::default(),
+            composer: Composer::default(),
+            composed: None,
+            composed_stays: false,
             clients: Vec::new(),
             last_client: 0,
             monitors: None,
@@ -89,6 +97,7 @@ impl DisplayChannel {
     /// Takes a drawing command (display.md 4.1). Bad ones are dropped, and with them their release token.
     pub fn draw(&mut self, drawable: Box<Drawable>, now: Instant) {
         let surface_id = drawable.surface_id;
+        let part = self.look_for_pieces(&drawable, now);
         let mut queued = match self.surfaces.accept(drawable) {
             Ok(queued) => queued,
             Err(NOTHING_TO_DRAW) => return,
@@ -97,7 +106,7 @@ impl DisplayChannel {
                 return;
             }
         };
-        if !self.clients.is_empty() {
+        if !self.clients.is_empty() && part != Part::Piece {
             queued.stream = self.streams.look(&queued.drawable, &self.settings, now);
         }
         let queued = Arc::new(queued);
@@ -116,7 +125,12 @@ impl DisplayChannel {
         }
         // Clients first: a surface that one does not have yet is shown to it without this command.
         for client in &mut self.clients {
-            client.draw(&queued, &self.surfaces, now);
+            match part {
+                Part::Piece => {
+                    client.draw_piece(&queued, self.composed.as_deref(), &self.surfaces, now);
+                }
+                Part::None | Part::Disturbance => client.draw(&queued, &self.surfaces, now),
+            }
         }
         let covered = self.surfaces.insert(&queued);
         self.take_back(&covered);
@@ -192,6 +206,8 @@ impl DisplayChannel {
         if id == 0 {
             let ended = self.streams.clear();
             self.end_streams(&ended, now);
+            self.composer.clear();
+            self.composed = None;
         }
         self.surface_ended(id, key, &dropped, now);
         true
@@ -377,42 +393,6 @@ impl DisplayChannel {
         self.surfaces.get(0).filter(|surface| screen != Some(surface.key)).map(|s| (s.width, s.height))
     }
 
-    // Settings. They apply to clients that attach later, except streaming and codecs.
-
-    pub fn set_image_compression(&mut self, compression: ImageCompression) {
-        self.settings.image_compression = compression;
-    }
-
-    pub fn set_jpeg(&mut self, jpeg: WanCompression) {
-        self.settings.jpeg = jpeg;
-    }
-
-    pub fn set_zlib_glz(&mut self, zlib_glz: WanCompression) {
-        self.settings.zlib_glz = zlib_glz;
-    }
-
-    pub fn set_streaming(&mut self, streaming: StreamingVideo) {
-        self.settings.streaming = streaming;
-        self.prepare_encoders();
-    }
-
-    pub fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, now: Instant) {
-        let ended = self.streams.clear();
-        self.end_streams(&ended, now);
-        for client in &mut self.clients {
-            client.set_video_codecs(codecs.clone());
-        }
-        self.settings.video_codecs = codecs;
-        self.prepare_encoders();
-    }
-
-    /// Looking for encoders may take seconds: it begins before there is a stream.
-    fn prepare_encoders(&self) {
-        if self.settings.streaming != StreamingVideo::Off {
-            self.clients.iter().for_each(DisplayClient::prepare_encoders);
-        }
-    }
-
     // GL (display.md 14).
 
     /// The screen is a scanout, or without planes is none any more. Clients that cannot show one get its pixels, or are
@@ -584,16 +564,25 @@ impl WorkerChannel for DisplayChannel {
 
     fn push(&mut self, now: Instant) {
         self.follow_scanout(now);
+        if self.composer.due().is_some_and(|at| at <= now) {
+            self.compose(now);
+        }
         self.for_clients(None, |client, shared| client.push(shared, now));
     }
 
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let clients = self.clients.iter().filter_map(|c| c.next_deadline(now));
-        let own = [self.streams.next_deadline(), self.gl.next_deadline(), self.screen_deadline()];
+        let own = [
+            self.streams.next_deadline(),
+            self.composer.due(),
+            self.gl.next_deadline(),
+            self.screen_deadline(),
+        ];
         clients.chain(own.into_iter().flatten()).min()
     }
 
     fn on_timer(&mut self, now: Instant) {
+        self.composer.expire(now);
         let ended = self.streams.expire(now);
         self.end_streams(&ended, now);
         let still = self.streams.still(now);

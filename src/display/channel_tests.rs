@@ -1,6 +1,7 @@
 use super::*;
 use crate::canvas::Canvas;
 use crate::display::model::{ModelClient, blank, draw_on, pixels};
+use crate::display::settings::{ImageCompression, WanCompression};
 use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode, SurfaceDep};
 use crate::geometry::Point;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
@@ -17,6 +18,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[path = "compose_tests.rs"]
+mod compose;
 #[path = "drawing_tests.rs"]
 mod drawing;
 #[path = "order_tests.rs"]
@@ -714,7 +717,25 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
         24.. => {
             let place =
                 if n[0].is_multiple_of(4) { Rect::new(2, 3, 18, 15) } else { Rect::new(10, 8, 30, 28) };
-            for i in 0..n[1] % 8 {
+            // In pieces of changing shape, which the channel puts together.
+            let whole = n[5].is_multiple_of(2);
+            for i in 0..n[1] % 16 {
+                if !whole {
+                    for column in 0..3 {
+                        let left = place.left + column * 5;
+                        let top = place.top + i32::from(i) % 3;
+                        let piece = Rect::new(left, top, left + 5, place.bottom - column);
+                        let seed = n[2].wrapping_add(i) as u8;
+                        let image = bitmap_image(0, false, piece.width(), piece.height(), seed);
+                        let area = Rect::of_size(piece.width(), piece.height());
+                        rig.draw(0, Effect::Opaque, piece, Clip::None, copy(image, area));
+                    }
+                    rig.now += Duration::from_millis(30);
+                    if n[3].is_multiple_of(3) {
+                        rig.turn();
+                    }
+                    continue;
+                }
                 let image = bitmap_image(0, false, place.width(), place.height(), n[2].wrapping_add(i) as u8);
                 let area = Rect::of_size(place.width(), place.height());
                 rig.draw(0, Effect::Opaque, place, clip.clone(), copy(image, area));
@@ -866,8 +887,11 @@ fn finish(mut rig: Rig) {
     let lossy = rig.lossy;
     rig.drain();
     if rig.video {
-        rig.now += Duration::from_secs(2);
-        rig.drain();
+        // First the last pieces are shown as a frame, then the streams end.
+        for _ in 0..3 {
+            rig.now += Duration::from_secs(2);
+            rig.drain();
+        }
         for (_, client) in &rig.clients {
             let count = |t: u16| client.log.iter().filter(|&&l| l == t).count();
             let all_gone = count(server::STREAM_DESTROY_ALL) > 0;

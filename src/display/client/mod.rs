@@ -253,6 +253,39 @@ impl DisplayClient {
         self.bound();
     }
 
+    /// A piece of a video whose last frame was composed so: the client is sent the next one instead, if it plays the stream.
+    /// `surfaces` has the piece not drawn yet.
+    pub fn draw_piece(
+        &mut self,
+        queued: &Arc<Queued>,
+        last: Option<&Queued>,
+        surfaces: &Surfaces,
+        now: Instant,
+    ) {
+        let stream = last.and_then(|frame| frame.stream);
+        if !stream.is_some_and(|stream| self.streams.await_frame(stream.key, &queued.region)) {
+            self.draw(queued, surfaces, now);
+        }
+    }
+
+    /// A frame that the device composed of pieces, in place of the one before. Clients that do not play its stream got the
+    /// pieces.
+    pub fn draw_composed(
+        &mut self,
+        queued: &Arc<Queued>,
+        before: Option<&Arc<Queued>>,
+        surfaces: &Surfaces,
+        now: Instant,
+    ) {
+        let shown = self.surfaces.shown_primary().is_some();
+        if shown && queued.stream.is_some_and(|stream| self.streams.takes(stream.key)) {
+            if let Some(before) = before {
+                self.covered(std::slice::from_ref(before));
+            }
+            self.draw(queued, surfaces, now);
+        }
+    }
+
     /// Collapses a pipe that has become too long: by commands, or by surfaces that come and go without any.
     fn bound(&mut self) {
         if self.pipe.is_long() {

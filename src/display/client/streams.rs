@@ -98,6 +98,18 @@ impl ClientStreams {
         queued.stream.and_then(|s| self.agents.get(&s.key)).is_some_and(Agent::is_live)
     }
 
+    /// Whether the client would be sent frames of this stream as such.
+    pub(super) fn takes(&self, key: StreamKey) -> bool {
+        self.agents.get(&key).map_or_else(|| !self.candidates().is_empty(), Agent::is_live)
+    }
+
+    /// A piece of the next frame of this stream was drawn; `false`: the client does not play it.
+    pub(super) fn await_frame(&mut self, key: StreamKey, region: &Region) -> bool {
+        let Some(agent) = self.agents.get_mut(&key).filter(|agent| agent.is_live()) else { return false };
+        agent.awaits(region);
+        true
+    }
+
     /// Keeps the streams in step with a command that is about to be queued. `shown`: the client sees pixels of the primary
     /// surface.
     pub(super) fn follow(

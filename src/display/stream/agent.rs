@@ -95,6 +95,11 @@ impl Agent {
         self.set_clip(region.clone())
     }
 
+    /// A frame that covers `region` is about to come: until then nobody counts on the client's pixels there.
+    pub fn awaits(&mut self, region: &Region) {
+        self.area = self.area.union(region);
+    }
+
     /// Something else is drawn over the stream: frames must not cover it. As [`Self::frame_queued`].
     pub fn covered(&mut self, region: &Region) -> Option<Region> {
         self.area = self.area.subtract(region);

@@ -7,12 +7,14 @@
 
 mod agent;
 mod coder;
+mod composer;
 mod detect;
 mod frame;
 mod lead;
 mod rate;
 
 pub use agent::{Agent, Output};
+pub use composer::{Composer, Part};
 
 use super::queued::SelfRead;
 use super::services::Services;
@@ -25,6 +27,7 @@ use crate::geometry::Rect;
 use crate::image::ImageData;
 use coder::Coder;
 use detect::{Detector, Seen};
+pub use frame::composed_frame;
 use frame::frame_of;
 use std::time::{Duration, Instant};
 
@@ -107,9 +110,8 @@ impl Streams {
     pub fn look(&mut self, drawable: &Drawable, settings: &DisplaySettings, now: Instant) -> Option<Stream> {
         let ImageData::Bitmap(bitmap) = &frame_of(drawable)?.data else { return None };
         let shape = Shape { width: bitmap.width, height: bitmap.height, dest: drawable.bbox };
-        if let Some(stream) = self.live.iter_mut().find(|s| s.shape == shape && now < s.last + TIMEOUT) {
-            stream.frame(now);
-            return Some(*stream);
+        if let Some(stream) = self.next_frame(shape, now) {
+            return Some(stream);
         }
         let filter = match settings.streaming {
             StreamingVideo::Off => return None,
@@ -121,6 +123,21 @@ impl Streams {
         }
         let like_video = || !filter || grade(&bitmap.view()).is_some_and(|g| g != Graduality::Low);
         let Seen::Video { interval } = self.detector.frame(shape, like_video, now) else { return None };
+        self.begin(shape, interval, now)
+    }
+
+    /// A frame of this shape was composed of pieces: the stream that it belongs to, perhaps as its first.
+    pub fn composed(&mut self, shape: Shape, interval: Duration, now: Instant) -> Option<Stream> {
+        self.next_frame(shape, now).or_else(|| self.begin(shape, interval, now))
+    }
+
+    fn next_frame(&mut self, shape: Shape, now: Instant) -> Option<Stream> {
+        let stream = self.live.iter_mut().find(|s| s.shape == shape && now < s.last + TIMEOUT)?;
+        stream.frame(now);
+        Some(*stream)
+    }
+
+    fn begin(&mut self, shape: Shape, interval: Duration, now: Instant) -> Option<Stream> {
         if self.live.len() >= MAX_LIVE {
             return None;
         }

@@ -1,0 +1,349 @@
+//! Video that is drawn in pieces: a display that has no commands of its own, such as that of a plain framebuffer, copies what has
+//! changed, and that is another set of rectangles in each frame.
+//!
+//! Pieces that come at the same time and lie side by side are a *cluster*. Where clusters follow each other as the frames of a
+//! video do, the area is *composed*: its pieces are drawn on our side alone, and when those of a frame are there, the device
+//! makes one command of the whole area, which is a frame of a stream like any other ([`super::Streams`]).
+//!
+//! This module only decides. The owner draws the pieces, asks when a frame is due, and composes one before anything else that
+//! touches an area whose pieces wait.
+
+use super::frame::frame_of;
+use crate::codec::graduality::{Graduality, grade};
+use crate::display::settings::StreamingVideo;
+use crate::draw::{Clip, DrawOp, Drawable};
+use crate::geometry::Rect;
+use crate::image::{Image, ImageData};
+use crate::limits::MAX_PIECES;
+use std::time::{Duration, Instant};
+
+/// Pieces that come so close together belong to one frame.
+const SAME_FRAME: Duration = Duration::from_millis(8);
+/// A frame whose pieces keep coming is cut after so long.
+const LONGEST_FRAME: Duration = Duration::from_millis(25);
+/// Pieces so near to each other (pixels) are side by side.
+const SIDE_BY_SIDE: i32 = 33;
+/// Longest gap between frames before an area is composed, and after which it no longer is.
+const MAX_GAP: Duration = Duration::from_millis(200);
+/// See [`MAX_GAP`].
+const END_GAP: Duration = Duration::from_secs(1);
+/// Frames before an area is composed. The original takes 20 of one shape.
+const START_FRAMES: u32 = 10;
+/// Of these, one in so many must look like video.
+const GRADUAL_SHARE: u32 = 5;
+/// Least size of an area in filter mode (pixels), as of a stream.
+const MIN_PIXELS: u64 = 96 * 96;
+/// Frames in a row that change less than a fourth of the area before it is no longer composed.
+const QUIET_FRAMES: u32 = 10;
+/// How often a composed area may turn out to be larger: each time the stream begins anew.
+const MAX_GROWTHS: u32 = 6;
+/// Pieces of the first frame that is followed.
+const LEAST_PIECES: u32 = 3;
+/// Areas that are followed at a time.
+const TRACES: usize = 4;
+/// After the first piece of a frame the others are awaited for so long.
+const GATHER: Duration = Duration::from_millis(4);
+/// Frames are composed at least so far apart.
+const LEAST_INTERVAL: Duration = Duration::from_millis(15);
+
+/// What a command is to the composed area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Nothing: it is drawn as ever.
+    None,
+    /// A piece of its next frame.
+    Piece,
+    /// It touches the area, but is no piece: a frame of the pieces that wait comes first.
+    Disturbance,
+}
+
+/// An area that is drawn in pieces again and again.
+#[derive(Debug)]
+struct Trace {
+    area: Rect,
+    last: Instant,
+    interval: Duration,
+    frames: u32,
+    gradual: u32,
+}
+
+/// The area that is composed.
+#[derive(Debug)]
+struct Live {
+    area: Rect,
+    interval: Duration,
+    /// Since when pieces wait.
+    waiting: Option<Instant>,
+    last_piece: Instant,
+    composed: Option<Instant>,
+    /// Pixels of the pieces that wait, some counted twice.
+    changed: u64,
+    quiet: u32,
+    growths: u32,
+}
+
+/// The pieces of the present frame, anywhere on the surface.
+#[derive(Debug)]
+struct Pieces {
+    since: Instant,
+    last: Instant,
+    rects: Vec<Rect>,
+    gradual: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Composer {
+    pieces: Option<Pieces>,
+    traces: Vec<Trace>,
+    live: Option<Live>,
+}
+
+impl Composer {
+    /// Looks at a command for any surface.
+    pub fn look(&mut self, drawable: &Drawable, mode: StreamingVideo, now: Instant) -> Part {
+        let (bbox, on_primary) = (drawable.bbox, drawable.surface_id == 0);
+        let copy = frame_of(drawable).filter(|_| matches!(drawable.clip, Clip::None));
+        let Some(live) = &mut self.live else {
+            if let Some(image) = copy.filter(|_| mode != StreamingVideo::Off) {
+                self.gather(bbox, image, mode, now);
+            }
+            return Part::None;
+        };
+        let inside = bbox.intersect(&live.area);
+        // Mostly inside: the video is larger than it seemed.
+        let grows = inside.area() * 2 >= bbox.area() && live.growths < MAX_GROWTHS;
+        if copy.is_some() && (inside == bbox || grows) {
+            live.growths += u32::from(inside != bbox);
+            live.area = around(&live.area, &bbox);
+            live.waiting.get_or_insert(now);
+            live.last_piece = now;
+            live.changed = live.changed.saturating_add(bbox.area());
+            return Part::Piece;
+        }
+        let reads = drawable.op.surfaces_read(&bbox).any(|(id, _)| id == 0)
+            || drawable.deps.iter().flatten().any(|dep| dep.surface_id == 0)
+            || (on_primary && (drawable.self_bitmap.is_some() || matches!(drawable.op, DrawOp::CopyBits(_))));
+        if reads || (on_primary && !inside.is_empty()) { Part::Disturbance } else { Part::None }
+    }
+
+    /// A copy was drawn somewhere, perhaps as a piece of a video.
+    fn gather(&mut self, bbox: Rect, image: &Image, mode: StreamingVideo, now: Instant) {
+        self.end_frame(mode, now);
+        if self.live.is_some() {
+            return;
+        }
+        let gradual = mode == StreamingVideo::All;
+        let pieces =
+            self.pieces.get_or_insert_with(|| Pieces { since: now, last: now, rects: Vec::new(), gradual });
+        pieces.last = now;
+        if let ImageData::Bitmap(bitmap) = &image.data
+            && !pieces.gradual
+            && bitmap.width.min(bitmap.height) >= 16
+        {
+            pieces.gradual = grade(&bitmap.view()).is_some_and(|grade| grade != Graduality::Low);
+        }
+        if pieces.rects.len() < MAX_PIECES {
+            pieces.rects.push(bbox);
+        }
+    }
+
+    /// Judges the pieces of a frame once it is over.
+    fn end_frame(&mut self, mode: StreamingVideo, now: Instant) {
+        let over = |p: &mut Pieces| now >= p.last + SAME_FRAME || now >= p.since + LONGEST_FRAME;
+        let Some(pieces) = self.pieces.take_if(over) else { return };
+        let least = if mode == StreamingVideo::All { 1 } else { MIN_PIXELS };
+        for cluster in clusters(&pieces.rects).into_iter().filter(|cluster| cluster.area.area() >= least) {
+            if let Some((area, interval)) = self.follow(&cluster, pieces.gradual, pieces.since) {
+                self.live = Some(Live {
+                    area,
+                    interval,
+                    waiting: None,
+                    last_piece: now,
+                    composed: None,
+                    changed: 0,
+                    quiet: 0,
+                    growths: 0,
+                });
+                self.traces.clear();
+                return;
+            }
+        }
+    }
+
+    /// A cluster was drawn. The area to be composed, if it is video.
+    fn follow(&mut self, cluster: &Cluster, gradual: bool, now: Instant) -> Option<(Rect, Duration)> {
+        let area = cluster.area;
+        self.traces.retain(|trace| now < trace.last + MAX_GAP);
+        // Much the same area: what changes of a video is now more and now less.
+        let alike = |trace: &&mut Trace| {
+            let (common, both) = (trace.area.intersect(&area).area(), around(&trace.area, &area).area());
+            common * 2 >= area.area() && both * 2 <= trace.area.area().max(area.area()) * 3
+        };
+        let Some(trace) = self.traces.iter_mut().find(alike) else {
+            // Frames of one shape are looked for elsewhere.
+            if cluster.pieces < LEAST_PIECES {
+                return None;
+            }
+            if self.traces.len() >= TRACES {
+                self.traces.remove(0);
+            }
+            let frames = 1;
+            self.traces.push(Trace { area, last: now, interval: MAX_GAP, frames, gradual: gradual.into() });
+            return None;
+        };
+        let step = now.saturating_duration_since(trace.last);
+        trace.interval = if trace.frames < 2 { step } else { (trace.interval * 7 + step) / 8 };
+        trace.area = around(&trace.area, &area);
+        trace.last = now;
+        trace.frames += 1;
+        trace.gradual += u32::from(gradual);
+        let starts = trace.frames >= START_FRAMES && trace.gradual * GRADUAL_SHARE >= trace.frames;
+        starts.then_some((trace.area, trace.interval))
+    }
+
+    /// The composed area, and the usual time between its frames.
+    #[must_use]
+    pub fn area(&self) -> Option<(Rect, Duration)> {
+        self.live.as_ref().map(|live| (live.area, live.interval))
+    }
+
+    /// Whether pieces wait to be shown.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.waiting.is_some())
+    }
+
+    /// When a frame is to be composed.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        let live = self.live.as_ref()?;
+        let gathered = live.waiting? + GATHER;
+        Some(live.composed.map_or(gathered, |last| gathered.max(last + LEAST_INTERVAL)))
+    }
+
+    /// A frame is being composed of all pieces that wait.
+    pub fn composed(&mut self, now: Instant) {
+        let Some(live) = &mut self.live else { return };
+        if let Some(last) = live.composed {
+            let step = now.saturating_duration_since(last).min(END_GAP);
+            live.interval = (live.interval * 7 + step) / 8;
+        }
+        live.quiet = if live.changed * 4 >= live.area.area() { 0 } else { live.quiet + 1 };
+        (live.waiting, live.changed, live.composed) = (None, 0, Some(now));
+        if live.quiet >= QUIET_FRAMES {
+            self.live = None;
+        }
+    }
+
+    /// Time passes. An area that gets no frames is no longer composed; none of its pieces may be waiting.
+    pub fn expire(&mut self, now: Instant) {
+        self.live.take_if(|live| live.waiting.is_none() && now >= live.last_piece + END_GAP);
+    }
+
+    /// The surface is gone, or streams are not wanted any more.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Rectangles that lie side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cluster {
+    /// Their bounding box.
+    area: Rect,
+    pieces: u32,
+    /// Pixels of all pieces.
+    pixels: u64,
+}
+
+/// The clusters of rectangles that fill their bounding boxes well.
+fn clusters(rects: &[Rect]) -> Vec<Cluster> {
+    let mut found: Vec<Cluster> = Vec::new();
+    for rect in rects {
+        let mut joined = Cluster { area: *rect, pieces: 1, pixels: rect.area() };
+        // What the rectangle joins may join more.
+        while let Some(at) = found.iter().position(|other| near(&other.area, &joined.area)) {
+            let other = found.swap_remove(at);
+            joined = Cluster {
+                area: around(&joined.area, &other.area),
+                pieces: joined.pieces + other.pieces,
+                pixels: joined.pixels.saturating_add(other.pixels),
+            };
+        }
+        found.push(joined);
+    }
+    found.retain(|cluster| cluster.pixels.saturating_mul(3) >= cluster.area.area());
+    found
+}
+
+fn near(a: &Rect, b: &Rect) -> bool {
+    let grown = Rect::new(
+        a.left.saturating_sub(SIDE_BY_SIDE),
+        a.top.saturating_sub(SIDE_BY_SIDE),
+        a.right.saturating_add(SIDE_BY_SIDE),
+        a.bottom.saturating_add(SIDE_BY_SIDE),
+    );
+    grown.intersects(b)
+}
+
+fn around(a: &Rect, b: &Rect) -> Rect {
+    Rect::new(a.left.min(b.left), a.top.min(b.top), a.right.max(b.right), a.bottom.max(b.bottom))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_side_by_side_are_one_area() {
+        let film: Vec<Rect> = (0..10).map(|i| Rect::new(i * 32, i % 3, i * 32 + 32, 200 - i % 5)).collect();
+        let mut all = film.clone();
+        all.push(Rect::new(800, 700, 816, 716));
+        let found: Vec<_> = clusters(&all).iter().map(|cluster| (cluster.area, cluster.pieces)).collect();
+        assert_eq!(found, [(Rect::new(0, 0, 320, 200), 10), (Rect::new(800, 700, 816, 716), 1)]);
+        // Two corners do not make an area.
+        let corners = [Rect::new(0, 0, 20, 20), Rect::new(40, 40, 60, 60)];
+        assert_eq!(clusters(&corners).len(), 0);
+    }
+
+    fn cluster(area: Rect) -> Cluster {
+        Cluster { area, pieces: LEAST_PIECES, pixels: area.area() }
+    }
+
+    #[test]
+    fn an_area_that_changes_its_shape_a_little_is_followed() {
+        let mut composer = Composer::default();
+        let start = Instant::now();
+        let gap = Duration::from_millis(40);
+        let mut found = None;
+        for i in 0..20 {
+            let n = i32::try_from(i).unwrap();
+            let area = Rect::new(100 + n % 3 * 8, 50, 420 - n % 5 * 6, 230);
+            found = found
+                .or(composer.follow(&cluster(area), i % 2 == 0, start + gap * i).map(|found| (i, found)));
+        }
+        let (at, (area, interval)) = found.unwrap();
+        assert_eq!(at + 1, START_FRAMES);
+        assert_eq!((area, interval), (Rect::new(100, 50, 420, 230), gap));
+    }
+
+    #[test]
+    fn slow_redraws_texts_and_moving_areas_are_not() {
+        let start = Instant::now();
+        let count = |gap: Duration, gradual: bool, step: i32| {
+            let mut composer = Composer::default();
+            let area = |i: u32| {
+                let x = i32::try_from(i).unwrap() * step;
+                Rect::new(x, 0, x + 200, 200)
+            };
+            (0..50)
+                .filter(|&i| composer.follow(&cluster(area(i)), gradual, start + gap * i).is_some())
+                .count()
+        };
+        assert_eq!(count(MAX_GAP, true, 0), 0);
+        assert_eq!(count(MAX_GAP / 4, false, 0), 0);
+        assert_eq!(count(MAX_GAP / 4, true, 150), 0);
+        assert!(count(MAX_GAP / 4, true, 0) > 0);
+    }
+}
