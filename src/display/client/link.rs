@@ -20,6 +20,11 @@ const LOW: u64 = 10 * 1024 * 1024 / 8;
 const NOT_LOW: u64 = 2 * LOW;
 /// The rate must have said so for so long.
 const CERTAIN: Duration = Duration::from_millis(200);
+/// Share of a thin link that the encoders of streams may count on, and that frames take at most. The latter is more, so that
+/// frames which do not fit the first become smaller before they become fewer.
+const STREAM_SHARE: f64 = 0.3;
+/// See [`STREAM_SHARE`].
+const FRAME_SHARE: f64 = 0.4;
 /// Bytes of a pixel in a message before any was sent: text costs less, photographs cost more.
 const FIRST_DENSITY: f64 = 1.0;
 
@@ -36,6 +41,8 @@ pub(in crate::display) struct ClientLink {
     low: bool,
     /// Since when the rate says otherwise than `low`.
     otherwise_since: Option<Instant>,
+    /// No frame of a stream is sent before.
+    frames_from: Option<Instant>,
 }
 
 impl ClientLink {
@@ -47,7 +54,26 @@ impl ClientLink {
             epoch: now,
             low: thin,
             otherwise_since: None,
+            frames_from: None,
         }
+    }
+
+    /// Bits per second that streams may take; `None`: as many as they like.
+    fn stream_bits(&self, now: Instant) -> Option<u64> {
+        let rate = self.estimate.rate(now).filter(|_| self.is_thin(now))?;
+        Some((rate as f64 * 8.0 * STREAM_SHARE) as u64)
+    }
+
+    /// Frames of streams were sent with so many bytes. What comes next should not often find one in front of it.
+    pub(super) fn frames_sent(&mut self, bytes: usize, now: Instant) {
+        let Some(rate) = self.estimate.rate(now).filter(|_| self.is_thin(now)) else { return };
+        let busy = bytes as f64 / (rate as f64).max(1.0) / FRAME_SHARE;
+        self.frames_from = Some(now + Duration::from_secs_f64(busy.clamp(0.0, 1.0)));
+    }
+
+    /// Until when frames of streams wait for the link.
+    pub(super) fn frames_wait_until(&self, now: Instant) -> Option<Instant> {
+        self.frames_from.filter(|&from| now < from)
     }
 
     /// Whether the link is so thin that images are worth choosing.
@@ -161,5 +187,6 @@ impl DisplayClient {
         }
         self.slices.set_pixels(self.link.slice_pixels(now));
         self.encoder.set_thin(self.link.judge(now));
+        self.streams.set_link(self.link.stream_bits(now));
     }
 }

@@ -399,7 +399,9 @@ impl DisplayClient {
         } else {
             None
         };
+        let frames = self.link.frames_wait_until(now).filter(|_| self.has_more());
         let deadlines = [
+            frames,
             self.connection.next_deadline(now),
             self.init_until(),
             next_turn,

@@ -53,11 +53,11 @@ impl DisplayClient {
             },
             DisplayMessage::StreamReport(report) => {
                 let output = self.streams.report(&report, now);
-                self.send_output(output);
+                self.send_output(output, now);
             }
             DisplayMessage::PreferredVideoCodecType(numbers) => {
                 let output = self.streams.prefer(&numbers, now);
-                self.send_output(output);
+                self.send_output(output, now);
                 self.streams.prepare();
             }
             DisplayMessage::Common(_) => {}

@@ -45,9 +45,9 @@ impl DisplayClient {
                 return Ok(());
             }
             // Frames do not wait for the pace of drawing: encoders make one at a time.
-            if self.may_send(now) {
+            if self.may_send(now) && self.link.frames_wait_until(now).is_none() {
                 let frames = self.streams.collect(now);
-                self.send_output(frames);
+                self.send_output(frames, now);
             }
             let began = Instant::now();
             let sent_all = may_send && self.send_batch(shared, now);
@@ -131,6 +131,11 @@ impl DisplayClient {
         }
         if let Some((queued, rows)) = self.slices.take() {
             return Some(self.send_slice(&queued, rows, shared));
+        }
+        let frame_waits = self.link.frames_wait_until(now).is_some()
+            && matches!(self.pipe.front(), Some(PipeItem::Draw(queued)) if self.streams.plays(queued));
+        if frame_waits {
+            return None;
         }
         match self.pipe.pop() {
             Some(item) => Some(self.send_item(item, shared, now)),
@@ -222,7 +227,7 @@ impl DisplayClient {
         self.express.sent(queued.key, queued.region.bounds(), now);
         let pixels = queued.drawable.bbox.area();
         if let Some(frame) = self.streams.of(queued).and_then(|agent| agent.frame(queued, now)) {
-            self.send_output(frame);
+            self.send_output(frame, now);
             return pixels;
         }
         // Loss would become visible: the result goes as an image (display.md 9.4).
@@ -252,9 +257,14 @@ impl DisplayClient {
     }
 
     /// Sends what follows from frames of streams.
-    pub(super) fn send_output(&mut self, output: Output) {
+    pub(super) fn send_output(&mut self, output: Output, now: Instant) {
+        let before = self.connection.stream().pending_bytes();
         for message in output.messages {
             self.connection.send(message);
+        }
+        let bytes = self.connection.stream().pending_bytes().saturating_sub(before);
+        if bytes > 0 {
+            self.link.frames_sent(bytes, now);
         }
         self.surfaces.spoil_primary(&output.stale);
     }

@@ -98,6 +98,11 @@ impl ClientStreams {
         queued.stream.and_then(|s| self.agents.get(&s.key)).is_some_and(Agent::is_live)
     }
 
+    /// What the client's link has room for (bits per second); `None`: for anything.
+    pub(super) fn set_link(&mut self, bits_per_second: Option<u64>) {
+        self.agents.values_mut().for_each(|agent| agent.set_link(bits_per_second));
+    }
+
     /// Whether the client would be sent frames of this stream as such.
     pub(super) fn takes(&self, key: StreamKey) -> bool {
         self.agents.get(&key).map_or_else(|| !self.candidates().is_empty(), Agent::is_live)

@@ -124,6 +124,11 @@ impl Agent {
         Some(self.clip.clone())
     }
 
+    /// What the client's link has room for (bits per second); `None`: for anything.
+    pub fn set_link(&mut self, bits_per_second: Option<u64>) {
+        self.coder.rate().set_link(bits_per_second);
+    }
+
     /// A queued frame was replaced by a later one.
     pub fn overtaken(&mut self) {
         self.coder.rate().overtaken();

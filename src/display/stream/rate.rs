@@ -47,6 +47,8 @@ pub struct Rate {
     /// Bounds of `bits`.
     least: u64,
     most: u64,
+    /// What the link has room for.
+    link: u64,
     /// What the encoder was told.
     told: u64,
     changed: Instant,
@@ -68,6 +70,7 @@ impl Rate {
             bits: start,
             least: LEAST,
             most,
+            link: u64::MAX,
             told: start,
             changed: now,
             disturbed: now,
@@ -80,14 +83,20 @@ impl Rate {
     /// Bits per second.
     #[must_use]
     pub fn bit_rate(&self) -> u64 {
-        self.bits
+        self.bits.min(self.link)
+    }
+
+    /// What the link has room for from now on; `None`: for anything.
+    pub fn set_link(&mut self, bits_per_second: Option<u64>) {
+        self.link = bits_per_second.map_or(u64::MAX, |bits| bits.max(self.least));
     }
 
     /// The rate, if the encoder is to be told another one.
     pub fn take_change(&mut self) -> Option<u64> {
-        let changed = self.told != self.bits;
-        self.told = self.bits;
-        changed.then_some(self.bits)
+        let bits = self.bit_rate();
+        let changed = self.told != bits;
+        self.told = bits;
+        changed.then_some(bits)
     }
 
     /// A frame is being sent.
@@ -134,6 +143,18 @@ mod tests {
     use super::*;
 
     const PIXELS: u64 = 640 * 360;
+
+    #[test]
+    fn a_stream_takes_no_more_than_the_link_has_room_for() {
+        let mut rate = Rate::new(Codec::Mjpeg, PIXELS, 25, false, Instant::now());
+        let free = rate.bit_rate();
+        rate.set_link(Some(1_000_000));
+        assert_eq!(rate.take_change(), Some(1_000_000));
+        rate.set_link(Some(1));
+        assert_eq!(rate.take_change(), Some(LEAST));
+        rate.set_link(None);
+        assert_eq!(rate.take_change(), Some(free));
+    }
 
     #[test]
     fn the_rate_rises_in_quiet_and_falls_when_frames_are_overtaken() {
