@@ -3,7 +3,7 @@
 use spice_server_core::panic::guarded;
 
 /// What an exported function returns when it failed inside.
-pub trait Failure {
+pub(crate) trait Failure {
     /// The documented error value of functions with this return type.
     const VALUE: Self;
 }
@@ -29,12 +29,12 @@ impl<T> Failure for *const T {
 }
 
 /// Runs the body of an exported function; a panic becomes [`Failure::VALUE`].
-pub fn guard<T: Failure>(function: &'static str, body: impl FnOnce() -> T) -> T {
+pub(crate) fn guard<T: Failure>(function: &'static str, body: impl FnOnce() -> T) -> T {
     guard_or(function, T::VALUE, body)
 }
 
 /// Like [`guard`] with another value for failures. Also used around our callbacks that the host calls.
-pub fn guard_or<T>(function: &'static str, failure: T, body: impl FnOnce() -> T) -> T {
+pub(crate) fn guard_or<T>(function: &'static str, failure: T, body: impl FnOnce() -> T) -> T {
     guarded(function, body).unwrap_or(failure)
 }
 

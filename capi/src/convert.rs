@@ -7,7 +7,7 @@ use std::ffi::CStr;
 ///
 /// # Safety
 /// `text` is NULL or points to a NUL-terminated string that does not change during the call.
-pub unsafe fn string(text: *const c_char) -> Option<String> {
+pub(crate) unsafe fn string(text: *const c_char) -> Option<String> {
     if text.is_null() {
         return None;
     }
@@ -19,7 +19,7 @@ pub unsafe fn string(text: *const c_char) -> Option<String> {
 ///
 /// # Safety
 /// As for [`string`].
-pub unsafe fn bytes(text: *const c_char) -> Option<Vec<u8>> {
+pub(crate) unsafe fn bytes(text: *const c_char) -> Option<Vec<u8>> {
     if text.is_null() {
         return None;
     }
@@ -31,7 +31,7 @@ pub unsafe fn bytes(text: *const c_char) -> Option<Vec<u8>> {
 ///
 /// # Safety
 /// `array` is NULL or points to `count` readable, initialized values (of any alignment).
-pub unsafe fn array<T: Copy>(array: *const T, count: usize) -> Option<Vec<T>> {
+pub(crate) unsafe fn array<T: Copy>(array: *const T, count: usize) -> Option<Vec<T>> {
     if count == 0 {
         return Some(Vec::new());
     }
@@ -51,7 +51,7 @@ pub unsafe fn array<T: Copy>(array: *const T, count: usize) -> Option<Vec<T>> {
 ///
 /// # Safety
 /// `pointer` is NULL or points to a readable, initialized value (of any alignment).
-pub unsafe fn value<T: Copy>(pointer: *const T) -> Option<T> {
+pub(crate) unsafe fn value<T: Copy>(pointer: *const T) -> Option<T> {
     if pointer.is_null() {
         return None;
     }
@@ -63,7 +63,7 @@ pub unsafe fn value<T: Copy>(pointer: *const T) -> Option<T> {
 ///
 /// # Safety
 /// `array` is NULL or points to `count` writable values.
-pub unsafe fn fill<T: Copy + Default>(array: *mut T, count: usize, values: &[T]) {
+pub(crate) unsafe fn fill<T: Copy + Default>(array: *mut T, count: usize, values: &[T]) {
     if array.is_null() {
         return;
     }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// A server of the host.
 #[derive(Debug)]
-pub struct ServerEntry {
+pub(crate) struct ServerEntry {
     server: Server,
     /// The recording that the environment asked for at init.
     recorder: OnceLock<Option<Arc<Recorder>>>,
@@ -35,17 +35,17 @@ impl Deref for ServerEntry {
 
 impl ServerEntry {
     /// Opens the recording that the environment asks for; the first call counts.
-    pub fn start_recording(&self) {
+    pub(crate) fn start_recording(&self) {
         self.recorder.get_or_init(Recorder::from_env);
     }
 
     /// The recording, if one is being made.
-    pub fn recorder(&self) -> Option<Arc<Recorder>> {
+    pub(crate) fn recorder(&self) -> Option<Arc<Recorder>> {
         self.recorder.get().cloned().flatten()
     }
 
     /// Remembers a string that the host will give back.
-    pub fn lend(&self, string: std::ffi::CString) -> *const c_char {
+    pub(crate) fn lend(&self, string: std::ffi::CString) -> *const c_char {
         let string = string.into_bytes_with_nul();
         let pointer = string.as_ptr().cast::<c_char>();
         locked(&self.strings).insert(pointer.addr(), string);
@@ -53,7 +53,7 @@ impl ServerEntry {
     }
 
     /// Frees a string of [`Self::lend`]; any other pointer is ignored.
-    pub fn take_back(&self, pointer: *const c_char) {
+    pub(crate) fn take_back(&self, pointer: *const c_char) {
         if locked(&self.strings).remove(&pointer.addr()).is_none() && !pointer.is_null() {
             warning!("spice_server_free_video_codecs: not a string of this server");
         }
@@ -62,7 +62,7 @@ impl ServerEntry {
 
 /// What an instance of the host is to us.
 #[derive(Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     Keyboard,
     Mouse,
     Tablet(TabletId),
@@ -76,7 +76,7 @@ pub enum Kind {
 
 /// An attached instance.
 #[derive(Debug)]
-pub struct Instance {
+pub(crate) struct Instance {
     pub server: Arc<ServerEntry>,
     pub kind: Kind,
     st: StateField,
@@ -105,7 +105,7 @@ fn with_tables<T>(body: impl FnOnce(&mut Tables) -> T) -> T {
 }
 
 /// Makes a server known and returns its C name.
-pub fn add_server(server: Server) -> *mut SpiceServer {
+pub(crate) fn add_server(server: Server) -> *mut SpiceServer {
     let entry = Arc::new(ServerEntry { server, recorder: OnceLock::new(), strings: Mutex::default() });
     let pointer = Arc::as_ptr(&entry).cast::<SpiceServer>().cast_mut();
     with_tables(|tables| tables.servers.insert(pointer.addr(), entry));
@@ -113,7 +113,7 @@ pub fn add_server(server: Server) -> *mut SpiceServer {
 }
 
 /// The server of this pointer; `None` (and a warning) if there is none.
-pub fn server(function: &'static str, pointer: *mut SpiceServer) -> Option<Arc<ServerEntry>> {
+pub(crate) fn server(function: &'static str, pointer: *mut SpiceServer) -> Option<Arc<ServerEntry>> {
     let found = TABLES
         .read()
         .unwrap_or_else(PoisonError::into_inner)
@@ -126,7 +126,7 @@ pub fn server(function: &'static str, pointer: *mut SpiceServer) -> Option<Arc<S
 }
 
 /// Takes a server and its instances off the tables. The instances' `st` is cleared later, by [`detach`].
-pub fn remove_server(pointer: *mut SpiceServer) -> Option<(Arc<ServerEntry>, Vec<Arc<Instance>>)> {
+pub(crate) fn remove_server(pointer: *mut SpiceServer) -> Option<(Arc<ServerEntry>, Vec<Arc<Instance>>)> {
     with_tables(|tables| {
         let entry = tables.servers.remove(&pointer.addr())?;
         let mut gone = Vec::new();
@@ -145,7 +145,7 @@ pub fn remove_server(pointer: *mut SpiceServer) -> Option<(Arc<ServerEntry>, Vec
 ///
 /// # Safety
 /// `instance` is valid until [`take_instance`] or the destruction of its server, and `st` is its field of that name.
-pub unsafe fn attach<T>(
+pub(crate) unsafe fn attach<T>(
     instance: *mut SpiceBaseInstance,
     st: *mut *mut T,
     server: &Arc<ServerEntry>,
@@ -160,7 +160,7 @@ pub unsafe fn attach<T>(
 }
 
 /// The attached instance at this address, without a warning if there is none.
-pub fn find_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>> {
+pub(crate) fn find_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>> {
     TABLES
         .read()
         .unwrap_or_else(PoisonError::into_inner)
@@ -169,7 +169,7 @@ pub fn find_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>
 }
 
 /// The attached instance at this address; warns if there is none.
-pub fn instance<T>(function: &'static str, instance: *const T) -> Option<Arc<Instance>> {
+pub(crate) fn instance<T>(function: &'static str, instance: *const T) -> Option<Arc<Instance>> {
     let found = find_instance(instance.cast());
     if found.is_none() {
         warning_limited!("{function}: NULL or not attached");
@@ -178,7 +178,10 @@ pub fn instance<T>(function: &'static str, instance: *const T) -> Option<Arc<Ins
 }
 
 /// The QXL device at this address; warns if there is none.
-pub fn qxl(function: &'static str, pointer: *const crate::abi::QXLInstance) -> Option<Arc<QxlInstance>> {
+pub(crate) fn qxl(
+    function: &'static str,
+    pointer: *const crate::abi::QXLInstance,
+) -> Option<Arc<QxlInstance>> {
     match &instance(function, pointer)?.kind {
         Kind::Qxl(device) => Some(Arc::clone(device)),
         _ => {
@@ -189,7 +192,7 @@ pub fn qxl(function: &'static str, pointer: *const crate::abi::QXLInstance) -> O
 }
 
 /// Takes an instance off the table.
-pub fn take_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>> {
+pub(crate) fn take_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>> {
     with_tables(|tables| tables.instances.remove(&instance.addr()))
 }
 
@@ -197,7 +200,7 @@ pub fn take_instance(instance: *const SpiceBaseInstance) -> Option<Arc<Instance>
 ///
 /// # Safety
 /// The host's instance is still valid: it is being removed, or its server destroyed, right now.
-pub unsafe fn detach(instance: &Instance) {
+pub(crate) unsafe fn detach(instance: &Instance) {
     // SAFETY: a field of the host's instance, which is valid by contract.
     unsafe { instance.st.0.write(std::ptr::null_mut()) };
 }

@@ -37,7 +37,7 @@ fn refused(what: &str, error: &ServerError) -> c_int {
 /// # Safety
 /// `sin` is NULL or points to an instance of the type that its interface's type string names, which lives until it
 /// is removed or the server destroyed. The interface is as long as its version says.
-pub unsafe fn add(server: &Arc<ServerEntry>, sin: *mut SpiceBaseInstance) -> c_int {
+pub(crate) unsafe fn add(server: &Arc<ServerEntry>, sin: *mut SpiceBaseInstance) -> c_int {
     if sin.is_null() {
         warning!("spice_server_add_interface: NULL instance");
         return -1;
@@ -266,7 +266,7 @@ unsafe fn add_migration(
 ///
 /// # Safety
 /// `sin` is NULL or points to an instance.
-pub unsafe fn remove(sin: *mut SpiceBaseInstance) -> c_int {
+pub(crate) unsafe fn remove(sin: *mut SpiceBaseInstance) -> c_int {
     let Some(instance) = handle::instance("spice_server_remove_interface", sin) else { return -1 };
     let result = match &instance.kind {
         Kind::Tablet(id) => instance.server.remove_tablet(*id),

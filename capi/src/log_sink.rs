@@ -39,7 +39,7 @@ struct GlibStyle {
 }
 
 /// Installs the sink, once per process.
-pub fn install() {
+pub(crate) fn install() {
     let wanted = std::env::var("G_MESSAGES_DEBUG").unwrap_or_default();
     set_sink(Box::new(GlibStyle { verbose: names_domain(&wanted) }));
 }

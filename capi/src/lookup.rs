@@ -24,7 +24,7 @@ fn with<O, T>(
 }
 
 /// Runs `body` with a server.
-pub fn with_server<T: Failure>(
+pub(crate) fn with_server<T: Failure>(
     function: &'static str,
     s: *mut SpiceServer,
     body: impl FnOnce(&Arc<ServerEntry>) -> T,
@@ -33,7 +33,7 @@ pub fn with_server<T: Failure>(
 }
 
 /// Like [`with_server`], for functions whose error value is not that of their type.
-pub fn with_server_or<T>(
+pub(crate) fn with_server_or<T>(
     function: &'static str,
     s: *mut SpiceServer,
     failure: T,
@@ -43,7 +43,7 @@ pub fn with_server_or<T>(
 }
 
 /// Like [`with_server`], for functions that return 0, or log an error and return -1.
-pub fn server_status(
+pub(crate) fn server_status(
     function: &'static str,
     s: *mut SpiceServer,
     body: impl FnOnce(&Arc<ServerEntry>) -> Result<(), ServerError>,
@@ -52,7 +52,7 @@ pub fn server_status(
 }
 
 /// 0, or one line in the log and -1.
-pub fn status(function: &'static str, result: Result<(), ServerError>) -> c_int {
+pub(crate) fn status(function: &'static str, result: Result<(), ServerError>) -> c_int {
     match result {
         Ok(()) => 0,
         Err(error) => {
@@ -63,7 +63,7 @@ pub fn status(function: &'static str, result: Result<(), ServerError>) -> c_int 
 }
 
 /// Runs `body` with an attached instance.
-pub fn with_instance<I, T: Failure>(
+pub(crate) fn with_instance<I, T: Failure>(
     function: &'static str,
     instance: *const I,
     body: impl FnOnce(&Arc<Instance>) -> T,
@@ -72,7 +72,7 @@ pub fn with_instance<I, T: Failure>(
 }
 
 /// Runs `body` with an attached QXL device.
-pub fn with_qxl<T: Failure>(
+pub(crate) fn with_qxl<T: Failure>(
     function: &'static str,
     instance: *mut QXLInstance,
     body: impl FnOnce(&Arc<QxlInstance>) -> T,
@@ -81,7 +81,7 @@ pub fn with_qxl<T: Failure>(
 }
 
 /// Runs `body` with the worker of an attached QXL device.
-pub fn with_worker<T: Failure>(
+pub(crate) fn with_worker<T: Failure>(
     function: &'static str,
     instance: *mut QXLInstance,
     body: impl FnOnce(&Arc<WorkerHandle>) -> T,

@@ -14,7 +14,7 @@ const NOTIFY_WRITABLE: u32 = 1;
 
 /// A character device and its callbacks, copied when it was added.
 #[allow(missing_debug_implementations, reason = "holds function pointers")]
-pub struct CCharDevice {
+pub(crate) struct CCharDevice {
     instance: HostPointer<SpiceCharDeviceInstance>,
     state: Option<unsafe extern "C" fn(*mut SpiceCharDeviceInstance, c_int)>,
     write: Option<unsafe extern "C" fn(*mut SpiceCharDeviceInstance, *const u8, c_int) -> c_int>,
@@ -27,7 +27,7 @@ impl CCharDevice {
     /// # Safety
     /// `instance` has an interface of type char device, which is as long as its version says, and stays valid until it is
     /// removed or the server destroyed.
-    pub unsafe fn new(instance: *mut SpiceCharDeviceInstance) -> Self {
+    pub(crate) unsafe fn new(instance: *mut SpiceCharDeviceInstance) -> Self {
         // SAFETY: by contract `sif` points to a SpiceCharDeviceInterface. Fields are read one by one, since that of an
         // older host ends before those that came later.
         unsafe {

@@ -87,7 +87,7 @@ struct Functions {
 
 /// The event loop of one server.
 #[allow(missing_debug_implementations, reason = "holds function pointers and callbacks")]
-pub struct CoreLoop {
+pub(crate) struct CoreLoop {
     functions: Functions,
     watches: Mutex<HashMap<u64, HostPointer<SpiceWatch>>>,
     timers: Mutex<HashMap<u64, HostPointer<SpiceTimer>>>,
@@ -97,7 +97,7 @@ pub struct CoreLoop {
 
 /// Why a SpiceCoreInterface cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadCore {
+pub(crate) enum BadCore {
     Null,
     /// Major version other than 1.
     Version(u32),
@@ -119,7 +119,7 @@ impl CoreLoop {
     /// # Safety
     /// `core` is NULL or points to a SpiceCoreInterface as long as its minor version promises (channel_event is
     /// read with minor ≥ 3 only).
-    pub unsafe fn new(core: *const SpiceCoreInterface) -> Result<Self, BadCore> {
+    pub(crate) unsafe fn new(core: *const SpiceCoreInterface) -> Result<Self, BadCore> {
         if core.is_null() {
             return Err(BadCore::Null);
         }

@@ -9,7 +9,7 @@ use spice_server_core::host::{Keyboard, Mouse, Tablet};
 
 /// A keyboard and its callbacks, copied when it was added.
 #[allow(missing_debug_implementations, reason = "holds function pointers")]
-pub struct CKeyboard {
+pub(crate) struct CKeyboard {
     instance: HostPointer<SpiceKbdInstance>,
     push: Option<unsafe extern "C" fn(*mut SpiceKbdInstance, u8)>,
     leds: Option<unsafe extern "C" fn(*mut SpiceKbdInstance) -> u8>,
@@ -18,7 +18,7 @@ pub struct CKeyboard {
 impl CKeyboard {
     /// # Safety
     /// `instance` has an interface of type keyboard, and stays valid until it is removed or the server destroyed.
-    pub unsafe fn new(instance: *mut SpiceKbdInstance) -> Self {
+    pub(crate) unsafe fn new(instance: *mut SpiceKbdInstance) -> Self {
         // SAFETY: by contract `sif` points to a SpiceKbdInterface.
         let (push, leds) = unsafe {
             let interface = (*instance).base.sif.cast::<SpiceKbdInterface>();
@@ -44,7 +44,7 @@ impl Keyboard for CKeyboard {
 
 /// A relative pointer and its callbacks, copied when it was added.
 #[allow(missing_debug_implementations, reason = "holds function pointers")]
-pub struct CMouse {
+pub(crate) struct CMouse {
     instance: HostPointer<SpiceMouseInstance>,
     motion: Option<unsafe extern "C" fn(*mut SpiceMouseInstance, i32, i32, i32, u32)>,
     buttons: Option<unsafe extern "C" fn(*mut SpiceMouseInstance, u32)>,
@@ -53,7 +53,7 @@ pub struct CMouse {
 impl CMouse {
     /// # Safety
     /// As for [`CKeyboard::new`], with an interface of type mouse.
-    pub unsafe fn new(instance: *mut SpiceMouseInstance) -> Self {
+    pub(crate) unsafe fn new(instance: *mut SpiceMouseInstance) -> Self {
         // SAFETY: by contract `sif` points to a SpiceMouseInterface.
         let (motion, buttons) = unsafe {
             let interface = (*instance).base.sif.cast::<SpiceMouseInterface>();
@@ -81,7 +81,7 @@ impl Mouse for CMouse {
 
 /// An absolute pointer and its callbacks, copied when it was added.
 #[allow(missing_debug_implementations, reason = "holds function pointers")]
-pub struct CTablet {
+pub(crate) struct CTablet {
     instance: HostPointer<SpiceTabletInstance>,
     size: Option<unsafe extern "C" fn(*mut SpiceTabletInstance, i32, i32)>,
     position: Option<unsafe extern "C" fn(*mut SpiceTabletInstance, i32, i32, u32)>,
@@ -92,7 +92,7 @@ pub struct CTablet {
 impl CTablet {
     /// # Safety
     /// As for [`CKeyboard::new`], with an interface of type tablet.
-    pub unsafe fn new(instance: *mut SpiceTabletInstance) -> Self {
+    pub(crate) unsafe fn new(instance: *mut SpiceTabletInstance) -> Self {
         // SAFETY: by contract `sif` points to a SpiceTabletInterface.
         unsafe {
             let interface = (*instance).base.sif.cast::<SpiceTabletInterface>();

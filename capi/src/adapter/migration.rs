@@ -8,7 +8,7 @@ type Callback = Option<unsafe extern "C" fn(*mut SpiceMigrateInstance)>;
 
 /// The completion callbacks, copied when the interface was added.
 #[derive(Debug)]
-pub struct CMigration {
+pub(crate) struct CMigration {
     instance: HostPointer<SpiceMigrateInstance>,
     connect: Callback,
     end: Callback,
@@ -17,7 +17,7 @@ pub struct CMigration {
 impl CMigration {
     /// # Safety
     /// `instance` has an interface of type migration, and stays valid until its server is destroyed.
-    pub unsafe fn new(instance: *mut SpiceMigrateInstance) -> Self {
+    pub(crate) unsafe fn new(instance: *mut SpiceMigrateInstance) -> Self {
         // SAFETY: by contract `sif` points to a SpiceMigrateInterface.
         unsafe {
             let interface = (*instance).base.sif.cast::<SpiceMigrateInterface>();

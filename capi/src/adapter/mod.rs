@@ -1,21 +1,21 @@
 //! The host's callbacks as the traits of the core ([`spice_server_core::host`]). No lock of ours is held while the
 //! host runs: it may call back into the library at any time (server.md 3.7).
 
-pub mod char;
-pub mod event_loop;
-pub mod input;
-pub mod migration;
-pub mod qxl;
+pub(crate) mod char;
+pub(crate) mod event_loop;
+pub(crate) mod input;
+pub(crate) mod migration;
+pub(crate) mod qxl;
 #[cfg(have_sasl)]
-pub mod sasl;
-pub mod sound;
+pub(crate) mod sasl;
+pub(crate) mod sound;
 
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A pointer that belongs to the host. We pass it to the host's own functions (or, for a `FILE`, to those of the C library),
 /// on the threads that the contract names for them, and never read or write through it.
-pub struct HostPointer<T>(pub *mut T);
+pub(crate) struct HostPointer<T>(pub *mut T);
 
 impl<T> std::fmt::Debug for HostPointer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,7 +39,7 @@ unsafe impl<T> Sync for HostPointer<T> {}
 
 /// An object of ours to which the host has a pointer. The object lives until this value is dropped, so the owner drops it
 /// when the host is done with the pointer.
-pub struct Lent<T>(NonNull<T>);
+pub(crate) struct Lent<T>(NonNull<T>);
 
 impl<T> std::fmt::Debug for Lent<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -51,12 +51,12 @@ impl<T> std::fmt::Debug for Lent<T> {
 unsafe impl<T: Send> Send for Lent<T> {}
 
 impl<T> Lent<T> {
-    pub fn new(object: T) -> Self {
+    pub(crate) fn new(object: T) -> Self {
         Self(NonNull::from(Box::leak(Box::new(object))))
     }
 
     /// The pointer for the host.
-    pub fn as_ptr(&self) -> *mut T {
+    pub(crate) fn as_ptr(&self) -> *mut T {
         self.0.as_ptr()
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 
 /// The callbacks made on host threads, copied when the device was added.
 #[allow(missing_debug_implementations, reason = "holds function pointers")]
-pub struct Control {
+pub(crate) struct Control {
     instance: HostPointer<QXLInstance>,
     /// Weak: the server owns this object.
     server: Weak<ServerEntry>,
@@ -32,7 +32,7 @@ impl Control {
     /// # Safety
     /// `instance` has an interface of type qxl whose struct is as long as its minor version promises, and stays
     /// valid until it is removed or the server destroyed.
-    pub unsafe fn new(instance: *mut QXLInstance, server: &Arc<ServerEntry>) -> Self {
+    pub(crate) unsafe fn new(instance: *mut QXLInstance, server: &Arc<ServerEntry>) -> Self {
         // SAFETY: by contract; client_monitors_config is read only where the version says that it is there.
         unsafe {
             let interface = (*instance).base.sif.cast::<QXLInterface>();
@@ -54,7 +54,7 @@ impl Control {
 
 impl Control {
     /// The worker exists: the host's calls find the instance from here on, and the host is told.
-    pub fn attached_worker(&self, instance: &Arc<QxlInstance>) {
+    pub(crate) fn attached_worker(&self, instance: &Arc<QxlInstance>) {
         let Some(server) = self.server.upgrade() else { return };
         let pointer = self.instance.0;
         // SAFETY: the host is adding this instance right now; from here on its calls must find it.
@@ -119,7 +119,7 @@ impl QxlControl for Control {
 
 /// The callbacks made on the worker thread, copied when the device was added.
 #[allow(missing_debug_implementations, reason = "holds function pointers")]
-pub struct Callbacks {
+pub(crate) struct Callbacks {
     instance: HostPointer<QXLInstance>,
     version: (u32, u32),
     get_command: Option<unsafe extern "C" fn(*mut QXLInstance, *mut QXLCommandExt) -> c_int>,
@@ -137,7 +137,7 @@ pub struct Callbacks {
 impl Callbacks {
     /// # Safety
     /// As for [`Control::new`].
-    pub unsafe fn new(instance: *mut QXLInstance) -> Self {
+    pub(crate) unsafe fn new(instance: *mut QXLInstance) -> Self {
         // SAFETY: by contract; set_client_capabilities is read only where the version says that it is there.
         unsafe {
             let interface = (*instance).base.sif.cast::<QXLInterface>();
@@ -178,7 +178,7 @@ impl Callbacks {
 }
 
 /// The numbers of a command.
-pub fn command_ext(command: &QXLCommandExt) -> CommandExt {
+pub(crate) fn command_ext(command: &QXLCommandExt) -> CommandExt {
     CommandExt {
         address: command.cmd.data,
         command_type: command.cmd.command_type,
@@ -188,7 +188,7 @@ pub fn command_ext(command: &QXLCommandExt) -> CommandExt {
 }
 
 /// A rectangle as C has it.
-pub fn qxl_rect(rect: &Rect) -> QXLRect {
+pub(crate) fn qxl_rect(rect: &Rect) -> QXLRect {
     QXLRect { top: rect.top, left: rect.left, bottom: rect.bottom, right: rect.right }
 }
 

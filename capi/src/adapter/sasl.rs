@@ -8,7 +8,7 @@ const SERVICE: &str = "spice";
 
 /// libsasl2.
 #[derive(Debug)]
-pub struct CyrusSasl;
+pub(crate) struct CyrusSasl;
 
 #[derive(Debug)]
 struct CyrusSession(SaslServer);

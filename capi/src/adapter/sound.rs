@@ -28,7 +28,7 @@ struct Buffers {
 static BUFFERS: LazyLock<Mutex<Buffers>> = LazyLock::new(Mutex::default);
 
 /// A buffer for the host, which gives it back to [`take_back`].
-pub fn lend(instance: &Arc<Instance>, loan: Loan) -> *mut u32 {
+pub(crate) fn lend(instance: &Arc<Instance>, loan: Loan) -> *mut u32 {
     let buffers = &mut *locked(&BUFFERS);
     let buffer = Box::into_raw(buffers.free.pop().unwrap_or_else(|| Box::new([0; FRAME])));
     let instance = Arc::downgrade(instance);
@@ -38,7 +38,10 @@ pub fn lend(instance: &Arc<Instance>, loan: Loan) -> *mut u32 {
 
 /// A buffer comes back: what is in it, and the loan if it was of this instance. `None`: it is not a buffer of ours that the
 /// host holds.
-pub fn take_back(pointer: *mut u32, instance: Option<&Arc<Instance>>) -> Option<(Frame, Option<Loan>)> {
+pub(crate) fn take_back(
+    pointer: *mut u32,
+    instance: Option<&Arc<Instance>>,
+) -> Option<(Frame, Option<Loan>)> {
     let buffers = &mut *locked(&BUFFERS);
     let lent = buffers.lent.remove(&pointer.addr())?;
     // SAFETY: made by `Box::into_raw` in `lend`, and on the list until now. The host no longer touches it.
