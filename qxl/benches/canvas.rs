@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench may panic")]
 
 use divan::{Bencher, counter::BytesCount};
+use spice_qxl::GuestSurface;
 use spice_qxl::memory::{Block, GuestMemory, GuestRange, MemSlot};
-use spice_qxl::surface::GuestSurface;
 use spice_server_core::canvas::{Canvas, ImageCache};
 use spice_server_core::draw::{
     AlphaBlend, Brush, Clip, Copy, DrawOp, Drawable, Effect, Fill, Rop, ScaleMode, Transparent,

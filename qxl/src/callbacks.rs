@@ -16,18 +16,21 @@ pub trait QxlCallbacks: Send {
     fn get_command(&mut self) -> Option<CommandExt>;
     /// The next command of the cursor ring.
     fn get_cursor_command(&mut self) -> Option<CommandExt>;
-    /// `false`: a command is there already.
+    /// Asks the host to wake the worker when the display ring gets a command. `false`: one is there already.
     fn req_cmd_notification(&mut self) -> bool;
-    /// `false`: a command is there already.
+    /// Asks the host to wake the worker when the cursor ring gets a command. `false`: one is there already.
     fn req_cursor_notification(&mut self) -> bool;
     /// Gives a command back; `info.address` is never 0.
     fn release_resource(&mut self, info: ReleaseInfo);
-    /// Number of resources pushed to the guest.
+    /// Has the host give released commands to the guest at once; returns how many it gave.
     fn flush_resources(&mut self) -> i32;
+    /// The device rendered an update command of the guest with this id.
     fn notify_update(&mut self, update_id: u32);
+    /// An asynchronous request is done.
     fn async_complete(&mut self, cookie: u64);
-    /// The implementor passes C a valid pointer even for no rectangles (hosts look at element 0).
+    /// An asynchronous request to render an area is done, and these rectangles of the surface changed. The implementor
+    /// passes C a valid pointer even for no rectangles (hosts look at element 0).
     fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]);
-    /// Called from interface 3.2 on; the implementor still checks for NULL.
+    /// Tells the guest whether a client is there, and what it can do. Called from interface 3.2 on; the implementor still checks for NULL.
     fn set_client_capabilities(&mut self, present: bool, caps: &[u8; 58]);
 }

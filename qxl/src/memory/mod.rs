@@ -49,12 +49,16 @@ const MAX_TABLE: u64 = 65_536;
 /// Why an address is not usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
+    /// The group.
     #[error("memory group {0} does not exist")]
     Group(u32),
+    /// The address.
     #[error("address {0:#x} names a slot that does not exist")]
     Slot(u64),
+    /// The address.
     #[error("address {0:#x} has a stale generation")]
     Generation(u64),
+    /// The address and the number of bytes.
     #[error("{1} bytes at address {0:#x} are outside their slot")]
     Range(u64, u64),
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// A parameter is wrong; the text names it.
-pub fn map_surface(
+pub(crate) fn map_surface(
     memory: &Arc<GuestMemory>,
     spec: &SurfaceSpec,
 ) -> std::result::Result<MappedSurface, DeviceError> {
@@ -68,7 +68,7 @@ const HEAD: usize = 28;
 ///
 /// # Errors
 /// The configuration is not in a memslot, has no monitors, or more than allowed.
-pub fn monitors_config(
+pub(crate) fn monitors_config(
     memory: &Arc<GuestMemory>,
     address: u64,
     group_id: u32,

@@ -16,6 +16,8 @@ pub(super) const NATIVE_SIZE: u64 = 191;
 pub(super) const COMPAT_SIZE: u64 = 128;
 
 /// Operations by number (QXL_DRAW_*).
+#[allow(missing_docs, reason = "names of the specification, qxl.md B2")]
+#[cfg_attr(not(any(test, feature = "mock")), allow(unreachable_pub, reason = "the mock guest exports it"))]
 pub mod draw_type {
     pub const NOP: u8 = 0;
     pub const FILL: u8 = 1;

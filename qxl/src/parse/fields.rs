@@ -14,44 +14,44 @@ impl<'a> Fields<'a> {
     }
 
     /// The structure that begins `at`.
-    pub fn from(self, at: usize) -> Fields<'a> {
+    pub(super) fn from(self, at: usize) -> Fields<'a> {
         Fields(self.0.get(at..).unwrap_or(&[]))
     }
 
-    pub fn u8(self, at: usize) -> u8 {
+    pub(super) fn u8(self, at: usize) -> u8 {
         u8::from_le_bytes(self.array(at))
     }
 
-    pub fn u16(self, at: usize) -> u16 {
+    pub(super) fn u16(self, at: usize) -> u16 {
         u16::from_le_bytes(self.array(at))
     }
 
-    pub fn i16(self, at: usize) -> i16 {
+    pub(super) fn i16(self, at: usize) -> i16 {
         i16::from_le_bytes(self.array(at))
     }
 
-    pub fn u32(self, at: usize) -> u32 {
+    pub(super) fn u32(self, at: usize) -> u32 {
         u32::from_le_bytes(self.array(at))
     }
 
-    pub fn i32(self, at: usize) -> i32 {
+    pub(super) fn i32(self, at: usize) -> i32 {
         i32::from_le_bytes(self.array(at))
     }
 
-    pub fn u64(self, at: usize) -> u64 {
+    pub(super) fn u64(self, at: usize) -> u64 {
         u64::from_le_bytes(self.array(at))
     }
 
-    pub fn point(self, at: usize) -> Point {
+    pub(super) fn point(self, at: usize) -> Point {
         Point { x: self.i32(at), y: self.i32(at + 4) }
     }
 
-    pub fn point16(self, at: usize) -> Point16 {
+    pub(super) fn point16(self, at: usize) -> Point16 {
         Point16 { x: self.i16(at), y: self.i16(at + 2) }
     }
 
     /// A rectangle; its order in memory is top, left, bottom, right.
-    pub fn rect(self, at: usize) -> Rect {
+    pub(super) fn rect(self, at: usize) -> Rect {
         Rect { top: self.i32(at), left: self.i32(at + 4), bottom: self.i32(at + 8), right: self.i32(at + 12) }
     }
 }

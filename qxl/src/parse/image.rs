@@ -13,9 +13,9 @@ use spice_server_core::limits;
 use std::sync::Arc;
 
 mod image_type {
-    pub const BITMAP: u8 = 0;
-    pub const QUIC: u8 = 1;
-    pub const SURFACE: u8 = 104;
+    pub(super) const BITMAP: u8 = 0;
+    pub(super) const QUIC: u8 = 1;
+    pub(super) const SURFACE: u8 = 104;
 }
 
 const IMAGE_SIZE: u64 = 48;

@@ -13,7 +13,7 @@ mod objects;
 #[cfg(test)]
 mod tests;
 
-pub use config::{map_surface, monitors_config};
+pub(crate) use config::{map_surface, monitors_config};
 
 use crate::memory::{GuestMemory, GuestRange, MemoryError};
 use fields::Fields;
@@ -26,7 +26,8 @@ use spice_server_core::{debug, warning_limited};
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// QXLCommandExt.type.
+/// Values of QXLCommandExt.type.
+#[allow(missing_docs, reason = "names of the specification, qxl.md B1")]
 pub mod command_type {
     pub const DRAW: u32 = 1;
     pub const UPDATE: u32 = 2;
@@ -35,15 +36,15 @@ pub mod command_type {
     pub const SURFACE: u32 = 5;
 }
 
-/// QXLCommandExt.flags, set by the host.
-pub mod flags {
-    pub const COMPAT: u32 = 1;
-    pub const COMPAT_16BPP: u32 = 2;
+/// Bits of QXLCommandExt.flags, set by the host.
+pub(crate) mod flags {
+    pub(crate) const COMPAT: u32 = 1;
+    pub(crate) const COMPAT_16BPP: u32 = 2;
 }
 
 /// Why a command is dropped.
 #[derive(Debug, thiserror::Error)]
-pub enum ParseError {
+pub(crate) enum ParseError {
     #[error("{0}: {1}")]
     Memory(&'static str, MemoryError),
     #[error("{0} {1}: {2}")]
@@ -70,7 +71,7 @@ pub(crate) fn bad<T>(field: &'static str, value: impl TryInto<i64>, why: &'stati
 
 /// Parses commands of one device.
 #[derive(Debug, Clone, Copy)]
-pub struct Parser<'a> {
+pub(crate) struct Parser<'a> {
     pub memory: &'a Arc<GuestMemory>,
     pub releases: &'a Arc<ReleaseQueue>,
     /// Number of surface ids.
@@ -93,7 +94,7 @@ struct Context<'a> {
 
 impl Parser<'_> {
     /// Parses a command of the display ring.
-    pub fn display_command(&self, command: CommandExt) -> Fetched<DisplayCommand> {
+    pub(crate) fn display_command(&self, command: CommandExt) -> Fetched<DisplayCommand> {
         let compat = command.flags & flags::COMPAT != 0;
         let (name, size) = match command.command_type {
             command_type::DRAW if compat => ("compat draw", draw::COMPAT_SIZE),
@@ -119,7 +120,7 @@ impl Parser<'_> {
     }
 
     /// Parses a command of the cursor ring.
-    pub fn cursor_command(&self, command: CommandExt) -> Fetched<CursorCommand> {
+    pub(crate) fn cursor_command(&self, command: CommandExt) -> Fetched<CursorCommand> {
         if command.command_type != command_type::CURSOR {
             warning_limited!("cursor ring: unknown command type {}, ignored", command.command_type);
             return Fetched::Dropped;

@@ -23,10 +23,10 @@ pub(crate) const HEADER: &[u8] = b"SPICE_REPLAY 1\n";
 
 /// Device requests whose number has a meaning for reading (qxl.md C3).
 pub(crate) mod request {
-    pub const DESTROY_SURFACES: u32 = 19;
-    pub const CREATE_PRIMARY: u32 = 20;
-    pub const DESTROY_PRIMARY: u32 = 21;
-    pub const CREATE_PRIMARY_ASYNC: u32 = 29;
+    pub(crate) const DESTROY_SURFACES: u32 = 19;
+    pub(crate) const CREATE_PRIMARY: u32 = 20;
+    pub(crate) const DESTROY_PRIMARY: u32 = 21;
+    pub(crate) const CREATE_PRIMARY_ASYNC: u32 = 29;
 }
 
 /// A recording that is being made. Events carry no device, so only the first device writes into it.

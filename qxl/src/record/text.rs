@@ -10,43 +10,43 @@ use std::io::Write;
 pub(super) struct Text(pub Vec<u8>);
 
 impl Text {
-    pub fn line(&mut self, line: impl Display) {
+    pub(super) fn line(&mut self, line: impl Display) {
         // Writing to a vector does not fail.
         let _ = writeln!(self.0, "{line}");
     }
 
-    pub fn int(&mut self, name: &str, value: impl Display) {
+    pub(super) fn int(&mut self, name: &str, value: impl Display) {
         self.line(format_args!("{name} {value}"));
     }
 
     /// The original prints 32-bit values as signed ones.
-    pub fn u32(&mut self, name: &str, value: u32) {
+    pub(super) fn u32(&mut self, name: &str, value: u32) {
         self.int(name, value.cast_signed());
     }
 
-    pub fn rect(&mut self, name: &str, r: Rect) {
+    pub(super) fn rect(&mut self, name: &str, r: Rect) {
         self.line(format_args!("rect {name} {} {} {} {}", r.top, r.left, r.bottom, r.right));
     }
 
-    pub fn point(&mut self, p: Point) {
+    pub(super) fn point(&mut self, p: Point) {
         self.line(format_args!("point {} {}", p.x, p.y));
     }
 
-    pub fn point16(&mut self, p: Point16) {
+    pub(super) fn point16(&mut self, p: Point16) {
         self.line(format_args!("point16 {} {}", p.x, p.y));
     }
 
-    pub fn binary(&mut self, name: &str, bytes: &[u8]) {
+    pub(super) fn binary(&mut self, name: &str, bytes: &[u8]) {
         self.part(name, &SliceSource(bytes), 0, bytes.len());
     }
 
     /// The whole of a source as one payload.
-    pub fn flat(&mut self, name: &str, source: &dyn ByteSource) {
+    pub(super) fn flat(&mut self, name: &str, source: &dyn ByteSource) {
         self.part(name, source, 0, source.len());
     }
 
     /// The chunks of a source, one payload each.
-    pub fn chunks(&mut self, name: &str, source: &dyn ByteSource) {
+    pub(super) fn chunks(&mut self, name: &str, source: &dyn ByteSource) {
         let whole = [source.len()];
         let ends = if source.chunk_ends().is_empty() { &whole } else { source.chunk_ends() };
         self.line(format_args!("data_chunks {} {}", ends.len() - 1, source.len()));
@@ -58,7 +58,7 @@ impl Text {
     }
 
     /// Bytes of ours as one chunk.
-    pub fn chunk(&mut self, name: &str, bytes: &[u8]) {
+    pub(super) fn chunk(&mut self, name: &str, bytes: &[u8]) {
         self.line(format_args!("data_chunks 0 {}", bytes.len()));
         self.binary(name, bytes);
     }

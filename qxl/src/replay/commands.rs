@@ -34,11 +34,11 @@ pub(super) struct Built {
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(reader: &'a mut Reader, ids: &'a SurfaceIds, release_id: u64) -> Self {
+    pub(super) fn new(reader: &'a mut Reader, ids: &'a SurfaceIds, release_id: u64) -> Self {
         Self { reader, ids, release_id, blocks: Vec::new(), blank: 0, destroys: None }
     }
 
-    pub fn finish(self) -> Built {
+    pub(super) fn finish(self) -> Built {
         Built { blocks: self.blocks, blank: self.blank, destroys: self.destroys }
     }
 
@@ -91,7 +91,7 @@ impl<'a> Builder<'a> {
         Ok(next)
     }
 
-    pub fn drawable(&mut self) -> Result<u64> {
+    pub(super) fn drawable(&mut self) -> Result<u64> {
         self.reader.keyword("drawable")?;
         let bbox = self.reader.rect("bbox")?;
         let clip = self.clip()?;
@@ -307,7 +307,7 @@ impl<'a> Builder<'a> {
         self.put(&bytes.0)
     }
 
-    pub fn update(&mut self) -> Result<u64> {
+    pub(super) fn update(&mut self) -> Result<u64> {
         self.reader.keyword("update")?;
         let area: Rect = self.reader.rect("area")?;
         let update_id = self.reader.u32("update_id")?;
@@ -315,12 +315,12 @@ impl<'a> Builder<'a> {
         self.put(&self.head().rect(area).u32(update_id).u32(surface).0)
     }
 
-    pub fn message(&mut self) -> Result<u64> {
+    pub(super) fn message(&mut self) -> Result<u64> {
         let text = self.reader.binary(ANY)?;
         self.put(&self.head().bytes(&text).u8(0).0)
     }
 
-    pub fn surface(&mut self) -> Result<u64> {
+    pub(super) fn surface(&mut self) -> Result<u64> {
         self.reader.keyword("surface_cmd")?;
         let recorded = self.reader.u32("surface_id")?;
         let (kind, flags) = (self.reader.u8("type")?, self.reader.u32("flags")?);
@@ -367,7 +367,7 @@ impl<'a> Builder<'a> {
         Ok(address)
     }
 
-    pub fn cursor(&mut self) -> Result<u64> {
+    pub(super) fn cursor(&mut self) -> Result<u64> {
         self.reader.keyword("cursor_cmd")?;
         let kind = self.reader.u8("type")?;
         let bytes = self.head().u8(kind);

@@ -34,7 +34,7 @@ pub(super) struct Destroyed {
 }
 
 impl SurfaceIds {
-    pub fn new(limit: u32) -> Self {
+    pub(super) fn new(limit: u32) -> Self {
         let table =
             Table { by_recorded: HashMap::new(), free: Vec::new(), never_used: 1, limit, destroying: 0 };
         Self { table: Mutex::new(table), freed: Condvar::new() }
@@ -45,7 +45,7 @@ impl SurfaceIds {
     }
 
     /// The replay's id; 0 for an unknown one, as recordings that began late have.
-    pub fn get(&self, recorded: u32) -> u32 {
+    pub(super) fn get(&self, recorded: u32) -> u32 {
         let known = self.table().by_recorded.get(&recorded).map(|mapping| mapping.id);
         known.unwrap_or_else(|| {
             if recorded != 0 {
@@ -57,7 +57,7 @@ impl SurfaceIds {
 
     /// The id of a new surface. While all are in use this waits for a destroy command to be freed; `None` when there is
     /// none to wait for. A surface that is created once more keeps its id.
-    pub fn add(&self, recorded: u32) -> Option<u32> {
+    pub(super) fn add(&self, recorded: u32) -> Option<u32> {
         if recorded == 0 {
             return Some(0);
         }
@@ -82,7 +82,7 @@ impl SurfaceIds {
     }
 
     /// The id of a surface that a command destroys, and what to hand to [`Self::remove`] when that is freed.
-    pub fn destroy(&self, recorded: u32) -> (u32, Option<Destroyed>) {
+    pub(super) fn destroy(&self, recorded: u32) -> (u32, Option<Destroyed>) {
         let mut table = self.table();
         let Some(mapping) = table.by_recorded.get_mut(&recorded) else { return (0, None) };
         let id = mapping.id;
@@ -94,7 +94,7 @@ impl SurfaceIds {
     }
 
     /// Gives an id back.
-    pub fn remove(&self, destroyed: Destroyed) {
+    pub(super) fn remove(&self, destroyed: Destroyed) {
         let Destroyed { recorded, id } = destroyed;
         let mut table = self.table();
         // The recording may use its number again already.

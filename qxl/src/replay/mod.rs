@@ -32,8 +32,11 @@ const MAX_BLANK: u64 = 2 << 30;
 pub struct ReplayPrimary {
     /// In group 0.
     pub spec: SurfaceSpec,
+    /// QXLDevSurfaceCreate.position, which has no meaning.
     pub position: u32,
+    /// QXLDevSurfaceCreate.mouse_mode: 1 allows clients to place the pointer.
     pub mouse_mode: u32,
+    /// QXLDevSurfaceCreate.type, which has no meaning.
     pub surface_type: u32,
     /// All flags; `spec` has bit 0.
     pub flags: u32,
@@ -41,8 +44,11 @@ pub struct ReplayPrimary {
 
 /// The device requests of a recording, to be executed synchronously, in terms of `spice_qxl_*` on surface 0.
 pub trait ReplayHost {
+    /// Makes the primary surface.
     fn create_primary(&mut self, primary: &ReplayPrimary);
+    /// Destroys the primary surface.
     fn destroy_primary(&mut self);
+    /// Destroys all surfaces.
     fn destroy_surfaces(&mut self);
 }
 

@@ -16,14 +16,19 @@ const MAX_INFLATED: u64 = 256 << 20;
 /// Why reading ends.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
+    /// The file does not begin as recordings do.
     #[error("not a recording of version 1")]
     NotARecording,
+    /// The file ends in the middle of an event.
     #[error("the recording ends inside an event")]
     Truncated,
+    /// The word that should be there, and what is there.
     #[error("{0} is missing, found {1:?}")]
     Expected(&'static str, String),
+    /// A field, its value, and what is wrong with it.
     #[error("{0} {1}: {2}")]
     Value(&'static str, i128, &'static str),
+    /// The file cannot be read.
     #[error("cannot read the recording: {0}")]
     Io(#[from] io::Error),
 }
@@ -46,7 +51,7 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub fn new(input: Box<dyn Read + Send>) -> Self {
+    pub(super) fn new(input: Box<dyn Read + Send>) -> Self {
         Self { input: BufReader::with_capacity(256 << 10, input) }
     }
 
@@ -90,13 +95,13 @@ impl Reader {
     }
 
     /// Whether the file ends here.
-    pub fn at_end(&mut self) -> Result<bool> {
+    pub(super) fn at_end(&mut self) -> Result<bool> {
         self.skip_space()?;
         Ok(self.peek()?.is_none())
     }
 
     /// The first line.
-    pub fn header(&mut self) -> Result<()> {
+    pub(super) fn header(&mut self) -> Result<()> {
         let mut line = [0; crate::record::HEADER.len()];
         match self.input.read_exact(&mut line) {
             Ok(()) if line == crate::record::HEADER => Ok(()),
@@ -107,7 +112,7 @@ impl Reader {
     }
 
     /// A given word.
-    pub fn keyword(&mut self, keyword: &'static str) -> Result<()> {
+    pub(super) fn keyword(&mut self, keyword: &'static str) -> Result<()> {
         let found = self.word()?;
         match found.as_str() {
             found if found == keyword => Ok(()),
@@ -117,13 +122,13 @@ impl Reader {
     }
 
     /// Whether the next character, after white space, is a letter (of a keyword) rather than a digit.
-    pub fn at_letter(&mut self) -> Result<bool> {
+    pub(super) fn at_letter(&mut self) -> Result<bool> {
         self.skip_space()?;
         Ok(self.peek()?.is_some_and(|byte| byte.is_ascii_alphabetic()))
     }
 
     /// A number of up to 64 bits, signed or not.
-    pub fn number(&mut self, field: &'static str) -> Result<i128> {
+    pub(super) fn number(&mut self, field: &'static str) -> Result<i128> {
         let word = self.word()?;
         match word.parse::<i128>() {
             Ok(value) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value) => Ok(value),
@@ -133,7 +138,7 @@ impl Reader {
     }
 
     /// A number where 32 bits are written signed or unsigned.
-    pub fn number32(&mut self, field: &'static str) -> Result<u32> {
+    pub(super) fn number32(&mut self, field: &'static str) -> Result<u32> {
         let value = self.number(field)?;
         match (u32::try_from(value), i32::try_from(value)) {
             (Ok(value), _) => Ok(value),
@@ -142,32 +147,32 @@ impl Reader {
         }
     }
 
-    pub fn signed32(&mut self, field: &'static str) -> Result<i32> {
+    pub(super) fn signed32(&mut self, field: &'static str) -> Result<i32> {
         Ok(self.number32(field)?.cast_signed())
     }
 
     /// `name value`, 32 bits.
-    pub fn u32(&mut self, name: &'static str) -> Result<u32> {
+    pub(super) fn u32(&mut self, name: &'static str) -> Result<u32> {
         self.keyword(name)?;
         self.number32(name)
     }
 
-    pub fn u16(&mut self, name: &'static str) -> Result<u16> {
+    pub(super) fn u16(&mut self, name: &'static str) -> Result<u16> {
         let value = self.u32(name)?;
         u16::try_from(value).or_else(|_| bad(name, value, "does not fit in 16 bits"))
     }
 
-    pub fn u8(&mut self, name: &'static str) -> Result<u8> {
+    pub(super) fn u8(&mut self, name: &'static str) -> Result<u8> {
         let value = self.u32(name)?;
         u8::try_from(value).or_else(|_| bad(name, value, "does not fit in 8 bits"))
     }
 
-    pub fn i32(&mut self, name: &'static str) -> Result<i32> {
+    pub(super) fn i32(&mut self, name: &'static str) -> Result<i32> {
         Ok(self.u32(name)?.cast_signed())
     }
 
     /// `name value`, 64 bits.
-    pub fn u64(&mut self, name: &'static str) -> Result<u64> {
+    pub(super) fn u64(&mut self, name: &'static str) -> Result<u64> {
         self.keyword(name)?;
         let value = self.number(name)?;
         match (u64::try_from(value), i64::try_from(value)) {
@@ -178,7 +183,7 @@ impl Reader {
     }
 
     /// `name 0` or `name 1`.
-    pub fn flag(&mut self, name: &'static str) -> Result<bool> {
+    pub(super) fn flag(&mut self, name: &'static str) -> Result<bool> {
         match self.u32(name)? {
             0 => Ok(false),
             1 => Ok(true),
@@ -186,19 +191,19 @@ impl Reader {
         }
     }
 
-    pub fn rect(&mut self, name: &'static str) -> Result<Rect> {
+    pub(super) fn rect(&mut self, name: &'static str) -> Result<Rect> {
         self.keyword("rect")?;
         self.keyword(name)?;
         let (top, left) = (self.signed32(name)?, self.signed32(name)?);
         Ok(Rect { top, left, bottom: self.signed32(name)?, right: self.signed32(name)? })
     }
 
-    pub fn point(&mut self) -> Result<Point> {
+    pub(super) fn point(&mut self) -> Result<Point> {
         self.keyword("point")?;
         Ok(Point { x: self.signed32("point")?, y: self.signed32("point")? })
     }
 
-    pub fn point16(&mut self, name: &'static str) -> Result<Point16> {
+    pub(super) fn point16(&mut self, name: &'static str) -> Result<Point16> {
         self.keyword(name)?;
         let mut coordinate = || {
             let value = self.signed32(name)?;
@@ -208,13 +213,13 @@ impl Reader {
     }
 
     /// A payload of at most `limit` bytes. Names are not compared: old recordings differ in some.
-    pub fn binary(&mut self, limit: u64) -> Result<Vec<u8>> {
+    pub(super) fn binary(&mut self, limit: u64) -> Result<Vec<u8>> {
         let (compressed, size) = self.binary_head(limit)?;
         if compressed { self.inflated(size) } else { self.bytes(size) }
     }
 
     /// A payload of at most `limit` bytes in a block of its own, behind `head` bytes for the caller.
-    pub fn binary_block(&mut self, head: usize, limit: u64) -> Result<Block> {
+    pub(super) fn binary_block(&mut self, head: usize, limit: u64) -> Result<Block> {
         let (compressed, size) = self.binary_head(limit)?;
         let whole = usize::try_from(size).ok().and_then(|size| size.checked_add(head));
         let Some(whole) = whole else { return bad("binary", size, "bytes are too many") };
@@ -288,7 +293,7 @@ impl Reader {
 
     /// Chunks of at most `limit` bytes together: `chunk` reads each, which may have the given bytes at most, and gives
     /// its length.
-    pub fn chunks(
+    pub(super) fn chunks(
         &mut self,
         limit: u64,
         mut chunk: impl FnMut(&mut Self, u64) -> Result<usize>,
