@@ -1,12 +1,10 @@
 //! Functions of `spice-migration.h`.
 
 use crate::abi::*;
-use crate::boundary::guard;
 use crate::convert;
-use crate::handle;
+use crate::lookup::{server_status, status, with_server};
 use libc::{c_char, c_int};
 use spice_server_core::protocol::main_channel::MigrationTarget;
-use spice_server_core::reds;
 use spice_server_core::warning;
 
 #[cfg(not(test))]
@@ -30,16 +28,6 @@ unsafe fn target(
     (port != 0 || secure_port != 0).then_some(MigrationTarget { port, secure_port, host, cert_subject })
 }
 
-fn returned(function: &str, result: reds::Result) -> c_int {
-    match result {
-        Ok(()) => 0,
-        Err(error) => {
-            warning!("{function}: {error}");
-            -1
-        }
-    }
-}
-
 /// Sets the host that spice_server_migrate_switch() sends the clients to. Only for hosts without a migration interface.
 /// Returns 0, -1 on bad arguments.
 #[deprecated]
@@ -51,11 +39,10 @@ pub unsafe extern "C" fn spice_server_migrate_info(
     secure_port: c_int,
     cert_subject: *const c_char,
 ) -> c_int {
-    guard("spice_server_migrate_info", || {
-        let Some(server) = handle::server("spice_server_migrate_info", s) else { return -1 };
+    with_server("spice_server_migrate_info", s, |server| {
         // SAFETY: C strings or NULL, by the contract of the function.
         match unsafe { target(dest, port, secure_port, cert_subject) } {
-            Some(target) => returned("spice_server_migrate_info", server.migrate_info(target)),
+            Some(target) => status("spice_server_migrate_info", server.migrate_info(target)),
             None => {
                 warning!("spice_server_migrate_info: no host or no port");
                 -1
@@ -68,8 +55,7 @@ pub unsafe extern "C" fn spice_server_migrate_info(
 #[deprecated]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_switch(s: *mut SpiceServer) -> c_int {
-    guard("spice_server_migrate_switch", || {
-        let Some(server) = handle::server("spice_server_migrate_switch", s) else { return -1 };
+    with_server("spice_server_migrate_switch", s, |server| {
         server.migrate_switch();
         0
     })
@@ -85,39 +71,29 @@ pub unsafe extern "C" fn spice_server_migrate_connect(
     secure_port: c_int,
     cert_subject: *const c_char,
 ) -> c_int {
-    guard("spice_server_migrate_connect", || {
-        let Some(server) = handle::server("spice_server_migrate_connect", s) else { return -1 };
+    server_status("spice_server_migrate_connect", s, |server| {
         // SAFETY: C strings or NULL, by the contract of the function.
-        let target = unsafe { target(dest, port, secure_port, cert_subject) };
-        returned("spice_server_migrate_connect", server.migrate_connect(target))
+        server.migrate_connect(unsafe { target(dest, port, secure_port, cert_subject) })
     })
 }
 
 /// The virtual machine starts to move. Returns 0, -1 if no target is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_start(s: *mut SpiceServer) -> c_int {
-    guard("spice_server_migrate_start", || {
-        let Some(server) = handle::server("spice_server_migrate_start", s) else { return -1 };
-        returned("spice_server_migrate_start", server.migrate_start())
-    })
+    server_status("spice_server_migrate_start", s, |server| server.migrate_start())
 }
 
 /// The virtual machine has moved (completed not 0) or stays here. migrate_end_complete is called when the clients of a
 /// machine that moved have left. Returns 0, -1 if clients had to be disconnected because no target is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_end(s: *mut SpiceServer, completed: c_int) -> c_int {
-    guard("spice_server_migrate_end", || {
-        let Some(server) = handle::server("spice_server_migrate_end", s) else { return -1 };
-        returned("spice_server_migrate_end", server.migrate_end(completed != 0))
-    })
+    server_status("spice_server_migrate_end", s, |server| server.migrate_end(completed != 0))
 }
 
 /// Whether clients may move without reconnecting. Only with one client at a time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_seamless_migration(s: *mut SpiceServer, enable: c_int) {
-    guard("spice_server_set_seamless_migration", || {
-        if let Some(server) = handle::server("spice_server_set_seamless_migration", s) {
-            server.set_seamless_migration(enable != 0);
-        }
+    with_server("spice_server_set_seamless_migration", s, |server| {
+        server.set_seamless_migration(enable != 0)
     });
 }
