@@ -157,18 +157,19 @@ fn operations_cost_no_more_than_n_log_n() {
     let columns: fn(i32) -> Rect = |i| Rect::new(2 * i, 0, 2 * i + 1, 4);
     let rows: fn(i32) -> Rect = |i| Rect::new(0, 2 * i, 1, 2 * i + 1);
     let stairs: fn(i32) -> Rect = |i| Rect::new(2 * i, 2 * i, 2 * i + 1, 2 * i + 1);
-    let operations: [(&str, &dyn Fn(&Region, &Region)); 7] = [
-        ("union", &|a, b| drop(a.union(b))),
-        ("intersect", &|a, b| drop(a.intersect(b))),
-        ("subtract", &|a, b| drop(a.subtract(b))),
-        ("intersects", &|a, b| assert!(!a.intersects(b))),
-        ("contains", &|a, _| assert!(a.contains(&a.clone()))),
-        ("contains another", &|a, b| assert!(!a.contains(b))),
-        ("join", &|a, b| drop(Region::from_rects(&[a.rects(), b.rects()].concat()))),
+    type Operation = fn(&Region, &Region);
+    let operations: [(&str, Operation); 7] = [
+        ("union", |a, b| drop(a.union(b))),
+        ("intersect", |a, b| drop(a.intersect(b))),
+        ("subtract", |a, b| drop(a.subtract(b))),
+        ("intersects", |a, b| assert!(!a.intersects(b))),
+        ("contains", |a, _| assert!(a.contains(&a.clone()))),
+        ("contains another", |a, b| assert!(!a.contains(b))),
+        ("join", |a, b| drop(Region::from_rects(&[a.rects(), b.rects()].concat()))),
     ];
     for (shape, of) in [("columns", columns), ("rows", rows), ("stairs", stairs)] {
         for (name, operation) in operations {
-            let [once, twice, four] = [1000, 2000, 4000].map(|n| steps(n, of, operation));
+            let [once, twice, four] = [1000, 2000, 4000].map(|n| steps(n, of, &operation));
             // n log n grows by 2.2 from 1000 to 2000.
             let bounded = twice * 10 <= once * 23 + 100 && four * 10 <= twice * 23 + 100;
             assert!(bounded, "{name} of {shape}: {once}, {twice}, {four} steps");
