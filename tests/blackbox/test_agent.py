@@ -118,6 +118,29 @@ def test_an_agent_is_killed_and_started_anew_in_the_middle_of_messages(host):
             host("room", "a", -1)
 
 
+@pytest.mark.parametrize("rest_comes", [True, False])
+def test_a_client_goes_on_with_a_message_to_an_agent_that_is_gone(host, rest_comes):
+    """Clients do not know yet that the agent is gone, or send what they have queued: the rest is dropped, nobody is disconnected."""
+    with raw_client(host.port, channels=()) as (session, _):
+        talk = Talk(session)
+        whole = message(FILE_DATA, bytes([0xb8]) * 20_000)
+        talk.send(whole[:6000])
+        talk.round_trip()
+        host("remove", "a")
+        host("free", "a")
+        session.main.send(SEND, whole[6000:7000])
+        host.add("a", "vdagent")
+        session.main.expect(CONNECTED_TOKENS)
+        session.main.send(SEND, whole[7000:8000])
+        talk = Talk(session)
+        if rest_comes:
+            talk.send(whole[8000:])
+        talk.send(message(GRAB, b"next"))
+        wait_for(lambda: host.count("a")[0] == 32, "the next message")
+        assert host.taken("a") == chunk(message(GRAB, b"next"))
+        talk.round_trip()
+
+
 def test_a_client_leaves_in_the_middle_of_messages(host):
     host("room", "a", 0)
     for round in range(5):

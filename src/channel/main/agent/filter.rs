@@ -63,6 +63,8 @@ pub struct Filter {
     /// Bytes of the present message that are still to come.
     rest: u32,
     verdict: Verdict,
+    /// The present message was said to an agent that is gone: see [`Self::forget`].
+    stale: bool,
 }
 
 impl Filter {
@@ -75,7 +77,28 @@ impl Filter {
     /// Goes on at a [`Self::position`].
     #[must_use]
     pub fn at(rest: u32, verdict: Verdict) -> Self {
-        Self { rest, verdict }
+        Self { rest, verdict, stale: false }
+    }
+
+    /// The agent is gone to which the present message was said. Some clients go on with the rest of it, others never send
+    /// that: until the rest is over, only what begins like a message is one.
+    pub fn forget(&mut self) {
+        (self.verdict, self.stale) = (Verdict::Drop, self.rest > 0);
+    }
+
+    /// Whether the piece belongs to a message that was forgotten.
+    fn is_stale(&mut self, piece: &[u8]) -> bool {
+        let begins = MessageHeader::decode(piece).is_ok_and(|header| {
+            let known = (message::MOUSE_STATE..=message::GRAPHICS_DEVICE_INFO).contains(&header.message_type);
+            header.protocol == PROTOCOL && header.opaque == 0 && known
+        });
+        if begins {
+            (self.rest, self.stale) = (0, false);
+            return false;
+        }
+        self.rest = self.rest.saturating_sub(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+        self.stale = self.rest > 0;
+        true
     }
 
     /// Judges the next piece.
@@ -86,6 +109,9 @@ impl Filter {
         let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
         if piece.len() > MAX_PIECE {
             return Err(AgentError::Piece(piece.len()));
+        }
+        if self.stale && self.is_stale(piece) {
+            return Ok(Judged { verdict: Verdict::Drop, begins: None, ends: false });
         }
         let mut begins = None;
         let data = if self.rest > 0 {
@@ -135,6 +161,25 @@ mod tests {
         let monitors = Rules { monitors: true, ..ALL };
         assert_eq!(filter.judge(&head(2, 0), monitors).unwrap().verdict, Verdict::Monitors);
         assert_eq!(filter.judge(&head(2, 0), ALL).unwrap().verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn the_rest_of_a_message_to_an_agent_that_is_gone_is_dropped() {
+        for rest_comes in [true, false] {
+            let mut filter = Filter::default();
+            filter.judge(&head(message::FILE_XFER_DATA, 5000), ALL).unwrap();
+            filter.judge(&[9; 1000], ALL).unwrap();
+            filter.forget();
+            if rest_comes {
+                for size in [2000, 2000] {
+                    let judged = filter.judge(&vec![9; size], ALL).unwrap();
+                    assert_eq!((judged.verdict, judged.begins), (Verdict::Drop, None));
+                }
+            }
+            let judged = filter.judge(&head(message::CLIPBOARD_GRAB, 0), ALL).unwrap();
+            assert_eq!((judged.verdict, judged.begins.is_some()), (Verdict::Pass, true));
+            assert!(filter.judge(&[9; 30], ALL).is_err(), "and after it the rules hold");
+        }
     }
 
     #[test]

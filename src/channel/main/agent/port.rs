@@ -179,7 +179,9 @@ impl AgentPort {
         (self.busy, self.wants_displays, self.displays) = (false, false, None);
         self.mouse.clear();
         for client in self.clients.values_mut() {
-            *client = Client { held: client.held.take(), ..Client::default() };
+            client.filter.forget();
+            let (held, filter) = (client.held.take(), std::mem::take(&mut client.filter));
+            *client = Client { held, filter, ..Client::default() };
         }
     }
 
@@ -241,7 +243,9 @@ impl AgentPort {
         let attached = self.is_attached();
         if let Some(client) = self.clients.get_mut(&at).filter(|_| attached) {
             if !client.started {
-                *client = Client { started: true, window: AGENT_TOKENS, ..Client::default() };
+                client.filter.forget();
+                let filter = std::mem::take(&mut client.filter);
+                *client = Client { started: true, window: AGENT_TOKENS, filter, ..Client::default() };
             }
             client.tokens = tokens.into();
         }
@@ -277,17 +281,16 @@ impl AgentPort {
     /// The client has no token left, or breaks the agent's protocol.
     pub fn data(&mut self, at: ConnectionId, data: &[u8], out: &mut Out<'_>) -> Result<(), AgentError> {
         let (attached, takes_monitors) = (self.is_attached(), self.takes_monitors);
-        let rules = Rules { monitors: takes_monitors, only_monitors: !attached, ..self.rules() };
+        let rules = self.rules();
         let Some(client) = self.clients.get_mut(&at) else { return Ok(()) };
-        if attached && !client.started {
-            // Said to the agent before this one, or too early.
-            return Ok(());
-        }
+        // Otherwise it is said to the agent before this one, or too early, or to nobody.
+        let is_heard = attached && client.started;
+        let rules = Rules { monitors: takes_monitors, only_monitors: !is_heard, ..rules };
         if client.started {
             client.window = client.window.checked_sub(1).ok_or(AgentError::NoToken)?;
         }
         let judged = match client.filter.judge(data, rules) {
-            Err(_) if !attached => {
+            Err(_) if !is_heard => {
                 // Said to nobody: whatever it is does no harm.
                 client.filter = Filter::default();
                 return Ok(());
