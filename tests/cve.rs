@@ -16,8 +16,8 @@ use spice_qxl::mock::samples::all_commands;
 use spice_qxl::mock::structures::{DrawableSpec, PUT, body, brush, draw_type, no_mask};
 use spice_qxl::mock::{GROUP, MockGuest, SLOT};
 use spice_qxl::parse::command_type;
-use spice_server_core::channel::client::WorkerChannel;
-use spice_server_core::channel::connection::ClientId;
+use spice_server_core::channel::connection::{ClientId, ConnectionId};
+use spice_server_core::channel::polled::Polled;
 use spice_server_core::codec::{lz, quic};
 use spice_server_core::display::cursor::CursorChannel;
 use spice_server_core::geometry::{Point16, Rect};
@@ -113,11 +113,11 @@ fn cve_2010_0429_only_commands_inside_of_the_slots_are_given_back() {
 #[test]
 fn cve_2013_4130_clients_that_go_during_a_broadcast_do_not_disturb_it() {
     let now = Instant::now();
-    let mut channel = CursorChannel::new();
+    let mut channel = Polled::new(CursorChannel::new());
     let peers: Vec<MemoryPeer> = (1..=4)
         .map(|id| {
             let (connection, peer) = MemoryPeer::connect(ChannelType::Cursor, ClientId(id), 0, false);
-            channel.attach(connection, now);
+            channel.attach(ConnectionId(id), connection, now);
             peer
         })
         .collect();
@@ -133,7 +133,7 @@ fn cve_2013_4130_clients_that_go_during_a_broadcast_do_not_disturb_it() {
         peers[2].take_messages(|msg_type, _| moves += u32::from(msg_type == 104));
         assert_eq!(moves, 1);
     }
-    assert_eq!(channel.clients().len(), 1);
+    assert_eq!(channel.sockets().len(), 1);
 }
 
 /// The decrypted password was copied into a buffer of 60 bytes.

@@ -495,38 +495,6 @@ impl ChannelLink {
     }
 }
 
-/// Names one connection within its channel; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientKey(pub u64);
-
-/// One connection to be polled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PollEntry {
-    pub key: ClientKey,
-    pub fd: RawFd,
-    pub interest: Readiness,
-}
-
-/// What the worker's loop needs of the display and the cursor channel. The poll is edge-triggered: after readiness was
-/// told, the channel reads and writes until the socket would block or says by [`WorkerChannel::next_deadline`] that it
-/// wants to go on. The channel disconnects faulty clients by itself.
-pub trait WorkerChannel {
-    /// All connections.
-    fn clients(&self) -> Vec<PollEntry>;
-    /// Takes a new connection over.
-    fn attach(&mut self, connection: ChannelConnection, now: Instant);
-    /// Drops all connections of a client.
-    fn detach(&mut self, client: ClientId);
-    /// The client follows its machine to another host.
-    fn hand_over(&mut self, client: ClientId, now: Instant);
-    fn on_ready(&mut self, key: ClientKey, readiness: Readiness, now: Instant);
-    /// Sends to every client what it can take now.
-    fn push(&mut self, now: Instant);
-    /// When [`WorkerChannel::on_timer`] is to be called; a time that has passed: at once.
-    fn next_deadline(&self, now: Instant) -> Option<Instant>;
-    fn on_timer(&mut self, now: Instant);
-}
-
 #[cfg(test)]
 #[path = "link_tests.rs"]
 mod tests;

@@ -4,7 +4,7 @@
 //! ```text
 //!   host thread: reds/channels.rs, on the host's watches --+
 //!                                                          +-- Served { Channel, ChannelLink per client }
-//!   worker: worker/, in its poll loop ---------------------+
+//!   worker: polled.rs, in its poll loop -------------------+
 //! ```
 //!
 //! One [`Channel`] object serves all clients that are linked to it, since most channels are about something that the
@@ -12,13 +12,13 @@
 //! be sent, which calls of the host are to be made, and what the server is asked for. `docs/adding-a-channel.md` shows a
 //! whole one.
 
-pub mod client;
 pub mod connection;
 pub mod inputs;
 pub mod link;
 pub mod main;
 pub mod out;
 pub mod pings;
+pub mod polled;
 pub mod served;
 pub mod smartcard;
 pub mod sound;
@@ -33,7 +33,7 @@ use crate::host::call::HostReply;
 use crate::net::stream::Incoming;
 use crate::protocol::ChannelType;
 use connection::ConnectionId;
-use link::{ChannelError, LinkOptions};
+use link::{ChannelError, ChannelLink, LinkOptions};
 use std::any::Any;
 use std::fmt::Debug;
 use std::time::Instant;
@@ -58,6 +58,12 @@ pub trait Channel: Any + Debug + Send {
     /// What is fixed about the channel.
     fn profile(&self) -> &'static Profile;
 
+    /// Whether the server may send to a client that just linked. A channel that must wait for a message of the client
+    /// first opens the link itself, with [`ChannelLink::open`].
+    fn opens_links(&self) -> bool {
+        true
+    }
+
     /// A client linked; the first messages to it may be sent. Its own messages are read once the link reads, which is
     /// at once unless this pauses it. A link with [`link::ChannelLink::awaits_migrate_data`] gets [`Self::restore`] next
     /// and wants no greeting; its client reads nothing before.
@@ -76,6 +82,32 @@ pub trait Channel: Any + Debug + Send {
 
     /// All that was sent to this client is with the kernel: a channel that held data back may go on.
     fn on_drained(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    /// Whether more waits for this client than its link was given. A client that leaves it waiting is judged by
+    /// whether bytes move.
+    fn is_waiting(&self, _at: ConnectionId) -> bool {
+        false
+    }
+
+    /// The turn of a worker's event loop ends. Called once, before [`Self::push`] for each client.
+    fn on_turn_end(&mut self, _out: &mut Out<'_>) {}
+
+    /// The turn of the event loop ends: what waits for this client may be sent. Called in every turn of a worker, whose
+    /// channels first collect what all commands of a turn change; channels of the host thread send at once instead.
+    fn push(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    /// When [`Self::on_client_timer`] or [`Self::push`] wants to be called for one client, which may depend on whether its
+    /// link can send. A time that has passed: at once.
+    fn client_deadline(&self, _at: ConnectionId, _link: &ChannelLink, _now: Instant) -> Option<Instant> {
+        None
+    }
+
+    /// [`Self::client_deadline`] has come, or an earlier time.
+    fn on_client_timer(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Result<(), ChannelError> {
         Ok(())
     }
 

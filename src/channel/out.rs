@@ -92,6 +92,11 @@ impl<'a> Out<'a> {
         self.links.touch(at)
     }
 
+    /// A client's link, for a method that flushes it by itself, since how much it sends depends on what the socket takes.
+    pub fn flushed_link(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
+        self.links.get_mut(at)
+    }
+
     /// A client's link, to look at only: it need not be flushed for that.
     #[must_use]
     pub fn look(&self, at: ConnectionId) -> Option<&ChannelLink> {

@@ -33,6 +33,11 @@ impl Links {
         Some(link)
     }
 
+    /// A link whose user flushes it.
+    pub fn get_mut(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
+        self.links.get_mut(&at)
+    }
+
     /// A link, to look at.
     #[must_use]
     pub fn get(&self, at: ConnectionId) -> Option<&ChannelLink> {
@@ -47,6 +52,13 @@ impl Links {
     /// All links, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &ChannelLink)> {
         self.links.iter().map(|(&at, link)| (at, link))
+    }
+
+    /// Whether something was sent to a link since its last flush, which is forgotten.
+    fn take_touch(&mut self, at: ConnectionId) -> bool {
+        let before = self.touched.len();
+        self.touched.retain(|&touched| touched != at);
+        self.touched.len() != before
     }
 
     fn take_touched(&mut self) -> Vec<ConnectionId> {
@@ -88,6 +100,11 @@ impl<C: Channel + ?Sized> Served<C> {
         &self.channel
     }
 
+    /// The channel, for what needs no link.
+    pub fn channel_mut(&mut self) -> &mut C {
+        &mut self.channel
+    }
+
     /// The channel, and where it says what follows.
     pub fn parts<'a>(&'a mut self, now: Instant, said: &'a mut Said) -> (&'a mut C, Out<'a>) {
         (&mut *self.channel, Out::new(now, &mut self.links, said))
@@ -100,7 +117,9 @@ impl<C: Channel + ?Sized> Served<C> {
         if arrives {
             link.expect_migrate_data();
         }
-        link.open();
+        if self.channel.opens_links() {
+            link.open();
+        }
         // Layers below may hold bytes that no watch reports.
         link.resume_reading();
         self.links.links.insert(at, link);
@@ -200,13 +219,14 @@ impl<C: Channel + ?Sized> Served<C> {
     fn flush_link(&mut self, at: ConnectionId, now: Instant, said: &mut Said) -> Result<(), ChannelError> {
         self.links.unfinished.remove(&at);
         for _ in 0..MAX_REFILLS {
-            let Some(link) = self.links.links.get_mut(&at) else { return Ok(()) };
-            if link.flush(false, now)? == Flush::Blocked {
+            let waiting = self.channel.is_waiting(at);
+            let Some(link) = self.links.get_mut(at) else { return Ok(()) };
+            if link.flush(waiting, now)? == Flush::Blocked {
                 return Ok(());
             }
             let (channel, mut out) = self.parts(now, said);
             channel.on_drained(at, &mut out)?;
-            self.links.touched.retain(|&touched| touched != at);
+            self.links.take_touch(at);
             if self.links.get(at).is_none_or(ChannelLink::is_drained) {
                 return Ok(());
             }
@@ -215,29 +235,56 @@ impl<C: Channel + ?Sized> Served<C> {
         Ok(())
     }
 
+    /// The turn ends; [`Self::push`] for each client must follow.
+    pub fn on_turn_end(&mut self, now: Instant, said: &mut Said) {
+        let (channel, mut out) = self.parts(now, said);
+        channel.on_turn_end(&mut out);
+    }
+
+    /// Lets the channel send what waits for a client, and writes it.
+    pub fn push(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+        let (channel, mut out) = self.parts(now, said);
+        let mut pushed = channel.push(at, &mut out);
+        if pushed.is_ok() && self.links.take_touch(at) {
+            pushed = self.flush_link(at, now, said);
+        }
+        self.judge(at, pushed, said);
+    }
+
+    /// When a link, or the channel on behalf of its client, wants its time.
+    fn deadline_of(&self, at: ConnectionId, link: &ChannelLink, now: Instant) -> Option<Instant> {
+        let unfinished = self.links.unfinished.contains(&at).then_some(now);
+        let client = self.channel.client_deadline(at, link, now);
+        [link.next_deadline(now), client, unfinished].into_iter().flatten().min()
+    }
+
     /// When [`Self::on_link_timer`] or [`Self::on_channel_timer`] want to be called.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let links = self.links.links.values().filter_map(|link| link.next_deadline(now));
-        let unfinished = (!self.links.unfinished.is_empty()).then_some(now);
-        links.chain(self.channel.next_deadline()).chain(unfinished).min()
+        let links = self.links.iter().filter_map(|(at, link)| self.deadline_of(at, link, now));
+        links.chain(self.channel.next_deadline()).min()
     }
 
     /// Links whose time has come.
     #[must_use]
     pub fn due(&self, now: Instant) -> Vec<ConnectionId> {
-        let is_due = |link: &ChannelLink| link.next_deadline(now).is_some_and(|at| at <= now);
-        let due = self.links.iter().filter(|(at, link)| is_due(link) || self.links.unfinished.contains(at));
-        due.map(|(at, _)| at).collect()
+        let is_due = |(at, link): &(ConnectionId, &ChannelLink)| {
+            self.deadline_of(*at, link, now).is_some_and(|due| due <= now)
+        };
+        self.links.iter().filter(is_due).map(|(at, _)| at).collect()
     }
 
-    /// Pings, liveness, and messages left unread of one link.
+    /// Pings, liveness, and messages left unread of one link, and what the channel does for its client in time.
     pub fn on_link_timer(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let Some(link) = self.links.touch(at) else { return };
         let wants_reading = link.wants_reading();
         let mut result = link.on_timer(now);
         if result.is_ok() && wants_reading {
             result = self.read(at, now, said);
+        }
+        if result.is_ok() {
+            let (channel, mut out) = self.parts(now, said);
+            result = channel.on_client_timer(at, &mut out);
         }
         self.judge(at, result, said);
     }

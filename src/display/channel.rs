@@ -2,9 +2,10 @@
 
 mod compose;
 mod remote;
+mod serve;
 mod settings;
 
-use super::client::{DisplayClient, Restored, Shared};
+use super::clients::Clients;
 use super::encode::Workspace;
 use super::gl::{Gl, check_size};
 use super::guest_view::{ClientCaps, GuestView};
@@ -13,13 +14,14 @@ use super::queued::{Queued, Repeat, SurfaceKey};
 use super::services::Services;
 use super::stream::{Composer, Part, StreamKey, Streams};
 use super::surfaces::{Covered, NOTHING_TO_DRAW, Surfaces};
-use crate::channel::client::{ChannelError, ClientKey, PollEntry, WorkerChannel};
-use crate::channel::connection::{ChannelConnection, ClientId};
-use crate::display::settings::{DisplaySettings, StreamingVideo};
+use crate::channel::Out;
+use crate::channel::connection::ConnectionId;
+use crate::channel::link::ChannelError;
+use crate::display::settings::DisplaySettings;
 use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
-use crate::host::{GlScanout, MappedSurface, MonitorHead, MonitorsConfig, Readiness, SurfaceCommand};
+use crate::host::{GlScanout, MappedSurface, MonitorHead, MonitorsConfig, SurfaceCommand};
 use crate::limits::MAX_PENDING_COST;
 use crate::protocol::caps::display as cap;
 use remote::RemoteScreen;
@@ -42,15 +44,13 @@ pub struct DisplayChannel {
     /// The last composed frame, and whether something else has touched its area since.
     composed: Option<Arc<Queued>>,
     composed_stays: bool,
-    clients: Vec<DisplayClient>,
-    last_client: u64,
+    clients: Clients,
     monitors: Option<MonitorsConfig>,
     /// The guest's driver set the monitors configuration: a new primary surface does not (display.md 7).
     driver_monitors: bool,
     guest_view: GuestView,
     gl: Gl,
     running: bool,
-    restored: Restored,
     remote: Option<RemoteScreen>,
 }
 
@@ -79,14 +79,12 @@ impl DisplayChannel {
             composer: Composer::default(),
             composed: None,
             composed_stays: false,
-            clients: Vec::new(),
-            last_client: 0,
+            clients: Clients::default(),
             monitors: None,
             driver_monitors: false,
             guest_view: GuestView::default(),
             gl: Gl::default(),
             running: false,
-            restored: Restored::default(),
             remote: None,
             services,
         }
@@ -113,34 +111,31 @@ impl DisplayChannel {
         match self.surfaces.repeated(&queued) {
             Some((Repeat::Idles, _)) => return,
             Some((Repeat::Reverts, old)) => {
-                for client in &mut self.clients {
+                self.clients.each(|client| {
                     if !client.covered(std::slice::from_ref(&old)) {
                         client.draw(&queued, &self.surfaces, now);
                     }
-                }
+                });
                 return;
             }
             Some((Repeat::Replaces, old)) => self.take_back(&vec![old]),
             None => {}
         }
         // Clients first: a surface that one does not have yet is shown to it without this command.
-        for client in &mut self.clients {
-            match part {
-                Part::Piece => {
-                    client.draw_piece(&queued, self.composed.as_deref(), &self.surfaces, now);
-                }
-                Part::None | Part::Disturbance => client.draw(&queued, &self.surfaces, now),
-            }
-        }
+        let composed = self.composed.as_deref();
+        self.clients.each(|client| match part {
+            Part::Piece => client.draw_piece(&queued, composed, &self.surfaces, now),
+            Part::None | Part::Disturbance => client.draw(&queued, &self.surfaces, now),
+        });
         let covered = self.surfaces.insert(&queued);
         self.take_back(&covered);
     }
 
     fn take_back(&mut self, covered: &Covered) {
         if !covered.is_empty() {
-            for client in &mut self.clients {
+            self.clients.each(|client| {
                 client.covered(covered);
-            }
+            });
         }
     }
 
@@ -188,9 +183,9 @@ impl DisplayChannel {
         match self.surfaces.create(id, mapped, token) {
             Ok(surface) => {
                 if !keep_data || id == 0 {
-                    for client in &mut self.clients {
+                    self.clients.each(|client| {
                         client.surface_created(id, surface, !keep_data, now);
-                    }
+                    });
                 }
                 true
             }
@@ -214,15 +209,15 @@ impl DisplayChannel {
     }
 
     fn end_streams(&mut self, ended: &[StreamKey], now: Instant) {
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             client.end_streams(ended, now);
-        }
+        });
     }
 
     fn surface_ended(&mut self, id: u32, key: SurfaceKey, dropped: &Covered, now: Instant) {
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             client.surface_destroyed(id, key, dropped, now);
-        }
+        });
     }
 
     /// Creates the primary surface from checked and mapped memory; one that exists is destroyed first. Sets the monitors
@@ -242,12 +237,12 @@ impl DisplayChannel {
             let max_allowed = self.monitors.as_ref().map_or(1, |m| m.max_allowed);
             self.monitors = Some(MonitorsConfig { max_allowed, heads: vec![head] });
         }
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             if !self.driver_monitors {
                 client.tell(PipeItem::MonitorsConfig, now);
             }
             client.tell(PipeItem::Mark, now);
-        }
+        });
         true
     }
 
@@ -264,9 +259,9 @@ impl DisplayChannel {
             return false;
         }
         // Who waits for this takes the memory of the commands for free.
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             client.collapse();
-        }
+        });
         true
     }
 
@@ -277,11 +272,11 @@ impl DisplayChannel {
         for id in self.surfaces.ids() {
             self.end_surface(id, None, now);
         }
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             client.collapse();
             client.tell(PipeItem::InvalAllPalettes, now);
             client.tell(PipeItem::StreamDestroyAll, now);
-        }
+        });
     }
 
     /// Renders what touches the area and returns the surface's dirty rectangles: at most `max`, the last one then
@@ -315,9 +310,9 @@ impl DisplayChannel {
             return false;
         }
         self.surfaces.render_surface(surface_id);
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             client.collapse();
-        }
+        });
         true
     }
 
@@ -331,9 +326,9 @@ impl DisplayChannel {
     pub fn release_all(&mut self) {
         self.running = false;
         self.surfaces.render_all();
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             client.collapse();
-        }
+        });
     }
 
     /// Renders a piece of what waits, if that is more than should wait. `false`: it is not, more commands may come.
@@ -351,10 +346,10 @@ impl DisplayChannel {
     /// Returns how many left the tree or a queue.
     pub fn free_some(&mut self) -> usize {
         let mut freed = 0;
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             freed += client.queued_draws();
             client.collapse();
-        }
+        });
         let enough = self.surfaces.work().saturating_add(MAX_PENDING_COST);
         while freed < RELEASE_BUNCH && self.surfaces.work() < enough && self.surfaces.render_oldest() {
             freed += 1;
@@ -366,9 +361,9 @@ impl DisplayChannel {
     pub fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant) {
         self.driver_monitors = true;
         self.monitors = Some(config);
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             client.tell(PipeItem::MonitorsConfig, now);
-        }
+        });
     }
 
     /// The guest's driver tried to set a monitors configuration: the automatic one ends, even if that one was bad.
@@ -406,7 +401,7 @@ impl DisplayChannel {
         }
         self.gl.set(scanout);
         if self.gl.scanout().is_some() {
-            self.clients.iter_mut().for_each(|client| client.show_scanout(now));
+            self.clients.each(|client| client.show_scanout(now));
         }
     }
 
@@ -422,9 +417,9 @@ impl DisplayChannel {
             return false;
         }
         let id = self.gl.begin(cookie, now);
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             client.gl_draw(id, area, now);
-        }
+        });
         true
     }
 
@@ -432,29 +427,23 @@ impl DisplayChannel {
     pub fn take_async_completions(&mut self, now: Instant) -> Vec<u64> {
         let Self { gl, clients, .. } = self;
         gl.settle(|id| clients.iter().any(|c| c.gl.owes(id)), now);
-        for client in clients {
+        clients.each(|client| {
             client.gl.forget_waiting(|id| gl.is_over(id));
-        }
+        });
         gl.take_done()
     }
 
     // Clients.
 
-    /// The machine runs: clients that came with it go on.
-    pub fn machine_started(&mut self, now: Instant) {
+    /// The machine runs. [`Self::resume`] must follow for each client.
+    pub fn machine_started(&mut self) {
         self.running = true;
-        self.for_clients(None, |client, shared| client.machine_started(shared, now));
     }
 
-    /// Clients that have brought their state from the source of a migration since the last call.
-    pub fn take_restored(&mut self) -> Vec<ClientId> {
-        self.restored.take()
-    }
-
-    /// Drops all connections.
-    pub fn detach_all(&mut self) {
-        self.clients.clear();
-        self.clients_changed();
+    /// A client that came with the machine goes on, now that it runs.
+    pub fn resume(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        let now = out.now;
+        self.serve(at, out, |client, shared| client.machine_started(shared, now))
     }
 
     /// Clients came or went.
@@ -467,8 +456,7 @@ impl DisplayChannel {
     fn common_caps(&self) -> ClientCaps {
         let mut bits = [0; 58];
         for bit in [cap::SIZED_STREAM, cap::MONITORS_CONFIG, cap::COMPOSITE, cap::A8_SURFACE] {
-            let common = !self.clients.is_empty()
-                && self.clients.iter().all(|c| c.connection.connection().channel_caps.has(bit));
+            let common = !self.clients.is_empty() && self.clients.iter().all(|c| c.caps.has(bit));
             if common {
                 bits[0] |= 1 << bit;
             }
@@ -479,117 +467,6 @@ impl DisplayChannel {
     /// The next report for the guest: whether there is a client, and the capability bitmap. `anew`: the VM starts.
     pub fn take_client_caps(&mut self, anew: bool) -> Option<ClientCaps> {
         self.guest_view.next(anew)
-    }
-
-    /// Runs `f` for the clients chosen and drops those that it fails for.
-    fn for_clients(
-        &mut self,
-        key: Option<ClientKey>,
-        mut f: impl FnMut(&mut DisplayClient, &mut Shared<'_>) -> Result<(), ChannelError>,
-    ) {
-        let screen = self.screen_key();
-        let mut shared = Shared {
-            screen,
-            surfaces: &mut self.surfaces,
-            workspace: &mut self.workspace,
-            monitors: self.monitors.as_ref(),
-            scanout: self.gl.scanout(),
-            running: self.running,
-            restored: &mut self.restored,
-        };
-        let before = self.clients.len();
-        self.clients.retain_mut(|client| {
-            if key.is_some_and(|key| key != client.key) {
-                return true;
-            }
-            match f(client, &mut shared) {
-                Ok(()) => true,
-                Err(error) => {
-                    client.connection.log_end(&error);
-                    false
-                }
-            }
-        });
-        if self.clients.len() != before {
-            self.clients_changed();
-        }
-    }
-}
-
-impl WorkerChannel for DisplayChannel {
-    fn clients(&self) -> Vec<PollEntry> {
-        self.clients
-            .iter()
-            .map(|c| PollEntry { key: c.key, fd: c.connection.raw_fd(), interest: c.connection.interest() })
-            .collect()
-    }
-
-    /// Nothing is sent before the client's INIT; one that sends none in time is dropped.
-    fn attach(&mut self, connection: ChannelConnection, now: Instant) {
-        self.last_client += 1;
-        let key = ClientKey(self.last_client);
-        let services = self.services.clone();
-        let client = DisplayClient::new(key, self.channel_id, connection, &self.settings, services, now);
-        if self.settings.streaming != StreamingVideo::Off {
-            client.prepare_encoders();
-        }
-        self.clients.push(client);
-        self.clients_changed();
-    }
-
-    fn detach(&mut self, client: ClientId) {
-        self.clients.retain(|c| c.connection.id() != client);
-        self.clients_changed();
-    }
-
-    fn hand_over(&mut self, client: ClientId, now: Instant) {
-        self.for_clients(
-            None,
-            |c, _| if c.connection.id() == client { c.begin_leaving(now) } else { Ok(()) },
-        );
-    }
-
-    /// Sending is left to [`Self::push`] at the end of the turn, when the rings have been read.
-    fn on_ready(&mut self, key: ClientKey, readiness: Readiness, now: Instant) {
-        self.for_clients(Some(key), |client, shared| {
-            if readiness.write {
-                client.connection.flush(client.has_more(), now)?;
-            }
-            if readiness.read {
-                client.read(shared, now)?;
-            }
-            Ok(())
-        });
-    }
-
-    fn push(&mut self, now: Instant) {
-        self.follow_scanout(now);
-        if self.composer.due().is_some_and(|at| at <= now) {
-            self.compose(now);
-        }
-        self.for_clients(None, |client, shared| client.push(shared, now));
-    }
-
-    fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let clients = self.clients.iter().filter_map(|c| c.next_deadline(now));
-        let own = [
-            self.streams.next_deadline(),
-            self.composer.due(),
-            self.gl.next_deadline(),
-            self.screen_deadline(),
-        ];
-        clients.chain(own.into_iter().flatten()).min()
-    }
-
-    fn on_timer(&mut self, now: Instant) {
-        self.composer.expire(now);
-        let ended = self.streams.expire(now);
-        self.end_streams(&ended, now);
-        let still = self.streams.still(now);
-        for client in &mut self.clients {
-            client.settle_streams(&still, now);
-        }
-        self.for_clients(None, |client, shared| client.on_timer(shared, now));
     }
 }
 

@@ -1,11 +1,14 @@
 use super::*;
 use crate::canvas::Canvas;
+use crate::channel::connection::{ChannelConnection, ClientId};
+use crate::channel::polled::Polled;
+use crate::display::client::DisplayClient;
 use crate::display::model::{ModelClient, blank, draw_on, pixels};
-use crate::display::settings::{ImageCompression, WanCompression};
+use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::draw::{Brush, Clip, Copy, DrawOp, Effect, Fill, Opaque, Rop, ScaleMode, SurfaceDep};
 use crate::geometry::Point;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
-use crate::host::GlPlane;
+use crate::host::{GlPlane, Readiness};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use crate::net::socket::SocketTransport;
 use crate::net::stream::{ChannelStream, Transport};
@@ -34,7 +37,7 @@ const H: u32 = 32;
 
 /// A device, its clients, and what the surfaces should look like.
 struct Rig {
-    channel: DisplayChannel,
+    channel: Polled<DisplayChannel>,
     clients: Vec<(ClientId, ModelClient)>,
     last_client: u64,
     expect: BTreeMap<u32, Canvas>,
@@ -87,7 +90,7 @@ impl Transport for Far {}
 impl Rig {
     fn new(settings: DisplaySettings) -> Self {
         Self {
-            channel: DisplayChannel::new(0, 8, settings),
+            channel: Polled::new(DisplayChannel::new(0, 8, settings)),
             clients: Vec::new(),
             last_client: 0,
             expect: BTreeMap::new(),
@@ -219,9 +222,9 @@ impl Rig {
                 connection.channel_caps.set(cap::COMPOSITE);
             }
         }
-        self.channel.attach(connection, self.now);
+        self.channel.attach(ConnectionId(id.0), connection, self.now);
         if let (Some(pixels), true) = (self.slice_pixels, self.last_client % 2 == 1) {
-            self.channel.clients.last_mut().unwrap().set_slice_pixels(pixels);
+            self.channel.clients.get_mut(ConnectionId(id.0)).unwrap().set_slice_pixels(pixels);
         }
         let mut client = ModelClient::new(theirs);
         client.init(cache);
@@ -232,8 +235,8 @@ impl Rig {
 
     /// One turn of the worker: sockets, then the channel.
     fn turn(&mut self) {
-        for entry in self.channel.clients() {
-            self.channel.on_ready(entry.key, Readiness { read: true, write: true }, self.now);
+        for socket in self.channel.sockets() {
+            self.channel.on_ready(socket.at, Readiness { read: true, write: true }, self.now);
         }
         self.channel.on_timer(self.now);
         self.channel.push(self.now);
@@ -245,7 +248,7 @@ impl Rig {
             self.now += Duration::from_millis(5);
             self.turn();
             let read: usize = self.clients.iter_mut().map(|(_, c)| c.pump(usize::MAX)).sum();
-            if read == 0 && self.channel.clients.iter().all(DisplayClient::is_drained) {
+            if read == 0 && self.channel.is_drained() {
                 return;
             }
         }
@@ -435,7 +438,7 @@ fn no_init_in_time_ends_the_connection_and_nothing_else() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let stream = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), true);
     let connection = ChannelConnection::detached(stream, ChannelType::Display, ClientId(77));
-    rig.channel.attach(connection, rig.now);
+    rig.channel.attach(ConnectionId(1), connection, rig.now);
     rig.clients.push((ClientId(77), ModelClient::new(theirs)));
     rig.turn();
     assert_eq!(rig.channel.clients.len(), 1);
@@ -463,6 +466,32 @@ fn bad_client_messages_end_that_client() {
         rig.clients.remove(0);
         rig.check();
     }
+}
+
+/// A fault of ours in what is done for all clients, such as queueing a command.
+#[test]
+fn a_panic_over_one_client_costs_that_client_and_what_waited_for_it() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    for _ in 0..3 {
+        rig.attach(1000);
+    }
+    rig.drain();
+    rig.draw(0, Effect::Opaque, Rect::new(0, 0, 4, 4), Clip::None, fill(7, Rop::PUT));
+    let mut number = 0;
+    rig.channel.clients.each(|_| {
+        number += 1;
+        assert_ne!(number, 2, "injected");
+    });
+    assert_eq!((number, rig.channel.clients.len()), (3, 2));
+    // The link ends in the same turn.
+    rig.turn();
+    assert_eq!(rig.channel.sockets().len(), 2);
+    let (_, mut victim) = rig.clients.remove(1);
+    victim.pump(usize::MAX);
+    assert!(victim.closed);
+    rig.attach(1000);
+    finish(rig);
 }
 
 #[test]
@@ -524,7 +553,7 @@ fn pipes_stay_short_without_commands() {
         rig.no_surface(1);
         let heads = vec![MonitorHead { width: W, height: H, ..MonitorHead::default() }];
         rig.channel.set_monitors_config(MonitorsConfig { max_allowed: 1, heads }, rig.now);
-        most = most.max(rig.channel.clients[0].queued());
+        most = most.max(rig.channel.clients.iter().next().unwrap().queued());
     }
     assert!(most <= crate::limits::MAX_PIPE_ITEMS + 20, "{most}");
     assert!(rig.held() <= 2);
@@ -567,7 +596,7 @@ fn copies_from_beyond_a_surface_do_not_cure_what_they_leave_alone() {
         (Effect::Opaque, from_other),
     ] {
         rig.draw(0, Effect::Blend, all, Clip::None, fill(0x12_3456, Rop::XOR));
-        rig.channel.clients.iter_mut().for_each(DisplayClient::collapse);
+        rig.channel.clients.each(DisplayClient::collapse);
         rig.draw(0, effect, Rect::new(0, 8, 20, 28), Clip::None, copy);
         rig.check();
     }
@@ -582,7 +611,7 @@ fn early_answers_to_gl_draws_end_that_client() {
     let stream = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), true);
     let mut connection = ChannelConnection::detached(stream, ChannelType::Display, ClientId(1));
     connection.channel_caps.set(cap::GL_SCANOUT);
-    rig.channel.attach(connection, rig.now);
+    rig.channel.attach(ConnectionId(1), connection, rig.now);
     let mut client = ModelClient::new(theirs);
     client.init(1000);
     rig.turn();
@@ -594,7 +623,7 @@ fn early_answers_to_gl_draws_end_that_client() {
         rig.channel.gl_draw(Rect::of_size(8, 8), cookie, rig.now);
         client.send(104, &[]);
         rig.turn();
-        longest = longest.max(rig.channel.clients.first().map_or(0, DisplayClient::queued));
+        longest = longest.max(rig.channel.clients.iter().next().map_or(0, DisplayClient::queued));
     }
     assert!(longest < 10, "{longest}");
     assert_eq!(rig.channel.clients.len(), 0);
@@ -677,7 +706,7 @@ fn repeated_commands_leave_the_pipes() {
     rig.attach(1000);
     rig.drain();
     let place = Rect::new(4, 4, 12, 12);
-    let draws = |rig: &Rig| rig.channel.clients[0].queued_draws();
+    let draws = |rig: &Rig| rig.channel.clients.iter().next().unwrap().queued_draws();
     let draw = |rig: &mut Rig, effect, rop| rig.draw(0, effect, place, Clip::None, fill(7, rop));
     draw(&mut rig, Effect::RevertOnDup, Rop::XOR);
     assert_eq!(draws(&rig), 1);
@@ -833,7 +862,7 @@ fn step(rig: &mut Rig, op: u8, n: [u16; 6], lossy: bool) {
         }
         19 if !rig.clients.is_empty() && n[2].is_multiple_of(4) => {
             let (id, _) = rig.clients.remove(usize::from(n[1]) % rig.clients.len());
-            rig.channel.detach(id);
+            rig.channel.detach(id, rig.now);
         }
         20 => rig.turn(),
         21 => {
@@ -905,7 +934,7 @@ fn finish(mut rig: Rig) {
     }
     rig.check();
     drop(std::mem::take(&mut rig.clients));
-    rig.channel.detach_all();
+    rig.channel.detach_all(rig.now);
     rig.channel.destroy_all_surfaces(rig.now);
     assert_eq!(rig.held(), 0, "every command is released");
 }
@@ -998,7 +1027,7 @@ fn lossy_areas_of_a_destroyed_surface_do_not_hold_up_the_worker() {
     let all = Rect::of_size(W, H);
     rig.draw(1, Effect::Opaque, all, Clip::None, copy(bitmap_image(0, false, W, H, 9), all));
     // Sent as an image of the server's: those of commands are raw over a unix socket.
-    rig.channel.clients.iter_mut().for_each(DisplayClient::collapse);
+    rig.channel.clients.each(DisplayClient::collapse);
     rig.drain();
     assert!(rig.channel.clients.iter().all(|c| c.has_lossy()));
     // Drawn on our side, still in the client's pipe when the surface goes.

@@ -4,9 +4,8 @@
 //!
 //! ```text
 //! guest commands and requests -> draw(), surface_command(), update_area(), ...
-//! connections                 -> attach(), detach()
-//! poll loop                   -> clients() before polling, on_ready() for each ready one, on_timer() at next_deadline()
-//! end of each turn            -> push(), then take_client_caps() and take_async_completions()
+//! clients                     -> the `Channel` trait, which `channel::polled` calls in the worker's poll loop
+//! end of each turn            -> push() for each client, then take_client_caps() and take_async_completions()
 //! ```
 //!
 //! How the parts play together:
@@ -22,6 +21,7 @@
 
 mod channel;
 mod client;
+mod clients;
 mod cost;
 pub mod cursor;
 mod dirty;

@@ -66,7 +66,7 @@ fn a_command_that_depends_on_a_large_one_comes_after_it() {
 fn what_covers_a_large_command_ends_its_slices() {
     let mut rig = rig(Some(100));
     draw_image(&mut rig, Rect::new(0, 0, 40, 20), 1);
-    rig.channel.clients[0].begin_slices();
+    rig.channel.clients.each(DisplayClient::begin_slices);
     draw_fill(&mut rig, Rect::new(0, 0, 40, 32), 0xff);
     rig.turn();
     let copies = read(&mut rig).iter().filter(|&&t| t == server::DRAW_COPY).count();
@@ -100,7 +100,7 @@ fn what_answers_a_key_is_sent_at_once() {
     draw_fill(&mut rig, place, 1);
     rig.turn();
     assert_eq!(read(&mut rig), [server::DRAW_FILL]);
-    rig.channel.clients[0].connection.connection().shared.note_input(rig.now);
+    rig.channel.links().iter().next().unwrap().1.connection().shared.note_input(rig.now);
     draw_fill(&mut rig, place, 2);
     rig.turn();
     assert_eq!(read(&mut rig), [server::DRAW_FILL]);

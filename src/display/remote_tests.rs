@@ -140,7 +140,7 @@ fn the_screen_comes_and_goes_with_scanout_and_primary_surface() {
     assert_eq!(seen(&rig, 0), Some(screen.pixels()));
     // Nobody looks: nothing is kept.
     let id = rig.clients[0].0;
-    rig.channel.detach(id);
+    rig.channel.detach(id, rig.now);
     rig.turn();
     assert!(rig.channel.remote.is_none() && rig.channel.surfaces.ids().is_empty());
 }
@@ -190,7 +190,7 @@ fn local_clients_show_the_scanout_themselves_beside_remote_ones() {
     let stream = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), true);
     let mut connection = ChannelConnection::detached(stream, ChannelType::Display, ClientId(77));
     connection.channel_caps.set(cap::GL_SCANOUT);
-    rig.channel.attach(connection, rig.now);
+    rig.channel.attach(ConnectionId(77), connection, rig.now);
     let mut wire = theirs.try_clone().unwrap();
     ModelClient::new(theirs).init(1000);
     rig.turn();
@@ -201,7 +201,7 @@ fn local_clients_show_the_scanout_themselves_beside_remote_ones() {
     assert_eq!(rig.channel.take_async_completions(rig.now), [8], "but not for long");
     rig.drain();
     assert_eq!(seen(&rig, 0), Some(screen.pixels()));
-    rig.channel.detach(ClientId(77));
+    rig.channel.detach(ClientId(77), rig.now);
     // It was told of no surface.
     let types = message_types(&mut wire);
     assert!(

@@ -79,7 +79,7 @@ fn rig(fate: Fate, list: &str) -> (Rig, Arc<Doubles>) {
         Arc::new(Doubles { fate, built_in: InstalledEncoders::built_in(), failed: AtomicU32::new(0) });
     let mut rig = Rig::new(settings.clone());
     let services = Services { encoders: Arc::clone(&doubles) as _, ..Services::built_in() };
-    rig.channel = DisplayChannel::with_services(0, 8, settings, services);
+    rig.channel = Polled::new(DisplayChannel::with_services(0, 8, settings, services));
     rig.primary();
     (rig, doubles)
 }
@@ -94,7 +94,7 @@ fn attach(rig: &mut Rig, caps: &[u32]) {
     for &bit in caps {
         connection.channel_caps.set(bit);
     }
-    rig.channel.attach(connection, rig.now);
+    rig.channel.attach(ConnectionId(id.0), connection, rig.now);
     let mut client = ModelClient::new(theirs);
     client.init(1000);
     rig.clients.push((id, client));

@@ -4,8 +4,8 @@
 //! released.
 
 use super::memory::MemoryPeer;
-use crate::channel::client::WorkerChannel;
-use crate::channel::connection::ClientId;
+use crate::channel::connection::{ClientId, ConnectionId};
+use crate::channel::polled::Polled;
 use crate::display::DisplayChannel;
 use crate::display::cursor::CursorChannel;
 use crate::display::settings::{DisplaySettings, ImageCompression, StreamingVideo, WanCompression};
@@ -103,8 +103,8 @@ enum On {
 
 /// A worker's channels, their clients and a guest's commands.
 struct Bench {
-    display: DisplayChannel,
-    cursor: CursorChannel,
+    display: Polled<DisplayChannel>,
+    cursor: Polled<CursorChannel>,
     clients: Vec<(On, ClientId, MemoryPeer)>,
     last_client: u64,
     queue: Arc<ReleaseQueue>,
@@ -116,8 +116,8 @@ struct Bench {
 impl Bench {
     fn new(settings: DisplaySettings) -> Self {
         Self {
-            display: DisplayChannel::new(0, 8, settings),
-            cursor: CursorChannel::new(),
+            display: Polled::new(DisplayChannel::new(0, 8, settings)),
+            cursor: Polled::new(CursorChannel::new()),
             clients: Vec::new(),
             last_client: 0,
             queue: Arc::default(),
@@ -345,20 +345,20 @@ impl Bench {
         if self.clients.len() >= MAX_CLIENTS {
             let (on, id, _) = self.clients.remove(0);
             match on {
-                On::Display => self.display.detach(id),
-                On::Cursor => self.cursor.detach(id),
+                On::Display => self.display.detach(id, self.now),
+                On::Cursor => self.cursor.detach(id, self.now),
             }
         }
         self.last_client += 1;
-        let id = ClientId(self.last_client);
+        let (id, at) = (ClientId(self.last_client), ConnectionId(self.last_client));
         let caps = s.word();
         let on = if s.byte().is_multiple_of(4) { On::Cursor } else { On::Display };
         let channel_type = if on == On::Display { ChannelType::Display } else { ChannelType::Cursor };
         let (mut connection, peer) = MemoryPeer::connect(channel_type, id, caps, s.bit());
         connection.migration_target = s.byte().is_multiple_of(8);
         match on {
-            On::Display => self.display.attach(connection, self.now),
-            On::Cursor => self.cursor.attach(connection, self.now),
+            On::Display => self.display.attach(at, connection, self.now),
+            On::Cursor => self.cursor.attach(at, connection, self.now),
         }
         self.clients.push((on, id, peer));
     }
@@ -395,11 +395,11 @@ impl Bench {
 
     /// One turn of the worker.
     fn turn(&mut self) {
-        for entry in self.display.clients() {
-            self.display.on_ready(entry.key, Readiness { read: true, write: true }, self.now);
+        for socket in self.display.sockets() {
+            self.display.on_ready(socket.at, Readiness { read: true, write: true }, self.now);
         }
-        for entry in self.cursor.clients() {
-            self.cursor.on_ready(entry.key, Readiness { read: true, write: true }, self.now);
+        for socket in self.cursor.sockets() {
+            self.cursor.on_ready(socket.at, Readiness { read: true, write: true }, self.now);
         }
         if self.display.next_deadline(self.now).is_some_and(|at| at <= self.now) {
             self.display.on_timer(self.now);
@@ -420,8 +420,8 @@ impl Bench {
 
     /// All clients leave.
     fn finish(mut self) {
-        self.display.detach_all();
-        self.cursor.detach_all();
+        self.display.detach_all(self.now);
+        self.cursor.detach_all(self.now);
         for (_, _, peer) in &self.clients {
             assert!(peer.is_gone(), "connection outlives its channel");
         }

@@ -346,7 +346,7 @@ impl State {
                 if let Some(watch) = watch {
                     self.host_call(HostCall::RemoveWatch(watch));
                 }
-                self.effects.push_back(Effect::ToWorker { worker, connection: Box::new(connection) });
+                self.effects.push_back(Effect::ToWorker { worker, at, connection: Box::new(connection) });
             }
             None => {
                 let closing = Closing::Refused { _connection: Box::new(connection) };

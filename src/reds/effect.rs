@@ -34,7 +34,7 @@ pub(crate) enum Effect {
     /// Remove a connection's watch, close its socket, report it gone.
     Close(Option<WatchId>, Closing),
     /// Hand a linked connection to the worker of its channel.
-    ToWorker { worker: Option<Arc<WorkerHandle>>, connection: Box<ChannelConnection> },
+    ToWorker { worker: Option<Arc<WorkerHandle>>, at: ConnectionId, connection: Box<ChannelConnection> },
     /// Disconnect a client's channels of a worker.
     Disconnect(Arc<WorkerHandle>, ClientId),
     /// Have a client's channels of a worker hand over their state to the target of a migration.
@@ -84,12 +84,12 @@ impl Core {
                 drop(closing);
                 self.take_posts_if_on_loop();
             }
-            Effect::ToWorker { worker, connection } => {
+            Effect::ToWorker { worker, at, connection } => {
                 match worker {
                     Some(worker) if connection.channel_type == ChannelType::Display => {
-                        worker.connect_display(*connection);
+                        worker.connect_display(at, *connection);
                     }
-                    Some(worker) => worker.connect_cursor(*connection),
+                    Some(worker) => worker.connect_cursor(at, *connection),
                     None => drop(connection),
                 }
                 self.take_posts_if_on_loop();

@@ -1,7 +1,8 @@
 //! What the worker needs of the display channel, so that the loop can be tested with another one.
 
-use crate::channel::client::WorkerChannel;
-use crate::channel::connection::ClientId;
+use crate::channel::connection::ConnectionId;
+use crate::channel::link::ChannelError;
+use crate::channel::{Channel, Out};
 use crate::codec::video::choice::HostCodec;
 use crate::display::DisplayChannel;
 use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
@@ -11,7 +12,7 @@ use crate::host::{GlScanout, MappedSurface, MonitorsConfig, SurfaceCommand};
 use std::time::Instant;
 
 /// The display channel as the worker drives it; [`DisplayChannel`] documents the methods.
-pub(super) trait Display: WorkerChannel {
+pub(super) trait Display: Channel {
     fn draw(&mut self, drawable: Box<Drawable>, now: Instant);
     fn update(&mut self, surface_id: u32, area: &Rect);
     fn surface_command(&mut self, command: SurfaceCommand, now: Instant);
@@ -43,9 +44,8 @@ pub(super) trait Display: WorkerChannel {
     fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool;
     fn take_async_completions(&mut self, now: Instant) -> Vec<u64>;
     fn take_client_caps(&mut self, anew: bool) -> Option<(bool, [u8; 58])>;
-    fn detach_all(&mut self);
-    fn machine_started(&mut self, now: Instant);
-    fn take_restored(&mut self) -> Vec<ClientId>;
+    fn machine_started(&mut self);
+    fn resume(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError>;
 }
 
 impl Display for DisplayChannel {
@@ -161,15 +161,11 @@ impl Display for DisplayChannel {
         self.take_client_caps(anew)
     }
 
-    fn machine_started(&mut self, now: Instant) {
-        self.machine_started(now);
+    fn machine_started(&mut self) {
+        self.machine_started();
     }
 
-    fn take_restored(&mut self) -> Vec<ClientId> {
-        self.take_restored()
-    }
-
-    fn detach_all(&mut self) {
-        self.detach_all();
+    fn resume(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        self.resume(at, out)
     }
 }

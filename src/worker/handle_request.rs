@@ -3,10 +3,9 @@
 use super::display::Display;
 use super::red_worker::RedWorker;
 use super::request::{Answer, Request};
-use crate::channel::client::WorkerChannel;
 use crate::geometry::Rect;
 use crate::guest::{ByteSource, SurfaceMemory};
-use crate::host::{CommandExt, DisplayCommand, Fetched, Readiness, SurfaceSpec};
+use crate::host::{CommandExt, DisplayCommand, Fetched, SurfaceSpec};
 use std::time::Instant;
 
 /// QXL command types that loadvm may submit.
@@ -117,17 +116,11 @@ impl<D: Display> RedWorker<D> {
             Request::SetStreaming(streaming) => self.display.set_streaming(streaming),
             Request::SetVideoCodecs(codecs) => self.display.set_video_codecs(codecs, now),
             Request::SetMouseMode { client } => self.cursor.set_mouse_mode(client),
-            Request::ConnectDisplay(connection) => {
-                self.display.attach(*connection, now);
-                // The transport may hold bytes that no poll reports.
-                if let Some(newest) = self.display.clients().last() {
-                    self.display.on_ready(newest.key, Readiness { read: true, write: false }, now);
-                }
-            }
-            Request::ConnectCursor(connection) => self.cursor.attach(*connection, now),
+            Request::ConnectDisplay(at, connection) => self.display.attach(at, *connection, now),
+            Request::ConnectCursor(at, connection) => self.cursor.attach(at, *connection, now),
             Request::DisconnectClient(client) => {
-                self.display.detach(client);
-                self.cursor.detach(client);
+                self.display.detach(client, now);
+                self.cursor.detach(client, now);
             }
             Request::HandOver(client) => {
                 self.display.hand_over(client, now);
@@ -142,7 +135,8 @@ impl<D: Display> RedWorker<D> {
             return;
         }
         self.running = true;
-        self.display.machine_started(now);
+        self.display.machine_started();
+        self.display.each(now, |display, at, out| display.resume(at, out));
         self.report_caps(true);
     }
 

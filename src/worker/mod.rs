@@ -20,7 +20,7 @@ pub use crate::channel::connection::ClientId;
 pub use crate::host::{GlPlane, GlScanout};
 
 use self::display::Display;
-use crate::channel::connection::ChannelConnection;
+use crate::channel::connection::{ChannelConnection, ConnectionId};
 use crate::codec::video::choice::HostCodec;
 use crate::display::settings::{DisplaySettings, ImageCompression, StreamingVideo, WanCompression};
 use crate::display::{DisplayChannel, Services};
@@ -313,13 +313,13 @@ impl WorkerHandle {
     // Clients.
 
     /// Moves a linked display connection to the worker. Without a worker it is dropped, which ends it.
-    pub fn connect_display(&self, connection: ChannelConnection) {
-        self.post(Request::ConnectDisplay(Box::new(connection)));
+    pub fn connect_display(&self, at: ConnectionId, connection: ChannelConnection) {
+        self.post(Request::ConnectDisplay(at, Box::new(connection)));
     }
 
     /// Moves a linked cursor connection to the worker.
-    pub fn connect_cursor(&self, connection: ChannelConnection) {
-        self.post(Request::ConnectCursor(Box::new(connection)));
+    pub fn connect_cursor(&self, at: ConnectionId, connection: ChannelConnection) {
+        self.post(Request::ConnectCursor(at, Box::new(connection)));
     }
 
     /// The client follows the machine to another host: its channels hand over their state.

@@ -1,7 +1,8 @@
 //! The worker's poll: the wake socket and the sockets of its clients, edge-triggered.
 
 use super::dispatcher::WakeSource;
-use crate::channel::client::{ClientKey, PollEntry};
+use crate::channel::connection::ConnectionId;
+use crate::channel::polled::Socket;
 use crate::host::Readiness;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -9,16 +10,6 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
-
-/// Which of the worker's channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum ChannelKind {
-    Display,
-    Cursor,
-}
-
-/// A connection of the worker.
-pub(super) type ConnectionKey = (ChannelKind, ClientKey);
 
 #[derive(Debug)]
 struct Registered {
@@ -32,15 +23,15 @@ struct Registered {
 pub(super) struct Ready {
     /// Requests may be waiting.
     pub(super) requests: bool,
-    pub(super) connections: Vec<(ConnectionKey, Readiness)>,
+    pub(super) connections: Vec<(ConnectionId, Readiness)>,
 }
 
 pub(super) struct PollSet {
     poll: Poll,
     events: Events,
     wake: WakeSource,
-    registered: HashMap<ConnectionKey, Registered>,
-    by_token: HashMap<Token, ConnectionKey>,
+    registered: HashMap<ConnectionId, Registered>,
+    by_token: HashMap<Token, ConnectionId>,
     next_token: usize,
 }
 
@@ -61,14 +52,12 @@ impl PollSet {
     }
 
     /// Makes the poll watch exactly these connections.
-    pub(super) fn watch(&mut self, wanted: &[(ChannelKind, Vec<PollEntry>)]) {
-        let entries =
-            || wanted.iter().flat_map(|(kind, list)| list.iter().map(|entry| ((*kind, entry.key), entry)));
+    pub(super) fn watch(&mut self, wanted: &[Socket]) {
         let registry = self.poll.registry();
         // First what is gone: its descriptor may be that of a new connection by now.
         let by_token = &mut self.by_token;
-        self.registered.retain(|key, known| {
-            let stays = entries().any(|(wanted, entry)| wanted == *key && entry.fd == known.fd);
+        self.registered.retain(|at, known| {
+            let stays = wanted.iter().any(|socket| socket.at == *at && socket.fd == known.fd);
             if !stays {
                 by_token.remove(&known.token);
                 // Mostly closed and thereby deregistered already.
@@ -76,9 +65,9 @@ impl PollSet {
             }
             stays
         });
-        for (key, entry) in entries() {
-            let interest = interest_of(entry.interest);
-            match self.registered.get_mut(&key) {
+        for socket in wanted {
+            let interest = interest_of(socket.interest);
+            match self.registered.get_mut(&socket.at) {
                 Some(known) if known.interest == interest => {}
                 Some(known) => {
                     known.interest = interest;
@@ -87,9 +76,9 @@ impl PollSet {
                 None => {
                     let token = Token(self.next_token);
                     self.next_token = self.next_token.checked_add(1).unwrap_or(1);
-                    if log_failure(register(registry, entry.fd, token, interest)) {
-                        self.by_token.insert(token, key);
-                        self.registered.insert(key, Registered { fd: entry.fd, interest, token });
+                    if log_failure(register(registry, socket.fd, token, interest)) {
+                        self.by_token.insert(token, socket.at);
+                        self.registered.insert(socket.at, Registered { fd: socket.fd, interest, token });
                     }
                 }
             }
@@ -113,10 +102,10 @@ impl PollSet {
         for event in &self.events {
             if event.token() == WAKE {
                 ready.requests = true;
-            } else if let Some(&key) = self.by_token.get(&event.token()) {
+            } else if let Some(&at) = self.by_token.get(&event.token()) {
                 let read = event.is_readable() || event.is_read_closed() || event.is_error();
                 let write = event.is_writable() || event.is_write_closed() || event.is_error();
-                ready.connections.push((key, Readiness { read, write }));
+                ready.connections.push((at, Readiness { read, write }));
             }
         }
         if ready.requests {
@@ -144,4 +133,36 @@ fn log_failure(result: io::Result<()>) -> bool {
         crate::warning_limited!("worker: a connection cannot be polled: {error}");
     }
     result.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dispatcher::Dispatcher;
+    use super::*;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    fn socket(at: u64, stream: &UnixStream) -> Socket {
+        let interest = Readiness { read: true, write: false };
+        Socket { at: ConnectionId(at), fd: stream.as_raw_fd(), interest }
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_leaves_nothing_in_the_poll_and_its_descriptor_can_come_again() {
+        let (_dispatcher, wake) = Dispatcher::new(None).unwrap();
+        let mut poll = PollSet::new(wake).unwrap();
+        let ((first, theirs), (second, _other)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        poll.watch(&[socket(1, &first), socket(2, &second)]);
+        assert_eq!((poll.registered.len(), poll.by_token.len()), (2, 2));
+        let fd = first.as_raw_fd();
+        drop((first, theirs));
+        // The kernel gives the lowest number that is free, but other tests open descriptors too.
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let again = if ours.as_raw_fd() == fd { &ours } else { &theirs };
+        poll.watch(&[socket(3, again), socket(2, &second)]);
+        assert_eq!((poll.registered.len(), poll.by_token.len()), (2, 2));
+        drop((ours, theirs));
+        poll.watch(&[]);
+        assert!(poll.registered.is_empty() && poll.by_token.is_empty());
+    }
 }

@@ -3,11 +3,11 @@
 use super::dispatcher::Dispatcher;
 use super::display::Display;
 use super::guard::guarded;
-use super::poll::{ChannelKind, Ready};
+use super::poll::Ready;
 use super::request::Answer;
 use super::ring::{OnEmpty, Ring};
 use super::{WorkerEvents, request::Request};
-use crate::channel::client::{PollEntry, WorkerChannel};
+use crate::channel::polled::{Polled, Socket};
 use crate::display::cursor::CursorChannel;
 use crate::host::{DisplayCommand, Fetched, QxlDevice};
 use crate::limits::{MAX_DRAIN, MAX_DRAIN_COST, MAX_HELD_COPIES};
@@ -16,15 +16,12 @@ use std::time::{Duration, Instant};
 
 /// Commands are taken for so long before sockets get their turn.
 const SLICE: Duration = Duration::from_millis(10);
-/// Internal faults in serving a channel's clients, one after the other, before all of them are dropped: whichever one
-/// causes them would otherwise stop the channel for ever.
-const MAX_FAULTS: u32 = 3;
 
-/// See the module.
-pub(super) struct RedWorker<D> {
+/// A worker: the device, its two channels with their clients, and where it stands with the rings.
+pub(super) struct RedWorker<D: Display> {
     pub(super) device: Box<dyn QxlDevice>,
-    pub(super) display: D,
-    pub(super) cursor: CursorChannel,
+    pub(super) display: Polled<D>,
+    pub(super) cursor: Polled<CursorChannel>,
     pub(super) events: Arc<dyn WorkerEvents>,
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) running: bool,
@@ -34,8 +31,6 @@ pub(super) struct RedWorker<D> {
     cursor_ring: Ring,
     /// Work was left over by the last turn.
     again: bool,
-    display_faults: u32,
-    cursor_faults: u32,
     /// The cookie completed last, so that a fault after that does not complete it twice.
     pub(super) completed: Option<u64>,
 }
@@ -58,8 +53,8 @@ impl<D: Display> RedWorker<D> {
     ) -> Self {
         Self {
             device,
-            display,
-            cursor: CursorChannel::new(),
+            display: Polled::new(display),
+            cursor: Polled::new(CursorChannel::new()),
             events,
             dispatcher,
             running: false,
@@ -68,15 +63,13 @@ impl<D: Display> RedWorker<D> {
             display_ring: Ring::default(),
             cursor_ring: Ring::default(),
             again: false,
-            display_faults: 0,
-            cursor_faults: 0,
             completed: None,
         }
     }
 
     /// The sockets to poll.
-    pub(super) fn sockets(&self) -> [(ChannelKind, Vec<PollEntry>); 2] {
-        [(ChannelKind::Display, self.display.clients()), (ChannelKind::Cursor, self.cursor.clients())]
+    pub(super) fn sockets(&self) -> Vec<Socket> {
+        [self.display.sockets(), self.cursor.sockets()].concat()
     }
 
     /// How long to wait for events; `None`: until there is one.
@@ -94,11 +87,10 @@ impl<D: Display> RedWorker<D> {
     /// Handles what a wait brought, then takes commands and sends.
     pub(super) fn turn(&mut self, ready: Ready) {
         let now = Instant::now();
-        for (key, readiness) in ready.connections {
-            match key.0 {
-                ChannelKind::Display => self.serve_display(|display| display.on_ready(key.1, readiness, now)),
-                ChannelKind::Cursor => self.serve_cursor(|cursor| cursor.on_ready(key.1, readiness, now)),
-            }
+        for (at, readiness) in ready.connections {
+            // Whichever channel has the connection.
+            self.display.on_ready(at, readiness, now);
+            self.cursor.on_ready(at, readiness, now);
         }
         if ready.requests {
             for request in self.dispatcher.take() {
@@ -107,10 +99,10 @@ impl<D: Display> RedWorker<D> {
         }
         let now = Instant::now();
         if self.display.next_deadline(now).is_some_and(|at| at <= now) {
-            self.serve_display(|display| display.on_timer(now));
+            self.display.on_timer(now);
         }
         if self.cursor.next_deadline(now).is_some_and(|at| at <= now) {
-            self.serve_cursor(|cursor| cursor.on_timer(now));
+            self.cursor.on_timer(now);
         }
         self.again = false;
         if self.running {
@@ -124,8 +116,8 @@ impl<D: Display> RedWorker<D> {
     /// Sends to all clients.
     pub(super) fn push(&mut self) {
         let now = Instant::now();
-        self.serve_cursor(|cursor| cursor.push(now));
-        self.serve_display(|display| display.push(now));
+        self.cursor.push(now);
+        self.display.push(now);
     }
 
     /// Tells the device what became of it all.
@@ -151,32 +143,6 @@ impl<D: Display> RedWorker<D> {
                 self.device.set_client_capabilities(present, &caps);
             }
         });
-    }
-
-    fn serve_display(&mut self, work: impl FnOnce(&mut D)) {
-        if guarded("display channel", || work(&mut self.display)).is_some() {
-            self.display_faults = 0;
-            return;
-        }
-        self.display_faults += 1;
-        if self.display_faults >= MAX_FAULTS {
-            crate::warning!("display channel: all clients disconnected after repeated faults");
-            guarded("display channel", || self.display.detach_all());
-            self.display_faults = 0;
-        }
-    }
-
-    fn serve_cursor(&mut self, work: impl FnOnce(&mut CursorChannel)) {
-        if guarded("cursor channel", || work(&mut self.cursor)).is_some() {
-            self.cursor_faults = 0;
-            return;
-        }
-        self.cursor_faults += 1;
-        if self.cursor_faults >= MAX_FAULTS {
-            crate::warning!("cursor channel: all clients disconnected after repeated faults");
-            guarded("cursor channel", || self.cursor.detach_all());
-            self.cursor_faults = 0;
-        }
     }
 
     // Rings.

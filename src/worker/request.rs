@@ -2,7 +2,7 @@
 
 use super::reply::Reply;
 use super::{ClientId, GlScanout};
-use crate::channel::connection::ChannelConnection;
+use crate::channel::connection::{ChannelConnection, ConnectionId};
 use crate::codec::video::choice::HostCodec;
 use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::geometry::Rect;
@@ -93,8 +93,8 @@ pub(super) enum Request {
     SetMouseMode {
         client: bool,
     },
-    ConnectDisplay(Box<ChannelConnection>),
-    ConnectCursor(Box<ChannelConnection>),
+    ConnectDisplay(ConnectionId, Box<ChannelConnection>),
+    ConnectCursor(ConnectionId, Box<ChannelConnection>),
     DisconnectClient(ClientId),
     HandOver(ClientId),
     /// Ends the worker.
@@ -135,8 +135,8 @@ impl Request {
             | Self::SetMaxMonitors(_)
             | Self::SetJpeg(_)
             | Self::SetZlibGlz(_)
-            | Self::ConnectDisplay(_)
-            | Self::ConnectCursor(_)
+            | Self::ConnectDisplay(..)
+            | Self::ConnectCursor(..)
             | Self::DisconnectClient(_)
             | Self::HandOver(_) => None,
         }

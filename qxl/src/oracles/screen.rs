@@ -1,7 +1,7 @@
 //! What a hostile guest's commands do further on: the tree, the clients' pipes, the encoders.
 
-use spice_server_core::channel::client::WorkerChannel;
-use spice_server_core::channel::connection::ClientId;
+use spice_server_core::channel::connection::{ClientId, ConnectionId};
+use spice_server_core::channel::polled::Polled;
 use spice_server_core::display::DisplayChannel;
 use spice_server_core::display::cursor::CursorChannel;
 use spice_server_core::geometry::Rect;
@@ -18,8 +18,8 @@ const INIT: u16 = 101;
 
 /// The channels of a worker with clients that watch.
 pub(super) struct Screen {
-    display: DisplayChannel,
-    cursor: CursorChannel,
+    display: Polled<DisplayChannel>,
+    cursor: Polled<CursorChannel>,
     peers: Vec<MemoryPeer>,
     now: Instant,
     turns: u64,
@@ -31,8 +31,8 @@ impl Screen {
         let bytes = choice.to_le_bytes();
         let settings = Script(&bytes).settings();
         let mut screen = Self {
-            display: DisplayChannel::new(0, 1024, settings),
-            cursor: CursorChannel::new(),
+            display: Polled::new(DisplayChannel::new(0, 1024, settings)),
+            cursor: Polled::new(CursorChannel::new()),
             peers: Vec::new(),
             now: Instant::now(),
             turns: 0,
@@ -41,10 +41,10 @@ impl Screen {
         screen.cursor.primary_created();
         // Everything is offered on a fast link; nothing on a slow one.
         for (id, caps) in [(1, u32::MAX), (2, 0)] {
-            let id = ClientId(id);
+            let (id, at) = (ClientId(id), ConnectionId(id));
             let low = caps == 0;
             let (connection, peer) = MemoryPeer::connect(ChannelType::Display, id, caps, low);
-            screen.display.attach(connection, screen.now);
+            screen.display.attach(at, connection, screen.now);
             let mut init = vec![1];
             init.extend((1i64 << 16).to_le_bytes());
             init.push(1);
@@ -52,7 +52,7 @@ impl Screen {
             peer.send(INIT, &init);
             screen.peers.push(peer);
             let (connection, peer) = MemoryPeer::connect(ChannelType::Cursor, id, caps, low);
-            screen.cursor.attach(connection, screen.now);
+            screen.cursor.attach(at, connection, screen.now);
             screen.peers.push(peer);
         }
         screen.turn();
@@ -91,11 +91,11 @@ impl Screen {
         self.now += Duration::from_millis(if self.turns % 8 == 7 { 400 } else { 11 });
         self.turns += 1;
         let ready = Readiness { read: true, write: true };
-        for entry in self.display.clients() {
-            self.display.on_ready(entry.key, ready, self.now);
+        for socket in self.display.sockets() {
+            self.display.on_ready(socket.at, ready, self.now);
         }
-        for entry in self.cursor.clients() {
-            self.cursor.on_ready(entry.key, ready, self.now);
+        for socket in self.cursor.sockets() {
+            self.cursor.on_ready(socket.at, ready, self.now);
         }
         self.display.on_timer(self.now);
         self.display.push(self.now);

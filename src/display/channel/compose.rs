@@ -34,8 +34,8 @@ impl DisplayChannel {
         let queued = Arc::new(queued);
         let before = self.composed.replace(queued.clone());
         let before = before.filter(|_| !std::mem::take(&mut self.composed_stays));
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             client.draw_composed(&queued, before.as_ref(), &self.surfaces, now);
-        }
+        });
     }
 }

@@ -6,7 +6,7 @@
 //! remote client.
 
 use super::DisplayChannel;
-use crate::channel::client::ChannelError;
+use crate::channel::link::ChannelError;
 use crate::clock::mm_time;
 use crate::display::client::DisplayClient;
 use crate::display::gl::{Screen, Source, Unreadable};
@@ -121,7 +121,7 @@ impl DisplayChannel {
             let head = MonitorHead { width, height, ..MonitorHead::default() };
             self.monitors = Some(MonitorsConfig { max_allowed: 1, heads: vec![head] });
         }
-        for client in &mut self.clients {
+        self.clients.each(|client| {
             if client.shows_scanouts() {
                 client.leave_out(key);
             } else {
@@ -129,7 +129,7 @@ impl DisplayChannel {
                 client.tell(PipeItem::MonitorsConfig, now);
                 client.tell(PipeItem::Mark, now);
             }
-        }
+        });
         self.remote =
             Some(RemoteScreen { scanout: Arc::clone(scanout), source, screen, key, damage: None, read: now });
         Ok(())
@@ -159,7 +159,7 @@ impl DisplayChannel {
 
     /// The scanout cannot be read: who cannot show it has no screen.
     fn refuse_remote_clients(&mut self, why: &Unreadable) {
-        self.for_clients(None, |client, _| {
+        self.clients.try_each(|client| {
             if !is_remote(client) {
                 return Ok(());
             }

@@ -27,9 +27,7 @@ impl DisplayChannel {
     pub fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, now: Instant) {
         let ended = self.streams.clear();
         self.end_streams(&ended, now);
-        for client in &mut self.clients {
-            client.set_video_codecs(codecs.clone());
-        }
+        self.clients.each(|client| client.set_video_codecs(codecs.clone()));
         self.settings.video_codecs = codecs;
         self.prepare_encoders();
     }

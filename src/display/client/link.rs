@@ -1,6 +1,7 @@
 //! What a client's link takes: how much may be on its way, how large one message may be, and what images are worth.
 
 use super::DisplayClient;
+use crate::channel::link::ChannelLink;
 use crate::limits::{MAX_SLICE_PIXELS, MAX_UPDATE_PIXELS};
 use crate::net::link_estimate::LinkEstimate;
 use crate::net::stream::ChannelStream;
@@ -141,49 +142,49 @@ fn position(stream: &ChannelStream) -> u64 {
 
 impl DisplayClient {
     /// Whether a message may be made now: the client's window is open, the socket takes data, and the link has room.
-    pub(super) fn may_send(&self, now: Instant) -> bool {
-        self.connection.may_send() && self.link.has_room(self.connection.stream(), 0, now)
+    pub(super) fn may_send(&self, link: &ChannelLink, now: Instant) -> bool {
+        link.may_send() && self.link.has_room(link.stream(), 0, now)
     }
 
     /// The same for small commands, for which some room is kept.
-    pub(super) fn may_send_small(&self, now: Instant) -> bool {
-        self.connection.may_send() && self.link.has_room(self.connection.stream(), SMALL_BYTES, now)
+    pub(super) fn may_send_small(&self, link: &ChannelLink, now: Instant) -> bool {
+        link.may_send() && self.link.has_room(link.stream(), SMALL_BYTES, now)
     }
 
     /// Whether the link alone holds back what waits.
-    pub(super) fn is_held_by_link(&self, now: Instant) -> bool {
-        self.has_more() && self.connection.may_send() && !self.link.has_room(self.connection.stream(), 0, now)
+    pub(super) fn is_held_by_link(&self, link: &ChannelLink, now: Instant) -> bool {
+        self.has_more() && link.may_send() && !self.link.has_room(link.stream(), 0, now)
     }
 
     /// Sends a mark behind what was sent, if one is due.
-    pub(super) fn mark_link(&mut self, now: Instant) {
-        let stream = self.connection.stream();
+    pub(super) fn mark_link(&mut self, link: &mut ChannelLink, now: Instant) {
+        let stream = link.stream();
         let held_back = self.has_more() && !self.link.has_room(stream, 0, now);
         if held_back {
             self.link.estimate.note_held_back();
         }
-        let stream = self.connection.stream();
+        let stream = link.stream();
         if self.link.local || !self.link.estimate.wants_mark(position(stream), held_back) {
             return;
         }
         let id = self.link.estimate.next_id();
         let since = now.saturating_duration_since(self.link.epoch).as_nanos();
-        self.connection.send(ping(id, u64::try_from(since).unwrap_or(u64::MAX), 0));
-        self.link.estimate.marked(position(self.connection.stream()), now);
+        link.send(ping(id, u64::try_from(since).unwrap_or(u64::MAX), 0));
+        self.link.estimate.marked(position(link.stream()), now);
     }
 
     /// The client has answered a mark, or some other PING.
-    pub(super) fn link_answered(&mut self, id: u32, now: Instant) {
-        let stream = self.connection.stream();
+    pub fn link_answered(&mut self, link: &ChannelLink, id: u32, now: Instant) {
+        let stream = link.stream();
         let kernel = stream.kernel_link().map(|kernel| (kernel, stream.bytes_sent()));
         self.link.estimate.answered(id, kernel, now);
     }
 
     /// Brings what depends on the link up to date, before anything is sent.
-    pub(super) fn follow_link(&mut self, now: Instant) {
-        self.link.estimate.advance(position(self.connection.stream()), now);
+    pub(super) fn follow_link(&mut self, link: &ChannelLink, now: Instant) {
+        self.link.estimate.advance(position(link.stream()), now);
         if self.link.estimate.ignores_marks(now) {
-            self.link.estimate.set_kernel(self.connection.stream().kernel_link());
+            self.link.estimate.set_kernel(link.stream().kernel_link());
         }
         self.slices.set_pixels(self.link.slice_pixels(now));
         self.encoder.set_thin(self.link.judge(now));

@@ -5,8 +5,7 @@
 //! client has equals the surfaces then, and none of it is sent again.
 
 use super::{DisplayClient, Shared, Start};
-use crate::channel::client::ChannelError;
-use crate::channel::connection::ClientId;
+use crate::channel::link::{ChannelError, ChannelLink};
 use crate::display::encode::ClientShared;
 use crate::display::pipe::PipeItem;
 use crate::geometry::Rect;
@@ -31,20 +30,20 @@ impl DisplayClient {
     }
 
     /// Sends MIGRATE once all else is sent.
-    pub(super) fn leave_if_done(&mut self, now: Instant) -> Result<(), ChannelError> {
-        if self.leaving && !self.has_more() && self.gl.descriptor.is_none() && self.connection.is_told() {
-            self.connection.hand_over(true);
-            self.connection.flush(false, now)?;
+    pub(super) fn leave_if_done(&mut self, link: &mut ChannelLink, now: Instant) -> Result<(), ChannelError> {
+        if self.leaving && !self.has_more() && self.gl.descriptor.is_none() && link.is_told() {
+            link.hand_over(true);
+            link.flush(false, now)?;
         }
         Ok(())
     }
 
-    /// MIGRATE_FLUSH_MARK: the client takes its state along.
-    pub(super) fn send_state(&mut self, now: Instant) -> Result<(), ChannelError> {
+    /// MIGRATE_FLUSH_MARK: the state that the client takes along.
+    pub fn state(&mut self, link: &ChannelLink) -> Vec<u8> {
         let thin = self.encoder.is_thin_for_target();
         let mut state = DisplayState {
             // The message that carries this is the last.
-            serial: self.connection.stream().next_serial(false),
+            serial: link.stream().next_serial(false),
             low_bandwidth: thin,
             glz_max_encoders: GLZ_ENCODERS,
             ..DisplayState::default()
@@ -53,13 +52,11 @@ impl DisplayClient {
         let lossy = self.encoder.lists_lossy(thin);
         let of = |id| MigratedSurface { id, lossy: lossy.then(|| self.encoder.lossy_bounds(id)) };
         state.surfaces = self.surfaces.told_ids().map(of).collect();
-        self.connection.send_migrate_data(state.encode());
-        self.connection.flush(false, now)?;
-        Ok(())
+        state.encode()
     }
 
-    /// MIGRATE_DATA: what the client brings from the source. Whose client it is.
-    pub(super) fn take_state(
+    /// MIGRATE_DATA: what the client brings from the source.
+    pub fn take_state(
         &mut self,
         data: &[u8],
         shared: &mut Shared<'_>,
@@ -67,7 +64,8 @@ impl DisplayClient {
     ) -> Result<(), ChannelError> {
         let state = DisplayState::decode(data, |thin| self.encoder.lists_lossy(thin))?;
         self.start = Start::Machine(Box::new(state));
-        shared.restored.push(self.connection.id());
+        // Nothing is sent until the machine runs.
+        shared.link.mute();
         if shared.running { self.machine_started(shared, now) } else { Ok(()) }
     }
 
@@ -81,15 +79,15 @@ impl DisplayClient {
             }
         };
         self.encoder.set_thin(state.low_bandwidth);
-        let caches = self.connection.connection().shared.get::<ClientShared>();
+        let caches = shared.link.connection().shared.get::<ClientShared>();
         self.encoder.restore(&caches, &state).map_err(|e| ChannelError::Refused(e.to_string()))?;
-        self.connection.set_serial(state.serial);
-        self.connection.unmute();
-        self.connection.open();
+        shared.link.set_serial(state.serial);
+        shared.link.unmute();
+        shared.link.open();
         self.pipe.push(PipeItem::InvalAllPalettes, now);
         if state.freezer {
             let wait = self.encoder.other_displays(&state);
-            self.connection.send(inval_all_pixmaps(&wait));
+            shared.link.send(inval_all_pixmaps(&wait));
         }
         self.adopt_surfaces(&state.surfaces, shared);
         if shared.scanout.is_some() && self.shows_scanouts() {
@@ -108,7 +106,7 @@ impl DisplayClient {
     }
 
     /// The client has these surfaces, with the pixels that ours have.
-    fn adopt_surfaces(&mut self, surfaces: &[MigratedSurface], shared: &Shared<'_>) {
+    fn adopt_surfaces(&mut self, surfaces: &[MigratedSurface], shared: &mut Shared<'_>) {
         let mut known = BTreeSet::new();
         for &MigratedSurface { id, lossy } in surfaces {
             if !known.insert(id) {
@@ -122,24 +120,9 @@ impl DisplayClient {
                     self.encoder.adopt_lossy(id, &lossy);
                 }
                 None => {
-                    self.connection.send(surface_destroy(id));
+                    shared.link.send(surface_destroy(id));
                 }
             }
         }
-    }
-}
-
-/// Clients that have brought their state since this was last taken.
-#[derive(Debug, Default)]
-pub(in crate::display) struct Restored(Vec<ClientId>);
-
-impl Restored {
-    fn push(&mut self, client: ClientId) {
-        self.0.push(client);
-    }
-
-    /// Takes them out.
-    pub fn take(&mut self) -> Vec<ClientId> {
-        std::mem::take(&mut self.0)
     }
 }

@@ -28,18 +28,17 @@ use super::settings::DisplaySettings;
 use super::stream::StreamKey;
 use super::surfaces::{Surface, Surfaces};
 use crate::canvas::Region;
-use crate::channel::client::{ChannelClient, ChannelError, ClientKey};
-use crate::channel::connection::ChannelConnection;
+use crate::channel::link::{ChannelError, ChannelLink};
 use crate::codec::video::choice::HostCodec;
 use crate::geometry::Rect;
 use crate::host::{GlScanout, MonitorsConfig};
 use crate::image::SurfaceFormat;
 use crate::limits::INIT_TIMEOUT;
+use crate::protocol::Caps;
 use crate::protocol::caps::display as cap;
 use crate::protocol::migrate::DisplayState;
 use express::Express;
 use link::ClientLink;
-pub(super) use migrate::Restored;
 use pace::Pace;
 use slices::Slices;
 use std::sync::Arc;
@@ -48,15 +47,15 @@ use streams::ClientStreams;
 use surfaces::ClientSurfaces;
 use view::View;
 
-/// What all clients of a channel send from.
+/// What a client is served with: its link, and what all clients of the channel send from.
 pub(super) struct Shared<'a> {
+    pub link: &'a mut ChannelLink,
     pub surfaces: &'a mut Surfaces,
     pub workspace: &'a mut Workspace,
     pub monitors: Option<&'a MonitorsConfig>,
     pub scanout: Option<&'a Arc<GlScanout>>,
     /// The machine runs.
     pub running: bool,
-    pub restored: &'a mut Restored,
     /// The primary surface, if it shows the scanout to remote clients.
     pub screen: Option<SurfaceKey>,
 }
@@ -77,8 +76,8 @@ enum Start {
 /// One client of the display channel.
 #[derive(Debug)]
 pub(super) struct DisplayClient {
-    pub key: ClientKey,
-    pub connection: ChannelClient,
+    /// The capabilities of the display channel that it offered.
+    pub caps: Caps,
     encoder: ImageEncoder,
     pipe: Pipe,
     surfaces: ClientSurfaces,
@@ -106,13 +105,13 @@ pub(super) struct DisplayClient {
 impl DisplayClient {
     /// A client of which nothing but its link is known yet.
     pub fn new(
-        key: ClientKey,
         channel_id: u8,
-        connection: ChannelConnection,
+        link: &mut ChannelLink,
         settings: &DisplaySettings,
         services: Services,
         now: Instant,
     ) -> Self {
+        let connection = link.connection();
         let low = connection.low_bandwidth;
         let caps = &connection.channel_caps;
         let encode = EncodeSettings {
@@ -123,34 +122,29 @@ impl DisplayClient {
             lz4: caps.has(cap::LZ4_COMPRESSION),
             unix: connection.stream.is_unix(),
         };
-        let streams = ClientStreams::new(&connection, services, settings.video_codecs.clone());
-        let (composite, a8, monitors) =
-            (caps.has(cap::COMPOSITE), caps.has(cap::A8_SURFACE), caps.has(cap::MONITORS_CONFIG));
+        let streams = ClientStreams::new(connection, services, settings.video_codecs.clone());
         let planes = caps.has(cap::GL_SCANOUT2);
-        let local = connection.stream.is_unix() && caps.has(cap::GL_SCANOUT);
-        let link = ClientLink::new(&connection.stream, low, now);
-        let arrives = connection.migration_target;
-        let mut channel = ChannelClient::new(connection, super::PROFILE.options, now);
-        let start = if arrives {
-            channel.mute();
-            channel.expect_migrate_data();
+        let local = encode.unix && caps.has(cap::GL_SCANOUT);
+        let caps = caps.clone();
+        let estimate = ClientLink::new(&connection.stream, low, now);
+        let start = if link.awaits_migrate_data() {
+            link.mute();
             Start::Data
         } else {
             Start::Init(now + INIT_TIMEOUT)
         };
         Self {
-            key,
-            composite,
-            a8,
-            monitors,
+            composite: caps.has(cap::COMPOSITE),
+            a8: caps.has(cap::A8_SURFACE),
+            monitors: caps.has(cap::MONITORS_CONFIG),
             streams,
             gl: GlClient::default(),
             local,
             planes,
             left_out: None,
             encoder: ImageEncoder::new(channel_id, encode),
-            link,
-            connection: channel,
+            link: estimate,
+            caps,
             pipe: Pipe::default(),
             surfaces: ClientSurfaces::default(),
             pace: Pace::new(now),
@@ -391,41 +385,27 @@ impl DisplayClient {
 
     // Time.
 
-    /// When [`Self::on_timer`] or a push is due.
-    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let next_turn = self.pace.next_turn(self.waiting(), self.may_send(now), now);
-        let look = if self.is_held_by_link(now) {
-            self.link.look_again(self.connection.stream(), now)
-        } else {
-            None
-        };
+    /// When [`Self::on_timer`] or a push is due, beyond what the link itself wants.
+    pub fn next_deadline(&self, link: &ChannelLink, now: Instant) -> Option<Instant> {
+        let next_turn = self.pace.next_turn(self.waiting(), self.may_send(link, now), now);
+        let look =
+            if self.is_held_by_link(link, now) { self.link.look_again(link.stream(), now) } else { None };
         let frames = self.link.frames_wait_until(now).filter(|_| self.has_more());
-        let deadlines = [
-            frames,
-            self.connection.next_deadline(now),
-            self.init_until(),
-            next_turn,
-            self.refine_at(now),
-            self.streams.deadline(),
-            look,
-        ];
+        let deadlines =
+            [frames, self.init_until(), next_turn, self.refine_at(link, now), self.streams.deadline(), look];
         deadlines.into_iter().flatten().min()
     }
 
     /// When lossy areas are to be refined.
-    fn refine_at(&self, now: Instant) -> Option<Instant> {
+    fn refine_at(&self, link: &ChannelLink, now: Instant) -> Option<Instant> {
         let idle = self.is_active() && self.encoder.has_lossy() && !self.has_more();
-        (idle && self.connection.is_drained() && self.may_send(now)).then(|| self.pace.refine_at())
+        (idle && link.is_drained() && self.may_send(link, now)).then(|| self.pace.refine_at())
     }
 
     /// Deadlines that have passed.
     pub fn on_timer(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
         if self.init_until().is_some_and(|until| until <= now) {
             return Err(ChannelError::Refused("no INIT in time".into()));
-        }
-        self.connection.on_timer(now)?;
-        if self.connection.wants_reading() {
-            self.read(shared, now)?;
         }
         self.refine(shared, now)
     }
@@ -452,11 +432,5 @@ impl DisplayClient {
     #[cfg(test)]
     pub fn has_lossy(&self) -> bool {
         self.encoder.has_lossy()
-    }
-
-    /// Whether everything is with the kernel.
-    #[cfg(test)]
-    pub fn is_drained(&self) -> bool {
-        !self.has_more() && self.connection.is_drained()
     }
 }

@@ -1,7 +1,7 @@
 //! What a client sends (display.md 5.3, 6.1).
 
 use super::{DisplayClient, Shared, Start};
-use crate::channel::client::{ChannelError, Received};
+use crate::channel::link::ChannelError;
 use crate::display::encode::ClientShared;
 use crate::display::pipe::PipeItem;
 use crate::display::stream::MAX_STREAMS;
@@ -10,24 +10,11 @@ use crate::protocol::display::{DisplayInit, DisplayMessage};
 use std::time::Instant;
 
 impl DisplayClient {
-    /// Reads what the client has sent.
-    pub fn read(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
-        self.connection.begin_reading();
-        while let Some(received) = self.connection.receive(now)? {
-            match received {
-                Received::Message(message) => self.message(&message, shared, now)?,
-                Received::Pong { id } => self.link_answered(id, now),
-                Received::FlushMark => self.send_state(now)?,
-                Received::MigrateData(data) => self.take_state(&data, shared, now)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn message(
+    /// A message of the display channel.
+    pub fn message(
         &mut self,
         incoming: &Incoming,
-        shared: &Shared<'_>,
+        shared: &mut Shared<'_>,
         now: Instant,
     ) -> Result<(), ChannelError> {
         match DisplayMessage::decode(incoming.msg_type, &incoming.body)? {
@@ -36,7 +23,7 @@ impl DisplayClient {
                 if !self.encoder.set_preferred_compression(value) {
                     crate::warning_limited!(
                         "{}: unknown preferred compression {value}, ignored",
-                        self.connection.connection().label()
+                        shared.link.connection().label()
                     );
                 }
             }
@@ -53,11 +40,11 @@ impl DisplayClient {
             },
             DisplayMessage::StreamReport(report) => {
                 let output = self.streams.report(&report, now);
-                self.send_output(output, now);
+                self.send_output(output, shared.link, now);
             }
             DisplayMessage::PreferredVideoCodecType(numbers) => {
                 let output = self.streams.prefer(&numbers, now);
-                self.send_output(output, now);
+                self.send_output(output, shared.link, now);
                 self.streams.prepare();
             }
             DisplayMessage::Common(_) => {}
@@ -66,11 +53,16 @@ impl DisplayClient {
     }
 
     /// INIT: the client is told everything from now on (display.md 6.1).
-    fn init(&mut self, init: &DisplayInit, shared: &Shared<'_>, now: Instant) -> Result<(), ChannelError> {
-        let caches = self.connection.connection().shared.get::<ClientShared>();
+    fn init(
+        &mut self,
+        init: &DisplayInit,
+        shared: &mut Shared<'_>,
+        now: Instant,
+    ) -> Result<(), ChannelError> {
+        let caches = shared.link.connection().shared.get::<ClientShared>();
         self.encoder.init(&caches, init).map_err(|e| ChannelError::Refused(e.to_string()))?;
         self.start = Start::Over;
-        self.connection.open();
+        shared.link.open();
         if shared.scanout.is_some() && self.shows_scanouts() {
             self.show_scanout(now);
             self.pipe.push(PipeItem::MonitorsConfig, now);

@@ -5,7 +5,7 @@ use super::pace::Waiting;
 use super::surfaces::{Update, top_of};
 use super::{DisplayClient, Shared};
 use crate::canvas::Region;
-use crate::channel::client::ChannelError;
+use crate::channel::link::{ChannelError, ChannelLink};
 use crate::display::encode::{Drawing, Serials};
 use crate::display::pipe::PipeItem;
 use crate::display::queued::{Queued, image_pixels};
@@ -25,7 +25,7 @@ impl DisplayClient {
     /// Sends what socket and window take, up to the budget of a turn.
     pub fn push(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
         self.send_waiting(shared, now)?;
-        self.leave_if_done(now)
+        self.leave_if_done(shared.link, now)
     }
 
     fn send_waiting(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
@@ -39,33 +39,33 @@ impl DisplayClient {
         if !self.is_active() {
             return Ok(());
         }
-        self.follow_link(now);
+        self.follow_link(shared.link, now);
         loop {
-            if !self.send_descriptor(now)? {
+            if !self.send_descriptor(shared.link, now)? {
                 return Ok(());
             }
             // Frames do not wait for the pace of drawing: encoders make one at a time.
-            if self.may_send(now) && self.link.frames_wait_until(now).is_none() {
+            if self.may_send(shared.link, now) && self.link.frames_wait_until(now).is_none() {
                 let frames = self.streams.collect(now);
-                self.send_output(frames, now);
+                self.send_output(frames, shared.link, now);
             }
             let began = Instant::now();
             let sent_all = may_send && self.send_batch(shared, now);
-            if !may_send || self.is_held_by_link(now) {
+            if !may_send || self.is_held_by_link(shared.link, now) {
                 self.send_aside(shared, now);
             }
-            self.mark_link(now);
+            self.mark_link(shared.link, now);
             // A client that owes us answers is not left waiting for ever.
-            self.connection.set_owed(self.is_held_by_link(now), now);
+            shared.link.set_owed(self.is_held_by_link(shared.link, now), now);
             let waiting = self.waiting();
             self.pace.end_batch(began.elapsed(), waiting, now);
             let more = waiting != Waiting::Nothing;
-            let flush = self.connection.flush(more, now)?;
+            let flush = shared.link.flush(more, now)?;
             if self.gl.descriptor.is_some() && flush == Flush::Drained {
                 continue;
             }
             let stop = !may_send || sent_all || !more || self.pace.is_cut_short();
-            if stop || flush == Flush::Blocked || !self.may_send(now) {
+            if stop || flush == Flush::Blocked || !self.may_send(shared.link, now) {
                 return Ok(());
             }
         }
@@ -84,12 +84,12 @@ impl DisplayClient {
 
     /// Sends until window, budget or a descriptor says stop. `true`: nothing is left.
     fn send_batch(&mut self, shared: &mut Shared<'_>, now: Instant) -> bool {
-        while self.may_send(now) && self.gl.descriptor.is_none() && self.pace.may_continue() {
-            let before = self.connection.stream().pending_bytes();
+        while self.may_send(shared.link, now) && self.gl.descriptor.is_none() && self.pace.may_continue() {
+            let before = shared.link.stream().pending_bytes();
             let Some(pixels) = self.send_next(shared, now) else { return true };
-            let bytes = self.connection.stream().pending_bytes().saturating_sub(before);
+            let bytes = shared.link.stream().pending_bytes().saturating_sub(before);
             self.link.image_sent(pixels, bytes);
-            self.mark_link(now);
+            self.mark_link(shared.link, now);
             self.pace.sent(pixels.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)), now);
         }
         false
@@ -97,8 +97,8 @@ impl DisplayClient {
 
     /// Sends what need not wait for the rest to be over or for room on the link.
     fn send_aside(&mut self, shared: &mut Shared<'_>, now: Instant) {
-        self.express.set_input(self.connection.connection().shared.last_input());
-        while self.may_send_small(now)
+        self.express.set_input(shared.link.connection().shared.last_input());
+        while self.may_send_small(shared.link, now)
             && self.gl.descriptor.is_none()
             && self.pipe.draws() > 0
             && self.express.may_break_rest(now)
@@ -166,56 +166,56 @@ impl DisplayClient {
             }
             PipeItem::StreamCreate(key) => {
                 for message in self.streams.create(key) {
-                    self.connection.send(message);
+                    shared.link.send(message);
                 }
             }
             PipeItem::StreamClip(key, clip) => {
                 if let Some(message) = self.streams.clip(key, &clip) {
-                    self.connection.send(message);
+                    shared.link.send(message);
                 }
             }
             PipeItem::StreamDestroy(key) => {
                 if let Some(message) = self.streams.destroy(key) {
-                    self.connection.send(message);
+                    shared.link.send(message);
                 }
             }
             PipeItem::SurfaceCreate { id, width, height, format, .. } => {
                 let flags = if id == 0 { SURFACE_PRIMARY } else { 0 };
                 self.surfaces.told_created(id, width, height, format);
                 self.encoder.surface_changed(id);
-                self.connection.send(surface_create(id, width, height, format, flags));
+                shared.link.send(surface_create(id, width, height, format, flags));
             }
             PipeItem::SurfaceDestroy { id, .. } => {
                 if self.surfaces.told_destroyed(id) {
                     self.encoder.surface_changed(id);
-                    self.connection.send(surface_destroy(id));
+                    shared.link.send(surface_destroy(id));
                 }
             }
             PipeItem::InvalAllPalettes => {
                 self.encoder.palettes_invalidated();
-                self.connection.send(display::inval_all_palettes());
+                shared.link.send(display::inval_all_palettes());
             }
             PipeItem::MonitorsConfig => {
                 if let Some(config) = shared.monitors.filter(|_| self.monitors) {
-                    self.connection.send(display::monitors_config(config.max_allowed, &config.heads));
+                    shared.link.send(display::monitors_config(config.max_allowed, &config.heads));
                 }
             }
             PipeItem::Mark => {
-                self.connection.send(display::mark());
+                shared.link.send(display::mark());
             }
             PipeItem::StreamDestroyAll => {
-                self.connection.send(display::stream_destroy_all());
+                shared.link.send(display::stream_destroy_all());
             }
             PipeItem::GlScanout => {
                 if let Some(scanout) = shared.scanout {
-                    self.send_scanout(scanout);
+                    self.send_scanout(scanout, shared.link);
                 }
             }
             PipeItem::GlDraw(area) => {
                 self.gl.sent();
                 let edge = |v: i32| u32::try_from(v).unwrap_or(0);
                 let (left, top) = (edge(area.left), edge(area.top));
-                self.connection.send(display::gl_draw(left, top, area.width(), area.height()));
+                shared.link.send(display::gl_draw(left, top, area.width(), area.height()));
             }
         }
         0
@@ -227,7 +227,7 @@ impl DisplayClient {
         self.express.sent(queued.key, queued.region.bounds(), now);
         let pixels = queued.drawable.bbox.area();
         if let Some(frame) = self.streams.of(queued).and_then(|agent| agent.frame(queued, now)) {
-            self.send_output(frame, now);
+            self.send_output(frame, shared.link, now);
             return pixels;
         }
         // Loss would become visible: the result goes as an image (display.md 9.4).
@@ -257,12 +257,12 @@ impl DisplayClient {
     }
 
     /// Sends what follows from frames of streams.
-    pub(super) fn send_output(&mut self, output: Output, now: Instant) {
-        let before = self.connection.stream().pending_bytes();
+    pub(super) fn send_output(&mut self, output: Output, link: &mut ChannelLink, now: Instant) {
+        let before = link.stream().pending_bytes();
         for message in output.messages {
-            self.connection.send(message);
+            link.send(message);
         }
-        let bytes = self.connection.stream().pending_bytes().saturating_sub(before);
+        let bytes = link.stream().pending_bytes().saturating_sub(before);
         if bytes > 0 {
             self.link.frames_sent(bytes, now);
         }
@@ -271,11 +271,11 @@ impl DisplayClient {
 
     /// Encodes and sends one message; `false`: the client cannot be sent it.
     fn send_drawing(&mut self, drawing: &Drawing<'_>, shared: &mut Shared<'_>) -> bool {
-        let serials = Serials::of(self.connection.stream());
+        let serials = Serials::of(shared.link.stream());
         let messages = self.encoder.encode(shared.workspace, serials, drawing, &self.surfaces);
         let Some(messages) = messages else { return false };
         for outgoing in messages {
-            self.connection.send(outgoing);
+            shared.link.send(outgoing);
         }
         true
     }
@@ -291,16 +291,16 @@ impl DisplayClient {
 
     /// Sends a lossy area again without loss, if that is due.
     pub(super) fn refine(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
-        let due = self.refine_at(now).is_some_and(|at| at <= now);
+        let due = self.refine_at(shared.link, now).is_some_and(|at| at <= now);
         if let Some((id, area)) = self.encoder.next_lossy().filter(|_| due) {
             self.send_area(shared, id, top_of(area, self.link.update_pixels(now)), false);
-            self.mark_link(now);
-            self.connection.flush(self.has_more(), now)?;
+            self.mark_link(shared.link, now);
+            shared.link.flush(self.has_more(), now)?;
         }
         Ok(())
     }
 
-    fn send_scanout(&mut self, scanout: &Arc<GlScanout>) {
+    fn send_scanout(&mut self, scanout: &Arc<GlScanout>, link: &mut ChannelLink) {
         let Some(first) = scanout.planes.first() else { return };
         let GlScanout { width, height, drm_fourcc, y0_top, modifier, .. } = **scanout;
         let message = if self.planes {
@@ -312,16 +312,16 @@ impl DisplayClient {
             }
             display::gl_scanout_unix(width, height, first.stride, drm_fourcc, y0_top)
         };
-        self.connection.send(message);
+        link.send(message);
         self.gl.descriptor = (drm_fourcc != 0).then(|| Arc::clone(scanout));
     }
 
     /// Sends the descriptors that are due; `false`: the socket is full, and nothing else may be sent.
-    fn send_descriptor(&mut self, now: Instant) -> Result<bool, ChannelError> {
+    fn send_descriptor(&mut self, link: &mut ChannelLink, now: Instant) -> Result<bool, ChannelError> {
         let Some(scanout) = self.gl.descriptor.take() else { return Ok(true) };
         let planes = if self.planes { scanout.planes.len() } else { 1 };
         let fds: Vec<_> = scanout.planes.iter().take(planes).map(|plane| plane.fd.as_raw_fd()).collect();
-        if self.connection.send_fds(&fds, now)? {
+        if link.send_fds(&fds, now)? {
             return Ok(true);
         }
         self.gl.descriptor = Some(scanout);

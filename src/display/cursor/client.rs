@@ -2,19 +2,15 @@
 
 use super::PointerState;
 use super::cache::{CacheUse, CursorCache};
-use crate::channel::client::{ChannelClient, ChannelError, Received};
-use crate::channel::connection::ChannelConnection;
+use crate::channel::link::ChannelLink;
 use crate::geometry::Point16;
 use crate::host::CursorShape;
 use crate::limits::{MAX_CURSOR_PIPE, MAX_WAITING_SHAPES};
-use crate::net::stream::Flush;
 use crate::protocol::Message;
 use crate::protocol::common;
 use crate::protocol::cursor::{self, WireCursor};
-use crate::protocol::error::ProtocolError;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Something to be told to a client; becomes a message when the socket can take it.
 #[derive(Clone, Debug)]
@@ -42,7 +38,6 @@ pub(super) enum Item {
 
 #[derive(Debug)]
 pub(super) struct CursorClient {
-    channel: ChannelClient,
     pipe: VecDeque<Item>,
     cache: CursorCache,
     /// INIT was sent or is queued, and no RESET since: another INIT would be refused by the client (display.md 13.5).
@@ -59,15 +54,11 @@ pub(super) fn max_body(msg_type: u16) -> Option<usize> {
 }
 
 impl CursorClient {
-    pub(super) fn new(connection: ChannelConnection, now: Instant) -> Self {
-        let migrated = connection.migration_target;
-        let mut channel = ChannelClient::new(connection, super::PROFILE.options, now);
-        channel.open();
+    /// A client that just linked. One that comes from a migration has its pointer from the source.
+    pub(super) fn new(migrated: bool) -> Self {
         let mut client = Self {
-            channel,
             pipe: VecDeque::new(),
             cache: CursorCache::default(),
-            // A migrated client has its pointer from the source.
             initialised: migrated,
             position: None,
         };
@@ -75,14 +66,9 @@ impl CursorClient {
         client
     }
 
-    pub(super) fn channel(&self) -> &ChannelClient {
-        &self.channel
-    }
-
-    /// Whether everything was given to the kernel.
-    #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
-        self.pipe.is_empty() && self.channel.is_drained()
+    /// Whether something waits to be sent.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.pipe.is_empty()
     }
 
     #[cfg(test)]
@@ -141,48 +127,20 @@ impl CursorClient {
         }
     }
 
-    /// Reads what the client sent.
-    pub(super) fn read(&mut self, now: Instant) -> Result<(), ChannelError> {
-        self.channel.begin_reading();
-        while let Some(received) = self.channel.receive(now)? {
-            match received {
-                Received::Message(message) => {
-                    let error: ProtocolError = common::unknown("cursor", message.msg_type);
-                    return Err(error.into());
-                }
-                Received::Pong { .. } | Received::FlushMark | Received::MigrateData(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn on_timer(&mut self, now: Instant) -> Result<(), ChannelError> {
-        if self.channel.wants_reading() {
-            self.read(now)?;
-        }
-        self.channel.on_timer(now)
-    }
-
-    /// Sends what the socket and the window take.
-    pub(super) fn push(&mut self, state: &PointerState, now: Instant) -> Result<(), ChannelError> {
-        loop {
-            while self.channel.may_send() {
-                let Some(item) = self.pipe.pop_front() else { break };
-                self.send(item, state);
-            }
-            let flush = self.channel.flush(!self.pipe.is_empty(), now)?;
-            if flush == Flush::Blocked || self.pipe.is_empty() || !self.channel.may_send() {
-                return Ok(());
-            }
+    /// Sends what the link takes now.
+    pub(super) fn push(&mut self, state: &PointerState, link: &mut ChannelLink) {
+        while link.may_send() {
+            let Some(item) = self.pipe.pop_front() else { break };
+            self.send(item, state, link);
         }
     }
 
-    fn send(&mut self, item: Item, state: &PointerState) {
+    fn send(&mut self, item: Item, state: &PointerState, link: &mut ChannelLink) {
         match item {
             Item::Init => {
                 self.cache.clear();
                 self.position.get_or_insert(state.position);
-                self.send_shape(state.shape.as_deref(), |shape| {
+                self.send_shape(link, state.shape.as_deref(), |shape| {
                     cursor::init(
                         state.position,
                         state.trail_length,
@@ -192,48 +150,62 @@ impl CursorClient {
                     )
                 });
             }
-            Item::Reset => self.send_message(cursor::reset()),
+            Item::Reset => {
+                link.send(cursor::reset());
+            }
             Item::InvalAll => {
                 self.cache.clear();
-                self.send_message(cursor::inval_all());
+                link.send(cursor::inval_all());
             }
             Item::Set { position, shape } => {
-                self.send_shape(shape.as_deref(), |shape| cursor::set(position, state.visible, shape));
+                self.send_shape(link, shape.as_deref(), |shape| cursor::set(position, state.visible, shape));
             }
-            Item::Move(position) => self.send_message(cursor::move_to(position)),
-            Item::Hide => self.send_message(cursor::hide()),
-            Item::Migrate => self.channel.hand_over(false),
-            Item::Trail { length, frequency } => self.send_message(cursor::trail(length, frequency)),
+            Item::Move(position) => {
+                link.send(cursor::move_to(position));
+            }
+            Item::Hide => {
+                link.send(cursor::hide());
+            }
+            Item::Trail { length, frequency } => {
+                link.send(cursor::trail(length, frequency));
+            }
+            Item::Migrate => link.hand_over(false),
             Item::State => {
                 let position = self.position.unwrap_or(state.position);
-                self.send_shape(state.shape.as_deref(), |shape| cursor::set(position, state.visible, shape));
+                self.send_shape(link, state.shape.as_deref(), |shape| {
+                    cursor::set(position, state.visible, shape)
+                });
                 if !state.visible {
-                    self.send_message(cursor::hide());
+                    link.send(cursor::hide());
                 }
-                self.send_message(cursor::trail(state.trail_length, state.trail_frequency));
+                link.send(cursor::trail(state.trail_length, state.trail_frequency));
             }
         }
     }
 
-    fn send_message(&mut self, message: Message) {
-        self.channel.send(message);
-    }
-
     /// Sends a message with a shape, by way of the client's cache.
-    fn send_shape(&mut self, shape: Option<&CursorShape>, message: impl FnOnce(WireCursor<'_>) -> Message) {
+    fn send_shape(
+        &mut self,
+        link: &mut ChannelLink,
+        shape: Option<&CursorShape>,
+        message: impl FnOnce(WireCursor<'_>) -> Message,
+    ) {
         let Some(shape) = shape else {
-            self.send_message(message(WireCursor::None));
+            link.send(message(WireCursor::None));
             return;
         };
-        match self.cache.touch(shape.unique) {
-            CacheUse::Never => self.send_message(message(WireCursor::Inline(shape))),
-            CacheUse::Hit => self.send_message(message(WireCursor::FromCache(shape))),
-            CacheUse::Add { evicted } => {
-                self.send_message(message(WireCursor::CacheMe(shape)));
-                if let Some(id) = evicted {
-                    self.send_message(cursor::inval_one(id));
-                }
+        let mut evicted = None;
+        let wire = match self.cache.touch(shape.unique) {
+            CacheUse::Never => WireCursor::Inline(shape),
+            CacheUse::Hit => WireCursor::FromCache(shape),
+            CacheUse::Add { evicted: old } => {
+                evicted = old;
+                WireCursor::CacheMe(shape)
             }
+        };
+        link.send(message(wire));
+        if let Some(id) = evicted {
+            link.send(cursor::inval_one(id));
         }
     }
 }

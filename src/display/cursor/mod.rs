@@ -9,16 +9,17 @@ mod client;
 #[cfg(test)]
 mod tests;
 
-use crate::channel::Profile;
-use crate::channel::client::{ClientKey, LinkOptions, PING_PERIOD_RARE, PollEntry, WorkerChannel};
-use crate::channel::connection::{ChannelConnection, ClientId};
+use crate::channel::connection::ConnectionId;
+use crate::channel::link::{ChannelError, LinkOptions, PING_PERIOD_RARE};
+use crate::channel::{Channel, Out, Profile};
 use crate::geometry::Point16;
 use crate::guest::ReleaseToken;
-use crate::host::{CursorCommand, CursorShape, Readiness};
-use crate::protocol::ChannelType;
+use crate::host::{CursorCommand, CursorShape};
+use crate::net::stream::Incoming;
+use crate::protocol::{ChannelType, common};
 use client::{CursorClient, Item};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The cursor channel's line in the registry.
 pub(crate) static PROFILE: Profile = Profile {
@@ -53,8 +54,7 @@ pub struct CursorChannel {
     /// it again (qxl.md A8.6).
     shape_command: Option<ReleaseToken>,
     client_mouse: bool,
-    clients: Vec<(ClientKey, CursorClient)>,
-    last_key: u64,
+    clients: BTreeMap<ConnectionId, CursorClient>,
 }
 
 impl CursorChannel {
@@ -98,14 +98,14 @@ impl CursorChannel {
     pub fn reset(&mut self) {
         self.state = PointerState::default();
         self.shape_command = None;
-        for (_, client) in &mut self.clients {
+        for client in self.clients.values_mut() {
             client.reset();
         }
     }
 
     /// A primary surface was created: clients show the pointer from now on.
     pub fn primary_created(&mut self) {
-        for (_, client) in &mut self.clients {
+        for client in self.clients.values_mut() {
             client.initialise();
         }
     }
@@ -115,36 +115,10 @@ impl CursorChannel {
         self.client_mouse = client;
     }
 
-    /// Drops all connections.
-    pub fn detach_all(&mut self) {
-        self.clients.clear();
-    }
-
-    /// Whether everything was given to the kernel for every client.
-    #[cfg(test)]
-    fn pipes_empty(&self) -> bool {
-        self.clients.iter().all(|(_, client)| client.is_idle())
-    }
-
     fn queue(&mut self, item: &Item) {
-        for (_, client) in &mut self.clients {
+        for client in self.clients.values_mut() {
             client.queue(item.clone());
         }
-    }
-
-    /// Runs `step` on the clients that `which` names and drops those for which it fails.
-    fn each(
-        &mut self,
-        which: Option<ClientKey>,
-        step: impl Fn(&mut CursorClient, &PointerState) -> Result<(), crate::channel::client::ChannelError>,
-    ) {
-        let state = &self.state;
-        self.clients.retain_mut(|(key, client)| {
-            if which.is_some_and(|wanted| wanted != *key) {
-                return true;
-            }
-            step(client, state).inspect_err(|error| client.channel().log_end(error)).is_ok()
-        });
     }
 }
 
@@ -153,55 +127,49 @@ fn has_pixels(shape: &CursorShape) -> bool {
     shape.width > 0 && shape.height > 0 && !shape.data.is_empty()
 }
 
-impl WorkerChannel for CursorChannel {
-    fn clients(&self) -> Vec<PollEntry> {
-        let entry = |(key, client): &(ClientKey, CursorClient)| {
-            let channel = client.channel();
-            PollEntry { key: *key, fd: channel.raw_fd(), interest: channel.interest() }
-        };
-        self.clients.iter().map(entry).collect()
+impl Channel for CursorChannel {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
     }
 
-    fn attach(&mut self, connection: ChannelConnection, now: Instant) {
-        self.last_key += 1;
-        let key = ClientKey(self.last_key);
-        self.clients.push((key, CursorClient::new(connection, now)));
-        // Bytes may be waiting in the transport already.
-        self.on_ready(key, Readiness { read: true, write: true }, now);
+    fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        let migrated = out.look(at).is_some_and(|link| link.connection().migration_target);
+        self.clients.insert(at, CursorClient::new(migrated));
+        self.push(at, out)
     }
 
-    fn detach(&mut self, client: ClientId) {
-        self.clients.retain(|(_, c)| c.channel().id() != client);
+    /// Cursor channels have no messages of the client.
+    fn on_message(
+        &mut self,
+        _at: ConnectionId,
+        message: Incoming,
+        _out: &mut Out<'_>,
+    ) -> Result<(), ChannelError> {
+        Err(common::unknown("cursor", message.msg_type).into())
     }
 
-    fn hand_over(&mut self, client: ClientId, now: Instant) {
-        self.each(None, |c, state| {
-            if c.channel().id() == client {
-                c.begin_leaving();
-            }
-            c.push(state, now)
-        });
+    fn on_migrate(&mut self, at: ConnectionId, _out: &mut Out<'_>) {
+        if let Some(client) = self.clients.get_mut(&at) {
+            client.begin_leaving();
+        }
     }
 
-    fn on_ready(&mut self, key: ClientKey, _readiness: Readiness, now: Instant) {
-        self.each(Some(key), |client, state| {
-            client.read(now)?;
-            client.push(state, now)
-        });
+    fn is_waiting(&self, at: ConnectionId) -> bool {
+        self.clients.get(&at).is_some_and(CursorClient::is_waiting)
     }
 
-    fn push(&mut self, now: Instant) {
-        self.each(None, |client, state| client.push(state, now));
+    fn push(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        if let (Some(client), Some(link)) = (self.clients.get_mut(&at), out.link(at)) {
+            client.push(&self.state, link);
+        }
+        Ok(())
     }
 
-    fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        self.clients.iter().filter_map(|(_, client)| client.channel().next_deadline(now)).min()
+    fn on_drained(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
+        self.push(at, out)
     }
 
-    fn on_timer(&mut self, now: Instant) {
-        self.each(None, |client, state| {
-            client.on_timer(now)?;
-            client.push(state, now)
-        });
+    fn on_closed(&mut self, at: ConnectionId, _out: &mut Out<'_>) {
+        self.clients.remove(&at);
     }
 }

@@ -1,25 +1,29 @@
 use super::*;
+use crate::channel::connection::ClientId;
+use crate::channel::polled::Polled;
 use crate::channel::testing::Peer;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
+use crate::host::Readiness;
 use crate::limits::MAX_CURSOR_PIPE;
 use crate::protocol::ChannelType;
 use crate::protocol::common::server::SET_ACK;
 use crate::protocol::cursor::server::{HIDE, INIT, INVAL_ALL, INVAL_ONE, MOVE, RESET, SET, TRAIL};
+use std::time::Instant;
 
 struct Fixture {
-    channel: CursorChannel,
+    channel: Polled<CursorChannel>,
     releases: Arc<ReleaseQueue>,
     now: Instant,
 }
 
 impl Fixture {
     fn new() -> Self {
-        Self { channel: CursorChannel::new(), releases: Arc::default(), now: Instant::now() }
+        Self { channel: Polled::new(CursorChannel::new()), releases: Arc::default(), now: Instant::now() }
     }
 
     fn connect(&mut self) -> Peer {
         let (connection, peer) = Peer::unix(ChannelType::Cursor, ClientId(1));
-        self.channel.attach(connection, self.now);
+        self.channel.attach(ConnectionId(1), connection, self.now);
         peer
     }
 
@@ -60,7 +64,7 @@ impl Fixture {
     fn drain(&mut self, peer: &mut Peer) -> Vec<(u16, Vec<u8>)> {
         peer.send(1, &1u32.to_le_bytes());
         let mut messages = Vec::new();
-        while !self.channel.pipes_empty() || !peer.is_silent() {
+        while !self.channel.is_drained() || !peer.is_silent() {
             peer.send(2, &[]);
             self.serve();
             while !peer.is_silent() {
@@ -72,8 +76,8 @@ impl Fixture {
 
     /// Lets the channel read what the peer sent.
     fn serve(&mut self) {
-        for entry in self.channel.clients() {
-            self.channel.on_ready(entry.key, Readiness { read: true, write: true }, self.now);
+        for socket in self.channel.sockets() {
+            self.channel.on_ready(socket.at, Readiness { read: true, write: true }, self.now);
         }
     }
 }
@@ -190,7 +194,7 @@ fn slow_client_gets_the_state_instead_of_history() {
         f.command(CursorCommand::Hide { release });
         f.move_to(i16::try_from(key).unwrap());
     }
-    assert!(f.channel.clients[0].1.queued() <= MAX_CURSOR_PIPE);
+    assert!(f.channel.clients[&ConnectionId(1)].queued() <= MAX_CURSOR_PIPE);
     let last = f.drain(&mut peer);
     let position = last.iter().rev().find(|m| m.0 == MOVE || m.0 == SET).unwrap();
     assert_eq!(position.1[..2], 1999i16.to_le_bytes());

@@ -2,7 +2,7 @@
 
 use super::fake::{Events, FakeDevice, World};
 use super::{WorkerHandle, spec};
-use crate::channel::connection::{ClientId, ConnectionGuard};
+use crate::channel::connection::{ClientId, ConnectionGuard, ConnectionId};
 use crate::channel::testing::Peer;
 use crate::display::settings::DisplaySettings;
 use crate::draw::{Brush, Clip, DrawOp, Drawable, Effect, Fill, Rop};
@@ -12,15 +12,15 @@ use crate::protocol::ChannelType;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-const INIT: [u8; 14] = [1, 0, 0, 0x40, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+pub(super) const INIT: [u8; 14] = [1, 0, 0, 0x40, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0];
 
-struct Fixture {
-    world: Arc<World>,
-    worker: WorkerHandle,
+pub(super) struct Fixture {
+    pub(super) world: Arc<World>,
+    pub(super) worker: WorkerHandle,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = Arc::new(World::default());
         let device = Box::new(FakeDevice(world.clone()));
         let events = Arc::new(Events(world.clone()));
@@ -30,13 +30,27 @@ impl Fixture {
         Self { world, worker }
     }
 
-    fn display(&self, client: u64) -> Peer {
+    pub(super) fn display(&self, client: u64) -> Peer {
         let (connection, peer) = Peer::unix(ChannelType::Display, ClientId(client));
-        self.worker.connect_display(connection);
+        self.worker.connect_display(ConnectionId(client), connection);
         peer
     }
 
-    fn fill(&self, colour: u32) {
+    pub(super) fn cursor(&self, client: u64) -> Peer {
+        let (connection, peer) = Peer::unix(ChannelType::Cursor, ClientId(client));
+        self.worker.connect_cursor(ConnectionId(100 + client), connection);
+        peer
+    }
+
+    /// The guest moves its pointer, by a command with this number.
+    pub(super) fn move_pointer(&self, number: u64) {
+        let moved =
+            CursorCommand::Move { position: Point16 { x: 1, y: 2 }, release: self.world.token(number) };
+        self.world.with(|s| s.cursor_ring.push_back(Fetched::Command(moved)));
+        self.worker.wakeup();
+    }
+
+    pub(super) fn fill(&self, colour: u32) {
         let fill = Fill { brush: Brush::Solid(colour), rop: Rop::PUT, mask: None };
         self.world.submit(DisplayCommand::Draw(Box::new(Drawable {
             surface_id: 0,
@@ -70,7 +84,7 @@ fn client_that_vanishes_before_its_init_is_nobody_s_trouble() {
     let (done, gone) = channel();
     let (mut connection, peer) = Peer::unix(ChannelType::Display, ClientId(1));
     connection.guard = ConnectionGuard::new(move || done.send(()).unwrap());
-    f.worker.connect_display(connection);
+    f.worker.connect_display(ConnectionId(1), connection);
     drop(peer);
     gone.recv().unwrap();
     assert!(f.worker.create_primary(0, spec(4)));
@@ -127,8 +141,7 @@ fn guest_and_others_do_not_wait_for_a_client_that_never_reads() {
 fn clients_of_both_channels_go_when_their_client_goes() {
     let f = Fixture::new();
     let mut display = f.display(1);
-    let (connection, mut cursor) = Peer::unix(ChannelType::Cursor, ClientId(1));
-    f.worker.connect_cursor(connection);
+    let mut cursor = f.cursor(1);
     let mut other = f.display(2);
     assert_eq!(cursor.expect_types(2), [3, 101]);
     f.worker.disconnect_client(ClientId(1));
@@ -141,12 +154,9 @@ fn clients_of_both_channels_go_when_their_client_goes() {
 #[test]
 fn pointer_reaches_the_cursor_client() {
     let f = Fixture::new();
-    let (connection, mut cursor) = Peer::unix(ChannelType::Cursor, ClientId(1));
-    f.worker.connect_cursor(connection);
+    let mut cursor = f.cursor(1);
     assert_eq!(cursor.expect_types(2), [3, 101]);
-    let moved = CursorCommand::Move { position: Point16 { x: 1, y: 2 }, release: f.world.token(1) };
-    f.world.with(|s| s.cursor_ring.push_back(Fetched::Command(moved)));
-    f.worker.wakeup();
+    f.move_pointer(1);
     assert_eq!(cursor.expect(), (104, vec![1, 0, 2, 0]));
 }
 

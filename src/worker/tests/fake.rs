@@ -1,7 +1,8 @@
 //! A device and a display that write down what the worker does with them.
 
-use crate::channel::client::{ClientKey, PollEntry, WorkerChannel};
-use crate::channel::connection::{ChannelConnection, ClientId};
+use crate::channel::connection::{ClientId, ConnectionId};
+use crate::channel::link::ChannelError;
+use crate::channel::{Channel, Out, Profile};
 use crate::codec::video::choice::HostCodec;
 use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::draw::{Clip, DrawOp, Drawable, Effect};
@@ -9,9 +10,10 @@ use crate::geometry::Rect;
 use crate::guest::{ByteSource, PrivateSurface, ReleaseInfo, ReleaseQueue, ReleaseToken};
 use crate::host::{
     CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, GuestAccess, MappedSurface, MemSlot,
-    MonitorsConfig, QxlDevice, Readiness, SurfaceCommand, SurfaceSpec,
+    MonitorsConfig, QxlDevice, SurfaceCommand, SurfaceSpec,
 };
 use crate::image::SurfaceFormat;
+use crate::net::stream::Incoming;
 use crate::worker::display::Display;
 use crate::worker::{GlScanout, WorkerEvents};
 use std::collections::VecDeque;
@@ -275,30 +277,31 @@ impl FakeDisplay {
     }
 }
 
-impl WorkerChannel for FakeDisplay {
-    fn clients(&self) -> Vec<PollEntry> {
-        Vec::new()
+impl std::fmt::Debug for FakeDisplay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FakeDisplay")
+    }
+}
+
+impl Channel for FakeDisplay {
+    fn profile(&self) -> &'static Profile {
+        &crate::display::PROFILE
     }
 
-    fn attach(&mut self, connection: ChannelConnection, _now: Instant) {
-        self.log(format!("attach {}", connection.client.0));
+    fn on_open(&mut self, at: ConnectionId, _out: &mut Out<'_>) -> Result<(), ChannelError> {
+        self.log(format!("attach {}", at.0));
         self.client = true;
+        Ok(())
     }
 
-    fn detach(&mut self, client: ClientId) {
-        self.log(format!("detach {}", client.0));
+    fn on_message(&mut self, _: ConnectionId, _: Incoming, _: &mut Out<'_>) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    fn on_closed(&mut self, at: ConnectionId, _out: &mut Out<'_>) {
+        self.log(format!("detach {}", at.0));
         self.client = false;
     }
-
-    fn hand_over(&mut self, _client: ClientId, _now: Instant) {}
-    fn on_ready(&mut self, _key: ClientKey, _readiness: Readiness, _now: Instant) {}
-    fn push(&mut self, _now: Instant) {}
-
-    fn next_deadline(&self, _now: Instant) -> Option<Instant> {
-        None
-    }
-
-    fn on_timer(&mut self, _now: Instant) {}
 }
 
 impl Display for FakeDisplay {
@@ -434,14 +437,10 @@ impl Display for FakeDisplay {
         force.then_some((self.client, [0; 58]))
     }
 
-    fn machine_started(&mut self, _now: Instant) {}
+    fn machine_started(&mut self) {}
 
-    fn take_restored(&mut self) -> Vec<ClientId> {
-        Vec::new()
-    }
-
-    fn detach_all(&mut self) {
-        self.client = false;
+    fn resume(&mut self, _: ConnectionId, _: &mut Out<'_>) -> Result<(), ChannelError> {
+        Ok(())
     }
 }
 

@@ -1,7 +1,9 @@
-//! The worker with a device of the tests: requests and rings here, clients in `clients`.
+//! The worker with a device of the tests: requests and rings here, clients in `clients`, panics over them in
+//! `faults`.
 
 mod clients;
 mod fake;
+mod faults;
 
 use super::*;
 use crate::geometry::Point16;
@@ -428,11 +430,11 @@ fn clients_are_attached_and_detached_in_order() {
     let f = Fixture::running();
     let connect = || crate::channel::testing::Peer::unix(crate::protocol::ChannelType::Display, ClientId(4));
     let (connection, _peer) = connect();
-    f.worker.connect_display(connection);
+    f.worker.connect_display(ConnectionId(4), connection);
     f.worker.disconnect_client(ClientId(4));
     assert_eq!(f.log_of_requests(), ["attach 4", "detach 4"]);
     f.worker.shutdown();
     let (connection, mut peer) = connect();
-    f.worker.connect_display(connection);
+    f.worker.connect_display(ConnectionId(4), connection);
     peer.wait_for_close();
 }

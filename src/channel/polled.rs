@@ -1,0 +1,225 @@
+//! A channel whose links an event loop of ours polls: the worker's driver of [`Served`] channels, next to the host thread's
+//! in `reds/channels.rs`.
+//!
+//! Per turn, with a poll that is edge-triggered:
+//!
+//! ```text
+//! before the poll:          sockets(), next_deadline()
+//! a socket is ready:        on_ready()
+//! next_deadline() reached:  on_timer()
+//! at the end of the turn:   push()
+//! ```
+//!
+//! Each step that is about one client is a boundary for panics: a fault of ours costs that client's link, and the channel
+//! and its other clients go on.
+
+use super::connection::{ChannelConnection, ClientId, ConnectionId};
+use super::link::{ChannelError, ChannelLink};
+use super::out::Said;
+use super::served::Served;
+use super::{Channel, Out, ServerRequest};
+use crate::host::Readiness;
+use crate::panic::guarded;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+/// How long a channel's own deadline is not heeded after a panic over it, so that it cannot keep the loop busy.
+const AFTER_FAULT: Duration = Duration::from_millis(100);
+
+/// One connection to be polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Names the connection.
+    pub at: ConnectionId,
+    /// The descriptor, which is the connection's.
+    pub fd: RawFd,
+    /// What to poll for.
+    pub interest: Readiness,
+}
+
+/// A channel with its links. It stands for the channel wherever no link is needed.
+#[derive(Debug)]
+pub struct Polled<C: Channel> {
+    served: Served<C>,
+    /// Until then the channel's own deadline is not heeded.
+    faulty_until: Option<Instant>,
+    /// Clients that have brought their state from the source of a migration.
+    restored: Vec<ClientId>,
+}
+
+impl<C: Channel> Polled<C> {
+    /// A channel that nobody is linked to yet.
+    #[must_use]
+    pub fn new(channel: C) -> Self {
+        Self { served: Served::new(Box::new(channel)), faulty_until: None, restored: Vec::new() }
+    }
+
+    /// All connections.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<Socket> {
+        let links = self.served.links().iter();
+        links.map(|(at, link)| Socket { at, fd: link.raw_fd(), interest: link.interest() }).collect()
+    }
+
+    /// The links, to look at.
+    #[cfg(test)]
+    pub(crate) fn links(&self) -> &super::served::Links {
+        self.served.links()
+    }
+
+    fn connections(&self) -> Vec<ConnectionId> {
+        self.served.links().ids().collect()
+    }
+
+    /// Takes a new connection over.
+    pub fn attach(&mut self, at: ConnectionId, connection: ChannelConnection, now: Instant) {
+        self.drive(at, "opening a link", |served, said| served.attach(at, connection, now, said), now);
+        self.drive(at, "sending to a client", |served, said| served.flush(at, now, said), now);
+    }
+
+    /// Drops all connections of a client.
+    pub fn detach(&mut self, client: ClientId, now: Instant) {
+        for at in self.served.connections_of(client) {
+            self.close(at, now);
+        }
+    }
+
+    /// Drops all connections.
+    pub fn detach_all(&mut self, now: Instant) {
+        for at in self.connections() {
+            self.close(at, now);
+        }
+    }
+
+    /// The client follows its machine to another host.
+    pub fn hand_over(&mut self, client: ClientId, now: Instant) {
+        for at in self.served.connections_of(client) {
+            self.drive(at, "handing a client over", |served, said| served.hand_over(at, now, said), now);
+        }
+    }
+
+    /// Clients that have brought their state from the source of a migration since the last call.
+    pub fn take_restored(&mut self) -> Vec<ClientId> {
+        std::mem::take(&mut self.restored)
+    }
+
+    /// Lets the channel do something for every client. An error ends the client's link.
+    pub fn each(
+        &mut self,
+        now: Instant,
+        mut work: impl FnMut(&mut C, ConnectionId, &mut Out<'_>) -> Result<(), ChannelError>,
+    ) {
+        for at in self.connections() {
+            let step = |served: &mut Served<C>, said: &mut Said| {
+                let (channel, mut out) = served.parts(now, said);
+                if let Err(error) = work(channel, at, &mut out) {
+                    out.disconnect(at, error);
+                }
+            };
+            self.drive(at, "work for a client", step, now);
+        }
+    }
+
+    /// A connection's socket is ready. What the channel holds back for its client is left to [`Self::push`], which comes
+    /// when the rings were read.
+    pub fn on_ready(&mut self, at: ConnectionId, ready: Readiness, now: Instant) {
+        if ready.write {
+            self.drive(at, "sending to a client", |served, said| served.flush(at, now, said), now);
+        }
+        self.drive(at, "a client's messages", |served, said| served.on_ready(at, ready, now, said), now);
+    }
+
+    /// Sends to every client what it can take now.
+    pub fn push(&mut self, now: Instant) {
+        let (served, mut said) = (&mut self.served, Said::default());
+        guarded("the end of a turn", || served.on_turn_end(now, &mut said));
+        self.hear(said, now);
+        for at in self.connections() {
+            self.drive(at, "sending to a client", |served, said| served.push(at, now, said), now);
+        }
+    }
+
+    /// When [`Self::on_timer`] or [`Self::push`] is to be called; a time that has passed: at once.
+    #[must_use]
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        self.served.next_deadline(now).map(|at| self.faulty_until.map_or(at, |until| until.max(at)))
+    }
+
+    /// What is due by now: pings, liveness, and the channel's deadlines.
+    pub fn on_timer(&mut self, now: Instant) {
+        if self.faulty_until.is_none_or(|until| until <= now) {
+            self.faulty_until = None;
+            let mut said = Said::default();
+            let served = &mut self.served;
+            if guarded("the time of a channel", || served.on_channel_timer(now, &mut said)).is_none() {
+                self.faulty_until = Some(now + AFTER_FAULT);
+            }
+            self.hear(said, now);
+        }
+        for at in self.served.due(now) {
+            self.drive(at, "the time of a link", |served, said| served.on_link_timer(at, now, said), now);
+        }
+    }
+
+    /// Runs a step that is about one client as a boundary for panics: a panic ends this client's link.
+    fn drive(
+        &mut self,
+        at: ConnectionId,
+        what: &str,
+        step: impl FnOnce(&mut Served<C>, &mut Said),
+        now: Instant,
+    ) {
+        let mut said = Said::default();
+        let served = &mut self.served;
+        if guarded(what, || step(served, &mut said)).is_none() {
+            said.ended.push((at, ChannelError::Fault));
+        }
+        self.hear(said, now);
+    }
+
+    /// Ends the links that a step gave up. Restored clients are all that a channel on a worker tells the server of, and
+    /// it makes no calls of the host.
+    fn hear(&mut self, said: Said, now: Instant) {
+        for (at, _) in said.requests.iter().filter(|(_, request)| *request == ServerRequest::Restored) {
+            let link = at.and_then(|at| self.served.links().get(at));
+            self.restored.extend(link.map(ChannelLink::id));
+        }
+        for (at, error) in said.ended {
+            if let Some(link) = self.served.links().get(at) {
+                link.log_end(&error);
+                self.close(at, now);
+            }
+        }
+    }
+
+    /// Closes one connection and lets the channel clear up behind it.
+    fn close(&mut self, at: ConnectionId, now: Instant) {
+        let link = self.served.take(at);
+        let (served, mut said) = (&mut self.served, Said::default());
+        guarded("end of a link", || served.on_closed(at, now, &mut said));
+        guarded("end of a link", || drop(link));
+        self.hear(said, now);
+    }
+
+    /// Whether all that clients are to be sent is with the kernel.
+    #[cfg(test)]
+    pub(crate) fn is_drained(&self) -> bool {
+        let channel = self.served.channel();
+        self.served.links().iter().all(|(at, link)| link.is_drained() && !channel.is_waiting(at))
+    }
+}
+
+impl<C: Channel> Deref for Polled<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        self.served.channel()
+    }
+}
+
+impl<C: Channel> DerefMut for Polled<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        self.served.channel_mut()
+    }
+}
