@@ -6,6 +6,7 @@
 use super::memory::MemoryPeer;
 use crate::channel::connection::{ClientId, ConnectionId};
 use crate::channel::polled::Polled;
+use crate::codec::video::choice::parse_list;
 use crate::display::DisplayChannel;
 use crate::display::cursor::CursorChannel;
 use crate::display::settings::{DisplaySettings, ImageCompression, StreamingVideo, WanCompression};
@@ -89,7 +90,7 @@ impl Script<'_> {
             jpeg: wan(self.byte()),
             zlib_glz: wan(self.byte()),
             streaming: StreamingVideo::try_from(u32::from(self.byte() % 3) + 1).unwrap_or_default(),
-            video_codecs: Vec::new(),
+            video_codecs: if self.bit() { parse_list("spice:mjpeg").0 } else { Vec::new() },
         }
     }
 }
@@ -302,7 +303,7 @@ impl Bench {
                 let heads = vec![head; usize::from(s.byte() % 5)];
                 self.display.set_monitors_config(MonitorsConfig { max_allowed: 4, heads }, self.now);
             }
-            12 => self.display.set_video_codecs(Vec::new(), self.now),
+            12 => self.display.set_settings(s.settings(), self.now),
             _ => self.display.reset_image_cache(),
         }
     }

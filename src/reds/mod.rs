@@ -88,6 +88,15 @@ impl Server {
         self.core.with(|s| change(&mut s.config))
     }
 
+    /// Changes settings of the displays and tells the workers all of them.
+    fn set_display<R>(&self, change: impl FnOnce(&mut Config) -> R) -> R {
+        let (result, display) = self.config(|c| (change(c), c.display.clone()));
+        for worker in self.core.workers() {
+            worker.set_settings(display.clone());
+        }
+        result
+    }
+
     /// Opens the sockets, creates main and inputs channel. The calling thread counts as the main loop's.
     pub fn init(&self, event_loop: Arc<dyn EventLoop>) -> Result {
         self.core.init(event_loop)
@@ -196,13 +205,7 @@ impl Server {
 
     /// Default image compression, a SpiceImageCompression; a bad value is logged and ignored.
     pub fn set_image_compression(&self, compression: u32) {
-        let value = self.config(|c| {
-            c.set_image_compression(compression);
-            c.display.image_compression
-        });
-        for worker in self.core.workers() {
-            worker.set_image_compression(value);
-        }
+        self.set_display(|c| c.set_image_compression(compression));
         self.core.tell_compression_level();
     }
 
@@ -214,20 +217,12 @@ impl Server {
 
     /// 1 auto, 2 always, 3 never.
     pub fn set_jpeg_compression(&self, compression: u32) -> Result {
-        let value = self.config(|c| c.set_jpeg(compression).map(|()| c.display.jpeg))?;
-        for worker in self.core.workers() {
-            worker.set_jpeg(value);
-        }
-        Ok(())
+        self.set_display(|c| c.set_jpeg(compression))
     }
 
     /// 1 auto, 2 always, 3 never.
     pub fn set_zlib_glz_compression(&self, compression: u32) -> Result {
-        let value = self.config(|c| c.set_zlib_glz(compression).map(|()| c.display.zlib_glz))?;
-        for worker in self.core.workers() {
-            worker.set_zlib_glz(value);
-        }
-        Ok(())
+        self.set_display(|c| c.set_zlib_glz(compression))
     }
 
     /// Security bits (1 plain, 2 TLS) of a channel type by name, or of all others.
@@ -242,21 +237,14 @@ impl Server {
 
     /// 1 off, 2 all, 3 filter.
     pub fn set_streaming_video(&self, mode: u32) -> Result {
-        let value = self.config(|c| c.set_streaming_video(mode).map(|()| c.display.streaming))?;
-        for worker in self.core.workers() {
-            worker.set_streaming(value);
-        }
+        self.set_display(|c| c.set_streaming_video(mode))?;
         self.core.tell_compression_level();
         Ok(())
     }
 
     /// `encoder:codec;...` or `auto`.
     pub fn set_video_codecs(&self, codecs: &str) -> Result {
-        let value = self.config(|c| c.set_video_codecs(codecs).map(|()| c.display.video_codecs.clone()))?;
-        for worker in self.core.workers() {
-            worker.set_video_codecs(value.clone());
-        }
-        Ok(())
+        self.set_display(|c| c.set_video_codecs(codecs))
     }
 
     /// The list in the same syntax; empty before `init` if never set.

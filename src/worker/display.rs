@@ -3,9 +3,8 @@
 use crate::channel::connection::ConnectionId;
 use crate::channel::link::ChannelError;
 use crate::channel::{Channel, Out};
-use crate::codec::video::choice::HostCodec;
 use crate::display::DisplayChannel;
-use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
+use crate::display::settings::DisplaySettings;
 use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::host::{GlScanout, MappedSurface, MonitorsConfig, SurfaceCommand};
@@ -34,11 +33,8 @@ pub(super) trait Display: Channel {
     fn driver_loaded(&mut self);
     fn driver_unload(&mut self);
     fn reset_image_cache(&mut self);
-    fn set_image_compression(&mut self, compression: ImageCompression);
-    fn set_jpeg(&mut self, when: WanCompression);
-    fn set_zlib_glz(&mut self, when: WanCompression);
-    fn set_streaming(&mut self, streaming: StreamingVideo);
-    fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, now: Instant);
+    fn settings(&self) -> &DisplaySettings;
+    fn set_settings(&mut self, settings: DisplaySettings, now: Instant);
     fn set_scanout(&mut self, scanout: GlScanout, now: Instant);
     /// `false`: there is nobody to draw, the cookie is the caller's to complete.
     fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool;
@@ -125,24 +121,12 @@ impl Display for DisplayChannel {
         self.reset_image_cache();
     }
 
-    fn set_image_compression(&mut self, compression: ImageCompression) {
-        self.set_image_compression(compression);
+    fn settings(&self) -> &DisplaySettings {
+        self.settings()
     }
 
-    fn set_jpeg(&mut self, when: WanCompression) {
-        self.set_jpeg(when);
-    }
-
-    fn set_zlib_glz(&mut self, when: WanCompression) {
-        self.set_zlib_glz(when);
-    }
-
-    fn set_streaming(&mut self, streaming: StreamingVideo) {
-        self.set_streaming(streaming);
-    }
-
-    fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, now: Instant) {
-        self.set_video_codecs(codecs, now);
+    fn set_settings(&mut self, settings: DisplaySettings, now: Instant) {
+        self.set_settings(settings, now);
     }
 
     fn set_scanout(&mut self, scanout: GlScanout, now: Instant) {

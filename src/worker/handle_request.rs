@@ -3,6 +3,7 @@
 use super::display::Display;
 use super::red_worker::RedWorker;
 use super::request::{Answer, Request};
+use crate::display::settings::DisplaySettings;
 use crate::geometry::Rect;
 use crate::guest::{ByteSource, SurfaceMemory};
 use crate::host::{CommandExt, DisplayCommand, Fetched, SurfaceSpec};
@@ -11,6 +12,10 @@ use std::time::Instant;
 /// QXL command types that loadvm may submit.
 const CMD_CURSOR: u32 = 3;
 const CMD_SURFACE: u32 = 5;
+/// Numbers of changed settings in recordings (qxl.md C3).
+const RECORD_IMAGE_COMPRESSION: u32 = 13;
+const RECORD_STREAMING_VIDEO: u32 = 14;
+const RECORD_VIDEO_CODECS: u32 = 39;
 /// Numbers of the primary creates in recordings.
 const RECORD_CREATE_PRIMARY: u32 = 20;
 const RECORD_CREATE_PRIMARY_ASYNC: u32 = 29;
@@ -110,11 +115,10 @@ impl<D: Display> RedWorker<D> {
                     self.finish::<()>(Answer::Async(cookie), ());
                 }
             }
-            Request::SetImageCompression(compression) => self.display.set_image_compression(compression),
-            Request::SetJpeg(when) => self.display.set_jpeg(when),
-            Request::SetZlibGlz(when) => self.display.set_zlib_glz(when),
-            Request::SetStreaming(streaming) => self.display.set_streaming(streaming),
-            Request::SetVideoCodecs(codecs) => self.display.set_video_codecs(codecs, now),
+            Request::Settings(settings) => {
+                self.record_settings(&settings);
+                self.display.set_settings(*settings, now);
+            }
             Request::SetMouseMode { client } => self.cursor.set_mouse_mode(client),
             Request::ConnectDisplay(at, connection) => self.display.attach(at, *connection, now),
             Request::ConnectCursor(at, connection) => self.cursor.attach(at, *connection, now),
@@ -127,6 +131,19 @@ impl<D: Display> RedWorker<D> {
                 self.cursor.hand_over(client, now);
             }
             Request::Close => self.closed = true,
+        }
+    }
+
+    /// Recordings name each setting that changed, without its value.
+    fn record_settings(&mut self, new: &DisplaySettings) {
+        let old = self.display.settings();
+        let changes = [
+            (RECORD_IMAGE_COMPRESSION, old.image_compression != new.image_compression),
+            (RECORD_STREAMING_VIDEO, old.streaming != new.streaming),
+            (RECORD_VIDEO_CODECS, old.video_codecs != new.video_codecs),
+        ];
+        for (number, _) in changes.into_iter().filter(|(_, changed)| *changed) {
+            self.device.record_request(number, None);
         }
     }
 

@@ -21,8 +21,7 @@ pub use crate::host::{GlPlane, GlScanout};
 
 use self::display::Display;
 use crate::channel::connection::{ChannelConnection, ConnectionId};
-use crate::codec::video::choice::HostCodec;
-use crate::display::settings::{DisplaySettings, ImageCompression, StreamingVideo, WanCompression};
+use crate::display::settings::DisplaySettings;
 use crate::display::{DisplayChannel, Services};
 use crate::geometry::Rect;
 use crate::host::{CommandExt, MemSlot, QxlDevice, QxlInitInfo, SurfaceSpec};
@@ -282,27 +281,9 @@ impl WorkerHandle {
 
     // Settings.
 
-    /// For clients that connect later.
-    pub fn set_image_compression(&self, compression: ImageCompression) {
-        self.post(Request::SetImageCompression(compression));
-    }
-
-    /// For clients that connect later.
-    pub fn set_jpeg(&self, when: WanCompression) {
-        self.post(Request::SetJpeg(when));
-    }
-
-    /// For clients that connect later.
-    pub fn set_zlib_glz(&self, when: WanCompression) {
-        self.post(Request::SetZlibGlz(when));
-    }
-
-    pub fn set_streaming(&self, streaming: StreamingVideo) {
-        self.post(Request::SetStreaming(streaming));
-    }
-
-    pub fn set_video_codecs(&self, codecs: Vec<HostCodec>) {
-        self.post(Request::SetVideoCodecs(codecs));
+    /// What the host has configured from now on. Video applies at once, the rest to clients that connect later.
+    pub fn set_settings(&self, settings: DisplaySettings) {
+        self.post(Request::Settings(Box::new(settings)));
     }
 
     /// Whether the client draws the pointer where it likes (client mouse mode) or where the guest says.

@@ -3,8 +3,7 @@
 use super::reply::Reply;
 use super::{ClientId, GlScanout};
 use crate::channel::connection::{ChannelConnection, ConnectionId};
-use crate::codec::video::choice::HostCodec;
-use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
+use crate::display::settings::DisplaySettings;
 use crate::geometry::Rect;
 use crate::host::{CommandExt, MemSlot, SurfaceSpec};
 
@@ -85,11 +84,8 @@ pub(super) enum Request {
         area: Rect,
         cookie: u64,
     },
-    SetImageCompression(ImageCompression),
-    SetJpeg(WanCompression),
-    SetZlibGlz(WanCompression),
-    SetStreaming(StreamingVideo),
-    SetVideoCodecs(Vec<HostCodec>),
+    /// All settings of the displays, of which some changed.
+    Settings(Box<DisplaySettings>),
     SetMouseMode {
         client: bool,
     },
@@ -112,8 +108,6 @@ impl Request {
             Self::Oom => Some(3),
             Self::Start => Some(8),
             Self::Stop { .. } => Some(9),
-            Self::SetImageCompression(_) => Some(13),
-            Self::SetStreaming(_) => Some(14),
             Self::SetMouseMode { .. } => Some(15),
             Self::AddMemslot { answer, .. } => sync_or_async(answer.is_async(), 16, 27),
             Self::DelMemslot { .. } => Some(17),
@@ -129,12 +123,10 @@ impl Request {
             Self::DriverUnload => Some(36),
             Self::GlScanout(_) => Some(37),
             Self::GlDraw { .. } => Some(38),
-            Self::SetVideoCodecs(_) => Some(39),
             Self::Close => Some(40),
             Self::CreatePrimary { .. }
             | Self::SetMaxMonitors(_)
-            | Self::SetJpeg(_)
-            | Self::SetZlibGlz(_)
+            | Self::Settings(_)
             | Self::ConnectDisplay(..)
             | Self::ConnectCursor(..)
             | Self::DisconnectClient(_)

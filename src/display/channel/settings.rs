@@ -1,35 +1,29 @@
-//! Settings of a display channel. They apply to clients that attach later, except streaming and codecs.
+//! The settings of a display channel.
 
 use super::DisplayChannel;
-use crate::codec::video::choice::HostCodec;
 use crate::display::client::DisplayClient;
-use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
+use crate::display::settings::{DisplaySettings, StreamingVideo};
 use std::time::Instant;
 
 impl DisplayChannel {
-    pub fn set_image_compression(&mut self, compression: ImageCompression) {
-        self.settings.image_compression = compression;
+    /// What the host has configured.
+    #[must_use]
+    pub fn settings(&self) -> &DisplaySettings {
+        &self.settings
     }
 
-    pub fn set_jpeg(&mut self, jpeg: WanCompression) {
-        self.settings.jpeg = jpeg;
-    }
-
-    pub fn set_zlib_glz(&mut self, zlib_glz: WanCompression) {
-        self.settings.zlib_glz = zlib_glz;
-    }
-
-    pub fn set_streaming(&mut self, streaming: StreamingVideo) {
-        self.settings.streaming = streaming;
-        self.prepare_encoders();
-    }
-
-    pub fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, now: Instant) {
-        let ended = self.streams.clear();
-        self.end_streams(&ended, now);
-        self.clients.each(|client| client.set_video_codecs(codecs.clone()));
-        self.settings.video_codecs = codecs;
-        self.prepare_encoders();
+    /// The host changed its configuration. Video applies at once, the rest to clients that connect later.
+    pub fn set_settings(&mut self, settings: DisplaySettings, now: Instant) {
+        let old = std::mem::replace(&mut self.settings, settings);
+        if old.video_codecs != self.settings.video_codecs {
+            let ended = self.streams.clear();
+            self.end_streams(&ended, now);
+            let codecs = &self.settings.video_codecs;
+            self.clients.each(|client| client.set_video_codecs(codecs.clone()));
+        }
+        if old.video_codecs != self.settings.video_codecs || old.streaming != self.settings.streaming {
+            self.prepare_encoders();
+        }
     }
 
     /// Looking for encoders may take seconds: it begins before there is a stream.

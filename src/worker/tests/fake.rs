@@ -3,8 +3,7 @@
 use crate::channel::connection::{ClientId, ConnectionId};
 use crate::channel::link::ChannelError;
 use crate::channel::{Channel, Out, Profile};
-use crate::codec::video::choice::HostCodec;
-use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
+use crate::display::settings::DisplaySettings;
 use crate::draw::{Clip, DrawOp, Drawable, Effect};
 use crate::geometry::Rect;
 use crate::guest::{ByteSource, PrivateSurface, ReleaseInfo, ReleaseQueue, ReleaseToken};
@@ -264,12 +263,14 @@ pub(super) struct FakeDisplay {
     pub(super) pending: Vec<Drawable>,
     pub(super) primary: Option<(u32, u32)>,
     pub(super) client: bool,
+    settings: DisplaySettings,
     work: u64,
 }
 
 impl FakeDisplay {
     pub(super) fn new(world: Arc<World>) -> Self {
-        Self { world, pending: Vec::new(), primary: None, client: false, work: 0 }
+        let (pending, settings) = (Vec::new(), DisplaySettings::default());
+        Self { world, pending, primary: None, client: false, settings, work: 0 }
     }
 
     fn log(&self, line: impl Into<String>) {
@@ -400,24 +401,13 @@ impl Display for FakeDisplay {
         self.log("reset image cache");
     }
 
-    fn set_image_compression(&mut self, compression: ImageCompression) {
-        self.log(format!("compression {compression:?}"));
+    fn settings(&self) -> &DisplaySettings {
+        &self.settings
     }
 
-    fn set_jpeg(&mut self, when: WanCompression) {
-        self.log(format!("jpeg {when:?}"));
-    }
-
-    fn set_zlib_glz(&mut self, when: WanCompression) {
-        self.log(format!("zlib {when:?}"));
-    }
-
-    fn set_streaming(&mut self, streaming: StreamingVideo) {
-        self.log(format!("streaming {streaming:?}"));
-    }
-
-    fn set_video_codecs(&mut self, codecs: Vec<HostCodec>, _now: Instant) {
-        self.log(format!("{} codecs", codecs.len()));
+    fn set_settings(&mut self, settings: DisplaySettings, _now: Instant) {
+        self.log(format!("settings {:?} {:?}", settings.image_compression, settings.streaming));
+        self.settings = settings;
     }
 
     fn set_scanout(&mut self, scanout: GlScanout, _now: Instant) {

@@ -6,6 +6,8 @@ mod fake;
 mod faults;
 
 use super::*;
+use crate::codec::video::choice::parse_list;
+use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::geometry::Point16;
 use crate::host::{CursorCommand, DisplayCommand, Fetched, UpdateCommand};
 use fake::{Events, FakeDevice, FakeDisplay, FakeSlot, World};
@@ -99,11 +101,7 @@ fn requests_are_executed_in_order_and_cookies_completed_in_order() {
     w.destroy_primary_async(0, 108);
     w.create_primary_async(0, spec(0), 109);
     w.destroy_surfaces_async(110);
-    w.set_image_compression(ImageCompression::Quic);
-    w.set_jpeg(WanCompression::Never);
-    w.set_zlib_glz(WanCompression::Always);
-    w.set_streaming(StreamingVideo::Off);
-    w.set_video_codecs(Vec::new());
+    w.set_settings(DisplaySettings { streaming: StreamingVideo::Off, ..DisplaySettings::default() });
     w.set_mouse_mode(true);
     w.update_area_async(0, AREA, true, 111);
     assert_eq!(
@@ -136,11 +134,7 @@ fn requests_are_executed_in_order_and_cookies_completed_in_order() {
             "complete 109",
             "destroy all surfaces",
             "complete 110",
-            "compression Quic",
-            "jpeg Never",
-            "zlib Always",
-            "streaming Off",
-            "0 codecs",
+            "settings AutoGlz Off",
             // Stopped: nothing is drawn.
             "complete 111",
         ]
@@ -178,6 +172,24 @@ fn requests_are_recorded_with_the_primary_s_pixels() {
     let log = f.log();
     let recorded: Vec<_> = log.iter().filter(|l| l.starts_with("record")).collect();
     assert_eq!(recorded, ["record 20 32 bytes", "record 30"]);
+}
+
+#[test]
+fn settings_are_told_as_a_whole_and_those_that_changed_are_recorded() {
+    let f = Fixture::new();
+    let mut settings = DisplaySettings { image_compression: ImageCompression::Quic, ..Default::default() };
+    f.worker.set_settings(settings.clone());
+    settings.jpeg = WanCompression::Never;
+    f.worker.set_settings(settings.clone());
+    settings.streaming = StreamingVideo::All;
+    settings.video_codecs = parse_list("spice:mjpeg").0;
+    f.worker.set_settings(settings.clone());
+    f.worker.set_settings(settings);
+    let log = f.log();
+    let of = |start: &str| log.iter().filter(|l| l.starts_with(start)).collect::<Vec<_>>();
+    let told = ["settings Quic Filter", "settings Quic Filter", "settings Quic All", "settings Quic All"];
+    assert_eq!(of("settings"), told);
+    assert_eq!(of("record"), ["record 13", "record 14", "record 39"]);
 }
 
 #[test]
