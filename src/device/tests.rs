@@ -2,6 +2,7 @@ use super::DeviceIo;
 use super::oracle::{Silent, fuzz_device};
 use crate::host::DeviceId;
 use crate::host::call::HostCall;
+use crate::limits::MAX_DEVICE_BUFFERS;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,4 +53,25 @@ fn a_read_under_way_delays_nothing() {
         let Some(HostCall::DeviceWrite { bytes, .. }) = calls.pop() else { panic!("{calls:?}") };
         io.on_written(bytes, 0, now);
     }
+}
+
+#[test]
+fn a_buffer_that_is_just_written_counts_in_the_window() {
+    let now = Instant::now();
+    let mut io = DeviceIo::new(DeviceId(1), Arc::new(Silent(true)), true);
+    let mut written = None;
+    io.push(vec![0], ());
+    io.pump(now, 0, |call| {
+        if let HostCall::DeviceWrite { bytes, .. } = call {
+            written = Some(bytes);
+        }
+    });
+    for _ in 1..MAX_DEVICE_BUFFERS {
+        assert!(!io.is_full());
+        io.push(vec![0], ());
+    }
+    assert!(io.is_full());
+    io.on_written(written.unwrap(), 0, now);
+    assert!(io.is_full());
+    assert_eq!(io.waiting(), MAX_DEVICE_BUFFERS);
 }
