@@ -37,7 +37,8 @@ struct SpiceMigrateInterface {
   void (*migrate_end_complete)(struct SpiceMigrateInstance *sin);
 };
 
-/* Sets the host that spice_server_migrate_switch() sends the clients to. Returns 0, -1 on bad arguments. */
+/* Sets the host that spice_server_migrate_switch() sends the clients to. Only for hosts without a migration interface.
+ * Returns 0, -1 on bad arguments. */
 SPICE_GNUC_DEPRECATED
 int spice_server_migrate_info(SpiceServer *s,
                               const char *dest,
@@ -49,7 +50,7 @@ int spice_server_migrate_info(SpiceServer *s,
 SPICE_GNUC_DEPRECATED int spice_server_migrate_switch(SpiceServer *s);
 
 /* Asks the clients to connect to the target as well. Ports are -1 for none. Returns 0, or -1 when nothing was started;
- * migrate_connect_complete is called exactly once either way. */
+ * migrate_connect_complete is called exactly once either way, unless there is no migration interface. */
 int spice_server_migrate_connect(SpiceServer *s,
                                  const char *dest,
                                  int port,
@@ -60,7 +61,7 @@ int spice_server_migrate_connect(SpiceServer *s,
 int spice_server_migrate_start(SpiceServer *s);
 
 /* The virtual machine has moved (completed not 0) or stays here. migrate_end_complete is called when the clients of a
- * machine that moved have left. Returns 0, -1 if clients had to be left behind. */
+ * machine that moved have left. Returns 0, -1 if clients had to be disconnected because no target is set. */
 int spice_server_migrate_end(SpiceServer *s,
                              int completed);
 
