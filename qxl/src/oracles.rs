@@ -87,9 +87,9 @@ struct Hostile {
     outcome: Outcome,
 }
 
-struct Others<'a>(&'a HashMap<u32, Canvas>);
+struct OtherSurfaces<'a>(&'a HashMap<u32, Canvas>);
 
-impl Surfaces for Others<'_> {
+impl Surfaces for OtherSurfaces<'_> {
     fn surface(&self, surface_id: u32) -> Option<&Canvas> {
         self.0.get(&surface_id)
     }
@@ -272,7 +272,7 @@ impl Hostile {
         if let Some(snapshot) = snapshot.filter(|_| drawable.op.lacks_source()) {
             drawable.op.set_source(snapshot);
         }
-        let drawn = canvas.draw(drawable, &Others(&self.surfaces), &mut self.cache);
+        let drawn = canvas.draw(drawable, &OtherSurfaces(&self.surfaces), &mut self.cache);
         self.outcome.drawn += u64::from(drawn.is_ok());
         self.surfaces.insert(drawable.surface_id, canvas);
     }

@@ -9,8 +9,8 @@ use super::clients::Clients;
 use super::encode::Workspace;
 use super::gl::{Gl, check_size};
 use super::guest_view::{ClientCaps, GuestView};
+use super::pending::{PendingDrawable, Repeat, SurfaceKey};
 use super::pipe::PipeItem;
-use super::queued::{Queued, Repeat, SurfaceKey};
 use super::services::Services;
 use super::stream::{Composer, Part, StreamKey, Streams};
 use super::surfaces::{Covered, NOTHING_TO_DRAW, Surfaces};
@@ -42,7 +42,7 @@ pub struct DisplayChannel {
     streams: Streams,
     composer: Composer,
     /// The last composed frame, and whether something else has touched its area since.
-    composed: Option<Arc<Queued>>,
+    composed: Option<Arc<PendingDrawable>>,
     composed_stays: bool,
     clients: Clients,
     monitors: Option<MonitorsConfig>,
@@ -96,8 +96,8 @@ impl DisplayChannel {
     pub fn draw(&mut self, drawable: Box<Drawable>, now: Instant) {
         let surface_id = drawable.surface_id;
         let part = self.look_for_pieces(&drawable, now);
-        let mut queued = match self.surfaces.accept(drawable) {
-            Ok(queued) => queued,
+        let mut pending = match self.surfaces.accept(drawable) {
+            Ok(pending) => pending,
             Err(NOTHING_TO_DRAW) => return,
             Err(why) => {
                 crate::warning_limited!("drawing command on surface {surface_id} dropped: {why}");
@@ -105,15 +105,15 @@ impl DisplayChannel {
             }
         };
         if !self.clients.is_empty() && part != Part::Piece {
-            queued.stream = self.streams.look(&queued.drawable, &self.settings, now);
+            pending.stream = self.streams.look(&pending.drawable, &self.settings, now);
         }
-        let queued = Arc::new(queued);
-        match self.surfaces.repeated(&queued) {
+        let pending = Arc::new(pending);
+        match self.surfaces.repeated(&pending) {
             Some((Repeat::Idles, _)) => return,
             Some((Repeat::Reverts, old)) => {
                 self.clients.each(|client| {
                     if !client.covered(std::slice::from_ref(&old)) {
-                        client.draw(&queued, &self.surfaces, now);
+                        client.draw(&pending, &self.surfaces, now);
                     }
                 });
                 return;
@@ -124,10 +124,10 @@ impl DisplayChannel {
         // Clients first: a surface that one does not have yet is shown to it without this command.
         let composed = self.composed.as_deref();
         self.clients.each(|client| match part {
-            Part::Piece => client.draw_piece(&queued, composed, &self.surfaces, now),
-            Part::None | Part::Disturbance => client.draw(&queued, &self.surfaces, now),
+            Part::Piece => client.draw_piece(&pending, composed, &self.surfaces, now),
+            Part::None | Part::Disturbance => client.draw(&pending, &self.surfaces, now),
         });
-        let covered = self.surfaces.insert(&queued);
+        let covered = self.surfaces.insert(&pending);
         self.take_back(&covered);
     }
 

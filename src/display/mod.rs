@@ -24,16 +24,16 @@ mod client;
 mod clients;
 mod cost;
 pub mod cursor;
-mod dirty;
 pub(crate) mod encode;
 mod gl;
 mod guest_view;
+mod host_dirty;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod model_wire;
+mod pending;
 mod pipe;
-mod queued;
 mod services;
 pub mod settings;
 mod stream;

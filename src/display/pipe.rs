@@ -1,6 +1,6 @@
 //! The queue of what one client has to be told, oldest first (display.md 3).
 
-use super::queued::{Queued, SurfaceKey};
+use super::pending::{PendingDrawable, SurfaceKey};
 use super::stream::StreamKey;
 use crate::canvas::Region;
 use crate::geometry::Rect;
@@ -13,7 +13,7 @@ use std::time::Instant;
 /// Something to send. What it means in bytes is decided when it is sent.
 #[derive(Clone, Debug)]
 pub enum PipeItem {
-    Draw(Arc<Queued>),
+    Draw(Arc<PendingDrawable>),
     SurfaceCreate {
         id: u32,
         key: SurfaceKey,
@@ -86,9 +86,9 @@ impl Pipe {
         }
         let last = self.slots.back().map_or(0, |s| s.seq);
         let seq = match &item {
-            PipeItem::Draw(queued) => {
+            PipeItem::Draw(pending) => {
                 self.draws += 1;
-                queued.seq.max(last)
+                pending.seq.max(last)
             }
             _ => last,
         };
@@ -146,10 +146,10 @@ impl Pipe {
     }
 
     /// Takes a command back that has become invisible. Whether it was there.
-    pub fn remove(&mut self, queued: &Queued) -> bool {
-        let at = self.slots.partition_point(|s| s.seq < queued.seq);
-        let is_it = |s: &&mut Slot| matches!(&s.item, Some(PipeItem::Draw(q)) if q.seq == queued.seq);
-        let slot = self.slots.iter_mut().skip(at).take_while(|s| s.seq == queued.seq).find(is_it);
+    pub fn remove(&mut self, pending: &PendingDrawable) -> bool {
+        let at = self.slots.partition_point(|s| s.seq < pending.seq);
+        let is_it = |s: &&mut Slot| matches!(&s.item, Some(PipeItem::Draw(q)) if q.seq == pending.seq);
+        let slot = self.slots.iter_mut().skip(at).take_while(|s| s.seq == pending.seq).find(is_it);
         let item = slot.and_then(|s| s.item.take());
         if let Some(item) = &item {
             self.count_out(item);
@@ -159,9 +159,9 @@ impl Pipe {
     }
 
     /// Takes out every command for which `keep` says no, oldest first.
-    pub fn retain_draws(&mut self, mut keep: impl FnMut(&Arc<Queued>) -> bool) {
+    pub fn retain_draws(&mut self, mut keep: impl FnMut(&Arc<PendingDrawable>) -> bool) {
         self.retain(|item| match item {
-            PipeItem::Draw(queued) => keep(queued),
+            PipeItem::Draw(pending) => keep(pending),
             _ => true,
         });
     }

@@ -6,12 +6,12 @@
 //! rendering a command never leads to newer ones.
 
 use super::cost::Cost;
-use super::dirty::Dirty;
 use super::encode::SERVER_IMAGE_GROUP;
-use super::queued::{
-    Queued, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, reach_of_copy, repeats,
+use super::host_dirty::HostDirty;
+use super::pending::{
+    PendingDrawable, Read, Repeat, SelfRead, SurfaceKey, SurfaceLife, copy_offset, reach_of_copy, repeats,
 };
-use super::tree::{Needed, Taken, Tree};
+use super::tree::{RenderNeed, RenderPart, Tree};
 use crate::canvas::{AreaPixels, Canvas, ImageCache, Region};
 use crate::draw::{Clip, DrawOp, Drawable};
 use crate::geometry::Rect;
@@ -41,7 +41,7 @@ pub struct Surface {
     pub height: u32,
     pub format: SurfaceFormat,
     canvas: Canvas,
-    pub(super) dirty: Dirty,
+    pub(super) host_dirty: HostDirty,
     pub(super) tree: Tree,
     /// Pending commands of other surfaces that read this one.
     pub(super) readers: Vec<Reader>,
@@ -73,13 +73,13 @@ impl Surface {
     }
 
     /// A command was rendered.
-    fn painted(&mut self, queued: &Queued) {
-        self.dirty.drawn(queued.seq, queued.drawable.bbox.intersect(&self.bounds()));
+    fn painted(&mut self, pending: &PendingDrawable) {
+        self.host_dirty.drawn(pending.seq, pending.drawable.bbox.intersect(&self.bounds()));
     }
 }
 
 /// Commands that came to nothing because of what followed them: they may leave the pipes.
-pub type Covered = Vec<Arc<Queued>>;
+pub type Covered = Vec<Arc<PendingDrawable>>;
 
 /// See the module.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ impl Surfaces {
             height,
             format,
             canvas,
-            dirty: Dirty::default(),
+            host_dirty: HostDirty::default(),
             tree: Tree::default(),
             readers: Vec::new(),
             life: SurfaceLife::new(token),
@@ -172,8 +172,8 @@ impl Surfaces {
         self.render_readers(id, |_| true);
         let mut surface = self.map.remove(&id)?;
         let dropped = surface.tree.clear();
-        for queued in dropped.covered.iter().chain(&dropped.begun) {
-            self.forget(queued);
+        for pending in dropped.covered.iter().chain(&dropped.begun) {
+            self.forget(pending);
         }
         if let Some(token) = token {
             surface.life.ended(token);
@@ -185,7 +185,7 @@ impl Surfaces {
     ///
     /// # Errors
     /// Why it is dropped.
-    pub fn accept(&mut self, mut drawable: Box<Drawable>) -> Result<Queued, &'static str> {
+    pub fn accept(&mut self, mut drawable: Box<Drawable>) -> Result<PendingDrawable, &'static str> {
         let id = drawable.surface_id;
         let target = self.map.get(&id).ok_or("no such surface")?;
         let (key, bounds) = (target.key, target.bounds());
@@ -256,22 +256,22 @@ impl Surfaces {
         self.last_seq += 1;
         let opaque = drawable.is_opaque();
         let seq = self.last_seq;
-        Ok(Queued { seq, drawable, key, region, reads, self_read, stream: None, opaque, cost, life })
+        Ok(PendingDrawable { seq, drawable, key, region, reads, self_read, stream: None, opaque, cost, life })
     }
 
     /// Puts an accepted command into the tree (display.md 4.1, steps 2, 6 to 8).
-    pub fn insert(&mut self, queued: &Arc<Queued>) -> Covered {
-        let cost = queued.cost.total();
+    pub fn insert(&mut self, pending: &Arc<PendingDrawable>) -> Covered {
+        let cost = pending.cost.total();
         // Whoever submits commands makes room before ([`Self::has_excess`]), so that this is never much work.
         let too_much = |s: &Self| {
             let waits = s.pending_cost.saturating_add(cost);
             s.pending >= MAX_DRAWABLES || waits > MAX_PENDING_COST.saturating_add(MAX_COMMAND_COST)
         };
         while too_much(self) && self.render_oldest() {}
-        let id = queued.drawable.surface_id;
-        self.make_way(queued);
+        let id = pending.drawable.surface_id;
+        self.make_way(pending);
         let gone = match self.map.get_mut(&id) {
-            Some(surface) => surface.tree.insert(queued.clone()),
+            Some(surface) => surface.tree.insert(pending.clone()),
             None => return Vec::new(),
         };
         for gone in gone.covered.iter().chain(&gone.begun) {
@@ -279,39 +279,40 @@ impl Surfaces {
         }
         self.pending += 1;
         self.pending_cost = self.pending_cost.saturating_add(cost);
-        self.order.push_back((queued.seq, id));
+        self.order.push_back((pending.seq, id));
         if self.order.len() > 2 * self.pending + 64 {
             let map = &self.map;
             self.order.retain(|(seq, id)| map.get(id).is_some_and(|s| s.tree.contains(*seq)));
         }
-        for read in &queued.reads {
+        for read in &pending.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
-                let bbox = queued.drawable.bbox;
-                surface.readers.push(Reader { target: id, seq: queued.seq, bbox, area: read.area });
+                let bbox = pending.drawable.bbox;
+                surface.readers.push(Reader { target: id, seq: pending.seq, bbox, area: read.area });
             }
         }
         gone.covered
     }
 
     /// Has all drawn that reads what a new command draws over.
-    fn make_way(&mut self, queued: &Queued) {
-        let id = queued.drawable.surface_id;
+    fn make_way(&mut self, pending: &PendingDrawable) {
+        let id = pending.drawable.surface_id;
         self.count_readers(id);
         let many = self.map.get(&id).is_some_and(|s| s.readers.len() >= MAX_READERS);
-        self.render_readers(id, |area| many || queued.region.intersects_rect(area));
+        self.render_readers(id, |area| many || pending.region.intersects_rect(area));
     }
 
     /// Looks for a pending command that a new one repeats, and takes it away if nothing is left of it.
-    pub fn repeated(&mut self, queued: &Queued) -> Option<(Repeat, Arc<Queued>)> {
-        if !matches!(queued.drawable.op, DrawOp::Fill(_) | DrawOp::Stroke(_)) {
+    pub fn repeated(&mut self, pending: &PendingDrawable) -> Option<(Repeat, Arc<PendingDrawable>)> {
+        if !matches!(pending.drawable.op, DrawOp::Fill(_) | DrawOp::Stroke(_)) {
             return None;
         }
-        let id = queued.drawable.surface_id;
-        repeats(&queued.drawable, &queued.drawable)?;
-        self.make_way(queued);
+        let id = pending.drawable.surface_id;
+        repeats(&pending.drawable, &pending.drawable)?;
+        self.make_way(pending);
         let surface = self.map.get_mut(&id)?;
-        let old = surface.tree.newest_at(&queued.region)?.clone();
-        let repeat = repeats(&queued.drawable, &old.drawable).filter(|_| !surface.dirty.counts(old.seq))?;
+        let old = surface.tree.newest_at(&pending.region)?.clone();
+        let repeat =
+            repeats(&pending.drawable, &old.drawable).filter(|_| !surface.host_dirty.counts(old.seq))?;
         if repeat != Repeat::Idles {
             surface.tree.take(old.seq);
             self.forget(&old);
@@ -320,12 +321,12 @@ impl Surfaces {
     }
 
     /// Takes a command off the lists around the tree.
-    fn forget(&mut self, queued: &Queued) {
+    fn forget(&mut self, pending: &PendingDrawable) {
         self.pending = self.pending.saturating_sub(1);
-        self.pending_cost = self.pending_cost.saturating_sub(queued.cost.total());
-        for read in &queued.reads {
+        self.pending_cost = self.pending_cost.saturating_sub(pending.cost.total());
+        for read in &pending.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
-                surface.readers.retain(|reader| reader.seq != queued.seq);
+                surface.readers.retain(|reader| reader.seq != pending.seq);
             }
         }
     }
@@ -345,8 +346,8 @@ impl Surfaces {
     pub(super) fn render_until(&mut self, id: u32, seq: u64) {
         loop {
             let next = self.map.get_mut(&id).and_then(|s| s.tree.take_first_until(seq));
-            let Some((queued, visible)) = next else { return };
-            self.render(id, &queued, &visible);
+            let Some((pending, visible)) = next else { return };
+            self.render(id, &pending, &visible);
         }
     }
 
@@ -366,42 +367,43 @@ impl Surfaces {
         }
     }
 
-    fn render_part(&mut self, id: u32, needed: &Needed) {
+    fn render_part(&mut self, id: u32, needed: &RenderNeed) {
         // What one of them reads elsewhere may have led to another one already.
         let Some(surface) = self.map.get_mut(&id) else { return };
         match surface.tree.take_needed(needed) {
-            Some(Taken { queued, region, whole: true }) => self.render(id, &queued, &region),
-            Some(Taken { queued, region, whole: false }) => self.paint(id, &queued, &region),
+            Some(RenderPart { pending, region, whole: true }) => self.render(id, &pending, &region),
+            Some(RenderPart { pending, region, whole: false }) => self.paint(id, &pending, &region),
             None => {}
         }
     }
 
     /// Renders a command that was taken out of its tree after what it reads.
-    fn render(&mut self, id: u32, queued: &Queued, visible: &Region) {
-        self.forget(queued);
-        for read in &queued.reads {
+    fn render(&mut self, id: u32, pending: &PendingDrawable, visible: &Region) {
+        self.forget(pending);
+        for read in &pending.reads {
             self.render_needed(read.surface_id, &read.area);
         }
-        self.paint(id, queued, visible);
+        self.paint(id, pending, visible);
     }
 
     /// Draws one command on its surface where it is visible: elsewhere newer ones may have been drawn already.
-    fn paint(&mut self, id: u32, queued: &Queued, region: &Region) {
-        let cost = queued.cost.of_part(region.area(), queued.region.area());
+    fn paint(&mut self, id: u32, pending: &PendingDrawable, region: &Region) {
+        let cost = pending.cost.of_part(region.area(), pending.region.area());
         self.work = self.work.saturating_add(cost);
-        let drawn = if queued.reads.is_empty() {
-            let Some(surface) = self.map.get_mut(&id).filter(|s| s.key == queued.key) else { return };
-            let drawn = surface.canvas.draw_region(&queued.drawable, region, &(), &mut self.decoded);
-            surface.painted(queued);
+        let drawn = if pending.reads.is_empty() {
+            let Some(surface) = self.map.get_mut(&id).filter(|s| s.key == pending.key) else { return };
+            let drawn = surface.canvas.draw_region(&pending.drawable, region, &(), &mut self.decoded);
+            surface.painted(pending);
             drawn
         } else {
-            let Some(mut lent) = Lent::of(&mut self.map, id) else { return };
-            let Lent { map, surface: Some(surface), .. } = &mut lent else { return };
-            if surface.key != queued.key {
+            let Some(mut lent) = BorrowedSurface::of(&mut self.map, id) else { return };
+            let BorrowedSurface { map, surface: Some(surface), .. } = &mut lent else { return };
+            if surface.key != pending.key {
                 return;
             }
-            let drawn = surface.canvas.draw_region(&queued.drawable, region, &Others(map), &mut self.decoded);
-            surface.painted(queued);
+            let drawn =
+                surface.canvas.draw_region(&pending.drawable, region, &OtherSurfaces(map), &mut self.decoded);
+            surface.painted(pending);
             drawn
         };
         if let Err(error) = drawn {
@@ -461,23 +463,23 @@ impl Surfaces {
     pub fn render_piece(&mut self) -> bool {
         while let Some((seq, id)) = self.order.front().copied() {
             let tree = self.map.get(&id).map(|s| &s.tree).filter(|tree| tree.first() == Some(seq));
-            let Some(queued) = tree.and_then(|tree| tree.get(seq)).cloned() else {
+            let Some(pending) = tree.and_then(|tree| tree.get(seq)).cloned() else {
                 self.order.pop_front();
                 continue;
             };
-            let pieces = queued.cost.pieces(PIECE);
-            if pieces == 1 || !queued.can_be_drawn_in_bands() {
+            let pieces = pending.cost.pieces(PIECE);
+            if pieces == 1 || !pending.can_be_drawn_in_bands() {
                 return self.render_oldest();
             }
             self.count_all_until(id, seq);
-            for read in &queued.reads {
+            for read in &pending.reads {
                 self.render_needed(read.surface_id, &read.area);
             }
-            let height = u64::from(queued.region.bounds().height());
+            let height = u64::from(pending.region.bounds().height());
             let rows = u32::try_from(height.div_ceil(pieces)).unwrap_or(u32::MAX);
             match self.map.get_mut(&id).and_then(|s| s.tree.take_rows(seq, rows)) {
-                Some(Taken { queued, region, whole: true }) => self.render(id, &queued, &region),
-                Some(Taken { queued, region, whole: false }) => self.paint(id, &queued, &region),
+                Some(RenderPart { pending, region, whole: true }) => self.render(id, &pending, &region),
+                Some(RenderPart { pending, region, whole: false }) => self.paint(id, &pending, &region),
                 None => {}
             }
             return true;
@@ -501,7 +503,7 @@ impl Surfaces {
     /// The dirty rectangles: at most `max`, the last one then around the rest.
     pub fn dirty_rects(&mut self, id: u32, max: Option<usize>, clear: bool) -> Vec<Rect> {
         self.settle(id);
-        self.map.get_mut(&id).map(|surface| surface.dirty.rects(max, clear)).unwrap_or_default()
+        self.map.get_mut(&id).map(|surface| surface.host_dirty.rects(max, clear)).unwrap_or_default()
     }
 }
 
@@ -516,20 +518,20 @@ fn cost_to_accept(drawable: &Drawable) -> u64 {
 }
 
 /// A surface that is out of the map while it is drawn on, and returns to it whatever happens.
-struct Lent<'a> {
+struct BorrowedSurface<'a> {
     map: &'a mut BTreeMap<u32, Surface>,
     id: u32,
     surface: Option<Surface>,
 }
 
-impl<'a> Lent<'a> {
+impl<'a> BorrowedSurface<'a> {
     fn of(map: &'a mut BTreeMap<u32, Surface>, id: u32) -> Option<Self> {
         let surface = Some(map.remove(&id)?);
         Some(Self { map, id, surface })
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for BorrowedSurface<'_> {
     fn drop(&mut self) {
         if let Some(surface) = self.surface.take() {
             self.map.insert(self.id, surface);
@@ -538,9 +540,9 @@ impl Drop for Lent<'_> {
 }
 
 /// The surfaces that a command may read while its target is being drawn.
-struct Others<'a>(&'a BTreeMap<u32, Surface>);
+struct OtherSurfaces<'a>(&'a BTreeMap<u32, Surface>);
 
-impl crate::canvas::Surfaces for Others<'_> {
+impl crate::canvas::Surfaces for OtherSurfaces<'_> {
     fn surface(&self, id: u32) -> Option<&Canvas> {
         self.0.get(&id).map(|s| &s.canvas)
     }

@@ -27,8 +27,8 @@ fn command(bbox: Rect, effect: Effect, op: DrawOp) -> Box<Drawable> {
 }
 
 fn insert(surfaces: &mut Surfaces, command: Box<Drawable>) {
-    let queued = Arc::new(surfaces.accept(command).unwrap());
-    surfaces.insert(&queued);
+    let pending = Arc::new(surfaces.accept(command).unwrap());
+    surfaces.insert(&pending);
 }
 
 fn fill(color: u32) -> DrawOp {

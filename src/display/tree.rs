@@ -1,6 +1,6 @@
 //! Drawing commands of one surface that are not rendered yet (display.md 4.2).
 
-use super::queued::{Queued, SelfRead};
+use super::pending::{PendingDrawable, SelfRead};
 use crate::canvas::Region;
 use crate::geometry::Rect;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const MIN_SPLIT: u64 = if cfg!(test) { 8 } else { 16_384 };
 
 #[derive(Debug)]
 struct Item {
-    queued: Arc<Queued>,
+    pending: Arc<PendingDrawable>,
     /// Copied from the command, which is far away in memory.
     self_read: SelfRead,
     /// What later commands have not covered; perhaps some more, if that is many rectangles.
@@ -29,7 +29,7 @@ struct Item {
 
 /// A command, or some of it, that must be rendered.
 #[derive(Clone, Debug)]
-pub struct Needed {
+pub struct RenderNeed {
     pub seq: u64,
     /// Only here; `None`: wherever it is visible.
     part: Option<Region>,
@@ -37,8 +37,8 @@ pub struct Needed {
 
 /// A command, or some of it, that is to be rendered now.
 #[derive(Debug)]
-pub struct Taken {
-    pub queued: Arc<Queued>,
+pub struct RenderPart {
+    pub pending: Arc<PendingDrawable>,
     /// Where.
     pub region: Region,
     /// Nothing of it is left in the tree.
@@ -47,11 +47,11 @@ pub struct Taken {
 
 /// Commands that left the tree and will not be rendered any more.
 #[derive(Debug, Default)]
-pub struct Gone {
+pub struct RemovedDrawables {
     /// Those that may leave the pipes too.
-    pub covered: Vec<Arc<Queued>>,
+    pub covered: Vec<Arc<PendingDrawable>>,
     /// Those of which some was rendered before.
-    pub begun: Vec<Arc<Queued>>,
+    pub begun: Vec<Arc<PendingDrawable>>,
 }
 
 /// See the module.
@@ -74,12 +74,12 @@ impl Tree {
     /// Adds the newest command. Returns those that it covers, which are removed.
     ///
     /// Pixels that a copy within the surface still has to read do not count as covered below it.
-    pub fn insert(&mut self, queued: Arc<Queued>) -> Gone {
-        let mut gone = Gone::default();
+    pub fn insert(&mut self, pending: Arc<PendingDrawable>) -> RemovedDrawables {
+        let mut gone = RemovedDrawables::default();
         let mut excluded = Rect::default();
-        if queued.opaque {
-            let mut cover = queued.region.clone();
-            hold(&mut cover, queued.self_read, &queued.region);
+        if pending.opaque {
+            let mut cover = pending.region.clone();
+            hold(&mut cover, pending.self_read, &pending.region);
             if cover.is_rect() {
                 excluded = cover.bounds();
             }
@@ -88,8 +88,8 @@ impl Tree {
         if !gone.covered.is_empty() || !gone.begun.is_empty() {
             self.tidy();
         }
-        let visible = queued.region.clone();
-        self.push(Item { self_read: queued.self_read, visible, excluded, begun: false, queued });
+        let visible = pending.region.clone();
+        self.push(Item { self_read: pending.self_read, visible, excluded, begun: false, pending });
         gone
     }
 
@@ -100,13 +100,13 @@ impl Tree {
             None => self.blocks.push(around),
         }
         self.boxes.push(around);
-        self.ages.push(item.queued.seq);
+        self.ages.push(item.pending.seq);
         self.items.push(Some(item));
         self.live += 1;
     }
 
     /// Takes what a newcomer covers from what is visible of older commands.
-    fn cover(&mut self, mut cover: Region, gone: &mut Gone) {
+    fn cover(&mut self, mut cover: Region, gone: &mut RemovedDrawables) {
         let mut end = self.items.len();
         while end > self.head && !cover.is_empty() {
             let block = (end - 1) / BLOCK;
@@ -123,7 +123,7 @@ impl Tree {
     }
 
     /// The same for one command. `true`: there is nothing to take from those that are older still.
-    fn cover_one(&mut self, i: usize, cover: &mut Region, gone: &mut Gone) -> bool {
+    fn cover_one(&mut self, i: usize, cover: &mut Region, gone: &mut RemovedDrawables) -> bool {
         let Some(item) = &mut self.items[i] else { return false };
         let bounds = cover.bounds();
         // What a command reads of its own surface may be what it has just drawn there: drawn in full or not at all.
@@ -140,7 +140,7 @@ impl Tree {
         let excluded = item.excluded;
         if item.visible.is_empty() {
             let list = if item.begun { &mut gone.begun } else { &mut gone.covered };
-            list.extend(self.items[i].take().map(|item| item.queued));
+            list.extend(self.items[i].take().map(|item| item.pending));
             self.boxes[i] = Rect::default();
             self.live -= 1;
         } else {
@@ -193,14 +193,14 @@ impl Tree {
 
     /// The newest command that draws in a region or reads there, if that is all that is visible of it.
     #[must_use]
-    pub fn newest_at(&self, region: &Region) -> Option<&Arc<Queued>> {
+    pub fn newest_at(&self, region: &Region) -> Option<&Arc<PendingDrawable>> {
         let bounds = region.bounds();
         let touching = (self.head..self.items.len()).rev().filter(|&i| self.boxes[i].intersects(&bounds));
         let mut touching = touching.filter_map(|i| self.items[i].as_ref()).filter(|item| {
             item.visible.intersects(region)
                 || held(item.self_read, &item.visible).is_some_and(|read| region.intersects_rect(&read))
         });
-        touching.next().filter(|item| item.visible == *region && !item.begun).map(|item| &item.queued)
+        touching.next().filter(|item| item.visible == *region && !item.begun).map(|item| &item.pending)
     }
 
     /// The newest command that is visible in the area, if it is newer than `seq`.
@@ -215,10 +215,10 @@ impl Tree {
     }
 
     /// The commands newer than `seq` up to the age `last`, oldest first.
-    pub fn between(&self, seq: u64, last: u64) -> impl Iterator<Item = &Arc<Queued>> {
+    pub fn between(&self, seq: u64, last: u64) -> impl Iterator<Item = &Arc<PendingDrawable>> {
         let newer = self.ages.partition_point(|&age| age <= seq).max(self.head);
         let end = self.ages.partition_point(|&age| age <= last).max(newer);
-        self.items[newer..end].iter().flatten().map(|item| &item.queued)
+        self.items[newer..end].iter().flatten().map(|item| &item.pending)
     }
 
     /// What must be rendered for an area to be up to date, oldest first: commands that draw into it, and the older ones
@@ -226,22 +226,22 @@ impl Tree {
     ///
     /// All else may be rendered later: nothing of what was rendered before is visible where it is.
     #[must_use]
-    pub fn needed_for(&self, area: &Rect) -> Vec<Needed> {
+    pub fn needed_for(&self, area: &Rect) -> Vec<RenderNeed> {
         let wanted = Wanted { pixels: vec![*area], drawn: Vec::new() };
         self.needed(Vec::new(), wanted, self.items.len())
     }
 
     /// The same for the command of this age, which is the last one then.
     #[must_use]
-    pub fn needed_by(&self, seq: u64) -> Vec<Needed> {
+    pub fn needed_by(&self, seq: u64) -> Vec<RenderNeed> {
         let Ok(i) = self.ages.binary_search(&seq) else { return Vec::new() };
         let Some(item) = &self.items[i] else { return Vec::new() };
         let mut wanted = Wanted::default();
         wanted.add(item);
-        self.needed(vec![Needed { seq, part: None }], wanted, i)
+        self.needed(vec![RenderNeed { seq, part: None }], wanted, i)
     }
 
-    fn needed(&self, mut found: Vec<Needed>, mut wanted: Wanted, mut end: usize) -> Vec<Needed> {
+    fn needed(&self, mut found: Vec<RenderNeed>, mut wanted: Wanted, mut end: usize) -> Vec<RenderNeed> {
         while end > self.head {
             let block = (end - 1) / BLOCK;
             let start = (block * BLOCK).max(self.head);
@@ -256,7 +256,7 @@ impl Tree {
                         Some(part) => push(&mut wanted.drawn, part.bounds()),
                         None => wanted.add(item),
                     }
-                    found.push(Needed { seq: self.ages[i], part });
+                    found.push(RenderNeed { seq: self.ages[i], part });
                 }
             }
             end = start;
@@ -266,7 +266,7 @@ impl Tree {
     }
 
     /// Takes out what is to be rendered of a command. `None`: nothing any more.
-    pub fn take_needed(&mut self, needed: &Needed) -> Option<Taken> {
+    pub fn take_needed(&mut self, needed: &RenderNeed) -> Option<RenderPart> {
         if let Some(part) = &needed.part {
             let i = self.ages.binary_search(&needed.seq).ok()?;
             let item = self.items[i].as_mut()?;
@@ -276,64 +276,64 @@ impl Tree {
                 item.visible = rest;
                 item.begun = true;
                 self.boxes[i] = box_of(item);
-                return Some(Taken { queued: item.queued.clone(), region, whole: false });
+                return Some(RenderPart { pending: item.pending.clone(), region, whole: false });
             }
         }
-        self.take(needed.seq).map(|(queued, region)| Taken { queued, region, whole: true })
+        self.take(needed.seq).map(|(pending, region)| RenderPart { pending, region, whole: true })
     }
 
     /// Takes out the upper rows of what is visible of a command, `rows` of them, to be rendered now.
-    pub fn take_rows(&mut self, seq: u64, rows: u32) -> Option<Taken> {
+    pub fn take_rows(&mut self, seq: u64, rows: u32) -> Option<RenderPart> {
         let i = self.ages.binary_search(&seq).ok()?;
         let item = self.items[i].as_mut()?;
         let mut upper = item.visible.bounds();
         let all = upper.bottom;
         upper.bottom = upper.top.saturating_add_unsigned(rows.max(1));
         if upper.bottom >= all {
-            return self.take(seq).map(|(queued, region)| Taken { queued, region, whole: true });
+            return self.take(seq).map(|(pending, region)| RenderPart { pending, region, whole: true });
         }
         let region = item.visible.intersect_rect(&upper);
         item.visible = item.visible.subtract_rect(&upper);
         item.begun = true;
         self.boxes[i] = box_of(item);
-        Some(Taken { queued: item.queued.clone(), region, whole: false })
+        Some(RenderPart { pending: item.pending.clone(), region, whole: false })
     }
 
     /// The command of this age.
     #[must_use]
-    pub fn get(&self, seq: u64) -> Option<&Arc<Queued>> {
+    pub fn get(&self, seq: u64) -> Option<&Arc<PendingDrawable>> {
         let i = self.ages.binary_search(&seq).ok()?;
-        self.items[i].as_ref().map(|item| &item.queued)
+        self.items[i].as_ref().map(|item| &item.pending)
     }
 
     /// Takes the command of this age out, with where it is visible.
-    pub fn take(&mut self, seq: u64) -> Option<(Arc<Queued>, Region)> {
+    pub fn take(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
         let i = self.ages.binary_search(&seq).ok()?;
         let item = self.items[i].take()?;
         self.boxes[i] = Rect::default();
         self.live -= 1;
         self.tidy();
-        Some((item.queued, item.visible))
+        Some((item.pending, item.visible))
     }
 
     /// The newest command.
     #[must_use]
     pub fn newest(&self) -> Option<u64> {
-        self.live().next_back().map(|item| item.queued.seq)
+        self.live().next_back().map(|item| item.pending.seq)
     }
 
     /// Takes the oldest command out if it is not newer than `seq`: to be rendered, where it is visible.
-    pub fn take_first_until(&mut self, seq: u64) -> Option<(Arc<Queued>, Region)> {
+    pub fn take_first_until(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
         let first = self.first().filter(|&first| first <= seq)?;
         self.take(first)
     }
 
     /// Takes all commands out: they are not to be rendered.
-    pub fn clear(&mut self) -> Gone {
-        let mut gone = Gone::default();
+    pub fn clear(&mut self) -> RemovedDrawables {
+        let mut gone = RemovedDrawables::default();
         for item in std::mem::take(self).items.into_iter().flatten() {
             let list = if item.begun { &mut gone.begun } else { &mut gone.covered };
-            list.push(item.queued);
+            list.push(item.pending);
         }
         gone
     }
@@ -342,7 +342,7 @@ impl Tree {
 /// Which part of a command is enough for these rectangles, if that is few of its pixels and it can be rendered in parts.
 fn part_of(item: &Item, wanted: &[Rect]) -> Option<Region> {
     let all = item.visible.area();
-    if all < MIN_SPLIT || !item.queued.can_be_split() {
+    if all < MIN_SPLIT || !item.pending.can_be_split() {
         return None;
     }
     let part = item.visible.intersect(&Region::from_rects(wanted));

@@ -19,7 +19,7 @@ pub struct DeviceInfo {
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct QxlBookkeeping {
     worker: Option<Arc<WorkerHandle>>,
     screen: ScreenInfo,
     /// `mouse_mode` of asynchronous primary creates whose end is not known yet, oldest first.
@@ -33,7 +33,7 @@ pub struct QxlInstance {
     ram_size: u32,
     control: Arc<dyn QxlControl>,
     core: Weak<Core>,
-    book: Mutex<Book>,
+    book: Mutex<QxlBookkeeping>,
 }
 
 impl fmt::Debug for QxlInstance {
@@ -50,11 +50,11 @@ impl QxlInstance {
         worker: WorkerHandle,
         core: Weak<Core>,
     ) -> Self {
-        let book = Book { worker: Some(Arc::new(worker)), ..Book::default() };
+        let book = QxlBookkeeping { worker: Some(Arc::new(worker)), ..QxlBookkeeping::default() };
         Self { id, ram_size, control, core, book: Mutex::new(book) }
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, QxlBookkeeping> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -37,7 +37,7 @@ pub(super) struct RedWorker<D: Display> {
 
 /// What a look at a ring gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Took {
+enum RingPop {
     Command,
     Empty,
     /// The device faulted: nothing is known of the ring.
@@ -156,9 +156,9 @@ impl<D: Display> RedWorker<D> {
                 return;
             }
             match self.take_cursor_command() {
-                Took::Command => {}
-                Took::Fault => return,
-                Took::Empty => match self.cursor_ring.empty(now) {
+                RingPop::Command => {}
+                RingPop::Fault => return,
+                RingPop::Empty => match self.cursor_ring.empty(now) {
                     OnEmpty::Wait => return,
                     OnEmpty::AskNotification => {
                         if guarded("notification", || self.device.request_cursor_notification())
@@ -185,9 +185,9 @@ impl<D: Display> RedWorker<D> {
                 continue;
             }
             match self.take_display_command(now) {
-                Took::Command => {}
-                Took::Fault => return,
-                Took::Empty => match self.display_ring.empty(now) {
+                RingPop::Command => {}
+                RingPop::Fault => return,
+                RingPop::Empty => match self.display_ring.empty(now) {
                     OnEmpty::Wait => return,
                     OnEmpty::AskNotification => {
                         if guarded("notification", || self.device.request_display_notification())
@@ -202,34 +202,34 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    fn take_cursor_command(&mut self) -> Took {
+    fn take_cursor_command(&mut self) -> RingPop {
         match guarded("cursor command", || self.device.next_cursor_command()) {
-            None => Took::Fault,
-            Some(Fetched::Empty) => Took::Empty,
+            None => RingPop::Fault,
+            Some(Fetched::Empty) => RingPop::Empty,
             Some(Fetched::Dropped) => {
                 self.cursor_ring.took();
-                Took::Command
+                RingPop::Command
             }
             Some(Fetched::Command(command)) => {
                 self.cursor_ring.took();
                 guarded("cursor command", || self.cursor.command(command));
-                Took::Command
+                RingPop::Command
             }
         }
     }
 
-    fn take_display_command(&mut self, now: Instant) -> Took {
+    fn take_display_command(&mut self, now: Instant) -> RingPop {
         match guarded("display command", || self.device.next_display_command()) {
-            None => Took::Fault,
-            Some(Fetched::Empty) => Took::Empty,
+            None => RingPop::Fault,
+            Some(Fetched::Empty) => RingPop::Empty,
             Some(Fetched::Dropped) => {
                 self.display_ring.took();
-                Took::Command
+                RingPop::Command
             }
             Some(Fetched::Command(command)) => {
                 self.display_ring.took();
                 guarded("display command", || self.display_command(command, now));
-                Took::Command
+                RingPop::Command
             }
         }
     }
@@ -269,7 +269,7 @@ impl<D: Display> RedWorker<D> {
     /// Takes all commands of the cursor ring; what a request does comes after them.
     pub(super) fn drain_cursor_ring(&mut self) {
         let start = Instant::now();
-        while self.running && self.take_cursor_command() == Took::Command {
+        while self.running && self.take_cursor_command() == RingPop::Command {
             if start.elapsed() >= MAX_DRAIN {
                 crate::warning_limited!("the guest refills its cursor ring without end");
                 return;
@@ -284,7 +284,7 @@ impl<D: Display> RedWorker<D> {
         let enough = self.display.work().saturating_add(MAX_DRAIN_COST);
         while self.running {
             let now = Instant::now();
-            if !self.make_room() && self.take_display_command(now) != Took::Command {
+            if !self.make_room() && self.take_display_command(now) != RingPop::Command {
                 return;
             }
             if self.display.work() >= enough || now.saturating_duration_since(start) >= MAX_DRAIN {

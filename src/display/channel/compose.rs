@@ -29,13 +29,13 @@ impl DisplayChannel {
         self.composer.composed(now);
         let Some(pixels) = self.surfaces.read(0, &area) else { return };
         let shape = Shape { width: area.width(), height: area.height(), dest: area };
-        let Ok(mut queued) = self.surfaces.accept(Box::new(composed_frame(area, pixels))) else { return };
-        queued.stream = self.streams.composed(shape, interval, now);
-        let queued = Arc::new(queued);
-        let before = self.composed.replace(queued.clone());
+        let Ok(mut pending) = self.surfaces.accept(Box::new(composed_frame(area, pixels))) else { return };
+        pending.stream = self.streams.composed(shape, interval, now);
+        let pending = Arc::new(pending);
+        let before = self.composed.replace(pending.clone());
         let before = before.filter(|_| !std::mem::take(&mut self.composed_stays));
         self.clients.each(|client| {
-            client.draw_composed(&queued, before.as_ref(), &self.surfaces, now);
+            client.draw_composed(&pending, before.as_ref(), &self.surfaces, now);
         });
     }
 }

@@ -6,8 +6,8 @@
 //! While drawing rests ([`super::pace`]), a command goes at once if nothing was sent for its place for a while, so that only
 //! what is drawn again and again waits; and only a few of them per rest, so that many small messages are still collected.
 
+use crate::display::pending::{PendingDrawable, SelfRead, SurfaceKey, image_pixels};
 use crate::display::pipe::{Glance, PipeItem};
-use crate::display::queued::{Queued, SelfRead, SurfaceKey, image_pixels};
 use crate::geometry::Rect;
 use crate::limits::{DISPLAY_PACE, MAX_OVERTAKEN};
 use std::collections::VecDeque;
@@ -69,9 +69,9 @@ impl Express {
     }
 
     /// Whether the command is one that goes during a rest.
-    pub(in crate::display) fn goes_during_rest(&self, queued: &Queued, now: Instant) -> bool {
-        is_small(queued)
-            && (self.follows_input(now) || self.is_cold(queued.key, &queued.region.bounds(), now))
+    pub(in crate::display) fn goes_during_rest(&self, pending: &PendingDrawable, now: Instant) -> bool {
+        is_small(pending)
+            && (self.follows_input(now) || self.is_cold(pending.key, &pending.region.bounds(), now))
     }
 
     fn follows_input(&self, now: Instant) -> bool {
@@ -87,15 +87,15 @@ impl Express {
 }
 
 /// Whether a command is soon sent and soon drawn. Frames of streams have a pace of their own.
-pub(in crate::display) fn is_small(queued: &Queued) -> bool {
-    queued.stream.is_none()
-        && queued.region.bounds().area() <= SMALL
-        && image_pixels(&queued.drawable.op) <= SMALL
+pub(in crate::display) fn is_small(pending: &PendingDrawable) -> bool {
+    pending.stream.is_none()
+        && pending.region.bounds().area() <= SMALL
+        && image_pixels(&pending.drawable.op) <= SMALL
 }
 
 /// Whether a pipe's oldest item is worth being overtaken.
 pub(in crate::display) fn is_big(item: &PipeItem) -> bool {
-    matches!(item, PipeItem::Draw(queued) if !is_small(queued))
+    matches!(item, PipeItem::Draw(pending) if !is_small(pending))
 }
 
 /// What waits in front of a command.
@@ -107,20 +107,20 @@ pub(in crate::display) struct Ahead {
 
 impl Ahead {
     /// This command waits too.
-    pub(in crate::display) fn add(&mut self, queued: &Queued) {
-        self.draws.push((queued.key, queued.region.bounds()));
-        self.reads.extend(read_areas(queued));
+    pub(in crate::display) fn add(&mut self, pending: &PendingDrawable) {
+        self.draws.push((pending.key, pending.region.bounds()));
+        self.reads.extend(read_areas(pending));
     }
 
     /// Whether the result is the same if the command goes before all that waits.
-    pub(in crate::display) fn is_independent(&self, queued: &Queued) -> bool {
-        let drawn = (queued.key, queued.region.bounds());
+    pub(in crate::display) fn is_independent(&self, pending: &PendingDrawable) -> bool {
+        let drawn = (pending.key, pending.region.bounds());
         let clear_of = |areas: &[(SurfaceKey, Rect)], (key, area): (SurfaceKey, Rect)| {
             !areas.iter().any(|(k, r)| *k == key && !r.intersect(&area).is_empty())
         };
         clear_of(&self.draws, drawn)
             && clear_of(&self.reads, drawn)
-            && read_areas(queued).all(|read| clear_of(&self.draws, read))
+            && read_areas(pending).all(|read| clear_of(&self.draws, read))
     }
 
     /// Looks at the next item of a pipe, oldest first: takes the first command that `wanted` says yes to and that does not
@@ -128,25 +128,25 @@ impl Ahead {
     pub(in crate::display) fn glance(
         &mut self,
         item: &PipeItem,
-        wanted: impl FnOnce(&Queued) -> bool,
+        wanted: impl FnOnce(&PendingDrawable) -> bool,
     ) -> Glance {
-        let PipeItem::Draw(queued) = item else { return Glance::Stop };
-        if wanted(queued) && self.is_independent(queued) {
+        let PipeItem::Draw(pending) = item else { return Glance::Stop };
+        if wanted(pending) && self.is_independent(pending) {
             return Glance::Take;
         }
-        self.add(queued);
+        self.add(pending);
         if self.draws.len() >= MAX_OVERTAKEN { Glance::Stop } else { Glance::Pass }
     }
 }
 
 /// The areas that a command reads, apart from what each pixel reads of itself.
-fn read_areas(queued: &Queued) -> impl Iterator<Item = (SurfaceKey, Rect)> + '_ {
-    let own = match queued.self_read {
+fn read_areas(pending: &PendingDrawable) -> impl Iterator<Item = (SurfaceKey, Rect)> + '_ {
+    let own = match pending.self_read {
         SelfRead::Nothing => None,
-        SelfRead::Offset(dx, dy) => Some(queued.region.bounds().translate(dx, dy)),
+        SelfRead::Offset(dx, dy) => Some(pending.region.bounds().translate(dx, dy)),
         SelfRead::Area(area) => Some(area),
     };
-    queued.reads.iter().map(|read| (read.key, read.area)).chain(own.map(|area| (queued.key, area)))
+    pending.reads.iter().map(|read| (read.key, read.area)).chain(own.map(|area| (pending.key, area)))
 }
 
 #[cfg(test)]

@@ -15,14 +15,14 @@ mod pace;
 mod receive;
 mod send;
 mod slices;
+mod stale;
 mod streams;
 mod surfaces;
-mod view;
 
 use super::encode::{EncodeSettings, ImageEncoder, Workspace};
 use super::gl::{DrawId, GlClient};
+use super::pending::{PendingDrawable, SurfaceKey};
 use super::pipe::{Pipe, PipeItem};
-use super::queued::{Queued, SurfaceKey};
 use super::services::Services;
 use super::settings::DisplaySettings;
 use super::stream::StreamKey;
@@ -41,11 +41,11 @@ use express::Express;
 use link::ClientLink;
 use pace::Pace;
 use slices::Slices;
+use stale::StaleAreas;
 use std::sync::Arc;
 use std::time::Instant;
 use streams::ClientStreams;
 use surfaces::ClientSurfaces;
-use view::View;
 
 /// What a client is served with: its link, and what all clients of the channel send from.
 pub(super) struct Shared<'a> {
@@ -203,9 +203,15 @@ impl DisplayClient {
     }
 
     /// A surface is gone. `dropped` are commands on it that nobody will see.
-    pub fn surface_destroyed(&mut self, id: u32, key: SurfaceKey, dropped: &[Arc<Queued>], now: Instant) {
-        for queued in dropped {
-            self.pipe.remove(queued);
+    pub fn surface_destroyed(
+        &mut self,
+        id: u32,
+        key: SurfaceKey,
+        dropped: &[Arc<PendingDrawable>],
+        now: Instant,
+    ) {
+        for pending in dropped {
+            self.pipe.remove(pending);
         }
         self.slices.surface_destroyed(key);
         if self.surfaces.remove(id, key) {
@@ -223,26 +229,26 @@ impl DisplayClient {
     }
 
     /// A new command. `surfaces` has it not drawn yet.
-    pub fn draw(&mut self, queued: &Arc<Queued>, surfaces: &Surfaces, now: Instant) {
-        if !self.is_active() || self.left_out == Some(queued.key) {
+    pub fn draw(&mut self, pending: &Arc<PendingDrawable>, surfaces: &Surfaces, now: Instant) {
+        if !self.is_active() || self.left_out == Some(pending.key) {
             return;
         }
-        let reads = queued.reads.iter().map(|r| r.surface_id);
-        for id in reads.chain([queued.drawable.surface_id]) {
+        let reads = pending.reads.iter().map(|r| r.surface_id);
+        for id in reads.chain([pending.drawable.surface_id]) {
             if let Some(surface) = surfaces.get(id) {
                 self.surface_created(id, surface, false, now);
             }
         }
         if let Some(primary) = self.surfaces.queued(0) {
             let shown = self.surfaces.shown_primary().is_some();
-            let followed = self.streams.follow(queued, primary, shown, now);
+            let followed = self.streams.follow(pending, primary, shown, now);
             for item in followed.items {
                 self.pipe.push(item, now);
             }
             self.surfaces.spoil(primary, &followed.stale);
         }
-        if self.surfaces.pass(queued, self.composite) {
-            self.pipe.push(PipeItem::Draw(queued.clone()), now);
+        if self.surfaces.pass(pending, self.composite) {
+            self.pipe.push(PipeItem::Draw(pending.clone()), now);
         }
         self.bound();
     }
@@ -251,14 +257,14 @@ impl DisplayClient {
     /// `surfaces` has the piece not drawn yet.
     pub fn draw_piece(
         &mut self,
-        queued: &Arc<Queued>,
-        last: Option<&Queued>,
+        pending: &Arc<PendingDrawable>,
+        last: Option<&PendingDrawable>,
         surfaces: &Surfaces,
         now: Instant,
     ) {
         let stream = last.and_then(|frame| frame.stream);
-        if !stream.is_some_and(|stream| self.streams.await_frame(stream.key, &queued.region)) {
-            self.draw(queued, surfaces, now);
+        if !stream.is_some_and(|stream| self.streams.await_frame(stream.key, &pending.region)) {
+            self.draw(pending, surfaces, now);
         }
     }
 
@@ -266,17 +272,17 @@ impl DisplayClient {
     /// pieces.
     pub fn draw_composed(
         &mut self,
-        queued: &Arc<Queued>,
-        before: Option<&Arc<Queued>>,
+        pending: &Arc<PendingDrawable>,
+        before: Option<&Arc<PendingDrawable>>,
         surfaces: &Surfaces,
         now: Instant,
     ) {
         let shown = self.surfaces.shown_primary().is_some();
-        if shown && queued.stream.is_some_and(|stream| self.streams.takes(stream.key)) {
+        if shown && pending.stream.is_some_and(|stream| self.streams.takes(stream.key)) {
             if let Some(before) = before {
                 self.covered(std::slice::from_ref(before));
             }
-            self.draw(queued, surfaces, now);
+            self.draw(pending, surfaces, now);
         }
     }
 
@@ -288,16 +294,16 @@ impl DisplayClient {
     }
 
     /// Commands that became invisible. Whether some were still there.
-    pub fn covered(&mut self, covered: &[Arc<Queued>]) -> bool {
+    pub fn covered(&mut self, covered: &[Arc<PendingDrawable>]) -> bool {
         let mut some = false;
-        for queued in covered {
+        for pending in covered {
             // Whoever asks must know whether the client has seen the command: of one in slices it has seen a part.
-            let was_being_sent = self.slices.remove(queued);
-            if was_being_sent || !self.pipe.remove(queued) {
+            let was_being_sent = self.slices.remove(pending);
+            if was_being_sent || !self.pipe.remove(pending) {
                 continue;
             }
             some = true;
-            if let Some(agent) = self.streams.of(queued) {
+            if let Some(agent) = self.streams.of(pending) {
                 agent.overtaken();
             }
         }
@@ -341,13 +347,13 @@ impl DisplayClient {
     /// Forgets the commands in the pipe: what they draw is sent as images instead.
     pub fn collapse(&mut self) {
         self.streams.forget_waiting();
-        if let Some((queued, unsent)) = self.slices.stop() {
-            self.surfaces.drop_part(&queued, &unsent);
+        if let Some((pending, unsent)) = self.slices.stop() {
+            self.surfaces.drop_part(&pending, &unsent);
         }
         let (surfaces, streams) = (&mut self.surfaces, &self.streams);
-        self.pipe.retain_draws(|queued| {
-            if !streams.plays(queued) {
-                surfaces.drop_command(queued);
+        self.pipe.retain_draws(|pending| {
+            if !streams.plays(pending) {
+                surfaces.drop_command(pending);
             }
             false
         });
@@ -364,10 +370,10 @@ impl DisplayClient {
     /// Something about to be sent would go wrong in this area: it becomes stale, and with it what later commands in the
     /// pipe make of it.
     fn spoil(&mut self, key: SurfaceKey, region: &Region) {
-        let mut extra = View::default();
+        let mut extra = StaleAreas::default();
         extra.entry(key).add(region);
         let composite = self.composite;
-        self.pipe.retain_draws(|queued| extra.pass(queued, composite));
+        self.pipe.retain_draws(|pending| extra.pass(pending, composite));
         self.surfaces.spoil_all(&extra);
     }
 
@@ -424,8 +430,8 @@ impl DisplayClient {
     /// Begins to send the command in front in slices, without the first one.
     #[cfg(test)]
     pub fn begin_slices(&mut self) {
-        if let Some(PipeItem::Draw(queued)) = self.pipe.pop() {
-            assert!(self.slices.begin(&queued));
+        if let Some(PipeItem::Draw(pending)) = self.pipe.pop() {
+            assert!(self.slices.begin(&pending));
         }
     }
 

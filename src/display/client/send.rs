@@ -7,8 +7,8 @@ use super::{DisplayClient, Shared};
 use crate::canvas::Region;
 use crate::channel::link::{ChannelError, ChannelLink};
 use crate::display::encode::{Drawing, Serials};
+use crate::display::pending::{PendingDrawable, image_pixels};
 use crate::display::pipe::PipeItem;
-use crate::display::queued::{Queued, image_pixels};
 use crate::display::stream::Output;
 use crate::display::surfaces::Surface;
 use crate::geometry::Rect;
@@ -105,13 +105,13 @@ impl DisplayClient {
         {
             let Self { pipe, express, slices, .. } = self;
             let mut ahead = slices.ahead();
-            let wanted = |queued: &Queued| express.goes_during_rest(queued, now);
-            let Some(PipeItem::Draw(queued)) = pipe.take_where(|item| ahead.glance(item, wanted)) else {
+            let wanted = |pending: &PendingDrawable| express.goes_during_rest(pending, now);
+            let Some(PipeItem::Draw(pending)) = pipe.take_where(|item| ahead.glance(item, wanted)) else {
                 return;
             };
-            self.send_command(&queued, shared, now);
+            self.send_command(&pending, shared, now);
             self.express.broke_rest();
-            self.pace.sent_aside(queued.drawable.bbox.area(), now);
+            self.pace.sent_aside(pending.drawable.bbox.area(), now);
         }
     }
 
@@ -129,11 +129,11 @@ impl DisplayClient {
         if let Some(item) = self.take_overtaking() {
             return Some(self.send_item(item, shared, now));
         }
-        if let Some((queued, rows)) = self.slices.take() {
-            return Some(self.send_slice(&queued, rows, shared));
+        if let Some((pending, rows)) = self.slices.take() {
+            return Some(self.send_slice(&pending, rows, shared));
         }
         let frame_waits = self.link.frames_wait_until(now).is_some()
-            && matches!(self.pipe.front(), Some(PipeItem::Draw(queued)) if self.streams.plays(queued));
+            && matches!(self.pipe.front(), Some(PipeItem::Draw(pending)) if self.streams.plays(pending));
         if frame_waits {
             return None;
         }
@@ -150,7 +150,7 @@ impl DisplayClient {
     /// Sends one item, and says how many pixels it draws.
     fn send_item(&mut self, item: PipeItem, shared: &mut Shared<'_>, now: Instant) -> u64 {
         match item {
-            PipeItem::Draw(queued) => return self.send_command(&queued, shared, now),
+            PipeItem::Draw(pending) => return self.send_command(&pending, shared, now),
             PipeItem::FullImage { id, key } => {
                 let surface = shared.surfaces.get(id).filter(|s| s.key == key);
                 if let Some(bounds) = surface.map(Surface::bounds) {
@@ -223,35 +223,35 @@ impl DisplayClient {
 
     /// Sends a command as a frame of its stream, in slices or as what it is, or leaves its result to be sent as an image.
     /// Says how many pixels it draws with the messages that were sent.
-    fn send_command(&mut self, queued: &Arc<Queued>, shared: &mut Shared<'_>, now: Instant) -> u64 {
-        self.express.sent(queued.key, queued.region.bounds(), now);
-        let pixels = queued.drawable.bbox.area();
-        if let Some(frame) = self.streams.of(queued).and_then(|agent| agent.frame(queued, now)) {
+    fn send_command(&mut self, pending: &Arc<PendingDrawable>, shared: &mut Shared<'_>, now: Instant) -> u64 {
+        self.express.sent(pending.key, pending.region.bounds(), now);
+        let pixels = pending.drawable.bbox.area();
+        if let Some(frame) = self.streams.of(pending).and_then(|agent| agent.frame(pending, now)) {
             self.send_output(frame, shared.link, now);
             return pixels;
         }
         // Loss would become visible: the result goes as an image (display.md 9.4).
-        let exact = self.encoder.lossless_needs(&queued.drawable).is_empty();
+        let exact = self.encoder.lossless_needs(&pending.drawable).is_empty();
         // A whole image for a few of its pixels is not sent either.
-        let drawn = queued.region.bounds().area();
-        let small = image_pixels(&queued.drawable.op) <= MAX_IMAGE_PIXELS.max(drawn.saturating_mul(4));
-        if exact && small && self.slices.begin(queued) {
-            return self.slices.take().map_or(0, |(queued, rows)| self.send_slice(&queued, rows, shared));
+        let drawn = pending.region.bounds().area();
+        let small = image_pixels(&pending.drawable.op) <= MAX_IMAGE_PIXELS.max(drawn.saturating_mul(4));
+        if exact && small && self.slices.begin(pending) {
+            return self.slices.take().map_or(0, |(pending, rows)| self.send_slice(&pending, rows, shared));
         }
-        if !(exact && small && self.send_drawing(&Drawing::of_command(&queued.drawable), shared)) {
-            self.spoil(queued.key, &queued.region);
+        if !(exact && small && self.send_drawing(&Drawing::of_command(&pending.drawable), shared)) {
+            self.spoil(pending.key, &pending.region);
         }
         pixels
     }
 
     /// Sends some rows of a command, and says how many pixels they are.
-    fn send_slice(&mut self, queued: &Queued, rows: Range<u32>, shared: &mut Shared<'_>) -> u64 {
-        let pixels = u64::from(rows.end - rows.start) * u64::from(queued.drawable.bbox.width());
-        let slice = self.encoder.slice(&queued.drawable, rows);
+    fn send_slice(&mut self, pending: &PendingDrawable, rows: Range<u32>, shared: &mut Shared<'_>) -> u64 {
+        let pixels = u64::from(rows.end - rows.start) * u64::from(pending.drawable.bbox.width());
+        let slice = self.encoder.slice(&pending.drawable, rows);
         if !slice.is_some_and(|slice| self.send_drawing(&slice.drawing(), shared)) {
             // The client cannot have it as it is: its result goes as an image.
             self.slices.stop();
-            self.spoil(queued.key, &queued.region);
+            self.spoil(pending.key, &pending.region);
         }
         pixels
     }

@@ -3,7 +3,7 @@
 use super::express::Ahead;
 use crate::canvas::Region;
 use crate::display::encode::sliceable_rows;
-use crate::display::queued::{Queued, SurfaceKey};
+use crate::display::pending::{PendingDrawable, SurfaceKey};
 use crate::geometry::Rect;
 use crate::limits::MAX_SLICE_PIXELS;
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub(in crate::display) struct Slices {
 /// What is left of a command.
 #[derive(Debug)]
 struct Rest {
-    queued: Arc<Queued>,
+    pending: Arc<PendingDrawable>,
     next: u32,
     rows: u32,
 }
@@ -34,13 +34,13 @@ impl Default for Slices {
 
 impl Slices {
     /// Begins with a command, if it is large and can be sent in slices, and no other one is being sent.
-    pub(super) fn begin(&mut self, queued: &Arc<Queued>) -> bool {
+    pub(super) fn begin(&mut self, pending: &Arc<PendingDrawable>) -> bool {
         if self.rest.is_some() {
             return false;
         }
-        let large = queued.drawable.bbox.area() > self.pixels.saturating_mul(2);
-        let rows = if large { sliceable_rows(&queued.drawable) } else { None };
-        self.rest = rows.map(|rows| Rest { queued: queued.clone(), next: 0, rows });
+        let large = pending.drawable.bbox.area() > self.pixels.saturating_mul(2);
+        let rows = if large { sliceable_rows(&pending.drawable) } else { None };
+        self.rest = rows.map(|rows| Rest { pending: pending.clone(), next: 0, rows });
         self.rest.is_some()
     }
 
@@ -50,9 +50,9 @@ impl Slices {
     }
 
     /// Takes out the next slice: rows counted from the top of the command. Those that it does not draw are left out.
-    pub(super) fn take(&mut self) -> Option<(Arc<Queued>, Range<u32>)> {
+    pub(super) fn take(&mut self) -> Option<(Arc<PendingDrawable>, Range<u32>)> {
         let rest = self.rest.as_mut()?;
-        let bbox = rest.queued.drawable.bbox;
+        let bbox = rest.pending.drawable.bbox;
         let step = u32::try_from(self.pixels / u64::from(bbox.width()).max(1)).unwrap_or(u32::MAX).max(1);
         loop {
             let rows = rest.next..rest.rows.min(rest.next.saturating_add(step));
@@ -63,40 +63,40 @@ impl Slices {
             rest.next = rows.end;
             let down = |rows: u32| bbox.top.saturating_add_unsigned(rows);
             let area = Rect { top: down(rows.start), bottom: down(rows.end), ..bbox };
-            if rest.queued.region.intersects_rect(&area) {
-                let queued = rest.queued.clone();
+            if rest.pending.region.intersects_rect(&area) {
+                let pending = rest.pending.clone();
                 if rows.end >= rest.rows {
                     self.rest = None;
                 }
-                return Some((queued, rows));
+                return Some((pending, rows));
             }
         }
     }
 
     /// Stops. The command whose rest is not sent, and what of it that is.
-    pub(super) fn stop(&mut self) -> Option<(Arc<Queued>, Region)> {
-        let Rest { queued, next, .. } = self.rest.take()?;
-        let bbox = queued.drawable.bbox;
+    pub(super) fn stop(&mut self) -> Option<(Arc<PendingDrawable>, Region)> {
+        let Rest { pending, next, .. } = self.rest.take()?;
+        let bbox = pending.drawable.bbox;
         let unsent = Rect { top: bbox.top.saturating_add_unsigned(next), ..bbox };
-        let region = queued.region.intersect_rect(&unsent);
-        Some((queued, region))
+        let region = pending.region.intersect_rect(&unsent);
+        Some((pending, region))
     }
 
     /// Nobody will see the rest of this command. Whether it was being sent.
-    pub(super) fn remove(&mut self, queued: &Queued) -> bool {
-        self.rest.take_if(|rest| rest.queued.seq == queued.seq).is_some()
+    pub(super) fn remove(&mut self, pending: &PendingDrawable) -> bool {
+        self.rest.take_if(|rest| rest.pending.seq == pending.seq).is_some()
     }
 
     /// A surface is gone.
     pub(super) fn surface_destroyed(&mut self, key: SurfaceKey) {
-        self.rest.take_if(|rest| rest.queued.key == key);
+        self.rest.take_if(|rest| rest.pending.key == key);
     }
 
     /// What small commands that go before the rest must be independent of.
     pub(super) fn ahead(&self) -> Ahead {
         let mut ahead = Ahead::default();
         if let Some(rest) = &self.rest {
-            ahead.add(&rest.queued);
+            ahead.add(&rest.pending);
         }
         ahead
     }

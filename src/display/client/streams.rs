@@ -4,8 +4,8 @@ use crate::canvas::Region;
 use crate::channel::connection::ChannelConnection;
 use crate::codec::video::choice::{ClientCodecs, HostCodec};
 use crate::codec::video::{Codec, CodecSet};
+use crate::display::pending::{PendingDrawable, SurfaceKey};
 use crate::display::pipe::PipeItem;
-use crate::display::queued::{Queued, SurfaceKey};
 use crate::display::services::Services;
 use crate::display::stream::{Agent, Output, Stream, StreamClient, StreamKey, begin, reads_own};
 use crate::limits::MAX_STREAM_CLIP;
@@ -89,13 +89,13 @@ impl ClientStreams {
     }
 
     /// The stream that sends this command as a frame.
-    pub(super) fn of(&mut self, queued: &Queued) -> Option<&mut Agent> {
-        self.agents.get_mut(&queued.stream?.key)
+    pub(super) fn of(&mut self, pending: &PendingDrawable) -> Option<&mut Agent> {
+        self.agents.get_mut(&pending.stream?.key)
     }
 
     /// Whether a command is a frame of a stream that the client plays: what it paints is kept account of by the stream.
-    pub(super) fn plays(&self, queued: &Queued) -> bool {
-        queued.stream.and_then(|s| self.agents.get(&s.key)).is_some_and(Agent::is_live)
+    pub(super) fn plays(&self, pending: &PendingDrawable) -> bool {
+        pending.stream.and_then(|s| self.agents.get(&s.key)).is_some_and(Agent::is_live)
     }
 
     /// What the client's link has room for (bits per second); `None`: for anything.
@@ -119,36 +119,36 @@ impl ClientStreams {
     /// surface.
     pub(super) fn follow(
         &mut self,
-        queued: &Queued,
+        pending: &PendingDrawable,
         primary: SurfaceKey,
         shown: bool,
         now: Instant,
     ) -> Followed {
         let mut followed = Followed::default();
         let mut own = None;
-        if let Some(stream) = queued.stream.filter(|_| shown && queued.key == primary) {
+        if let Some(stream) = pending.stream.filter(|_| shown && pending.key == primary) {
             if self.agents.contains_key(&stream.key) {
                 own = Some(stream.key);
-            } else if let Some(agent) = self.begin(stream, &queued.region, now) {
+            } else if let Some(agent) = self.begin(stream, &pending.region, now) {
                 own = Some(stream.key);
                 self.agents.insert(stream.key, agent);
                 followed.items.push(PipeItem::StreamCreate(stream.key));
             }
         }
         // A complicated clip would cost a long message each time that it changes.
-        let simple = queued.region.rects().len() <= MAX_STREAM_CLIP;
+        let simple = pending.region.rects().len() <= MAX_STREAM_CLIP;
         for (&key, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.is_live()) {
             let clip = if own == Some(key) && simple {
-                agent.frame_queued(&queued.region)
+                agent.frame_queued(&pending.region)
             } else {
-                let draws = queued.key == primary && queued.region.intersects(&agent.area);
-                let covers = || queued.opaque && simple && agent.clip_stays_simple(&queued.region);
-                if reads(queued, primary, &agent.area) || (draws && !covers()) {
+                let draws = pending.key == primary && pending.region.intersects(&agent.area);
+                let covers = || pending.opaque && simple && agent.clip_stays_simple(&pending.region);
+                if reads(pending, primary, &agent.area) || (draws && !covers()) {
                     let (area, clip) = agent.detach();
                     followed.stale = followed.stale.union(&area);
                     clip
                 } else if draws {
-                    agent.covered(&queued.region)
+                    agent.covered(&pending.region)
                 } else {
                     None
                 }
@@ -237,7 +237,7 @@ fn join(outputs: impl Iterator<Item = Output>) -> Output {
 }
 
 /// Whether a command reads pixels of the primary surface in this area.
-fn reads(queued: &Queued, primary: SurfaceKey, area: &Region) -> bool {
-    queued.reads.iter().any(|r| r.key == primary && area.intersects_rect(&r.area))
-        || (queued.key == primary && reads_own(queued.self_read, &queued.region, area))
+fn reads(pending: &PendingDrawable, primary: SurfaceKey, area: &Region) -> bool {
+    pending.reads.iter().any(|r| r.key == primary && area.intersects_rect(&r.area))
+        || (pending.key == primary && reads_own(pending.self_read, &pending.region, area))
 }

@@ -1,9 +1,9 @@
 //! The surfaces of one client: those that it was told of, and those that it will have when its pipe is sent.
 
-use super::view::View;
+use super::stale::StaleAreas;
 use crate::canvas::Region;
 use crate::display::encode::SurfaceSizes;
-use crate::display::queued::{Queued, SurfaceKey};
+use crate::display::pending::{PendingDrawable, SurfaceKey};
 use crate::display::surfaces::{Surface, Surfaces};
 use crate::geometry::Rect;
 use crate::image::SurfaceFormat;
@@ -24,9 +24,9 @@ struct Shape {
 #[derive(Debug, Default)]
 pub(in crate::display) struct ClientSurfaces {
     /// Surfaces at the end of the pipe, with their incarnation.
-    queued: BTreeMap<u32, SurfaceKey>,
+    pending: BTreeMap<u32, SurfaceKey>,
     /// What of them is not right at the end of the pipe.
-    stale: View,
+    stale: StaleAreas,
     /// Surfaces that the client was told of.
     told: BTreeMap<u32, Shape>,
 }
@@ -43,7 +43,7 @@ impl ClientSurfaces {
 
     /// The surface of this id.
     pub(super) fn queued(&self, id: u32) -> Option<SurfaceKey> {
-        self.queued.get(&id).copied()
+        self.pending.get(&id).copied()
     }
 
     /// The primary surface, unless nothing of it is known before its image.
@@ -53,7 +53,7 @@ impl ClientSurfaces {
 
     /// A surface that is to be shown. With `blank` all its pixels are zero; without, they are unknown until its full image.
     pub(super) fn add(&mut self, id: u32, key: SurfaceKey, blank: bool) {
-        self.queued.insert(id, key);
+        self.pending.insert(id, key);
         if !blank {
             self.stale.entry(key).whole = true;
         }
@@ -64,14 +64,14 @@ impl ClientSurfaces {
         self.stale.remove(key);
         let known = self.queued(id) == Some(key);
         if known {
-            self.queued.remove(&id);
+            self.pending.remove(&id);
         }
         known
     }
 
-    /// A command comes behind all that waits. Whether it is to be sent (see [`View::pass`]).
-    pub(super) fn pass(&mut self, queued: &Queued, knows_composite: bool) -> bool {
-        self.stale.pass(queued, knows_composite)
+    /// A command comes behind all that waits. Whether it is to be sent (see [`StaleAreas::pass`]).
+    pub(super) fn pass(&mut self, pending: &PendingDrawable, knows_composite: bool) -> bool {
+        self.stale.pass(pending, knows_composite)
     }
 
     /// The client's pixels of an area are not right once the pipe is sent.
@@ -89,22 +89,22 @@ impl ClientSurfaces {
     }
 
     /// A command in the pipe is not sent after all.
-    pub(super) fn drop_command(&mut self, queued: &Queued) {
-        self.drop_part(queued, &queued.region);
+    pub(super) fn drop_command(&mut self, pending: &PendingDrawable) {
+        self.drop_part(pending, &pending.region);
     }
 
     /// A part of a command is not sent after all.
-    pub(super) fn drop_part(&mut self, queued: &Queued, part: &Region) {
+    pub(super) fn drop_part(&mut self, pending: &PendingDrawable, part: &Region) {
         // Commands may still be on their way to surfaces that are gone: those have nothing to be brought up to date.
-        if self.queued(queued.drawable.surface_id) == Some(queued.key) {
-            self.spoil(queued.key, part);
+        if self.queued(pending.drawable.surface_id) == Some(pending.key) {
+            self.spoil(pending.key, part);
         }
     }
 
     /// These pixels too are not right, of surfaces that are still there.
-    pub(super) fn spoil_all(&mut self, extra: &View) {
+    pub(super) fn spoil_all(&mut self, extra: &StaleAreas) {
         for (key, stale) in extra.iter() {
-            if self.queued.values().any(|known| *known == key) {
+            if self.pending.values().any(|known| *known == key) {
                 self.spoil(key, &stale.region);
             }
         }
@@ -124,7 +124,7 @@ impl ClientSurfaces {
     fn stale_surface(&self) -> Option<(u32, SurfaceKey)> {
         self.stale.iter().next()?;
         let is_stale = |key| self.stale.get(key).is_some_and(|s| !s.region.is_empty());
-        self.queued.iter().map(|(id, key)| (*id, *key)).find(|(_, key)| is_stale(*key))
+        self.pending.iter().map(|(id, key)| (*id, *key)).find(|(_, key)| is_stale(*key))
     }
 
     /// Takes out the next area to bring up to date, of about `most` pixels: of the surface with the lowest id.
@@ -159,7 +159,7 @@ impl ClientSurfaces {
 
     /// The client brings a surface from the source of a migration, whose pixels are those of ours.
     pub(super) fn adopt(&mut self, id: u32, surface: &Surface) {
-        self.queued.insert(id, surface.key);
+        self.pending.insert(id, surface.key);
         self.told_created(id, surface.width, surface.height, surface.format);
     }
 

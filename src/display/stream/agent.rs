@@ -1,11 +1,11 @@
 //! One stream at one client.
 
 use super::Stream;
-use super::coder::{Coded, Coder};
+use super::coder::{Coder, FrameOutcome};
 use super::lead::Lead;
 use crate::canvas::Region;
 use crate::codec::video::Codec;
-use crate::display::queued::Queued;
+use crate::display::pending::PendingDrawable;
 use crate::draw::Clip;
 use crate::limits::MAX_STREAM_CLIP;
 use crate::protocol::Message;
@@ -175,14 +175,14 @@ impl Agent {
     }
 
     /// A frame is to be sent, now or when it is encoded. `None`: the command is to be sent as an image.
-    pub fn frame(&mut self, queued: &Arc<Queued>, now: Instant) -> Option<Output> {
+    pub fn frame(&mut self, pending: &Arc<PendingDrawable>, now: Instant) -> Option<Output> {
         let mut output = Output::default();
         while self.told && !self.ended {
-            match self.coder.frame(queued, now) {
-                Coded::Frame(frame) => output.messages.push(self.data(frame.data, now)),
-                Coded::Later => {}
-                Coded::Unfit => return None,
-                Coded::Broken => {
+            match self.coder.frame(pending, now) {
+                FrameOutcome::Frame(frame) => output.messages.push(self.data(frame.data, now)),
+                FrameOutcome::Later => {}
+                FrameOutcome::Unfit => return None,
+                FrameOutcome::Broken => {
                     self.change_codec(&mut output, now);
                     continue;
                 }
@@ -201,9 +201,9 @@ impl Agent {
         let coded = self.coder.poll(now)?;
         let mut output = Output::default();
         match coded {
-            Coded::Frame(frame) => output.messages.push(self.data(frame.data, now)),
-            Coded::Broken => self.change_codec(&mut output, now),
-            Coded::Later | Coded::Unfit => {}
+            FrameOutcome::Frame(frame) => output.messages.push(self.data(frame.data, now)),
+            FrameOutcome::Broken => self.change_codec(&mut output, now),
+            FrameOutcome::Later | FrameOutcome::Unfit => {}
         }
         Some(output)
     }

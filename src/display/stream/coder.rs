@@ -9,7 +9,7 @@ use super::rate::Rate;
 use super::{Shape, Stream};
 use crate::clock::mm_time;
 use crate::codec::video::{Codec, EncodedFrame, Supervised, VideoEncoder, VideoError, VideoSpec};
-use crate::display::queued::Queued;
+use crate::display::pending::PendingDrawable;
 use crate::display::services::Services;
 use crate::image::{Image, ImageData};
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ pub(super) struct Coder {
     /// Codecs to try after the present one, best first.
     left: VecDeque<Codec>,
     /// The newest frame that came while another was being encoded.
-    waiting: Option<Arc<Queued>>,
+    waiting: Option<Arc<PendingDrawable>>,
 }
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ enum Engine {
 
 /// What became of a frame.
 #[derive(Debug)]
-pub(super) enum Coded {
+pub(super) enum FrameOutcome {
     /// It is to be sent.
     Frame(EncodedFrame),
     /// It comes later, or a later one in its place.
@@ -99,24 +99,24 @@ impl Coder {
     }
 
     /// A frame is to be sent.
-    pub(super) fn frame(&mut self, queued: &Arc<Queued>, now: Instant) -> Coded {
-        let Some(image) = frame_of(&queued.drawable) else { return Coded::Unfit };
+    pub(super) fn frame(&mut self, pending: &Arc<PendingDrawable>, now: Instant) -> FrameOutcome {
+        let Some(image) = frame_of(&pending.drawable) else { return FrameOutcome::Unfit };
         match self.submit(image, now) {
             Err(VideoError::Busy) => {
-                self.waiting = Some(Arc::clone(queued));
-                Coded::Later
+                self.waiting = Some(Arc::clone(pending));
+                FrameOutcome::Later
             }
-            Err(VideoError::BadFrame) => Coded::Unfit,
+            Err(VideoError::BadFrame) => FrameOutcome::Unfit,
             other => self.judge(other),
         }
     }
 
     /// What an encoder on a thread of its own has done; `None`: nothing new.
-    pub(super) fn poll(&mut self, now: Instant) -> Option<Coded> {
+    pub(super) fn poll(&mut self, now: Instant) -> Option<FrameOutcome> {
         let Engine::Supervised(encoder) = &mut self.engine else { return None };
         let result = encoder.poll().or_else(|| encoder.failure().map(Err))?;
-        if let (Ok(_), Some(queued)) = (&result, self.waiting.take())
-            && let Some(image) = frame_of(&queued.drawable)
+        if let (Ok(_), Some(pending)) = (&result, self.waiting.take())
+            && let Some(image) = frame_of(&pending.drawable)
             && let Err(error) = self.submit(image, now)
         {
             crate::debug!("{}: a frame is lost: {error}", self.codec);
@@ -137,10 +137,10 @@ impl Coder {
         self.waiting = None;
     }
 
-    fn judge(&self, result: Result<Option<EncodedFrame>, VideoError>) -> Coded {
+    fn judge(&self, result: Result<Option<EncodedFrame>, VideoError>) -> FrameOutcome {
         match result {
-            Ok(Some(frame)) => Coded::Frame(frame),
-            Ok(None) => Coded::Later,
+            Ok(Some(frame)) => FrameOutcome::Frame(frame),
+            Ok(None) => FrameOutcome::Later,
             Err(error) => {
                 crate::warning_limited!("a video stream leaves {}: {error}", self.codec);
                 // What this machine cannot do for one stream, it may do for another.
@@ -149,7 +149,7 @@ impl Coder {
                 {
                     self.services.encoders.failed(self.codec);
                 }
-                Coded::Broken
+                FrameOutcome::Broken
             }
         }
     }

@@ -16,7 +16,7 @@ mod rate;
 pub use agent::{Agent, Output};
 pub use composer::{Composer, Part};
 
-use super::queued::SelfRead;
+use super::pending::SelfRead;
 use super::services::Services;
 use super::settings::{DisplaySettings, StreamingVideo};
 use crate::canvas::Region;

@@ -56,7 +56,7 @@ pub enum SelfRead {
 
 /// See the module. Shared by the tree and the pipes; the last holder releases the command.
 #[derive(Debug)]
-pub struct Queued {
+pub struct PendingDrawable {
     /// Age: later commands have higher numbers.
     pub seq: u64,
     pub drawable: Box<Drawable>,
@@ -76,7 +76,7 @@ pub struct Queued {
     pub life: Arc<SurfaceLife>,
 }
 
-impl Queued {
+impl PendingDrawable {
     /// Whether the command is a COMPOSITE, which old clients do not know.
     #[must_use]
     pub fn is_composite(&self) -> bool {

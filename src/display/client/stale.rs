@@ -1,7 +1,7 @@
 //! Which parts of a client's surfaces will not show the right pixels once its pipe is sent.
 
 use crate::canvas::Region;
-use crate::display::queued::{Queued, SelfRead, SurfaceKey};
+use crate::display::pending::{PendingDrawable, SelfRead, SurfaceKey};
 use crate::geometry::Rect;
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ const GRID: i32 = 64;
 
 /// What is wrong with one surface at a client.
 #[derive(Clone, Debug, Default)]
-pub struct Stale {
+pub struct Staleness {
     /// Pixels to be sent as images when the pipe is empty.
     pub region: Region,
     /// The content is not known at all: nothing is sent about the surface before its full image, which is in the pipe;
@@ -20,7 +20,7 @@ pub struct Stale {
     pub whole: bool,
 }
 
-impl Stale {
+impl Staleness {
     fn touches(&self, area: &Rect) -> bool {
         self.whole || self.region.intersects_rect(area)
     }
@@ -53,17 +53,17 @@ fn on_grid(region: &Region) -> Region {
 
 /// Stale parts by surface; surfaces that are missing are right everywhere.
 #[derive(Clone, Debug, Default)]
-pub struct View(BTreeMap<SurfaceKey, Stale>);
+pub struct StaleAreas(BTreeMap<SurfaceKey, Staleness>);
 
-impl View {
+impl StaleAreas {
     /// What is wrong with a surface.
     #[must_use]
-    pub fn get(&self, key: SurfaceKey) -> Option<&Stale> {
+    pub fn get(&self, key: SurfaceKey) -> Option<&Staleness> {
         self.0.get(&key)
     }
 
     /// The same, to be changed.
-    pub fn entry(&mut self, key: SurfaceKey) -> &mut Stale {
+    pub fn entry(&mut self, key: SurfaceKey) -> &mut Staleness {
         self.0.entry(key).or_default()
     }
 
@@ -73,7 +73,7 @@ impl View {
     }
 
     /// All surfaces with something wrong.
-    pub fn iter(&self) -> impl Iterator<Item = (SurfaceKey, &Stale)> {
+    pub fn iter(&self) -> impl Iterator<Item = (SurfaceKey, &Staleness)> {
         self.0.iter().map(|(k, s)| (*k, s))
     }
 
@@ -82,39 +82,39 @@ impl View {
     ///
     /// Pixels that a command makes from stale ones are stale. What overwrites stale pixels with right ones cures them.
     /// Apart from copies all operations change each pixel by itself, so they may go over partly stale areas.
-    pub fn pass(&mut self, queued: &Queued, knows_composite: bool) -> bool {
-        let own = self.0.get(&queued.key);
+    pub fn pass(&mut self, pending: &PendingDrawable, knows_composite: bool) -> bool {
+        let own = self.0.get(&pending.key);
         if own.is_some_and(|s| s.whole) {
             return false;
         }
-        let reads_stale = |s: Option<&Stale>, area: &Rect| s.is_some_and(|s| s.touches(area));
-        let spoilt = if (queued.is_composite() && !knows_composite)
-            || queued.reads.iter().any(|r| reads_stale(self.0.get(&r.key), &r.area))
+        let reads_stale = |s: Option<&Staleness>, area: &Rect| s.is_some_and(|s| s.touches(area));
+        let spoilt = if (pending.is_composite() && !knows_composite)
+            || pending.reads.iter().any(|r| reads_stale(self.0.get(&r.key), &r.area))
         {
-            queued.region.clone()
+            pending.region.clone()
         } else {
-            match (queued.self_read, own) {
+            match (pending.self_read, own) {
                 (SelfRead::Offset(dx, dy), Some(own)) => {
                     let moved = own.region.translate(dx.saturating_neg(), dy.saturating_neg());
-                    moved.intersect(&queued.region)
+                    moved.intersect(&pending.region)
                 }
-                (SelfRead::Area(area), own) if reads_stale(own, &area) => queued.region.clone(),
+                (SelfRead::Area(area), own) if reads_stale(own, &area) => pending.region.clone(),
                 _ => Region::new(),
             }
         };
         if own.is_none() && spoilt.is_empty() {
             return true;
         }
-        let send = spoilt != queued.region;
-        let stale = self.entry(queued.key);
-        let overwrites = queued.opaque || matches!(queued.self_read, SelfRead::Offset(..));
+        let send = spoilt != pending.region;
+        let stale = self.entry(pending.key);
+        let overwrites = pending.opaque || matches!(pending.self_read, SelfRead::Offset(..));
         if send && overwrites {
-            stale.region = stale.region.subtract(&queued.region);
+            stale.region = stale.region.subtract(&pending.region);
         }
         stale.add(&spoilt);
-        let lost = !overwrites && stale.region.contains(&queued.region);
+        let lost = !overwrites && stale.region.contains(&pending.region);
         if stale.region.is_empty() {
-            self.remove(queued.key);
+            self.remove(pending.key);
         }
         send && !lost
     }

@@ -15,7 +15,7 @@ const MAX_FRESH: usize = 128;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Dirty {
+pub struct HostDirty {
     /// Boxes of what counts since the host last took them, apart from those in `fresh`.
     region: Region,
     /// Such boxes that are still to be joined, for less work in all.
@@ -24,7 +24,7 @@ pub struct Dirty {
     counted: u64,
 }
 
-impl Dirty {
+impl HostDirty {
     pub fn add(&mut self, rect: Rect) {
         let known = self.fresh.last().is_some_and(|last| last.contains(&rect));
         if known || self.region.contains_rect(&rect) {
@@ -80,7 +80,7 @@ impl Surfaces {
         let mut areas = vec![(id, *area)];
         while let Some((id, area)) = areas.pop() {
             let Some(surface) = self.surface_mut(id) else { continue };
-            if let Some(seq) = surface.tree.newest_in(&area, surface.dirty.counted) {
+            if let Some(seq) = surface.tree.newest_in(&area, surface.host_dirty.counted) {
                 self.count_until(id, seq, &mut areas);
             }
         }
@@ -89,13 +89,13 @@ impl Surfaces {
     /// Counts the commands of a surface that are not newer than `seq`. What they read is left in `areas`.
     fn count_until(&mut self, id: u32, seq: u64, areas: &mut Vec<(u32, Rect)>) {
         let Some(surface) = self.surface_mut(id) else { return };
-        let (counted, bounds) = (surface.dirty.counted, surface.bounds());
-        for queued in surface.tree.between(counted, seq) {
-            surface.dirty.add(queued.drawable.bbox.intersect(&bounds));
-            let deps = queued.drawable.deps.iter().flatten();
+        let (counted, bounds) = (surface.host_dirty.counted, surface.bounds());
+        for pending in surface.tree.between(counted, seq) {
+            surface.host_dirty.add(pending.drawable.bbox.intersect(&bounds));
+            let deps = pending.drawable.deps.iter().flatten();
             areas.extend(deps.filter(|dep| dep.surface_id != id).map(|dep| (dep.surface_id, dep.area)));
         }
-        surface.dirty.counted = counted.max(seq);
+        surface.host_dirty.counted = counted.max(seq);
     }
 
     /// Counts everything of a surface that is not newer than `seq`.
@@ -111,7 +111,7 @@ impl Surfaces {
     pub(super) fn count_readers(&mut self, id: u32) {
         let readers = self.get(id).map(|s| s.readers.clone()).unwrap_or_default();
         for reader in readers {
-            if self.get(reader.target).is_some_and(|target| reader.seq > target.dirty.counted) {
+            if self.get(reader.target).is_some_and(|target| reader.seq > target.host_dirty.counted) {
                 self.count_area(reader.target, &reader.bbox);
             }
         }
@@ -119,7 +119,7 @@ impl Surfaces {
 
     /// Draws what counts, so that the host may be told.
     pub(super) fn settle(&mut self, id: u32) {
-        if let Some(counted) = self.get(id).map(|s| s.dirty.counted) {
+        if let Some(counted) = self.get(id).map(|s| s.host_dirty.counted) {
             self.render_until(id, counted);
         }
     }
