@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
-/// See the module. Copies stand for the same threads.
+/// A pool of helper threads. Copies stand for the same threads.
 #[derive(Clone)]
 pub struct Pool(Arc<Threads>);
 

@@ -13,7 +13,7 @@ use crate::limits::MAX_DIRTY_RECTS;
 /// Boxes before they are joined with the others.
 const MAX_FRESH: usize = 128;
 
-/// See the module.
+/// The rectangles of one surface that the host has not taken yet, and the newest command that they include.
 #[derive(Debug, Default)]
 pub struct HostDirty {
     /// Boxes of what counts since the host last took them, apart from those in `fresh`.

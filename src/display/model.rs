@@ -53,7 +53,7 @@ pub fn draw_on(surfaces: &mut BTreeMap<u32, Canvas>, drawable: &Drawable) -> Res
     drawn
 }
 
-/// See the module.
+/// A client for tests, which keeps surfaces and caches as spice-gtk does and fails where a real client would.
 pub struct ModelClient {
     socket: UnixStream,
     bytes: Vec<u8>,

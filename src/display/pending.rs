@@ -54,7 +54,7 @@ pub enum SelfRead {
     Area(Rect),
 }
 
-/// See the module. Shared by the tree and the pipes; the last holder releases the command.
+/// A drawing command that is pending in the tree, in pipes, or in both. The last holder releases it to the guest.
 #[derive(Debug)]
 pub struct PendingDrawable {
     /// Age: later commands have higher numbers.

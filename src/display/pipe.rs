@@ -63,7 +63,7 @@ struct Slot {
     item: Option<PipeItem>,
 }
 
-/// See the module.
+/// The messages and commands that wait for one client, oldest first.
 #[derive(Debug, Default)]
 pub struct Pipe {
     slots: VecDeque<Slot>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Makes the worker take a turn soon. May be called on any thread, at any time.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
-/// See the module.
+/// The services of the process that a display channel uses.
 #[derive(Clone)]
 pub struct Services {
     /// Makes the encoders of video streams.

@@ -81,7 +81,7 @@ impl Surface {
 /// Commands that came to nothing because of what followed them: they may leave the pipes.
 pub type Covered = Vec<Arc<PendingDrawable>>;
 
-/// See the module.
+/// All surfaces of one device, each with its tree of pending commands.
 #[derive(Debug)]
 pub struct Surfaces {
     map: BTreeMap<u32, Surface>,

@@ -54,7 +54,7 @@ pub struct RemovedDrawables {
     pub begun: Vec<Arc<PendingDrawable>>,
 }
 
-/// See the module.
+/// The pending commands of one surface, oldest first, without what later commands cover.
 #[derive(Debug, Default)]
 pub struct Tree {
     /// Oldest first; nothing where one was covered. The first one is there.

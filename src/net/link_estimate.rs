@@ -89,7 +89,7 @@ struct Delivered {
     sent_at: Instant,
 }
 
-/// See the module.
+/// The estimated rate and round trip of one client's link.
 #[derive(Debug)]
 pub struct LinkEstimate {
     marks: VecDeque<Mark>,

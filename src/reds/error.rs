@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// See the module.
+/// The reason why a call of the host is refused.
 #[derive(Debug, Error)]
 pub enum ServerError {
     #[error("{what}: bad value {value}")]

@@ -27,7 +27,7 @@ struct QxlBookkeeping {
     info: DeviceInfo,
 }
 
-/// See the module. Requests of `spice_qxl_*` that need bookkeeping are methods here; all others go to the worker.
+/// One attached QXL device. Requests of `spice_qxl_*` that need bookkeeping are methods here; all others go to the worker.
 pub struct QxlInstance {
     id: u8,
     ram_size: u32,

@@ -20,7 +20,7 @@ enum Prefix {
     Skip(u8),
 }
 
-/// See the module.
+/// The pressed keys and the lock keys of the guest's keyboard.
 #[derive(Debug)]
 pub struct KeyState {
     prefix: Prefix,

@@ -30,7 +30,7 @@ pub struct Loan {
     audience: u64,
 }
 
-/// See the module.
+/// The playback channel of one host interface.
 #[derive(Debug)]
 pub struct PlaybackChannel {
     compress: bool,

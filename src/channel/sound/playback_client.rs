@@ -34,7 +34,7 @@ pub(super) struct Settings<'a> {
     pub time: u32,
 }
 
-/// See the module.
+/// One client of the playback channel, with flags for what it is still to be told.
 #[derive(Debug)]
 pub(super) struct PlaybackClient {
     pub abilities: Abilities,

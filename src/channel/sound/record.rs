@@ -32,7 +32,7 @@ struct Client {
     mute_due: bool,
 }
 
-/// See the module.
+/// The record channel of one host interface.
 #[derive(Debug)]
 pub struct RecordChannel {
     rate: u32,

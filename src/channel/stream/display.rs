@@ -45,7 +45,7 @@ pub enum Answer {
     StartStop,
 }
 
-/// See the module.
+/// The display channel of one streaming device.
 #[derive(Debug)]
 pub struct DisplayPart {
     /// The channel's id.

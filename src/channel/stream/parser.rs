@@ -21,7 +21,7 @@ enum State {
     Failed,
 }
 
-/// See the module.
+/// A parser of the messages of one streaming device, which keeps what is incomplete.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     state: State,

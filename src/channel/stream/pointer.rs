@@ -35,7 +35,7 @@ struct Due {
     place: bool,
 }
 
-/// See the module.
+/// The cursor channel of one streaming device.
 #[derive(Debug, Default)]
 pub struct PointerPart {
     shape: Option<Arc<CursorShape>>,

@@ -40,7 +40,7 @@ pub(super) struct Frame {
     pub data: Arc<Vec<u8>>,
 }
 
-/// See the module.
+/// One client of the display channel of a streaming device.
 #[derive(Debug)]
 pub(super) struct Viewer {
     /// Codecs that the client decodes, ascending.

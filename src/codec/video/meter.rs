@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 /// Bytes that the process has mapped for data; `None` if the kernel does not say.
 pub(super) type Probe = Box<dyn FnMut() -> Option<u64> + Send>;
 
-/// See the module.
+/// Watches the memory of the process while one encoder works, and says when it has grown too far.
 pub(super) struct Meter {
     probe: Probe,
     /// What the encoder may keep (bytes).

@@ -13,7 +13,7 @@ const PATIENCE: u32 = 8;
 /// Bounds of the time from one frame to the next (milliseconds): beyond them it says nothing of the stream.
 const INTERVALS: (u32, u32) = (10, 500);
 
-/// See the module.
+/// The built-in MJPEG encoder of one stream.
 #[derive(Debug)]
 pub struct Mjpeg {
     encoder: jpeg::Encoder,

@@ -12,7 +12,7 @@ use spice_video_loader::{self as loader, Level, Plugin, locate};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// See the module.
+/// The encoders that this process can use. Copies share one state.
 #[derive(Debug, Clone)]
 pub struct InstalledEncoders(Arc<Mutex<State>>);
 

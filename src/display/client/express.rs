@@ -26,7 +26,7 @@ const COLD_AFTER: Duration = Duration::from_millis(60);
 /// Areas that are remembered: more are not sent within [`COLD_AFTER`] without being collected.
 const RECENT: usize = 64;
 
-/// See the module.
+/// Decides which commands of one client overtake others, and counts how far they have done so.
 #[derive(Debug)]
 pub(in crate::display) struct Express {
     /// What was sent lately, oldest first.

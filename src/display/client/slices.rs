@@ -9,7 +9,7 @@ use crate::limits::MAX_SLICE_PIXELS;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// See the module.
+/// The command of one client that is being sent in slices, if any.
 #[derive(Debug)]
 pub(in crate::display) struct Slices {
     rest: Option<Rest>,

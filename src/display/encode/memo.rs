@@ -41,7 +41,7 @@ type Key = (usize, Coding);
 /// Images whose parts are kept at a time.
 const MAX_PARTED: usize = 8;
 
-/// See the module.
+/// A bounded store of images that were encoded for one client and may be sent to others of the same device.
 #[derive(Debug, Default)]
 pub struct Memo {
     /// Whether there is more than one client to share with.

@@ -14,7 +14,7 @@ pub enum PaletteUse {
     CacheMe { evicted: Option<u64> },
 }
 
-/// See the module.
+/// The server's record of one client's palette cache.
 #[derive(Debug, Default)]
 pub struct PaletteCache {
     /// `unique` and number of colours, most recently used last.

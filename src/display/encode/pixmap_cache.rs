@@ -62,7 +62,7 @@ struct Inner {
     frozen: bool,
 }
 
-/// See the module.
+/// The server's record of one client's pixmap cache. Display channels of one client share it.
 #[derive(Debug)]
 pub struct PixmapCache(Mutex<Inner>);
 

@@ -27,7 +27,7 @@ struct Tile {
     extent: Rect,
 }
 
-/// See the module.
+/// Counts per tile how often it has changed lately, to find the areas that play video.
 #[derive(Debug)]
 pub(super) struct Motion {
     columns: usize,

@@ -13,7 +13,7 @@ pub(super) const TILE: i32 = 64;
 /// Rectangles of one update. Where more have changed, those of a row of tiles become one.
 const MAX_RECTS: usize = 64;
 
-/// See the module.
+/// A copy of the pixels of a scanout, with the tiles that have changed since clients saw them.
 #[derive(Debug)]
 pub struct Screen {
     width: u32,

@@ -51,7 +51,7 @@ fn order_of(fourcc: u32) -> Option<Order> {
     })
 }
 
-/// See the module.
+/// The readable memory of one scanout: one plane of 32-bit pixels.
 #[derive(Debug)]
 pub struct Source {
     memory: Mapping,

@@ -19,7 +19,7 @@ use std::time::Instant;
 const REPORT_FRAMES: u32 = 5;
 const REPORT_TIMEOUT: u32 = 1000;
 
-/// See the module.
+/// One stream at one client: its encoder, its bit rate and the multimedia times of its frames.
 #[derive(Debug)]
 pub struct Agent {
     stream: Stream,

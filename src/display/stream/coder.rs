@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// See the module.
+/// The encoder of one stream for one client.
 #[derive(Debug)]
 pub(super) struct Coder {
     services: Services,

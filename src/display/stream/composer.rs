@@ -91,7 +91,7 @@ struct Pieces {
     gradual: bool,
 }
 
-/// See the module.
+/// Finds areas where a display copies pieces of video, and composes whole frames of them.
 #[derive(Debug, Default)]
 pub struct Composer {
     pieces: Option<Pieces>,

@@ -34,7 +34,7 @@ pub enum Seen {
     Video { interval: Duration },
 }
 
-/// See the module.
+/// The areas of one device that were redrawn lately, from which videos are found.
 #[derive(Debug, Default)]
 pub struct Detector(Vec<Trace>);
 

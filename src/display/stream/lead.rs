@@ -15,7 +15,7 @@ const MAX_LEAD_MS: i32 = 1000;
 /// What is early is believed this slowly: a part of it per report.
 const DECAY: i32 = 8;
 
-/// See the module.
+/// Computes the multimedia times of the frames of one stream.
 #[derive(Debug)]
 pub struct Lead {
     ms: i32,

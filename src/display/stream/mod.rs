@@ -96,7 +96,7 @@ impl Stream {
     }
 }
 
-/// See the module.
+/// All streams of one device.
 #[derive(Debug, Default)]
 pub struct Streams {
     live: Vec<Stream>,

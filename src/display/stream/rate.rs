@@ -40,7 +40,7 @@ const fn worth(codec: Codec) -> Worth {
     }
 }
 
-/// See the module.
+/// The bit rate that one stream may use at one client.
 #[derive(Debug)]
 pub struct Rate {
     bits: u64,

@@ -78,7 +78,7 @@ pub(crate) enum Action {
     EndComplete,
 }
 
-/// See the module.
+/// The state of a migration on the side that the machine leaves.
 #[derive(Debug)]
 pub(crate) struct Source {
     phase: Phase,

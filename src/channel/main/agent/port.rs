@@ -68,7 +68,7 @@ pub(super) struct Client {
     pub(super) held: Option<Held>,
 }
 
-/// See the module.
+/// The agent's device, its clients, and the messages of the server to the agent.
 #[derive(Debug)]
 pub struct AgentPort {
     pub(super) io: Option<DeviceIo<Origin>>,

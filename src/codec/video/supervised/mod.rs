@@ -59,7 +59,7 @@ enum State {
     Over(VideoError),
 }
 
-/// See the module.
+/// A video encoder that runs on its own thread and is abandoned when it is late, fails or takes too much memory.
 pub struct Supervised {
     spec: VideoSpec,
     state: State,
