@@ -14,7 +14,7 @@ use nix::unistd::close;
 /// Makes the kernel enlarge the table now, for as many descriptors as connections may need. Waits as described for the
 /// [module](self), so not for the host thread. A process that may not have so many descriptors gets what it may have; on
 /// any other failure the table grows later, as it would have without this.
-pub fn reserve_table() {
+pub(crate) fn reserve_table() {
     let allowed = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTOR_TABLE, |(soft, _)| soft);
     let highest = i32::try_from(allowed.min(DESCRIPTOR_TABLE)).unwrap_or(0) - 1;
     let Ok(any) = EventFd::new() else { return };

@@ -1,13 +1,13 @@
 //! The acknowledgement window of display and cursor channels (display.md 3, wire.md 3.2).
 
 /// Messages per ACK for an ordinary client.
-pub const WINDOW: u32 = 20;
+pub(crate) const WINDOW: u32 = 20;
 /// Messages per ACK for a client with low bandwidth.
-pub const WINDOW_LOW_BANDWIDTH: u32 = 40;
+pub(crate) const WINDOW_LOW_BANDWIDTH: u32 = 40;
 
 /// Counts messages that the client has not acknowledged. Closed until [`AckWindow::open`].
 #[derive(Clone, Copy, Debug)]
-pub struct AckWindow {
+pub(crate) struct AckWindow {
     generation: u32,
     client_generation: Option<u32>,
     window: u32,
@@ -18,7 +18,7 @@ pub struct AckWindow {
 impl AckWindow {
     /// A closed window: nothing may be sent before SET_ACK.
     #[must_use]
-    pub fn new(low_bandwidth: bool) -> Self {
+    pub(crate) fn new(low_bandwidth: bool) -> Self {
         Self {
             generation: 0,
             client_generation: None,
@@ -30,7 +30,7 @@ impl AckWindow {
 
     /// Starts a new generation. The caller sends SET_ACK with [`Self::generation`] and [`Self::window`] first of all
     /// and counts it with [`Self::sent`] like any message.
-    pub fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.unacknowledged = 0;
         self.open = true;
@@ -38,28 +38,28 @@ impl AckWindow {
 
     /// The current generation.
     #[must_use]
-    pub fn generation(&self) -> u32 {
+    pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
 
     /// Messages per ACK.
     #[must_use]
-    pub fn window(&self) -> u32 {
+    pub(crate) fn window(&self) -> u32 {
         self.window
     }
 
     /// Counts messages given to the stream (difference of `ChannelStream::serial()`).
-    pub fn sent(&mut self, messages: u64) {
+    pub(crate) fn sent(&mut self, messages: u64) {
         self.unacknowledged = self.unacknowledged.saturating_add(u32::try_from(messages).unwrap_or(u32::MAX));
     }
 
     /// ACK_SYNC of the client.
-    pub fn ack_sync(&mut self, generation: u32) {
+    pub(crate) fn ack_sync(&mut self, generation: u32) {
         self.client_generation = Some(generation);
     }
 
     /// ACK of the client: credit, if it is about the current generation. Surplus credit is dropped.
-    pub fn ack(&mut self) {
+    pub(crate) fn ack(&mut self) {
         if self.open && self.client_generation == Some(self.generation) {
             self.unacknowledged = self.unacknowledged.saturating_sub(self.window);
         }
@@ -67,7 +67,7 @@ impl AckWindow {
 
     /// Whether another message may be started: until the window is open never, then 2w + 1 without an ACK.
     #[must_use]
-    pub fn may_send(&self) -> bool {
+    pub(crate) fn may_send(&self) -> bool {
         self.open && self.unacknowledged <= self.window.saturating_mul(2)
     }
 }

@@ -16,7 +16,7 @@ use crate::protocol::link::{
 
 /// What the driver must act on.
 #[derive(Debug, PartialEq, Eq)]
-pub enum LinkEvent {
+pub(crate) enum LinkEvent {
     /// A complete HTTP request instead of a link: answer it and [`LinkMachine::restart`], or refuse.
     Upgrade(Vec<u8>),
     /// Judge the channel, then `accept`, `refuse` or drop the connection.
@@ -36,7 +36,7 @@ pub enum LinkEvent {
 
 /// How clients prove who they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Method {
+pub(crate) enum Method {
     /// The one password of the server, encrypted as a ticket.
     #[default]
     Ticket,
@@ -64,7 +64,7 @@ enum State {
 
 /// The link stage of one connection, fed with the client's bytes.
 #[derive(Debug)]
-pub struct LinkMachine {
+pub(crate) struct LinkMachine {
     state: State,
     /// Bytes of the present step.
     input: Vec<u8>,
@@ -95,7 +95,7 @@ impl Default for LinkMachine {
 impl LinkMachine {
     /// How many bytes the driver may read now. 0: the machine waits for an answer of the driver, or the link is over.
     #[must_use]
-    pub fn wanted(&self) -> usize {
+    pub(crate) fn wanted(&self) -> usize {
         match self.state {
             State::Judging | State::Checking | State::Over => 0,
             State::Sasl => self.sasl.as_ref().map_or(0, SaslExchange::wanted),
@@ -103,19 +103,13 @@ impl LinkMachine {
         }
     }
 
-    /// Whether the client has not sent its link message yet.
-    #[must_use]
-    pub fn is_early(&self) -> bool {
-        matches!(self.state, State::Magic | State::Upgrade | State::Header | State::Message)
-    }
-
     /// Takes the bytes that the driver is to write now.
-    pub fn output(&mut self) -> Vec<u8> {
+    pub(crate) fn output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
     }
 
     /// Takes bytes of the client, at most [`Self::wanted`] of them.
-    pub fn feed(&mut self, bytes: &[u8]) -> Option<LinkEvent> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<LinkEvent> {
         if self.state == State::Sasl {
             let event = self.sasl.as_mut()?.feed(bytes)?;
             return Some(self.sasl_event(event));
@@ -225,14 +219,14 @@ impl LinkMachine {
     }
 
     /// Begins anew inside a WebSocket, after the driver answered an [`LinkEvent::Upgrade`].
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.upgraded = true;
         self.step(State::Magic, MAGIC.len());
     }
 
     /// Answers [`LinkEvent::Message`]: the channel exists, and the client has to authenticate by `method`. Only clients that
     /// will use SASL need no key. An error says why the client cannot go on; the output tells the client.
-    pub fn accept(
+    pub(crate) fn accept(
         &mut self,
         method: Method,
         public_key: Option<&[u8; PUBLIC_KEY_SIZE]>,
@@ -254,7 +248,7 @@ impl LinkMachine {
     }
 
     /// Answers [`LinkEvent::Sasl`] and [`LinkEvent::SaslJob`].
-    pub fn sasl_answer(&mut self, answer: Result<SaslAnswer, SaslFault>) -> Option<LinkEvent> {
+    pub(crate) fn sasl_answer(&mut self, answer: Result<SaslAnswer, SaslFault>) -> Option<LinkEvent> {
         let event = self.sasl.as_mut()?.answer(answer, &mut self.output)?;
         Some(self.sasl_event(event))
     }
@@ -275,13 +269,13 @@ impl LinkMachine {
     }
 
     /// Answers with an error reply. The driver closes when the output is written.
-    pub fn refuse(&mut self, error: LinkError) {
+    pub(crate) fn refuse(&mut self, error: LinkError) {
         self.output.extend(error_reply(error));
         self.state = State::Over;
     }
 
     /// Ends the link stage with its result. Unless it is OK the driver closes when the output is written.
-    pub fn finish(&mut self, link_result: LinkError) {
+    pub(crate) fn finish(&mut self, link_result: LinkError) {
         self.output.extend(result(link_result));
         self.state = State::Over;
     }

@@ -91,7 +91,7 @@ struct Delivered {
 
 /// The estimated rate and round trip of one client's link.
 #[derive(Debug)]
-pub struct LinkEstimate {
+pub(crate) struct LinkEstimate {
     marks: VecDeque<Mark>,
     last_id: u32,
     last_mark: u64,
@@ -115,7 +115,7 @@ pub struct LinkEstimate {
 impl LinkEstimate {
     /// A link of which nothing is known but whether the net test found it thin.
     #[must_use]
-    pub fn new(thin: bool, now: Instant) -> Self {
+    pub(crate) fn new(thin: bool, now: Instant) -> Self {
         Self {
             marks: VecDeque::new(),
             last_id: 0,
@@ -135,7 +135,7 @@ impl LinkEstimate {
 
     /// Whether a mark is due behind the byte at `position` of the stream. `held_back`: more waits that has no room.
     #[must_use]
-    pub fn wants_mark(&self, position: u64, held_back: bool) -> bool {
+    pub(crate) fn wants_mark(&self, position: u64, held_back: bool) -> bool {
         let unmarked = position.saturating_sub(self.last_mark);
         // A client that answers nothing is asked now and then, in case that it begins to.
         let room = self.marks.len() < if self.answers { MAX_LINK_MARKS } else { 2 };
@@ -146,13 +146,13 @@ impl LinkEstimate {
 
     /// The id for the next mark. [`Self::marked`] must follow.
     #[must_use]
-    pub fn next_id(&self) -> u32 {
+    pub(crate) fn next_id(&self) -> u32 {
         // Apart from those of latency and net tests, which count up from small numbers.
         (self.last_id.wrapping_add(1)) | 0x8000_0000
     }
 
     /// The mark with [`Self::next_id`] was sent, so that the stream has `position` bytes now.
-    pub fn marked(&mut self, position: u64, now: Instant) {
+    pub(crate) fn marked(&mut self, position: u64, now: Instant) {
         self.last_id = self.next_id();
         self.last_mark = position;
         let before = match self.marks.back() {
@@ -165,13 +165,13 @@ impl LinkEstimate {
     }
 
     /// More waits than the link has room for.
-    pub fn note_held_back(&mut self) {
+    pub(crate) fn note_held_back(&mut self) {
         self.held_back = true;
     }
 
     /// The client has answered a mark; answers to others are ignored. `kernel`: what it knows now, and the bytes of the
     /// stream that it was given.
-    pub fn answered(&mut self, id: u32, kernel: Option<(KernelLink, u64)>, now: Instant) {
+    pub(crate) fn answered(&mut self, id: u32, kernel: Option<(KernelLink, u64)>, now: Instant) {
         let Some(at) = self.marks.iter().position(|mark| mark.id == id) else { return };
         let Some(mark) = self.marks.drain(..=at).next_back() else { return };
         let possible = kernel.map_or(u64::MAX, |(kernel, given)| given.saturating_sub(kernel.in_flight()));
@@ -238,7 +238,7 @@ impl LinkEstimate {
 
     /// Bytes per second that the link delivers; `None`: unknown, since nothing had to wait for it yet.
     #[must_use]
-    pub fn rate(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn rate(&self, now: Instant) -> Option<u64> {
         self.known_rate(now).map(|rate| rate as u64)
     }
 
@@ -265,19 +265,19 @@ impl LinkEstimate {
 
     /// The least time that a message and its answer took lately; zero: unknown.
     #[must_use]
-    pub fn round_trip(&self) -> Duration {
+    pub(crate) fn round_trip(&self) -> Duration {
         self.round_trip.map_or(Duration::ZERO, |(least, _, before)| least.min(before))
     }
 
     /// Whether the link is known to be so thin that what is sent is worth choosing.
     #[must_use]
-    pub fn is_thin(&self, now: Instant) -> bool {
+    pub(crate) fn is_thin(&self, now: Instant) -> bool {
         self.known_rate(now).map_or(self.thin_at_first, |rate| rate < THIN)
     }
 
     /// Bytes that may be on their way now.
     #[must_use]
-    pub fn window(&self, now: Instant) -> u64 {
+    pub(crate) fn window(&self, now: Instant) -> u64 {
         let first = if self.thin_at_first { FIRST_WINDOW_THIN } else { FIRST_WINDOW };
         let Some(rate) = self.rate_now(now) else { return first };
         let round_trip = match self.kernel.filter(|_| self.ignores_marks(now)) {
@@ -300,7 +300,7 @@ impl LinkEstimate {
     }
 
     /// The stream has `position` bytes now. To be called when something was sent, and before something is.
-    pub fn advance(&mut self, position: u64, now: Instant) {
+    pub(crate) fn advance(&mut self, position: u64, now: Instant) {
         let credit = self.credit_now(position, now);
         // Who owes much by a rate that was wrong does not owe it for ever.
         let credit = if credit.is_finite() { credit.max(-(LEAST_WINDOW as f64)) } else { 0.0 };
@@ -310,7 +310,7 @@ impl LinkEstimate {
     /// Whether something may be sent when the stream has `position` bytes, and `extra` more than the window may be on their
     /// way.
     #[must_use]
-    pub fn has_room(&self, position: u64, extra: u64, now: Instant) -> bool {
+    pub(crate) fn has_room(&self, position: u64, extra: u64, now: Instant) -> bool {
         let in_flight = if self.ignores_marks(now) {
             // Without either source there is nothing to go by: the socket alone says when it is full.
             self.kernel.map_or(0, |kernel| kernel.in_flight())
@@ -323,18 +323,18 @@ impl LinkEstimate {
 
     /// Whether the client answers no marks, so that [`Self::set_kernel`] is to be called before sending.
     #[must_use]
-    pub fn ignores_marks(&self, now: Instant) -> bool {
+    pub(crate) fn ignores_marks(&self, now: Instant) -> bool {
         !self.answers && self.marks.front().is_some_and(|first| now >= first.sent_at + PATIENCE)
     }
 
     /// What the kernel knows now.
-    pub fn set_kernel(&mut self, kernel: Option<KernelLink>) {
+    pub(crate) fn set_kernel(&mut self, kernel: Option<KernelLink>) {
         self.kernel = kernel;
     }
 
     /// When to look again although no answer has come, at a client for which [`Self::has_room`] says no.
     #[must_use]
-    pub fn look_again(&self, position: u64, now: Instant) -> Option<Instant> {
+    pub(crate) fn look_again(&self, position: u64, now: Instant) -> Option<Instant> {
         let credit = self.credit_now(position, now);
         if credit <= 0.0 {
             let rate = self.rate_now(now).unwrap_or(LEAST_RATE) * self.gain();

@@ -15,10 +15,14 @@ use std::os::unix::net::UnixListener;
 /// Address family of the listeners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
+    /// IPv4 or IPv6, as the address says.
     #[default]
     Unspecified,
+    /// IPv4 alone.
     Ipv4,
+    /// IPv6, and IPv4 through it where the address is the wildcard.
     Ipv6,
+    /// A unix socket.
     Unix,
 }
 
@@ -30,7 +34,7 @@ const KEEPALIVE_IDLE: u32 = 600;
 
 /// A non-blocking listening socket.
 #[derive(Debug)]
-pub enum Listener {
+pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -46,7 +50,7 @@ impl AsFd for Listener {
 
 impl Listener {
     /// Binds to `address` as `family` says. An empty address is the wildcard.
-    pub fn bind(address: &[u8], family: Family, port: u16) -> io::Result<Self> {
+    pub(crate) fn bind(address: &[u8], family: Family, port: u16) -> io::Result<Self> {
         if family == Family::Unix {
             return Self::bind_unix(address);
         }
@@ -78,7 +82,7 @@ impl Listener {
     }
 
     /// A socket of the host that listens already.
-    pub fn from_host(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn from_host(fd: OwnedFd) -> io::Result<Self> {
         let unix = getsockname::<SockaddrStorage>(fd.as_raw_fd())?.family() == Some(AddressFamily::Unix);
         if unix {
             let listener = UnixListener::from(fd);
@@ -92,7 +96,7 @@ impl Listener {
 
     /// The next connection, `None` when there is none now. A connection that vanished before it was accepted counts as
     /// an `Interrupted` error: try again.
-    pub fn accept(&self) -> io::Result<Option<OwnedFd>> {
+    pub(crate) fn accept(&self) -> io::Result<Option<OwnedFd>> {
         let accepted = match self {
             Self::Tcp(l) => l.accept().map(|(s, _)| s.into()),
             Self::Unix(l) => l.accept().map(|(s, _)| s.into()),
@@ -106,8 +110,9 @@ impl Listener {
     }
 
     /// The TCP port that was bound.
+    #[cfg(test)]
     #[must_use]
-    pub fn port(&self) -> Option<u16> {
+    pub(crate) fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(l) => l.local_addr().ok().map(|a| a.port()),
             Self::Unix(_) => None,
@@ -148,7 +153,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Sets the options of a client's connection. Unix sockets have none of them.
-pub fn set_connection_options(fd: &OwnedFd) {
+pub(crate) fn set_connection_options(fd: &OwnedFd) {
     if getsockname::<SockaddrStorage>(fd.as_raw_fd()).is_ok_and(|a| a.family() == Some(AddressFamily::Unix)) {
         return;
     }
@@ -163,7 +168,7 @@ pub fn set_connection_options(fd: &OwnedFd) {
 
 /// Both addresses of a connection as the kernel's structures, and the peer as text for logs.
 #[must_use]
-pub fn addresses(fd: RawFd) -> (SocketAddresses, String) {
+pub(crate) fn addresses(fd: RawFd) -> (SocketAddresses, String) {
     let local = getsockname::<SockaddrStorage>(fd).ok();
     let peer = getpeername::<SockaddrStorage>(fd).ok();
     let text = match &peer {
@@ -177,7 +182,7 @@ pub fn addresses(fd: RawFd) -> (SocketAddresses, String) {
 
 /// Our end and the client's as SASL wants them: `host;port`, if they are internet addresses.
 #[must_use]
-pub fn sasl_addresses(fd: RawFd) -> (Option<String>, Option<String>) {
+pub(crate) fn sasl_addresses(fd: RawFd) -> (Option<String>, Option<String>) {
     let text = |address: nix::Result<SockaddrStorage>| {
         let address = address.ok()?;
         let v4 = address.as_sockaddr_in().map(|a| format!("{};{}", a.ip(), a.port()));

@@ -4,16 +4,17 @@
 //!   machine without I/O, `keys/` has the ticket keys and the threads for cryptography and logins, `sasl/` the exchange.
 //! - Layers of a connection, each a [`stream::Transport`]: `socket.rs`, `tls/`, `websocket.rs`, `sasl/`.
 //! - On top: `stream.rs` frames messages, `flow.rs` counts those that the client has not acknowledged.
+#![warn(missing_docs, unreachable_pub)]
 
-pub mod descriptors;
-pub mod flow;
-pub mod keys;
-pub mod link;
-pub mod link_estimate;
-pub mod listener;
+pub(crate) mod descriptors;
+pub(crate) mod flow;
+pub(crate) mod keys;
+pub(crate) mod link;
+pub(crate) mod link_estimate;
+pub(crate) mod listener;
 pub mod sasl;
-pub mod socket;
-pub mod stream;
-pub mod tls;
-pub mod upgrade;
-pub mod websocket;
+pub(crate) mod socket;
+pub(crate) mod stream;
+pub(crate) mod tls;
+pub(crate) mod upgrade;
+pub(crate) mod websocket;

@@ -54,19 +54,20 @@ pub(super) fn set_low_delay(socket: &impl AsFd) {
 
 /// A connected stream socket, TCP or unix, set non-blocking. Writing to a closed peer is an error, never a signal.
 #[derive(Debug)]
-pub struct SocketTransport {
+pub(crate) struct SocketTransport {
     fd: OwnedFd,
     unix: bool,
 }
 
 impl SocketTransport {
     /// Takes over a connected socket and makes it non-blocking.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+    #[cfg(any(test, feature = "oracles"))]
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         Self::try_new(fd).map_err(|(_, error)| error)
     }
 
-    /// Like [`Self::new`], but gives the socket back on failure.
-    pub fn try_new(fd: OwnedFd) -> Result<Self, (OwnedFd, io::Error)> {
+    /// Takes over a connected socket and makes it non-blocking. Gives the socket back on failure.
+    pub(crate) fn try_new(fd: OwnedFd) -> Result<Self, (OwnedFd, io::Error)> {
         match Self::set_nonblocking(&fd) {
             Ok(unix) => Ok(Self { fd, unix }),
             Err(error) => Err((fd, error.into())),

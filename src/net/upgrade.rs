@@ -10,7 +10,7 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const SUBPROTOCOL: &str = "binary";
 
 /// The environment variable with the web origins that may open a WebSocket.
-pub const ORIGINS_VARIABLE: &str = "SPICE_WEBSOCKET_ORIGINS";
+pub(crate) const ORIGINS_VARIABLE: &str = "SPICE_WEBSOCKET_ORIGINS";
 
 /// Which web pages may open a WebSocket. A browser names in `Origin` the site whose script connects. Without this check any
 /// page that an administrator happens to visit could reach a server on the administrator's own machine.
@@ -44,7 +44,7 @@ impl Origins {
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The upgrade is accepted: after these bytes both sides send frames.
     Accept(Vec<u8>),
     /// The request is refused: the connection ends after these bytes. The reason is for the log.
@@ -53,7 +53,7 @@ pub enum Answer {
 
 /// Answers a request, which ends in an empty line.
 #[must_use]
-pub fn answer(request: &[u8], origins: &Origins) -> Answer {
+pub(crate) fn answer(request: &[u8], origins: &Origins) -> Answer {
     let text = String::from_utf8_lossy(request);
     let Some(key) = header(&text, "Sec-WebSocket-Key").next() else {
         return refuse(

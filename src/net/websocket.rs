@@ -48,7 +48,7 @@ struct Frame {
 }
 
 /// A connection whose bytes travel in WebSocket frames.
-pub struct WebSocketTransport {
+pub(crate) struct WebSocketTransport {
     inner: Box<dyn Transport>,
     /// Bytes that were read: `buffer[at..filled]` are not parsed yet.
     buffer: Box<[u8; BUFFER]>,
@@ -76,7 +76,7 @@ pub struct WebSocketTransport {
 impl WebSocketTransport {
     /// Frames over a transport whose upgrade was answered.
     #[must_use]
-    pub fn new(inner: Box<dyn Transport>) -> Self {
+    pub(crate) fn new(inner: Box<dyn Transport>) -> Self {
         Self {
             inner,
             buffer: Box::new([0; BUFFER]),

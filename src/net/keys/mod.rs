@@ -11,8 +11,8 @@
 mod pool;
 mod ticket;
 
-pub use pool::{CancelToken, Cancelled, PoolError, SlowJob};
-pub use ticket::TicketKey;
+pub(crate) use pool::{CancelToken, Cancelled, PoolError, SlowJob};
+pub(crate) use ticket::TicketKey;
 
 use crate::limits::{TICKET_KEY_LIFETIME, TICKET_KEY_LINKS};
 use crate::net::descriptors::reserve_table;
@@ -26,7 +26,7 @@ use std::{fmt, io};
 
 /// What the threads post.
 #[derive(Debug)]
-pub enum KeyEvent {
+pub(crate) enum KeyEvent {
     /// [`Keys::current`] has a key now, or a newer one.
     Ready,
     /// A ticket was tried.
@@ -82,7 +82,7 @@ fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
 
 /// The ticket keys of a server, and the threads that make and use them. Dropping it forgets the jobs that wait and ends
 /// the threads.
-pub struct Keys {
+pub(crate) struct Keys {
     pool: Pool,
     store: Arc<Mutex<Store>>,
 }
@@ -99,7 +99,7 @@ impl Keys {
     ///
     /// # Errors
     /// The system gave no thread.
-    pub fn start(expected: bool, post: impl Fn(KeyEvent) + Send + Sync + 'static) -> io::Result<Self> {
+    pub(crate) fn start(expected: bool, post: impl Fn(KeyEvent) + Send + Sync + 'static) -> io::Result<Self> {
         Self::start_with(expected, OpenSsl, post)
     }
 
@@ -132,7 +132,7 @@ impl Keys {
 
     /// A key for another link; `None` until [`KeyEvent::Ready`] is posted. Orders a new key when this one has served long
     /// enough, and goes on with the old one until the new one is there.
-    pub fn current(&self, now: Instant) -> Option<Arc<TicketKey>> {
+    pub(crate) fn current(&self, now: Instant) -> Option<Arc<TicketKey>> {
         let store = &mut *lock(&self.store);
         let worn = store.current.as_ref().is_none_or(|(_, born)| {
             store.links >= TICKET_KEY_LINKS || now.saturating_duration_since(*born) > TICKET_KEY_LIFETIME
@@ -155,7 +155,11 @@ impl Keys {
     ///
     /// # Errors
     /// Too many handshakes wait; gives this one back.
-    pub fn handshake(&self, link: u64, handshake: Handshake) -> Result<CancelToken, (Handshake, PoolError)> {
+    pub(crate) fn handshake(
+        &self,
+        link: u64,
+        handshake: Handshake,
+    ) -> Result<CancelToken, (Handshake, PoolError)> {
         match self.pool.reserve(Kind::Handshake) {
             Ok(place) => Ok(place.fill(Job::Handshake { link, handshake })),
             Err(error) => Err((handshake, error)),
@@ -166,7 +170,7 @@ impl Keys {
     ///
     /// # Errors
     /// Too many tickets wait.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         link: u64,
         key: Arc<TicketKey>,
@@ -179,13 +183,13 @@ impl Keys {
     ///
     /// # Errors
     /// Too many slow jobs wait, or the system gives no thread.
-    pub fn slow(&self, job: Box<dyn SlowJob>) -> Result<CancelToken, PoolError> {
+    pub(crate) fn slow(&self, job: Box<dyn SlowJob>) -> Result<CancelToken, PoolError> {
         Ok(self.pool.reserve(Kind::Slow)?.fill(Job::Slow(job)))
     }
 
     /// TLS handshakes that wait for the thread or are on it: descriptors that no link holds.
-    #[must_use]
-    pub fn handshakes_in_flight(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn handshakes_in_flight(&self) -> usize {
         self.pool.in_flight(Kind::Handshake)
     }
 }

@@ -23,7 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 /// Work for another thread that may take seconds, such as asking a directory server about a password.
-pub trait SlowJob: Send {
+pub(crate) trait SlowJob: Send {
     /// What the job does, for the log.
     fn what(&self) -> &'static str;
 
@@ -37,19 +37,19 @@ pub trait SlowJob: Send {
 
 /// Whether the result of a job is still wanted.
 #[derive(Clone, Debug, Default)]
-pub struct Cancelled(Arc<AtomicBool>);
+pub(crate) struct Cancelled(Arc<AtomicBool>);
 
 impl Cancelled {
     /// True once the job's [`CancelToken`] is gone.
     #[must_use]
-    pub fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
 /// The right to the result of a job; dropping it cancels the job (see the [module](self)).
 #[must_use = "dropping the token cancels its job"]
-pub struct CancelToken {
+pub(crate) struct CancelToken {
     cancelled: Cancelled,
     shared: Weak<Shared>,
 }
@@ -73,7 +73,7 @@ impl Drop for CancelToken {
 
 /// Why the pool does not take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PoolError {
+pub(crate) enum PoolError {
     /// The queue for this kind of jobs is at its limit.
     #[error("too many {0} wait already")]
     Full(&'static str),
@@ -329,6 +329,7 @@ impl Pool {
     }
 
     /// Jobs of a kind that wait or run.
+    #[cfg(test)]
     pub(super) fn in_flight(&self, kind: Kind) -> usize {
         let mut queues = self.shared.lock();
         let lane = queues.lane(kind);

@@ -12,7 +12,7 @@ const KEY_BITS: u32 = 1024;
 
 /// A key that serves several links, so that a flood of connections does not cost one key each. It remembers every ticket
 /// that it has opened, so that a recorded ticket cannot be sent again.
-pub struct TicketKey {
+pub(crate) struct TicketKey {
     rsa: Rsa<Private>,
     public: [u8; PUBLIC_KEY_SIZE],
     opened: Mutex<HashSet<[u8; TICKET_SIZE]>>,
@@ -29,7 +29,7 @@ impl TicketKey {
     ///
     /// # Errors
     /// OpenSSL failed, for example for want of random numbers.
-    pub fn generate() -> io::Result<Self> {
+    pub(crate) fn generate() -> io::Result<Self> {
         let rsa = Rsa::generate(KEY_BITS)?;
         let der = rsa.public_key_to_der()?;
         let public = <[u8; PUBLIC_KEY_SIZE]>::try_from(der)
@@ -39,14 +39,14 @@ impl TicketKey {
 
     /// The public half for the link reply, as a DER SubjectPublicKeyInfo.
     #[must_use]
-    pub fn public(&self) -> &[u8; PUBLIC_KEY_SIZE] {
+    pub(crate) fn public(&self) -> &[u8; PUBLIC_KEY_SIZE] {
         &self.public
     }
 
     /// Decrypts a ticket (RSA-OAEP with SHA-1) and returns the password: the bytes before the first NUL. Returns `None`,
     /// without saying why, if the ticket does not decrypt or was opened before.
     #[must_use]
-    pub fn open(&self, ticket: &[u8; TICKET_SIZE]) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, ticket: &[u8; TICKET_SIZE]) -> Option<Vec<u8>> {
         let mut plain = vec![0; TICKET_SIZE];
         let size = self.rsa.private_decrypt(ticket, &mut plain, Padding::PKCS1_OAEP);
         let fresh = self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(*ticket);

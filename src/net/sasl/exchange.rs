@@ -15,7 +15,7 @@ const REFUSAL: &[u8] = b"Authentication failed\0";
 
 /// What the driver must act on.
 #[derive(Debug, PartialEq, Eq)]
-pub enum SaslEvent {
+pub(crate) enum SaslEvent {
     /// Do this and give the answer to [`SaslExchange::answer`]; until then read nothing.
     Job(SaslJob),
     /// The client is this user. Write `output` as it is; all later bytes, both ways, go through the security layer if there
@@ -37,7 +37,7 @@ enum State {
 }
 
 /// The server's side of one exchange.
-pub struct SaslExchange {
+pub(crate) struct SaslExchange {
     state: State,
     /// Bytes of the message that is arriving.
     input: Vec<u8>,
@@ -67,7 +67,7 @@ impl SaslExchange {
     /// Begins an exchange. The driver first does a job [`SaslJob::Open`] and gives its answer. `needs_layer`: the connection is
     /// not encrypted.
     #[must_use]
-    pub fn new(needs_layer: bool) -> Self {
+    pub(crate) fn new(needs_layer: bool) -> Self {
         Self {
             state: State::Busy,
             input: Vec::new(),
@@ -81,7 +81,7 @@ impl SaslExchange {
 
     /// How many bytes the driver may read now. 0: the exchange waits for an answer, or is over.
     #[must_use]
-    pub fn wanted(&self) -> usize {
+    pub(crate) fn wanted(&self) -> usize {
         match self.state {
             State::Busy | State::Over => 0,
             _ => self.need.saturating_sub(self.input.len()),
@@ -89,7 +89,7 @@ impl SaslExchange {
     }
 
     /// Takes bytes of the client, at most [`Self::wanted`] of them.
-    pub fn feed(&mut self, bytes: &[u8]) -> Option<SaslEvent> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<SaslEvent> {
         if matches!(self.state, State::Busy | State::Over) {
             return None;
         }
@@ -164,7 +164,7 @@ impl SaslExchange {
     }
 
     /// Takes the answer to the last job. An answer that the exchange does not wait for is ignored.
-    pub fn answer(
+    pub(crate) fn answer(
         &mut self,
         answer: Result<SaslAnswer, SaslFault>,
         output: &mut Vec<u8>,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A step that is done.
-pub struct SaslDone {
+pub(crate) struct SaslDone {
     /// The link whose step it was.
     pub link: u64,
     /// The exchange, to go on with.
@@ -22,7 +22,7 @@ impl fmt::Debug for SaslDone {
 }
 
 /// A step to be done. The thread that does it calls `post` with the result, so `post` may only post to another thread.
-pub struct SaslLogin<P> {
+pub(crate) struct SaslLogin<P> {
     backend: Arc<dyn SaslBackend>,
     job: Option<SaslJob>,
     done: SaslDone,
@@ -37,7 +37,7 @@ impl<P> fmt::Debug for SaslLogin<P> {
 
 impl<P: FnOnce(SaslDone) + Send> SaslLogin<P> {
     /// The step `job` of the exchange `session` of a link. The first step makes the session.
-    pub fn new(
+    pub(crate) fn new(
         backend: Arc<dyn SaslBackend>,
         link: u64,
         session: Option<Box<dyn SaslSession>>,

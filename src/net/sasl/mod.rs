@@ -16,9 +16,9 @@ pub(crate) mod testing;
 
 #[cfg(any(test, feature = "oracles"))]
 pub use exchange::fuzz_exchange;
-pub use exchange::{SaslEvent, SaslExchange};
-pub use login::{SaslDone, SaslLogin};
-pub use transport::SaslTransport;
+pub(crate) use exchange::{SaslEvent, SaslExchange};
+pub(crate) use login::{SaslDone, SaslLogin};
+pub(crate) use transport::SaslTransport;
 
 use std::fmt;
 use thiserror::Error;
@@ -83,9 +83,12 @@ pub enum SaslReply {
 
 /// One step for the implementation.
 #[derive(Clone, PartialEq, Eq)]
-pub enum SaslJob {
+pub(crate) enum SaslJob {
+    /// Begin an exchange with this client.
     Open(SaslPeer),
+    /// The client chose this mechanism, and sent data with its choice or none.
     Start { mechanism: String, data: Option<Vec<u8>> },
+    /// The client's next message.
     Step { data: Option<Vec<u8>> },
 }
 
@@ -102,19 +105,17 @@ impl fmt::Debug for SaslJob {
 
 /// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SaslAnswer {
+pub(crate) enum SaslAnswer {
     /// The mechanisms on offer.
     Opened(String),
+    /// The exchange goes on after this answer.
     Continue(Option<Vec<u8>>),
-    Done {
-        data: Option<Vec<u8>>,
-        user: String,
-        ssf: u32,
-    },
+    /// The client has authenticated: the last answer, the user, and the strength of the security layer (bits).
+    Done { data: Option<Vec<u8>>, user: String, ssf: u32 },
 }
 
 /// Does a step. The first makes the session, which the others need.
-pub fn perform(
+pub(crate) fn perform(
     backend: &dyn SaslBackend,
     session: &mut Option<Box<dyn SaslSession>>,
     job: SaslJob,

@@ -15,11 +15,11 @@ struct GateState {
 }
 
 impl Gate {
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.0.0.lock().unwrap().closed = true;
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.0.0.lock().unwrap().closed = false;
         self.0.1.notify_all();
     }
@@ -35,7 +35,7 @@ impl Gate {
     }
 
     /// Until somebody stands before it.
-    pub fn wait_for_one(&self) {
+    pub(crate) fn wait_for_one(&self) {
         let limit = Duration::from_secs(20);
         let state = self.0.0.lock().unwrap();
         let (_state, result) = self.0.1.wait_timeout_while(state, limit, |s| s.waiting == 0).unwrap();
@@ -56,7 +56,7 @@ pub(crate) struct FakeBackend {
 }
 
 impl FakeBackend {
-    pub fn gate(&self) -> Gate {
+    pub(crate) fn gate(&self) -> Gate {
         self.gate.clone()
     }
 }

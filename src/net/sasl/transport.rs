@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 const PIECE: usize = 8192;
 
 /// A connection inside of a SASL security layer.
-pub struct SaslTransport {
+pub(crate) struct SaslTransport {
     inner: Box<dyn Transport>,
     session: Box<dyn SaslSession>,
     ssf: u32,
@@ -42,7 +42,7 @@ impl SaslTransport {
     /// Puts the layer of a finished exchange around a connection. The connection must have no bytes left to write, and none of
     /// the client's packets may have been read.
     #[must_use]
-    pub fn new(inner: Box<dyn Transport>, mut session: Box<dyn SaslSession>) -> Self {
+    pub(crate) fn new(inner: Box<dyn Transport>, mut session: Box<dyn SaslSession>) -> Self {
         let ssf = session.ssf();
         Self {
             inner,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 /// A connection in its handshake.
-pub struct Handshake(Stage);
+pub(crate) struct Handshake(Stage);
 
 enum Stage {
     /// Not begun: the thread that takes the first step chooses the context.
@@ -27,7 +27,7 @@ impl fmt::Debug for Handshake {
 
 /// What a handshake waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     Done,
     Read,
     Write,
@@ -36,12 +36,12 @@ pub enum Step {
 impl Handshake {
     /// Begins on a plain connection.
     #[must_use]
-    pub fn new(source: Arc<TlsSource>, socket: SocketTransport) -> Self {
+    pub(crate) fn new(source: Arc<TlsSource>, socket: SocketTransport) -> Self {
         Self(Stage::New(source, socket))
     }
 
     /// Goes on as far as the socket allows. Costs a private-key operation, and may read files: not for the host thread.
-    pub fn step(&mut self) -> io::Result<Step> {
+    pub(crate) fn step(&mut self) -> io::Result<Step> {
         if let Stage::New(..) = self.0
             && let Stage::New(source, socket) = std::mem::replace(&mut self.0, Stage::Failed)
         {
@@ -61,7 +61,7 @@ impl Handshake {
     }
 
     /// The encrypted stream, after [`Step::Done`].
-    pub fn finish(self) -> io::Result<TlsTransport> {
+    pub(crate) fn finish(self) -> io::Result<TlsTransport> {
         match self.0 {
             Stage::Running(stream) => Ok(TlsTransport::new(stream)),
             Stage::New(..) | Stage::Failed => Err(io::Error::other("TLS handshake: not complete")),

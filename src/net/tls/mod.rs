@@ -16,11 +16,10 @@ mod source;
 mod transport;
 
 pub use config::TlsConfig;
-pub use handshake::{Handshake, Step};
+pub(crate) use handshake::{Handshake, Step};
 #[cfg(any(test, feature = "oracles"))]
 pub use oracle::fuzz_tls_link;
-pub use source::TlsSource;
-pub use transport::TlsTransport;
+pub(crate) use source::TlsSource;
 
 #[cfg(any(test, feature = "oracles"))]
 #[allow(clippy::unwrap_used, reason = "for tests and the oracle")]

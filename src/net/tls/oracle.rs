@@ -4,7 +4,8 @@
 //! did not write, and it reads everything if the client changed nothing.
 
 use super::testing::{Identity, Pki};
-use super::{Handshake, Step, TlsSource, TlsTransport};
+use super::transport::TlsTransport;
+use super::{Handshake, Step, TlsSource};
 use crate::net::link::fuzz_machine;
 use crate::net::socket::SocketTransport;
 use crate::net::stream::Transport;

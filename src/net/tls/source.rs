@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
 /// The operator's TLS configuration and the OpenSSL context made from its files.
-pub struct TlsSource {
+pub(crate) struct TlsSource {
     config: TlsConfig,
     current: Mutex<Current>,
 }
@@ -42,7 +42,7 @@ impl fmt::Debug for TlsSource {
 impl TlsSource {
     /// Reads the files. What may be intended and yet keeps clients away is logged; what cannot be used is an error, and
     /// of several all but the last are logged.
-    pub fn load(config: &TlsConfig) -> io::Result<Self> {
+    pub(crate) fn load(config: &TlsConfig) -> io::Result<Self> {
         let read = look(config);
         match files::load(config) {
             Ok(loaded) => {
@@ -66,7 +66,7 @@ impl TlsSource {
     /// The context for a connection that begins now. Looks at the files, and reads them again when they have changed, which
     /// takes milliseconds: not for the host thread. If the new files cannot be used, this logs it once and returns the old
     /// context.
-    pub fn current(&self) -> SslContext {
+    pub(crate) fn current(&self) -> SslContext {
         let found = look(&self.config);
         let current = &mut *self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.read != found {

@@ -81,7 +81,7 @@ fn certificate(
 }
 
 impl Pki {
-    pub fn new(test: &str) -> Self {
+    pub(crate) fn new(test: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("spice-tls-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let key = new_key();
@@ -89,15 +89,15 @@ impl Pki {
         Self { dir, key, certificate }
     }
 
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.join(name).to_str().unwrap().to_owned()
     }
 
-    pub fn ca_pem(&self) -> Vec<u8> {
+    pub(crate) fn ca_pem(&self) -> Vec<u8> {
         self.certificate.to_pem().unwrap()
     }
 
-    pub fn issue(&self, identity: Identity<'_>) -> Issued {
+    pub(crate) fn issue(&self, identity: Identity<'_>) -> Issued {
         let key = new_key();
         let certificate = certificate(&identity, &key, Some((&self.certificate, &self.key)));
         let key = match identity.password {
@@ -108,21 +108,21 @@ impl Pki {
     }
 
     /// Writes the files that [`Self::config`] names.
-    pub fn install(&self, issued: &Issued) {
+    pub(crate) fn install(&self, issued: &Issued) {
         std::fs::write(self.path("ca.pem"), self.ca_pem()).unwrap();
         std::fs::write(self.path("cert.pem"), &issued.certificate).unwrap();
         std::fs::write(self.path("key.pem"), &issued.key).unwrap();
     }
 
     /// A CA with the files of a certificate of this identity.
-    pub fn with(test: &str, identity: Identity<'_>) -> Self {
+    pub(crate) fn with(test: &str, identity: Identity<'_>) -> Self {
         let pki = Self::new(test);
         pki.install(&pki.issue(identity));
         pki
     }
 
     /// Names the files; the port is for the caller to set.
-    pub fn config(&self) -> TlsConfig {
+    pub(crate) fn config(&self) -> TlsConfig {
         TlsConfig {
             ca_cert_file: self.path("ca.pem"),
             certs_file: self.path("cert.pem"),

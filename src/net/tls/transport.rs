@@ -69,7 +69,7 @@ impl Write for Metered {
 }
 
 /// A TLS connection.
-pub struct TlsTransport {
+pub(crate) struct TlsTransport {
     stream: SslStream<Metered>,
     record: Vec<u8>,
 }
