@@ -5,6 +5,7 @@ use super::{
     ChannelEvent, CharDevice, ConnectionId, DeviceId, EventLoop, Keyboard, MigrationHost, Mouse, QxlControl,
     Readiness, Tablet, WatchId,
 };
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -116,12 +117,7 @@ impl HostCall {
                 return Some(HostReply::DeviceWritten { device: device.id, bytes, taken });
             }
             (Self::DeviceRead { device, max }, _) => {
-                let mut bytes = vec![0; max];
-                let count = device.device.read(&mut bytes).min(max);
-                bytes.truncate(count);
-                // Small pieces wait in queues that are bounded by what they hold.
-                bytes.shrink_to_fit();
-                return Some(HostReply::DeviceRead { device: device.id, bytes });
+                return Some(HostReply::DeviceRead { device: device.id, bytes: read_device(&device, max) });
             }
             (Self::DeviceState { device, connected }, _) => device.device.state(connected),
             (Self::DeviceEvent { device, event }, _) => device.device.event(event),
@@ -163,6 +159,29 @@ impl HostCall {
             _ => false,
         }
     }
+}
+
+thread_local! {
+    /// For what devices give. Most give little, which is not worth a large buffer each time.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// At most `max` bytes of a device, whose callback may make other calls of devices.
+fn read_device(device: &DeviceHandle, max: usize) -> Vec<u8> {
+    let mut room = ROOM.take();
+    if room.len() < max {
+        room.resize(max, 0);
+    }
+    let into = room.get_mut(..max).unwrap_or_default();
+    let count = device.device.read(into).min(max);
+    if count > room.len() / 2 {
+        room.truncate(count);
+        return room;
+    }
+    // Small pieces wait in queues that are bounded by what they hold.
+    let bytes = room.get(..count).unwrap_or_default().to_vec();
+    ROOM.set(room);
+    bytes
 }
 
 impl fmt::Debug for DeviceHandle {
