@@ -22,17 +22,27 @@ fn entry(four: u32) -> usize {
     (four.wrapping_mul(2_654_435_761) >> (32 - TABLE_BITS)) as usize
 }
 
+/// Number of bytes that both begin with.
+fn common(old: &[u8], new: &[u8]) -> usize {
+    let (old_words, _) = old.as_chunks::<8>();
+    let (new_words, _) = new.as_chunks::<8>();
+    let words = old_words.iter().zip(new_words).take_while(|(a, b)| a == b).count();
+    let rest = old.iter().zip(new).skip(words * 8);
+    words * 8 + rest.take_while(|(a, b)| a == b).count()
+}
+
 /// Compresses `bytes` to one block; `None` unless the block is shorter.
 #[must_use]
 pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes.len());
-    // Entries are positions plus one; 0 means none.
-    let mut table = vec![0usize; 1 << TABLE_BITS];
+    // Entries are positions plus one; 0 means none. Positions beyond those that fit are not found again.
+    let mut table = [0u32; 1 << TABLE_BITS];
     let (mut at, mut literals, mut misses) = (0, 0, 0usize);
     while at + NO_MATCH < bytes.len() && out.len() < bytes.len() {
         let here = four(bytes, at)?;
         let slot = table.get_mut(entry(here))?;
-        let before = std::mem::replace(slot, at + 1).checked_sub(1);
+        let before = std::mem::replace(slot, u32::try_from(at + 1).unwrap_or(0));
+        let before = usize::try_from(before).ok().and_then(|before| before.checked_sub(1));
         let found = before.filter(|&b| at - b <= HISTORY && four(bytes, b) == Some(here));
         let Some(before) = found else {
             misses += 1;
@@ -41,7 +51,7 @@ pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
         };
         misses = 0;
         let (old, new) = (bytes.get(before..)?, bytes.get(at..bytes.len() - LAST_LITERALS)?);
-        let count = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+        let count = common(old, new);
         if count < MIN_MATCH {
             at += 1;
             continue;
@@ -50,7 +60,12 @@ pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
         at += count;
         literals = at;
     }
-    put_last(bytes.get(literals..)?, &mut out);
+    let last = bytes.get(literals..)?;
+    if out.len() + last.len() >= bytes.len() {
+        // What cannot be compressed is not worth copying.
+        return None;
+    }
+    put_last(last, &mut out);
     (out.len() < bytes.len()).then_some(out)
 }
 
