@@ -6,6 +6,7 @@
 //! - On top: `stream.rs` frames messages, `flow.rs` counts those that the client has not acknowledged.
 #![warn(missing_docs, unreachable_pub)]
 
+mod ahead;
 pub(crate) mod descriptors;
 pub(crate) mod flow;
 pub(crate) mod keys;

@@ -9,6 +9,7 @@
 //! transports may hold decrypted bytes that no poll reports. The buffer of a body grows as bytes arrive, never ahead of
 //! them by more than one read, and never beyond the bound of the message's type.
 
+use super::ahead::ReadAhead;
 use super::link_estimate::KernelLink;
 use crate::limits::MAX_BYTES_PER_TURN;
 use crate::protocol::body::{Message, Segment};
@@ -203,7 +204,7 @@ impl ChannelStream {
     #[must_use]
     pub fn new(transport: Box<dyn Transport>, mini_header: bool) -> Self {
         Self {
-            transport,
+            transport: Box::new(ReadAhead::new(transport)),
             mini_header,
             serial: 0,
             pending: VecDeque::new(),
