@@ -5,7 +5,8 @@
  *   remove NAME         "removed RESULT"
  *   free NAME           the memory of a removed device is filled with nonsense: nobody may use it any more
  *   wake NAME, event NAME N
- *   say NAME HEX, sayfile NAME FILE, flow NAME N     the guest offers bytes (N of a pattern), with one wakeup
+ *   say NAME HEX, sayfile NAME FILE     the guest offers bytes, with one wakeup
+ *   flow NAME N KINDS   the guest offers N bytes that are random (KINDS 0) or blocks of that many kinds, and wakes whenever it is heard
  *   room NAME N         the guest takes N bytes more (-1: all), with one wakeup
  *   piece NAME N        and at most N in one call (0: any number), either way
  *   answers NAME 0|1    the guest answers what it takes from inside of write, in upper case
@@ -47,7 +48,8 @@ typedef struct Port {
     bool attached, answers, wakes, counts_only, inside_write;
     char leaves[16];
     int64_t room;
-    uint64_t flow, flowed, count;
+    uint64_t flow, count;
+    int kinds;
     int piece;
     Bytes offers, taken;
     unsigned writes;
@@ -141,6 +143,50 @@ static int on_write(SpiceCharDeviceInstance *sin, const uint8_t *buf, int len)
     return taken;
 }
 
+enum { PATTERN = 1 << 18, BLOCK = 32 };
+
+/* Random bytes, or random blocks of so many kinds. */
+static const uint8_t *pattern(int kinds)
+{
+    static uint8_t bytes[PATTERN];
+    static int made = -1;
+    uint32_t state = 1;
+
+    if (made != kinds) {
+        for (int i = 0; i < PATTERN; i++) {
+            state = state * 1664525 + 1013904223;
+            bytes[i] = state >> 24;
+        }
+        for (int i = BLOCK * (kinds + 1); kinds && i + BLOCK <= PATTERN; i += BLOCK) {
+            memcpy(bytes + i, bytes + BLOCK * (bytes[i] % kinds), BLOCK);
+        }
+        made = kinds;
+    }
+    return bytes;
+}
+
+static SpiceTimer *flow_timer;
+
+/* A guest that has more to say says so again when it was heard, and soon if not. */
+static void flow_on(void *opaque)
+{
+    bool more = false, heard = false;
+
+    (void)opaque;
+    for (int i = 0; i < MOST; i++) {
+        Port *p = ports[i];
+        uint64_t before = p ? p->flow : 0;
+        if (before && p->attached) {
+            spice_server_char_device_wakeup(&p->sin);
+            more |= p->flow > 0;
+            heard |= p->flow < before;
+        }
+    }
+    if (more) {
+        timer_start(flow_timer, heard ? 0 : 1);
+    }
+}
+
 static int on_read(SpiceCharDeviceInstance *sin, uint8_t *buf, int len)
 {
     Port *p = of(sin);
@@ -159,11 +205,8 @@ static int on_read(SpiceCharDeviceInstance *sin, uint8_t *buf, int len)
         p->offers.begin += some;
     } else if (p->flow) {
         some = p->flow < (uint64_t)len ? p->flow : (uint64_t)len;
-        for (size_t i = 0; i < some; i++) {
-            buf[i] = (p->flowed + i) * 2654435761u >> 16;
-        }
+        memcpy(buf, pattern(p->kinds) + p->flow % 4099, some);
         p->flow -= some;
-        p->flowed += some;
     }
     left(p, "read");
     return some;
@@ -342,7 +385,8 @@ static bool run_of_port(Port *p, const char *verb, char *rest)
         } else if (!strcmp(verb, "sayfile")) {
             say_file(p, rest);
         } else if (!strcmp(verb, "flow")) {
-            p->flow = strtoull(rest, NULL, 0);
+            sscanf(rest, "%llu %d", (unsigned long long *)&p->flow, &p->kinds);
+            timer_start(flow_timer, 0);
         } else if (!strcmp(verb, "room")) {
             p->room = strtoll(rest, NULL, 0);
         } else if (!strcmp(verb, "piece")) {
@@ -358,7 +402,7 @@ static bool run_of_port(Port *p, const char *verb, char *rest)
         } else if (strcmp(verb, "wake")) {
             return false;
         }
-        bool to_wake = !strcmp(verb, "wake") || !strcmp(verb, "say") || !strcmp(verb, "sayfile") || !strcmp(verb, "flow") || !strcmp(verb, "room");
+        bool to_wake = !strcmp(verb, "wake") || !strcmp(verb, "say") || !strcmp(verb, "sayfile") || !strcmp(verb, "room");
         if (to_wake) {
             spice_server_char_device_wakeup(&p->sin);
         }
@@ -448,6 +492,7 @@ int main(int argc, char **argv)
     }
     spice_server_vm_start(server);
     watch_add(0, SPICE_WATCH_EVENT_READ, read_lines, NULL);
+    flow_timer = timer_add(flow_on, NULL);
     printf("serving\n");
     while (!quit) {
         run_once();
