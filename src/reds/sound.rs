@@ -97,7 +97,8 @@ impl Server {
     /// The right to hand in one frame; `None`: none is wanted now.
     #[must_use]
     pub fn playback_lend(&self) -> Option<Loan> {
-        self.sound(PLAYBACK, |playback: &mut PlaybackChannel, _| playback.lend()).flatten()
+        let lend = |playback: &mut PlaybackChannel, _: &mut Out<'_>| playback.lend();
+        self.core.adjust(|s| s.with_channel(PLAYBACK, lend)).flatten()
     }
 
     /// Hands in a frame.

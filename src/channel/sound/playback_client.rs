@@ -163,7 +163,10 @@ impl PlaybackClient {
 
     fn data(&mut self, played: &Played, rate: u32) -> Result<Message, ChannelError> {
         if self.mode == AudioMode::Raw {
-            let bytes: Vec<u8> = played.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+            let mut bytes = Vec::with_capacity(size_of::<Frame>());
+            for sample in played.samples.iter() {
+                bytes.extend_from_slice(&sample.to_le_bytes());
+            }
             return Ok(sound::playback_data(played.time, bytes));
         }
         if self.encoder.is_none() {
