@@ -18,7 +18,7 @@ pub use crate::net::tls::fuzz_tls_link;
 pub use crate::protocol::agent::fuzz_agent;
 pub use crate::protocol::link::fuzz_link;
 pub use crate::protocol::migrate::fuzz_migrate;
-pub use crate::reds::fuzz_session;
+pub use crate::reds::{fuzz_migration, fuzz_session};
 pub use worker::{Script, fuzz_worker_channels};
 
 use crate::codec::{glz, graduality, jpeg, lz, lz4, quic};
@@ -279,6 +279,11 @@ mod tests {
         #[test]
         fn servers_bear_any_script(data in proptest::collection::vec(any::<u8>(), 0..1000)) {
             fuzz_session(&data);
+        }
+
+        #[test]
+        fn migrations_bear_any_script(data in proptest::collection::vec(prop_oneof![0u8..16, any::<u8>()], 0..1000)) {
+            fuzz_migration(&data);
         }
 
         #[test]

@@ -30,7 +30,7 @@ pub use char_devices::CharKind;
 pub use config::TlsConfig;
 pub use error::ServerError;
 #[cfg(any(test, feature = "oracles"))]
-pub use oracle::fuzz_session;
+pub use oracle::{fuzz_migration, fuzz_session};
 pub use qxl::QxlInstance;
 
 use self::clients::INPUTS;

@@ -14,12 +14,17 @@ use crate::channel::sound::FRAME;
 use crate::display;
 use crate::host::call::HostCall;
 use crate::host::{
-    ChannelEvent, CharDevice, DeviceId, EventLoop, Keyboard, Mouse, Readiness, Tablet, TimerId, WatchId,
+    ChannelEvent, CharDevice, DeviceId, EventLoop, Keyboard, MigrationHost, Mouse, Readiness, Tablet,
+    TimerId, WatchId,
 };
 use crate::oracles::Script;
 use crate::oracles::memory::MemoryPeer;
 use crate::protocol::Caps;
 use crate::protocol::link::LinkMessage;
+use crate::protocol::main_channel::MigrationTarget;
+use crate::protocol::migrate::{
+    CharDeviceState, DisplayState, MainState, SmartcardState, encode_inputs, encode_spicevmc,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -240,6 +245,12 @@ impl Bench {
         };
         // The net test is much to send each time.
         let local = !s.byte().is_multiple_of(16);
+        self.link(message, local);
+    }
+
+    /// A connection that has passed the link stage with this message.
+    fn link(&mut self, message: LinkMessage, local: bool) {
+        let channel_type = message.channel_type;
         let (transport, peer) = MemoryPeer::transport(local);
         let raw = transport.raw_fd();
         let core = self.core().clone();
@@ -417,4 +428,137 @@ pub fn fuzz_session(data: &[u8]) {
     }
     bench.turn();
     bench.finish();
+}
+
+/// A server under a script that is about migrations: clients arrive with whatever state, machines come and go.
+///
+/// # Panics
+/// When something does not hold; also when the host hears of the end of a wait twice or never.
+pub fn fuzz_migration(data: &[u8]) {
+    let s = &mut Script(data);
+    let mut bench = Bench::new(s);
+    let heard = Arc::new(Heard::default());
+    bench.server.set_seamless_migration(s.byte() & 1 != 0);
+    let added = bench.server.add_migration(heard.clone());
+    assert!(added.is_ok(), "the one migration interface");
+    let mut calls = (0, 0);
+    while !s.0.is_empty() {
+        match s.byte() % 8 {
+            0 => bench.arrive(s),
+            1 => bench.host_of_migration(s, &mut calls),
+            2 => bench.device(s),
+            3 => bench.host(s),
+            4 => bench.connect(s),
+            _ => bench.migrating_client(s),
+        }
+        if !s.byte().is_multiple_of(4) {
+            bench.turn();
+        }
+    }
+    bench.turn();
+    bench.finish();
+    let counts = (heard.connects.load(Ordering::Relaxed), heard.ends.load(Ordering::Relaxed));
+    assert_eq!(counts, calls, "what the host heard, and what it waited for");
+}
+
+/// A host that counts what it hears.
+#[derive(Default)]
+struct Heard {
+    connects: AtomicUsize,
+    ends: AtomicUsize,
+}
+
+impl MigrationHost for Heard {
+    fn connect_complete(&self) {
+        self.connects.fetch_add(1, Ordering::Relaxed);
+    }
+    fn end_complete(&self) {
+        self.ends.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Bench {
+    /// A client that comes from another host, or another channel of it.
+    fn arrive(&mut self, s: &mut Script<'_>) {
+        if self.peers.len() >= MAX_PEERS {
+            self.peers.remove(0).1.close();
+        }
+        let types = [1, 1, 3, 3, 2, 4, 5, 8, 9, 10];
+        let message = LinkMessage {
+            connection_id: 7 + u32::from(s.byte() & 1),
+            channel_type: types.get(usize::from(s.byte()) % types.len()).copied().unwrap_or(1),
+            channel_id: 0,
+            common_caps: Caps::from_words(vec![8]),
+            channel_caps: Caps::from_words(vec![15]),
+        };
+        self.link(message, true);
+    }
+
+    /// Waits for the end of what it starts, as counted in `calls`.
+    fn host_of_migration(&mut self, s: &mut Script<'_>, calls: &mut (usize, usize)) {
+        match s.byte() % 4 {
+            0 | 1 => {
+                let known = !s.byte().is_multiple_of(8);
+                let target = known.then(|| MigrationTarget { port: 1, ..MigrationTarget::default() });
+                let _ = self.server.migrate_connect(target);
+                calls.0 += 1;
+            }
+            2 => {
+                let _ = self.server.migrate_end(true);
+                calls.1 += 1;
+            }
+            _ => {
+                let present = self.core().read(|state| state.clients.len());
+                let _ = self.server.migrate_end(false);
+                // Of a migration that failed the host hears if nobody is there.
+                calls.1 += usize::from(present == 0);
+            }
+        }
+    }
+
+    /// A client that speaks of migrations, and brings state that may be damaged.
+    fn migrating_client(&mut self, s: &mut Script<'_>) {
+        let which = usize::from(s.byte()) % self.peers.len().max(1);
+        let Some((channel_type, peer)) = self.peers.get(which).cloned() else { return self.arrive(s) };
+        match s.byte() % 8 {
+            0 => peer.send(109, &[]),
+            1 => peer.send(110, &[s.byte() % 3, 0, 0, 0]),
+            2 => peer.send(102 + u16::from(s.byte() % 2), &[]),
+            3 => peer.send(111, &[]),
+            4 => peer.send(4, &[]),
+            _ => {
+                let mut state = state_of(channel_type, s);
+                for _ in 0..s.byte() % 4 {
+                    let at = usize::from(s.byte()) % state.len().max(1);
+                    if let Some(byte) = state.get_mut(at) {
+                        *byte = s.byte();
+                    }
+                }
+                state.truncate(if s.byte().is_multiple_of(8) { s.byte().into() } else { usize::MAX });
+                peer.send(5, &state);
+            }
+        }
+    }
+}
+
+/// State of a channel that can be.
+fn state_of(channel_type: u8, s: &mut Script<'_>) -> Vec<u8> {
+    let count = usize::from(s.byte() % 32);
+    let device = CharDeviceState {
+        connected: true,
+        num_client_tokens: u32::from(s.byte() % 11),
+        num_send_tokens: u32::from(s.byte()),
+        write_num_client_tokens: u32::from(s.byte() % 3),
+        write_data: s.take(count).to_vec(),
+    };
+    match channel_type {
+        1 => {
+            let started = s.byte() & 1 != 0;
+            MainState { device, client_agent_started: started, ..MainState::default() }.encode()
+        }
+        2 => DisplayState::default().encode(),
+        3 => encode_inputs(u16::from(s.byte()) << (s.byte() % 9)),
+        8 => SmartcardState { device, reader_added: true, read_data: s.take(count).to_vec() }.encode(),
+        _ => encode_spicevmc(&device),
+    }
 }
