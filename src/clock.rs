@@ -1,6 +1,5 @@
 //! The multimedia clock. All devices share it, so that the times of video frames and the time announced to
 //! clients agree.
-#![warn(missing_docs, unreachable_pub)]
 
 use nix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
@@ -12,7 +11,7 @@ static EPOCH: OnceLock<(Instant, u128)> = OnceLock::new();
 /// The multimedia time at `now`: milliseconds of `CLOCK_MONOTONIC`, which other programs on this machine can
 /// compare. It wraps, and is never 0 because clients treat a frame time of 0 as an error.
 #[must_use]
-pub fn mm_time(now: Instant) -> u32 {
+pub(crate) fn mm_time(now: Instant) -> u32 {
     let (epoch, ms_at_epoch) = *EPOCH.get_or_init(|| (Instant::now(), monotonic_ms()));
     // Instants before the first call count backwards.
     let ms = match now.checked_duration_since(epoch) {

@@ -1,5 +1,5 @@
 //! Points and rectangles in surface pixels.
-#![warn(missing_docs, unreachable_pub)]
+#![warn(missing_docs)]
 
 /// A position in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -7,9 +7,9 @@
 pub mod blend;
 pub mod canvas;
 pub mod channel;
-pub mod clock;
+mod clock;
 pub mod codec;
-pub mod device;
+mod device;
 pub mod display;
 pub mod draw;
 pub mod geometry;
@@ -24,7 +24,7 @@ pub mod oracles;
 pub mod panic;
 pub mod pool;
 pub mod protocol;
-pub mod qxl_command;
+mod qxl_command;
 pub mod reds;
 #[cfg(test)]
 mod testing;

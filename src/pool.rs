@@ -7,7 +7,7 @@
 //!
 //! All workers of a process share one pool. Its threads start with the first work, sleep while there is none, and end with
 //! the last [`Pool`].
-#![warn(missing_docs, unreachable_pub)]
+#![warn(missing_docs)]
 
 use crate::limits::{MAX_POOL_QUEUE, MAX_POOL_THREADS};
 use crate::panic::guarded;

@@ -3,12 +3,12 @@
 use spice_server_core::image::BitmapFormat;
 use std::fmt;
 
-pub const WIDTH: usize = 1920;
-pub const HEIGHT: usize = 1080;
+pub(crate) const WIDTH: usize = 1920;
+pub(crate) const HEIGHT: usize = 1080;
 
 /// A kind of picture.
 #[derive(Clone, Copy, Debug)]
-pub enum Picture {
+pub(crate) enum Picture {
     /// 1/f noise with grain.
     Photo,
     /// Lines of glyph-like cells in three colours on a white ground.
@@ -29,7 +29,7 @@ impl fmt::Display for Picture {
 
 impl Picture {
     /// The picture's rows, packed, top row first.
-    pub fn pixels(self, format: BitmapFormat) -> Vec<u8> {
+    pub(crate) fn pixels(self, format: BitmapFormat) -> Vec<u8> {
         let wide = self.stored().unwrap_or_else(|| match self {
             Self::Photo => photo(),
             Self::Text => text(),

@@ -30,13 +30,13 @@ mod pixman {
     use super::{HEIGHT, STRIDE, WIDTH};
     use std::ffi::{c_int, c_void};
 
-    pub const OVER: c_int = 3;
-    pub const SRC: c_int = 1;
-    pub const A8R8G8B8: c_int = 0x2002_8888;
-    pub const X8R8G8B8: c_int = 0x2002_0888;
+    pub(crate) const OVER: c_int = 3;
+    pub(crate) const SRC: c_int = 1;
+    pub(crate) const A8R8G8B8: c_int = 0x2002_8888;
+    pub(crate) const X8R8G8B8: c_int = 0x2002_0888;
 
     #[repr(C)]
-    pub struct Color(u16, u16, u16, u16);
+    pub(crate) struct Color(u16, u16, u16, u16);
 
     #[link(name = "pixman-1")]
     unsafe extern "C" {
@@ -96,25 +96,25 @@ mod pixman {
 
     // All of these get buffers of the size of the surface. Sources are only read.
 
-    pub fn fill(pixels: *mut u8, value: u32) {
+    pub(crate) fn fill(pixels: *mut u8, value: u32) {
         // SAFETY: the buffer has the size that is named.
         assert_eq!(unsafe { pixman_fill(pixels.cast(), WORDS, 32, 0, 0, W, H, value) }, 1);
     }
 
-    pub fn copy(src: *const u8, dst: *mut u8) {
+    pub(crate) fn copy(src: *const u8, dst: *mut u8) {
         let (src, dst) = (src.cast_mut().cast(), dst.cast());
         // SAFETY: both buffers have the size that is named.
         assert_eq!(unsafe { pixman_blt(src, dst, WORDS, WORDS, 32, 32, 0, 0, 0, 0, W, H) }, 1);
     }
 
     /// Moves everything up by `rows`.
-    pub fn scroll(pixels: *mut u8, rows: c_int) {
+    pub(crate) fn scroll(pixels: *mut u8, rows: c_int) {
         let p = pixels.cast();
         // SAFETY: all rows lie in the buffer; rows are copied top down, so none is overwritten before it is read.
         assert_eq!(unsafe { pixman_blt(p, p, WORDS, WORDS, 32, 32, 0, rows, 0, 0, W, H - rows) }, 1);
     }
 
-    pub fn composite(op: c_int, format: c_int, src: *const u8, alpha: Option<u8>, dst: *mut u8) {
+    pub(crate) fn composite(op: c_int, format: c_int, src: *const u8, alpha: Option<u8>, dst: *mut u8) {
         // SAFETY: both buffers have the size that is named and outlive the images.
         unsafe {
             let src = pixman_image_create_bits(format, W, H, src.cast_mut().cast(), ROW);

@@ -9,7 +9,7 @@ use crate::image::{Image, SurfaceFormat};
 
 /// A brush that an operation can read.
 #[derive(Debug)]
-pub enum BrushRows<'a> {
+pub(super) enum BrushRows<'a> {
     /// One native value everywhere. The brush NONE is 0.
     Solid(u32),
     Pattern(Tile<'a>),
@@ -21,7 +21,7 @@ impl<'a> BrushRows<'a> {
     ///
     /// # Errors
     /// Those of [`Env::open`].
-    pub fn open(
+    pub(super) fn open(
         brush: &'a Brush,
         canvas: &Canvas,
         needed: &Rect,
@@ -37,7 +37,7 @@ impl<'a> BrushRows<'a> {
     }
 
     /// The brush's values for row `y`, from column `x` on.
-    pub fn read(&mut self, x: i32, y: i32, out: &mut [u32]) {
+    pub(super) fn read(&mut self, x: i32, y: i32, out: &mut [u32]) {
         match self {
             Self::Solid(value) => out.fill(*value),
             Self::Pattern(tile) => tile.read(x, y, out),
@@ -47,7 +47,7 @@ impl<'a> BrushRows<'a> {
 
 /// An image repeated over the whole plane, with its top-left pixel at the origin.
 #[derive(Debug)]
-pub struct Tile<'a> {
+pub(super) struct Tile<'a> {
     picture: Picture<'a>,
     origin: Point,
     width: i64,
@@ -59,7 +59,7 @@ impl<'a> Tile<'a> {
     ///
     /// # Errors
     /// Those of [`Env::open`], and [`DrawError::BadImage`] if the image has no pixels.
-    pub fn open(
+    pub(super) fn open(
         image: &'a Image,
         origin: Point,
         canvas: &Canvas,
@@ -88,12 +88,12 @@ impl<'a> Tile<'a> {
 
     /// The format of the values that [`Tile::read`] returns.
     #[must_use]
-    pub fn format(&self) -> SurfaceFormat {
+    pub(super) fn format(&self) -> SurfaceFormat {
         self.picture.format()
     }
 
     /// The values for row `y` of the plane, from column `x` on.
-    pub fn read(&mut self, x: i32, y: i32, out: &mut [u32]) {
+    pub(super) fn read(&mut self, x: i32, y: i32, out: &mut [u32]) {
         let (dx, dy) = (i64::from(x) - i64::from(self.origin.x), i64::from(y) - i64::from(self.origin.y));
         let edge = |v: i64| i32::try_from(v).unwrap_or(0);
         let (mut tx, ty) = (edge(dx.rem_euclid(self.width)), edge(dy.rem_euclid(self.height)));

@@ -15,7 +15,7 @@ mod composite;
 mod ops;
 mod picture;
 mod pixel;
-pub mod region;
+pub(crate) mod region;
 pub(crate) mod rop;
 mod source;
 mod stroke;

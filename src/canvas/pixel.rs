@@ -4,7 +4,7 @@ use crate::image::SurfaceFormat;
 
 /// The bits of a native value that this format uses.
 #[must_use]
-pub const fn value_mask(format: SurfaceFormat) -> u32 {
+pub(super) const fn value_mask(format: SurfaceFormat) -> u32 {
     match format.bits_per_pixel() {
         1 => 1,
         8 => 0xff,
@@ -24,7 +24,7 @@ const fn widen6(v: u32) -> u32 {
 /// A native value as a8r8g8b8 (canvas.md 2.2). Alpha is 0xff if the format has none; the colour is 0 if the
 /// format is alpha only.
 #[must_use]
-pub const fn to_argb(format: SurfaceFormat, v: u32) -> u32 {
+pub(super) const fn to_argb(format: SurfaceFormat, v: u32) -> u32 {
     match format {
         SurfaceFormat::A1 => 0u32.wrapping_sub(v & 1) << 24,
         SurfaceFormat::A8 => v << 24,
@@ -42,7 +42,7 @@ pub const fn to_argb(format: SurfaceFormat, v: u32) -> u32 {
 /// The native value of an a8r8g8b8 pixel (canvas.md 2.2). Channels are truncated, and alpha is dropped if the
 /// format has none. The X byte of xRGB keeps it, but no caller may rely on that.
 #[must_use]
-pub const fn from_argb(format: SurfaceFormat, v: u32) -> u32 {
+pub(super) const fn from_argb(format: SurfaceFormat, v: u32) -> u32 {
     match format {
         SurfaceFormat::A1 => v >> 31,
         SurfaceFormat::A8 => v >> 24,
@@ -53,7 +53,7 @@ pub const fn from_argb(format: SurfaceFormat, v: u32) -> u32 {
 }
 
 /// Widens a row to a8r8g8b8 in place.
-pub fn row_to_argb(format: SurfaceFormat, row: &mut [u32]) {
+pub(super) fn row_to_argb(format: SurfaceFormat, row: &mut [u32]) {
     // One loop per format, so that the compiler can vectorize each.
     match format {
         SurfaceFormat::A1 => row.iter_mut().for_each(|p| *p = to_argb(SurfaceFormat::A1, *p)),
@@ -66,7 +66,7 @@ pub fn row_to_argb(format: SurfaceFormat, row: &mut [u32]) {
 }
 
 /// Narrows a row from a8r8g8b8 in place.
-pub fn row_from_argb(format: SurfaceFormat, row: &mut [u32]) {
+pub(super) fn row_from_argb(format: SurfaceFormat, row: &mut [u32]) {
     match format {
         SurfaceFormat::A1 => row.iter_mut().for_each(|p| *p = from_argb(SurfaceFormat::A1, *p)),
         SurfaceFormat::A8 => row.iter_mut().for_each(|p| *p = from_argb(SurfaceFormat::A8, *p)),
@@ -77,7 +77,7 @@ pub fn row_from_argb(format: SurfaceFormat, row: &mut [u32]) {
 }
 
 /// Converts a row in place. If the formats are equal, all bits stay.
-pub fn convert_row(from: SurfaceFormat, to: SurfaceFormat, row: &mut [u32]) {
+pub(super) fn convert_row(from: SurfaceFormat, to: SurfaceFormat, row: &mut [u32]) {
     if from != to {
         row_to_argb(from, row);
         row_from_argb(to, row);

@@ -4,19 +4,19 @@ use crate::draw::Rop;
 
 /// A raster operation with the operands S and D, on each bit of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RasterOp {
+pub(crate) struct RasterOp {
     /// Result bit for (S, D): bit number `S << 1 | D`. Equals the X11 "alu" code with its bits reversed.
     table: u8,
 }
 
 impl RasterOp {
     /// Just S.
-    pub const COPY: Self = Self { table: 0b1100 };
+    pub(crate) const COPY: Self = Self { table: 0b1100 };
 
     /// The operation of a descriptor. `invert_s` and `invert_d` are the descriptor's inversion bits for the
     /// operands.
     #[must_use]
-    pub fn new(rop: Rop, invert_s: Rop, invert_d: Rop) -> Self {
+    pub(crate) fn new(rop: Rop, invert_s: Rop, invert_d: Rop) -> Self {
         let s = if rop.intersects(invert_s) { 0b0011 } else { 0b1100 };
         let d = if rop.intersects(invert_d) { 0b0101 } else { 0b1010 };
         let result = |v: u8| if rop.contains(Rop::INVERS_RES) { !v & 15 } else { v };
@@ -42,37 +42,37 @@ impl RasterOp {
 
     /// FILL and STROKE: S is the brush.
     #[must_use]
-    pub fn of_brush(rop: Rop) -> Self {
+    pub(crate) fn of_brush(rop: Rop) -> Self {
         Self::new(rop, Rop::INVERS_BRUSH, Rop::INVERS_DEST)
     }
 
     /// COPY and BLEND: S is the image.
     #[must_use]
-    pub fn of_image(rop: Rop) -> Self {
+    pub(crate) fn of_image(rop: Rop) -> Self {
         Self::new(rop, Rop::INVERS_SRC, Rop::INVERS_DEST)
     }
 
     /// OPAQUE: S is the brush, D the image that was just copied.
     #[must_use]
-    pub fn of_opaque(rop: Rop) -> Self {
+    pub(crate) fn of_opaque(rop: Rop) -> Self {
         Self::new(rop, Rop::INVERS_BRUSH, Rop::INVERS_SRC)
     }
 
     /// Whether the result does not depend on the destination.
     #[must_use]
-    pub fn ignores_dest(self) -> bool {
+    pub(crate) fn ignores_dest(self) -> bool {
         (self.table >> 1 ^ self.table) & 0b0101 == 0
     }
 
     /// The result for one pixel.
     #[must_use]
-    pub fn pixel(self, s: u32, d: u32) -> u32 {
+    pub(crate) fn pixel(self, s: u32, d: u32) -> u32 {
         let term = |bit: u8, v: u32| if self.table >> bit & 1 == 1 { v } else { 0 };
         term(0, !s & !d) | term(1, !s & d) | term(2, s & !d) | term(3, s & d)
     }
 
     /// `dst = op(src, dst)` for every pixel.
-    pub fn row(self, dst: &mut [u32], src: &[u32]) {
+    pub(crate) fn row(self, dst: &mut [u32], src: &[u32]) {
         fn each(dst: &mut [u32], src: &[u32], f: impl Fn(u32, u32) -> u32) {
             for (d, s) in dst.iter_mut().zip(src) {
                 *d = f(*s, *d);
@@ -93,7 +93,7 @@ impl RasterOp {
     }
 
     /// `dst = op(value, dst)` for every pixel.
-    pub fn row_solid(self, dst: &mut [u32], value: u32) {
+    pub(crate) fn row_solid(self, dst: &mut [u32], value: u32) {
         // For a fixed S every operation is `d & keep ^ flip`.
         let at_0 = self.pixel(value, 0);
         let keep = self.pixel(value, u32::MAX) ^ at_0;
@@ -104,7 +104,7 @@ impl RasterOp {
 }
 
 /// `dst = rop3(pattern, src, dst)` for every pixel (canvas.md 4.2).
-pub fn rop3_row(code: u8, dst: &mut [u32], src: &[u32], pattern: &[u32]) {
+pub(crate) fn rop3_row(code: u8, dst: &mut [u32], src: &[u32], pattern: &[u32]) {
     let masks: [u32; 8] = std::array::from_fn(|i| if code >> i & 1 == 1 { u32::MAX } else { 0 });
     for ((d, s), p) in dst.iter_mut().zip(src).zip(pattern) {
         let half = |m: &[u32]| !*s & (!*d & m[0] | *d & m[1]) | *s & (!*d & m[2] | *d & m[3]);
@@ -114,7 +114,7 @@ pub fn rop3_row(code: u8, dst: &mut [u32], src: &[u32], pattern: &[u32]) {
 
 /// Codes in which an operand is irrelevant. The reference and stock clients abort on them: never forward one.
 #[must_use]
-pub fn is_degenerate_rop3(code: u8) -> bool {
+pub(crate) fn is_degenerate_rop3(code: u8) -> bool {
     // Equal result bits whatever the value of P, S or D.
     (code >> 4 ^ code) & 0x0f == 0 || (code >> 2 ^ code) & 0x33 == 0 || (code >> 1 ^ code) & 0x55 == 0
 }

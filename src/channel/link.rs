@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Time between latency tests of main and display channels.
-pub const PING_PERIOD: Duration = Duration::from_secs(15);
+pub(crate) const PING_PERIOD: Duration = Duration::from_secs(15);
 /// Time between latency tests of the other channels.
-pub const PING_PERIOD_RARE: Duration = Duration::from_secs(300);
+pub(crate) const PING_PERIOD_RARE: Duration = Duration::from_secs(300);
 /// Bytes queued in the stream before they are written: few system calls, and not much that cannot be taken back.
 const SEND_BATCH: usize = 64 * 1024;
 

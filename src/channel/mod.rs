@@ -13,19 +13,19 @@
 //! whole one.
 
 pub mod connection;
-pub mod inputs;
-pub mod link;
-pub mod main;
-pub mod out;
-pub mod pings;
+pub(crate) mod inputs;
+pub(crate) mod link;
+pub(crate) mod main;
+pub(crate) mod out;
+pub(crate) mod pings;
 pub mod polled;
-pub mod served;
-pub mod smartcard;
+pub(crate) mod served;
+pub(crate) mod smartcard;
 pub mod sound;
-pub mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod vmc;
+pub(crate) mod vmc;
 
 pub use out::{Out, ServerRequest};
 

@@ -44,7 +44,7 @@ impl LinkQuality {
 
 /// The net test: warm-up, round trip, rate.
 #[derive(Debug)]
-pub struct NetTest {
+pub(crate) struct NetTest {
     sent: Instant,
     stage: usize,
     round_trips: [Duration; 3],
@@ -53,7 +53,7 @@ pub struct NetTest {
 impl NetTest {
     /// Begins: the three pings to be sent.
     #[must_use]
-    pub fn begin(epoch: Instant, now: Instant) -> (Self, [Message; 3]) {
+    pub(crate) fn begin(epoch: Instant, now: Instant) -> (Self, [Message; 3]) {
         let stamp = micros(timestamp(epoch, now));
         let sizes = [0, 0, NET_TEST_BYTES as usize];
         let mut i = 0;
@@ -66,7 +66,7 @@ impl NetTest {
     }
 
     /// Whether this id belongs to the test; `Some(Some(_))` when the test is over with it. Pongs out of turn are ignored.
-    pub fn pong(&mut self, id: u32, now: Instant) -> Option<Option<LinkQuality>> {
+    pub(crate) fn pong(&mut self, id: u32, now: Instant) -> Option<Option<LinkQuality>> {
         let position = NET_TEST_IDS.iter().position(|&i| i == id)?;
         if position != self.stage {
             return Some(None);
@@ -185,11 +185,11 @@ fn first_id() -> u32 {
 
 /// Since when a client owes reading or an answer without a byte having moved.
 #[derive(Debug, Default)]
-pub struct Silence(Option<(Instant, u64)>);
+pub(crate) struct Silence(Option<(Instant, u64)>);
 
 impl Silence {
     /// Tells whether the client owes us anything, and the bytes that moved in both directions so far.
-    pub fn update(&mut self, owes: bool, bytes: u64, now: Instant) {
+    pub(crate) fn update(&mut self, owes: bool, bytes: u64, now: Instant) {
         self.0 = match self.0 {
             _ if !owes => None,
             Some((since, then)) if then == bytes => Some((since, then)),
@@ -199,13 +199,13 @@ impl Silence {
 
     /// When the client is to be given up.
     #[must_use]
-    pub fn limit(&self) -> Option<Instant> {
+    pub(crate) fn limit(&self) -> Option<Instant> {
         self.0.map(|(since, _)| since + MAX_SILENCE)
     }
 
     /// How long the client has been silent, if that is too long.
     #[must_use]
-    pub fn exceeded(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn exceeded(&self, now: Instant) -> Option<Duration> {
         let (since, _) = self.0?;
         Some(now.saturating_duration_since(since)).filter(|silence| *silence >= MAX_SILENCE)
     }

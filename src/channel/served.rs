@@ -71,7 +71,7 @@ impl Links {
 
 /// A channel and its links.
 #[derive(Debug)]
-pub struct Served<C: Channel + ?Sized> {
+pub(crate) struct Served<C: Channel + ?Sized> {
     links: Links,
     channel: Box<C>,
 }
@@ -79,39 +79,45 @@ pub struct Served<C: Channel + ?Sized> {
 impl<C: Channel + ?Sized> Served<C> {
     /// A channel that nobody is linked to yet.
     #[must_use]
-    pub fn new(channel: Box<C>) -> Self {
+    pub(crate) fn new(channel: Box<C>) -> Self {
         Self { links: Links::default(), channel }
     }
 
     /// The links, to look at.
     #[must_use]
-    pub fn links(&self) -> &Links {
+    pub(crate) fn links(&self) -> &Links {
         &self.links
     }
 
     /// A link, past its channel.
-    pub fn link_mut(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
+    pub(crate) fn link_mut(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
         self.links.links.get_mut(&at)
     }
 
     /// The channel, to look at.
     #[must_use]
-    pub fn channel(&self) -> &C {
+    pub(crate) fn channel(&self) -> &C {
         &self.channel
     }
 
     /// The channel, for what needs no link.
-    pub fn channel_mut(&mut self) -> &mut C {
+    pub(crate) fn channel_mut(&mut self) -> &mut C {
         &mut self.channel
     }
 
     /// The channel, and where it says what follows.
-    pub fn parts<'a>(&'a mut self, now: Instant, said: &'a mut Said) -> (&'a mut C, Out<'a>) {
+    pub(crate) fn parts<'a>(&'a mut self, now: Instant, said: &'a mut Said) -> (&'a mut C, Out<'a>) {
         (&mut *self.channel, Out::new(now, &mut self.links, said))
     }
 
     /// Takes a connection over and lets the channel greet its client.
-    pub fn attach(&mut self, at: ConnectionId, connection: ChannelConnection, now: Instant, said: &mut Said) {
+    pub(crate) fn attach(
+        &mut self,
+        at: ConnectionId,
+        connection: ChannelConnection,
+        now: Instant,
+        said: &mut Said,
+    ) {
         let arrives = connection.migration_target && self.channel.migrates_data();
         let mut link = ChannelLink::new(connection, self.channel.profile().options, now);
         if arrives {
@@ -136,25 +142,25 @@ impl<C: Channel + ?Sized> Served<C> {
     }
 
     /// Takes a link out; nothing can be sent to it any more. [`Self::on_closed`] must follow.
-    pub fn take(&mut self, at: ConnectionId) -> Option<ChannelLink> {
+    pub(crate) fn take(&mut self, at: ConnectionId) -> Option<ChannelLink> {
         self.links.unfinished.remove(&at);
         self.links.links.remove(&at)
     }
 
     /// The channel learns that a link is gone.
-    pub fn on_closed(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+    pub(crate) fn on_closed(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let (channel, mut out) = self.parts(now, said);
         channel.on_closed(at, &mut out);
     }
 
     /// The connections of one client.
     #[must_use]
-    pub fn connections_of(&self, client: ClientId) -> Vec<ConnectionId> {
+    pub(crate) fn connections_of(&self, client: ClientId) -> Vec<ConnectionId> {
         self.links.iter().filter(|(_, link)| link.id() == client).map(|(at, _)| at).collect()
     }
 
     /// A link's socket is ready.
-    pub fn on_ready(&mut self, at: ConnectionId, ready: Readiness, now: Instant, said: &mut Said) {
+    pub(crate) fn on_ready(&mut self, at: ConnectionId, ready: Readiness, now: Instant, said: &mut Said) {
         if self.links.touch(at).is_some() && ready.read {
             let read = self.read(at, now, said);
             self.judge(at, read, said);
@@ -194,24 +200,24 @@ impl<C: Channel + ?Sized> Served<C> {
     }
 
     /// The client follows the machine to another host.
-    pub fn hand_over(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+    pub(crate) fn hand_over(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let (channel, mut out) = self.parts(now, said);
         channel.on_migrate(at, &mut out);
     }
 
     /// The links that something was sent to since the last flush.
-    pub fn take_touched(&mut self) -> Vec<ConnectionId> {
+    pub(crate) fn take_touched(&mut self) -> Vec<ConnectionId> {
         self.links.take_touched()
     }
 
     /// Whether something was sent to a link since the last flush.
     #[must_use]
-    pub fn is_touched(&self) -> bool {
+    pub(crate) fn is_touched(&self) -> bool {
         !self.links.touched.is_empty()
     }
 
     /// Writes what was sent to a link. A link whose client took everything gets more from the channel.
-    pub fn flush(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+    pub(crate) fn flush(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let flushed = self.flush_link(at, now, said);
         self.judge(at, flushed, said);
     }
@@ -236,13 +242,13 @@ impl<C: Channel + ?Sized> Served<C> {
     }
 
     /// The turn ends; [`Self::push`] for each client must follow.
-    pub fn on_turn_end(&mut self, now: Instant, said: &mut Said) {
+    pub(crate) fn on_turn_end(&mut self, now: Instant, said: &mut Said) {
         let (channel, mut out) = self.parts(now, said);
         channel.on_turn_end(&mut out);
     }
 
     /// Lets the channel send what waits for a client, and writes it.
-    pub fn push(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+    pub(crate) fn push(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let (channel, mut out) = self.parts(now, said);
         let mut pushed = channel.push(at, &mut out);
         if pushed.is_ok() && self.links.take_touch(at) {
@@ -260,14 +266,14 @@ impl<C: Channel + ?Sized> Served<C> {
 
     /// When [`Self::on_link_timer`] or [`Self::on_channel_timer`] want to be called.
     #[must_use]
-    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let links = self.links.iter().filter_map(|(at, link)| self.deadline_of(at, link, now));
         links.chain(self.channel.next_deadline()).min()
     }
 
     /// Links whose time has come.
     #[must_use]
-    pub fn due(&self, now: Instant) -> Vec<ConnectionId> {
+    pub(crate) fn due(&self, now: Instant) -> Vec<ConnectionId> {
         let is_due = |(at, link): &(ConnectionId, &ChannelLink)| {
             self.deadline_of(*at, link, now).is_some_and(|due| due <= now)
         };
@@ -275,7 +281,7 @@ impl<C: Channel + ?Sized> Served<C> {
     }
 
     /// Pings, liveness, and messages left unread of one link, and what the channel does for its client in time.
-    pub fn on_link_timer(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
+    pub(crate) fn on_link_timer(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let Some(link) = self.links.touch(at) else { return };
         let wants_reading = link.wants_reading();
         let mut result = link.on_timer(now);
@@ -290,7 +296,7 @@ impl<C: Channel + ?Sized> Served<C> {
     }
 
     /// The channel's own deadline.
-    pub fn on_channel_timer(&mut self, now: Instant, said: &mut Said) {
+    pub(crate) fn on_channel_timer(&mut self, now: Instant, said: &mut Said) {
         if self.channel.next_deadline().is_some_and(|at| at <= now) {
             let (channel, mut out) = self.parts(now, said);
             channel.on_timer(&mut out);

@@ -31,13 +31,13 @@ const NO_READER: u32 = u32::MAX;
 
 /// Types of messages.
 mod kind {
-    pub const INIT: u32 = 1;
-    pub const ERROR: u32 = 2;
-    pub const READER_ADD: u32 = 3;
-    pub const READER_REMOVE: u32 = 4;
-    pub const ATR: u32 = 5;
-    pub const CARD_REMOVE: u32 = 6;
-    pub const APDU: u32 = 7;
+    pub(super) const INIT: u32 = 1;
+    pub(super) const ERROR: u32 = 2;
+    pub(super) const READER_ADD: u32 = 3;
+    pub(super) const READER_REMOVE: u32 = 4;
+    pub(super) const ATR: u32 = 5;
+    pub(super) const CARD_REMOVE: u32 = 6;
+    pub(super) const APDU: u32 = 7;
 }
 
 /// Codes of errors.
@@ -123,13 +123,19 @@ impl Reader {
 
 /// All readers, and the clients that have them.
 #[derive(Debug, Default)]
-pub struct SmartcardChannel {
+pub(crate) struct SmartcardChannel {
     readers: Vec<Reader>,
 }
 
 impl SmartcardChannel {
     /// Attaches a reader. Its id is the lowest that none has.
-    pub fn add(&mut self, device: DeviceId, host: Arc<dyn CharDevice>, running: bool, out: &mut Out<'_>) {
+    pub(crate) fn add(
+        &mut self,
+        device: DeviceId,
+        host: Arc<dyn CharDevice>,
+        running: bool,
+        out: &mut Out<'_>,
+    ) {
         let free = (0..).find(|id| self.readers.iter().all(|reader| reader.id != *id));
         let mut reader = Reader {
             id: free.unwrap_or(NO_READER),
@@ -151,7 +157,7 @@ impl SmartcardChannel {
     }
 
     /// Detaches a reader. Whether the host has to be told that nobody uses it any more.
-    pub fn remove(&mut self, device: DeviceId) -> bool {
+    pub(crate) fn remove(&mut self, device: DeviceId) -> bool {
         let is_used = |reader: &Reader| {
             reader.io.id() == device
                 && reader.client.is_some()
@@ -164,12 +170,12 @@ impl SmartcardChannel {
 
     /// Whether no reader is left.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.readers.is_empty()
     }
 
     /// The device has something to read, or room for more.
-    pub fn wakeup(&mut self, device: DeviceId, out: &mut Out<'_>) {
+    pub(crate) fn wakeup(&mut self, device: DeviceId, out: &mut Out<'_>) {
         if let Some(reader) = self.of_device(device) {
             reader.io.wake();
             reader.pump(out);
@@ -178,7 +184,7 @@ impl SmartcardChannel {
     }
 
     /// The machine runs, or it stopped.
-    pub fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
+    pub(crate) fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
         for reader in &mut self.readers {
             reader.io.set_running(running);
             reader.pump(out);

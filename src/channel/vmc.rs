@@ -34,7 +34,7 @@ static WEBDAV: Profile = profile(ChannelType::Webdav);
 
 /// What a channel carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VmcKind {
+pub(crate) enum VmcKind {
     /// A USB device of the client.
     Usbredir,
     /// A port by the name that clients know it by.
@@ -46,7 +46,7 @@ pub enum VmcKind {
 impl VmcKind {
     /// The channel's type.
     #[must_use]
-    pub fn channel_type(&self) -> ChannelType {
+    pub(crate) fn channel_type(&self) -> ChannelType {
         self.profile().channel_type
     }
 
@@ -74,7 +74,7 @@ impl VmcKind {
 
 /// One device and the client that has it.
 #[derive(Debug)]
-pub struct VmcChannel {
+pub(crate) struct VmcChannel {
     kind: VmcKind,
     io: DeviceIo<()>,
     client: Option<ConnectionId>,
@@ -87,25 +87,25 @@ pub struct VmcChannel {
 impl VmcChannel {
     /// A device that nobody uses yet.
     #[must_use]
-    pub fn new(kind: VmcKind, id: DeviceId, device: Arc<dyn CharDevice>, running: bool) -> Self {
+    pub(crate) fn new(kind: VmcKind, id: DeviceId, device: Arc<dyn CharDevice>, running: bool) -> Self {
         let io = DeviceIo::new(id, device, running);
         Self { kind, io, client: None, opened: false, paused: false }
     }
 
     /// The host has something to read, or room to write.
-    pub fn wakeup(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn wakeup(&mut self, out: &mut Out<'_>) {
         self.io.wake();
         self.pump(out);
     }
 
     /// The machine runs, or it stopped.
-    pub fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
+    pub(crate) fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
         self.io.set_running(running);
         self.pump(out);
     }
 
     /// The guest opened (0) or closed (1) its side of the port, or something else happened to it.
-    pub fn port_event(&mut self, event: u8, out: &mut Out<'_>) {
+    pub(crate) fn port_event(&mut self, event: u8, out: &mut Out<'_>) {
         if self.kind.port_name().is_none() {
             return;
         }
@@ -121,13 +121,13 @@ impl VmcChannel {
 
     /// Whether a client has the device.
     #[must_use]
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.client.is_some()
     }
 
     /// Bytes of the client's messages that the guest does not have completely.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
         self.io.waiting()
     }
 

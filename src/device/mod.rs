@@ -47,7 +47,7 @@ enum Write<T> {
 
 /// One device; `T` marks what is written to it.
 #[derive(Debug)]
-pub struct DeviceIo<T> {
+pub(crate) struct DeviceIo<T> {
     device: DeviceHandle,
     tells_when_writable: bool,
     /// The machine runs: a stopped one takes and gives nothing.
@@ -79,7 +79,7 @@ pub struct DeviceIo<T> {
 impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     /// A device that nothing was read from or written to.
     #[must_use]
-    pub fn new(id: DeviceId, device: Arc<dyn CharDevice>, running: bool) -> Self {
+    pub(crate) fn new(id: DeviceId, device: Arc<dyn CharDevice>, running: bool) -> Self {
         Self {
             tells_when_writable: device.tells_when_writable(),
             device: DeviceHandle { id, device },
@@ -103,24 +103,24 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
 
     /// The device's name.
     #[must_use]
-    pub fn id(&self) -> DeviceId {
+    pub(crate) fn id(&self) -> DeviceId {
         self.device.id
     }
 
     /// The device says whether somebody uses it.
     #[must_use]
-    pub fn state(&self, connected: bool) -> HostCall {
+    pub(crate) fn state(&self, connected: bool) -> HostCall {
         HostCall::DeviceState { device: self.device.clone(), connected }
     }
 
     /// An event for the device.
     #[must_use]
-    pub fn event(&self, event: u8) -> HostCall {
+    pub(crate) fn event(&self, event: u8) -> HostCall {
         HostCall::DeviceEvent { device: self.device.clone(), event }
     }
 
     /// The machine runs, or it stopped. [`Self::pump`] must follow.
-    pub fn set_running(&mut self, running: bool) {
+    pub(crate) fn set_running(&mut self, running: bool) {
         self.running = running;
         if running {
             self.wake();
@@ -129,12 +129,12 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
 
     /// Leaves the device alone until [`Self::release`]: at the target of a migration, bytes that the client brings from the
     /// source come before all others.
-    pub fn hold(&mut self) {
+    pub(crate) fn hold(&mut self) {
         self.held = true;
     }
 
     /// Ends [`Self::hold`]. [`Self::pump`] must follow.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         if std::mem::take(&mut self.held) {
             self.wake();
         }
@@ -142,7 +142,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
 
     /// What the guest does not have yet, in order, with its tags. A call that is under way will have brought its bytes to
     /// the guest and is left out: nothing is under way while the machine is stopped.
-    pub fn unwritten(&self) -> impl Iterator<Item = (&[u8], T)> {
+    pub(crate) fn unwritten(&self) -> impl Iterator<Item = (&[u8], T)> {
         let begun = if self.write == Write::Idle { self.offset } else { 0 };
         let offsets = std::iter::once(begun).chain(std::iter::repeat(0));
         self.queue
@@ -152,7 +152,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     }
 
     /// The host has something to read, or room to write. [`Self::pump`] must follow.
-    pub fn wake(&mut self) {
+    pub(crate) fn wake(&mut self) {
         // From inside of a call this must not begin the turn anew, or a host that does so each time would keep us for ever.
         if !self.reading {
             self.turn = 0;
@@ -168,7 +168,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     }
 
     /// Queues bytes for the guest. [`Self::pump`] must follow.
-    pub fn push(&mut self, bytes: Vec<u8>, tag: T) {
+    pub(crate) fn push(&mut self, bytes: Vec<u8>, tag: T) {
         if !bytes.is_empty() {
             self.queued += bytes.len();
             self.queue.push_back(Outbound { bytes, tag });
@@ -178,26 +178,26 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
 
     /// Whether the owner should push no more for now. The buffer that the host is just writing counts: it may come back.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         let written = usize::from(self.write != Write::Idle);
         self.queue.len() + written >= MAX_DEVICE_BUFFERS || self.queued >= MAX_DEVICE_QUEUE
     }
 
     /// Bytes of what the guest does not have completely.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
         self.queued
     }
 
     /// Whether nothing waits for the guest.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
+    #[cfg(any(test, feature = "oracles"))]
+    pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.write == Write::Idle
     }
 
     /// Gives up what waits for the guest and fulfils `given_up`, except for the rest of what the guest has a part of; with
     /// `partly` that, too. Returns the tags of what was given up.
-    pub fn give_up(&mut self, partly: bool, given_up: impl Fn(T) -> bool) -> Vec<T> {
+    pub(crate) fn give_up(&mut self, partly: bool, given_up: impl Fn(T) -> bool) -> Vec<T> {
         let mut tags = Vec::new();
         // The host may be taking the first bytes of these just now.
         if let Write::Called { tag, .. } = &mut self.write
@@ -224,7 +224,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     }
 
     /// The host's answer to a write. Returns the tag of what the guest has completely now. [`Self::pump`] must follow.
-    pub fn on_written(&mut self, bytes: Vec<u8>, taken: usize, now: Instant) -> Option<T> {
+    pub(crate) fn on_written(&mut self, bytes: Vec<u8>, taken: usize, now: Instant) -> Option<T> {
         let Write::Called { tag, offset } = std::mem::replace(&mut self.write, Write::Idle) else {
             return None;
         };
@@ -258,7 +258,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     }
 
     /// The host's answer to a read of so many bytes. [`Self::pump`] must follow.
-    pub fn on_read(&mut self, count: usize, now: Instant) {
+    pub(crate) fn on_read(&mut self, count: usize, now: Instant) {
         self.reading = false;
         let again = std::mem::take(&mut self.read_again);
         if count == 0 {
@@ -284,7 +284,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
     /// While the host offers something, nothing is written: QEMU lends a buffer for the time of a wakeup, and asserts that no
     /// write to the device makes it lend another before that one was emptied. If it cannot be emptied now, writing goes on
     /// when the host is back in its main loop.
-    pub fn pump(&mut self, now: Instant, most: usize, mut call: impl FnMut(HostCall)) {
+    pub(crate) fn pump(&mut self, now: Instant, most: usize, mut call: impl FnMut(HostCall)) {
         // What follows a read is known when it is answered.
         if !self.running || self.held || self.reading {
             return;
@@ -310,13 +310,13 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
 
     /// When [`Self::on_timer`] wants to be called.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let times = [self.retry_at, self.resume_at];
         times.into_iter().flatten().min().filter(|_| self.running && !self.held)
     }
 
     /// The time has come. [`Self::pump`] must follow.
-    pub fn on_timer(&mut self, now: Instant) {
+    pub(crate) fn on_timer(&mut self, now: Instant) {
         if self.retry_at.take_if(|at| *at <= now).is_some() {
             self.write_again = true;
             self.misses = 0;

@@ -28,7 +28,7 @@ const CURVES: u64 = 30 * MAX_PATH_POINTS as u64;
 
 /// What a command costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
+pub(super) struct Cost {
     /// Each time that some of it is drawn.
     pub fixed: u64,
     /// For all of its pixels together.
@@ -38,7 +38,7 @@ pub struct Cost {
 impl Cost {
     /// What it costs to draw a command in a region, with the areas that it reads of other surfaces.
     #[must_use]
-    pub fn of(drawable: &Drawable, region: &Region, reads: &[Read]) -> Self {
+    pub(super) fn of(drawable: &Drawable, region: &Region, reads: &[Read]) -> Self {
         let bounds = region.bounds();
         let rects = count(region.rects().len());
         let mut fixed = rects.saturating_mul(RECT).saturating_add(COMMAND);
@@ -67,20 +67,20 @@ impl Cost {
 
     /// All of it, drawn in one go.
     #[must_use]
-    pub fn total(self) -> u64 {
+    pub(super) fn total(self) -> u64 {
         self.fixed.saturating_add(self.drawing)
     }
 
     /// The same for `part` of the `whole` number of pixels.
     #[must_use]
-    pub fn of_part(self, part: u64, whole: u64) -> u64 {
+    pub(super) fn of_part(self, part: u64, whole: u64) -> u64 {
         let share = u128::from(self.drawing) * u128::from(part) / u128::from(whole.max(1));
         self.fixed.saturating_add(u64::try_from(share).unwrap_or(u64::MAX))
     }
 
     /// How many pieces of about this cost a command is worth to be drawn in.
     #[must_use]
-    pub fn pieces(self, piece: u64) -> u64 {
+    pub(super) fn pieces(self, piece: u64) -> u64 {
         self.drawing.div_ceil(piece.max(self.fixed).max(1)).max(1)
     }
 }

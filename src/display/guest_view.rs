@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Whether there is a client, and the capabilities that all of them have.
-pub type ClientCaps = (bool, [u8; 58]);
+pub(super) type ClientCaps = (bool, [u8; 58]);
 
 /// Reports that may wait. Only while the guest is stopped does more than one wait, and it is told anew when it starts.
 const MAX_WAITING: usize = 8;
@@ -11,7 +11,7 @@ const MAX_WAITING: usize = 8;
 /// The reports for the guest, as the original makes them: one when a client comes, and one when a client goes, in which
 /// that client still counts. So a guest whose last client has gone goes on as if that client were there.
 #[derive(Debug)]
-pub struct GuestView {
+pub(super) struct GuestView {
     clients: usize,
     common: ClientCaps,
     waiting: VecDeque<ClientCaps>,
@@ -25,7 +25,7 @@ impl Default for GuestView {
 
 impl GuestView {
     /// There are so many clients now, which have these capabilities in common.
-    pub fn set(&mut self, clients: usize, common: ClientCaps) {
+    pub(super) fn set(&mut self, clients: usize, common: ClientCaps) {
         if clients < self.clients {
             self.waiting.push_back(self.common);
         } else if clients > self.clients {
@@ -38,7 +38,7 @@ impl GuestView {
     }
 
     /// The next report. `anew`: the guest starts, and is told of the clients that there are.
-    pub fn next(&mut self, anew: bool) -> Option<ClientCaps> {
+    pub(super) fn next(&mut self, anew: bool) -> Option<ClientCaps> {
         if anew {
             self.waiting.clear();
             return Some(self.common);

@@ -15,7 +15,7 @@ const MAX_FRESH: usize = 128;
 
 /// The rectangles of one surface that the host has not taken yet, and the newest command that they include.
 #[derive(Debug, Default)]
-pub struct HostDirty {
+pub(super) struct HostDirty {
     /// Boxes of what counts since the host last took them, apart from those in `fresh`.
     region: Region,
     /// Such boxes that are still to be joined, for less work in all.
@@ -25,7 +25,7 @@ pub struct HostDirty {
 }
 
 impl HostDirty {
-    pub fn add(&mut self, rect: Rect) {
+    pub(super) fn add(&mut self, rect: Rect) {
         let known = self.fresh.last().is_some_and(|last| last.contains(&rect));
         if known || self.region.contains_rect(&rect) {
             return;
@@ -37,14 +37,14 @@ impl HostDirty {
     }
 
     /// A command was drawn. One that did not count yet does so now: its pixels are there.
-    pub fn drawn(&mut self, seq: u64, rect: Rect) {
+    pub(super) fn drawn(&mut self, seq: u64, rect: Rect) {
         if !self.counts(seq) {
             self.add(rect);
         }
     }
 
     /// Whether the command of this age counts.
-    pub fn counts(&self, seq: u64) -> bool {
+    pub(super) fn counts(&self, seq: u64) -> bool {
         seq <= self.counted
     }
 
@@ -58,7 +58,7 @@ impl HostDirty {
     }
 
     /// The rectangles: at most `max`, the last one then around the rest.
-    pub fn rects(&mut self, max: Option<usize>, clear: bool) -> Vec<Rect> {
+    pub(super) fn rects(&mut self, max: Option<usize>, clear: bool) -> Vec<Rect> {
         self.join();
         let mut rects = self.region.rects().to_vec();
         if let Some(max) = max.filter(|&max| max < rects.len()) {

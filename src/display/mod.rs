@@ -35,13 +35,12 @@ mod model_wire;
 mod pending;
 mod pipe;
 mod services;
-pub mod settings;
+pub(crate) mod settings;
 mod stream;
 mod surfaces;
 mod tree;
 
 pub use channel::DisplayChannel;
-pub use encode::ClientShared;
 pub use services::{Services, Wake};
 
 use crate::channel::Profile;

@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 /// A surface of private memory, zeroed.
-pub fn blank(width: u32, height: u32, format: SurfaceFormat) -> MappedSurface {
+pub(super) fn blank(width: u32, height: u32, format: SurfaceFormat) -> MappedSurface {
     let stride = u32::try_from(format.min_stride(width).next_multiple_of(4)).unwrap();
     MappedSurface {
         width,
@@ -27,7 +27,7 @@ pub fn blank(width: u32, height: u32, format: SurfaceFormat) -> MappedSurface {
 }
 
 /// All pixels of a canvas, without padding.
-pub fn pixels(canvas: &Canvas) -> Vec<u8> {
+pub(super) fn pixels(canvas: &Canvas) -> Vec<u8> {
     let mut all = Vec::new();
     for y in 0..canvas.height() {
         let mut row = vec![0; canvas.row_bytes()];
@@ -46,7 +46,7 @@ impl Surfaces for Lookup<'_> {
 }
 
 /// Draws a command on one of these surfaces, which has to exist.
-pub fn draw_on(surfaces: &mut BTreeMap<u32, Canvas>, drawable: &Drawable) -> Result<(), DrawError> {
+pub(super) fn draw_on(surfaces: &mut BTreeMap<u32, Canvas>, drawable: &Drawable) -> Result<(), DrawError> {
     let mut target = surfaces.remove(&drawable.surface_id).expect("draw on a surface that exists");
     let drawn = target.draw(drawable, &Lookup(surfaces), &mut ImageCache::default());
     surfaces.insert(drawable.surface_id, target);
@@ -54,7 +54,7 @@ pub fn draw_on(surfaces: &mut BTreeMap<u32, Canvas>, drawable: &Drawable) -> Res
 }
 
 /// A client for tests, which keeps surfaces and caches as spice-gtk does and fails where a real client would.
-pub struct ModelClient {
+pub(super) struct ModelClient {
     socket: UnixStream,
     bytes: Vec<u8>,
     pub surfaces: BTreeMap<u32, Canvas>,
@@ -79,7 +79,7 @@ struct Playing {
 }
 
 impl ModelClient {
-    pub fn new(socket: UnixStream) -> Self {
+    pub(super) fn new(socket: UnixStream) -> Self {
         socket.set_nonblocking(true).unwrap();
         Self {
             socket,
@@ -96,7 +96,7 @@ impl ModelClient {
         }
     }
 
-    pub fn send(&mut self, msg_type: u16, body: &[u8]) {
+    pub(super) fn send(&mut self, msg_type: u16, body: &[u8]) {
         let mut bytes = msg_type.to_le_bytes().to_vec();
         bytes.extend((body.len() as u32).to_le_bytes());
         bytes.extend(body);
@@ -104,7 +104,7 @@ impl ModelClient {
     }
 
     /// DISPLAY_INIT with a pixmap cache of so many pixels.
-    pub fn init(&mut self, cache: i64) {
+    pub(super) fn init(&mut self, cache: i64) {
         let mut body = vec![1];
         body.extend(cache.to_le_bytes());
         body.push(1);
@@ -113,7 +113,7 @@ impl ModelClient {
     }
 
     /// Reads and handles at most this many messages; how many there were.
-    pub fn pump(&mut self, most: usize) -> usize {
+    pub(super) fn pump(&mut self, most: usize) -> usize {
         let mut chunk = [0; 65536];
         loop {
             match self.socket.read(&mut chunk) {

@@ -23,7 +23,7 @@ struct Kept {
 
 /// The image caches of a client.
 #[derive(Default)]
-pub struct Images {
+pub(super) struct Images {
     kept: HashMap<u64, Kept>,
     palettes: HashMap<u64, Arc<Palette>>,
     glz: glz::Decoder,
@@ -32,20 +32,20 @@ pub struct Images {
 }
 
 impl Images {
-    pub fn forget(&mut self, id: u64) {
+    pub(super) fn forget(&mut self, id: u64) {
         self.kept.remove(&id).expect("invalidated image is cached");
     }
 
-    pub fn forget_palette(&mut self, unique: u64) {
+    pub(super) fn forget_palette(&mut self, unique: u64) {
         self.palettes.remove(&unique).expect("invalidated palette is cached");
     }
 
-    pub fn forget_palettes(&mut self) {
+    pub(super) fn forget_palettes(&mut self) {
         self.palettes.clear();
     }
 
     /// The operation of a message behind its base.
-    pub fn operation(&mut self, msg_type: u16, r: &mut Cursor<'_>, target: SurfaceFormat) -> DrawOp {
+    pub(super) fn operation(&mut self, msg_type: u16, r: &mut Cursor<'_>, target: SurfaceFormat) -> DrawOp {
         let rop = |r: &mut Cursor<'_>| Rop::from_bits_retain(r.u16());
         let scale =
             |r: &mut Cursor<'_>| if r.u8() == 0 { ScaleMode::Interpolate } else { ScaleMode::Nearest };
@@ -312,13 +312,13 @@ fn lz_format(kind: LzType) -> BitmapFormat {
 }
 
 /// Reads the body of a message.
-pub struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     body: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(body: &'a [u8]) -> Self {
+    pub(super) fn new(body: &'a [u8]) -> Self {
         Self { body, at: 0 }
     }
 
@@ -328,7 +328,7 @@ impl<'a> Cursor<'a> {
         (at != 0).then_some(Self { body: self.body, at })
     }
 
-    pub fn bytes(&mut self, n: usize) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, n: usize) -> Vec<u8> {
         let bytes = self.body[self.at..self.at + n].to_vec();
         self.at += n;
         bytes
@@ -337,26 +337,26 @@ impl<'a> Cursor<'a> {
         let size = self.u32() as usize;
         self.bytes(size)
     }
-    pub fn u8(&mut self) -> u8 {
+    pub(super) fn u8(&mut self) -> u8 {
         self.bytes(1)[0]
     }
-    pub fn u16(&mut self) -> u16 {
+    pub(super) fn u16(&mut self) -> u16 {
         u16::from_le_bytes(self.bytes(2).try_into().unwrap())
     }
-    pub fn u32(&mut self) -> u32 {
+    pub(super) fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.bytes(4).try_into().unwrap())
     }
-    pub fn u64(&mut self) -> u64 {
+    pub(super) fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.bytes(8).try_into().unwrap())
     }
-    pub fn clip_rects(&mut self) -> Vec<Rect> {
+    pub(super) fn clip_rects(&mut self) -> Vec<Rect> {
         assert_eq!(self.u8(), 1);
         (0..self.u32()).map(|_| self.rect()).collect()
     }
-    pub fn point(&mut self) -> Point {
+    pub(super) fn point(&mut self) -> Point {
         Point { x: self.u32() as i32, y: self.u32() as i32 }
     }
-    pub fn rect(&mut self) -> Rect {
+    pub(super) fn rect(&mut self) -> Rect {
         let (top, left, bottom, right) = (self.u32(), self.u32(), self.u32(), self.u32());
         Rect::new(left as i32, top as i32, right as i32, bottom as i32)
     }

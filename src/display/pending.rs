@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 
 /// One incarnation of a surface id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SurfaceKey(pub u64);
+pub(super) struct SurfaceKey(pub u64);
 
 /// What lives as long as anything that mentions a surface (qxl.md A8): its commands, released in this order.
 #[derive(Debug, Default)]
-pub struct SurfaceLife {
+pub(super) struct SurfaceLife {
     #[expect(dead_code, reason = "held for its drop")]
     create: Option<ReleaseToken>,
     destroy: Mutex<Option<ReleaseToken>>,
@@ -24,19 +24,19 @@ pub struct SurfaceLife {
 impl SurfaceLife {
     /// A surface that came into being by this command.
     #[must_use]
-    pub fn new(create: Option<ReleaseToken>) -> Arc<Self> {
+    pub(super) fn new(create: Option<ReleaseToken>) -> Arc<Self> {
         Arc::new(Self { create, destroy: Mutex::default() })
     }
 
     /// The command that ended the surface.
-    pub fn ended(&self, destroy: ReleaseToken) {
+    pub(super) fn ended(&self, destroy: ReleaseToken) {
         *self.destroy.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(destroy);
     }
 }
 
 /// An area of another surface that a command reads.
 #[derive(Debug)]
-pub struct Read {
+pub(super) struct Read {
     pub surface_id: u32,
     pub key: SurfaceKey,
     pub area: Rect,
@@ -47,7 +47,7 @@ pub struct Read {
 
 /// What a command reads of its own target, apart from the pixels that it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SelfRead {
+pub(super) enum SelfRead {
     Nothing,
     /// For every pixel the one at this offset from it (COPY_BITS).
     Offset(i32, i32),
@@ -56,7 +56,7 @@ pub enum SelfRead {
 
 /// A drawing command that is pending in the tree, in pipes, or in both. The last holder releases it to the guest.
 #[derive(Debug)]
-pub struct PendingDrawable {
+pub(super) struct PendingDrawable {
     /// Age: later commands have higher numbers.
     pub seq: u64,
     pub drawable: Box<Drawable>,
@@ -79,14 +79,14 @@ pub struct PendingDrawable {
 impl PendingDrawable {
     /// Whether the command is a COMPOSITE, which old clients do not know.
     #[must_use]
-    pub fn is_composite(&self) -> bool {
+    pub(super) fn is_composite(&self) -> bool {
         matches!(self.drawable.op, DrawOp::Composite(_))
     }
 
     /// Whether some of its pixels may be rendered long before the others: it reads nothing that can change in between, and
     /// costs by the pixel.
     #[must_use]
-    pub fn can_be_split(&self) -> bool {
+    pub(super) fn can_be_split(&self) -> bool {
         let plain = match &self.drawable.op {
             DrawOp::Fill(fill) => fill.mask.is_none() && matches!(fill.brush, Brush::Solid(_)),
             DrawOp::Copy(copy) => copy.mask.is_none() && matches!(copy.src.data, ImageData::Bitmap(_)),
@@ -99,7 +99,7 @@ impl PendingDrawable {
     /// Whether the oldest command of all may be rendered some rows at a time, with other work in between: no pixel
     /// depends on others of the target, and none that it reads elsewhere changes while it waits.
     #[must_use]
-    pub fn can_be_drawn_in_bands(&self) -> bool {
+    pub(super) fn can_be_drawn_in_bands(&self) -> bool {
         let by_pixel = match &self.drawable.op {
             DrawOp::Nop | DrawOp::CopyBits(_) | DrawOp::Stroke(_) | DrawOp::Text(_) => false,
             // With a mask, the operators that are computed in floating point go on from the row above.
@@ -115,7 +115,7 @@ impl PendingDrawable {
 
 /// What a command that repeats the one below it comes to (display.md 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
+pub(super) enum Repeat {
     /// Both cancel out.
     Reverts,
     /// It changes nothing.
@@ -126,7 +126,7 @@ pub enum Repeat {
 
 /// What the guest promises about a command above one that draws in the same region, apart from opaque ones.
 #[must_use]
-pub fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
+pub(super) fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
     let repeat = match new.effect {
         Effect::RevertOnDup => Repeat::Reverts,
         Effect::NopOnDup => Repeat::Idles,
@@ -156,7 +156,7 @@ pub fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
 
 /// Pixels of all images that the operation has to be sent with.
 #[must_use]
-pub fn image_pixels(op: &DrawOp) -> u64 {
+pub(super) fn image_pixels(op: &DrawOp) -> u64 {
     let sent = op.images().filter(|argument| argument.surface_id().is_none());
     sent.fold(0, |sum, argument| {
         sum.saturating_add(u64::from(argument.image.width) * u64::from(argument.image.height))
@@ -165,7 +165,7 @@ pub fn image_pixels(op: &DrawOp) -> u64 {
 
 /// Offset from a pixel of COPY_BITS to its source.
 #[must_use]
-pub fn copy_offset(drawable: &Drawable) -> Option<(i32, i32)> {
+pub(super) fn copy_offset(drawable: &Drawable) -> Option<(i32, i32)> {
     match drawable.op {
         DrawOp::CopyBits(p) => {
             Some((p.x.saturating_sub(drawable.bbox.left), p.y.saturating_sub(drawable.bbox.top)))
@@ -176,7 +176,7 @@ pub fn copy_offset(drawable: &Drawable) -> Option<(i32, i32)> {
 
 /// Where an unscaled copy of this surface draws: pixels whose source lies outside of it are left alone.
 #[must_use]
-pub fn reach_of_copy(drawable: &Drawable, source: u32, bounds: &Rect) -> Option<Rect> {
+pub(super) fn reach_of_copy(drawable: &Drawable, source: u32, bounds: &Rect) -> Option<Rect> {
     let (DrawOp::Copy(copy) | DrawOp::Blend(copy)) = &drawable.op else { return None };
     let (from, to) = (&copy.src_area, &drawable.bbox);
     let ours = matches!(copy.src.data, ImageData::Surface(id) if id == source);

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 /// Something to send. What it means in bytes is decided when it is sent.
 #[derive(Clone, Debug)]
-pub enum PipeItem {
+pub(super) enum PipeItem {
     Draw(Arc<PendingDrawable>),
     SurfaceCreate {
         id: u32,
@@ -45,7 +45,7 @@ pub enum PipeItem {
 
 /// What [`Pipe::take_where`] does about an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Glance {
+pub(super) enum Glance {
     /// Takes it out.
     Take,
     /// Goes on to the next one.
@@ -65,7 +65,7 @@ struct Slot {
 
 /// The messages and commands that wait for one client, oldest first.
 #[derive(Debug, Default)]
-pub struct Pipe {
+pub(super) struct Pipe {
     slots: VecDeque<Slot>,
     draws: usize,
     items: usize,
@@ -75,7 +75,7 @@ pub struct Pipe {
 
 impl Pipe {
     /// Adds an item at the newest end.
-    pub fn push(&mut self, item: PipeItem, now: Instant) {
+    pub(super) fn push(&mut self, item: PipeItem, now: Instant) {
         // A clip that no frame was painted with is replaced by the next one.
         let newest = self.slots.iter_mut().rev().find_map(|s| s.item.as_mut());
         if let (PipeItem::StreamClip(key, clip), Some(PipeItem::StreamClip(newest, old))) = (&item, newest)
@@ -97,7 +97,7 @@ impl Pipe {
     }
 
     /// Takes the oldest item out.
-    pub fn pop(&mut self) -> Option<PipeItem> {
+    pub(super) fn pop(&mut self) -> Option<PipeItem> {
         loop {
             let item = self.slots.pop_front()?.item;
             if let Some(item) = item {
@@ -109,12 +109,12 @@ impl Pipe {
 
     /// The oldest item.
     #[must_use]
-    pub fn front(&self) -> Option<&PipeItem> {
+    pub(super) fn front(&self) -> Option<&PipeItem> {
         self.slots.iter().find_map(|s| s.item.as_ref())
     }
 
     /// Looks at the items, oldest first, until `choose` takes one out or stops.
-    pub fn take_where(&mut self, mut choose: impl FnMut(&PipeItem) -> Glance) -> Option<PipeItem> {
+    pub(super) fn take_where(&mut self, mut choose: impl FnMut(&PipeItem) -> Glance) -> Option<PipeItem> {
         for slot in &mut self.slots {
             let Some(item) = &slot.item else { continue };
             match choose(item) {
@@ -146,7 +146,7 @@ impl Pipe {
     }
 
     /// Takes a command back that has become invisible. Whether it was there.
-    pub fn remove(&mut self, pending: &PendingDrawable) -> bool {
+    pub(super) fn remove(&mut self, pending: &PendingDrawable) -> bool {
         let at = self.slots.partition_point(|s| s.seq < pending.seq);
         let is_it = |s: &&mut Slot| matches!(&s.item, Some(PipeItem::Draw(q)) if q.seq == pending.seq);
         let slot = self.slots.iter_mut().skip(at).take_while(|s| s.seq == pending.seq).find(is_it);
@@ -159,7 +159,7 @@ impl Pipe {
     }
 
     /// Takes out every command for which `keep` says no, oldest first.
-    pub fn retain_draws(&mut self, mut keep: impl FnMut(&Arc<PendingDrawable>) -> bool) {
+    pub(super) fn retain_draws(&mut self, mut keep: impl FnMut(&Arc<PendingDrawable>) -> bool) {
         self.retain(|item| match item {
             PipeItem::Draw(pending) => keep(pending),
             _ => true,
@@ -176,7 +176,7 @@ impl Pipe {
     /// Takes out the life of surfaces that begins and ends within the pipe, and repetitions of what says the same. For
     /// pipes without commands, which could read these surfaces. `primary`: the client has a primary surface now. Returns
     /// the streams that began and ended within the pipe.
-    pub fn shorten(&mut self, primary: bool) -> Vec<StreamKey> {
+    pub(super) fn shorten(&mut self, primary: bool) -> Vec<StreamKey> {
         let items = || self.slots.iter().filter_map(|s| s.item.as_ref());
         let created: BTreeSet<SurfaceKey> = items()
             .filter_map(|i| match i {
@@ -251,30 +251,30 @@ impl Pipe {
 
     /// Whether more waits than a client should be owed, apart from what it needs anyhow.
     #[must_use]
-    pub fn is_long(&self) -> bool {
+    pub(super) fn is_long(&self) -> bool {
         self.items - self.needed > MAX_PIPE_ITEMS
     }
 
     /// Number of items.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.items
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.items == 0
     }
 
     /// Number of drawing commands.
     #[must_use]
-    pub fn draws(&self) -> usize {
+    pub(super) fn draws(&self) -> usize {
         self.draws
     }
 
     /// Since when the oldest item waits.
     #[must_use]
-    pub fn oldest(&self) -> Option<Instant> {
+    pub(super) fn oldest(&self) -> Option<Instant> {
         self.slots.iter().find(|s| s.item.is_some()).map(|s| s.since)
     }
 }

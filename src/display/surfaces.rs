@@ -31,11 +31,11 @@ const MAX_READERS: usize = 8;
 const PIECE: u64 = if cfg!(test) { 2000 } else { RENDER_PIECE };
 
 /// Why [`Surfaces::accept`] drops commands that are right but change no pixel.
-pub const NOTHING_TO_DRAW: &str = "nothing to draw";
+pub(super) const NOTHING_TO_DRAW: &str = "nothing to draw";
 
 /// One surface.
 #[derive(Debug)]
-pub struct Surface {
+pub(super) struct Surface {
     pub key: SurfaceKey,
     pub width: u32,
     pub height: u32,
@@ -62,13 +62,13 @@ pub(super) struct Reader {
 impl Surface {
     /// All pixels.
     #[must_use]
-    pub fn bounds(&self) -> Rect {
+    pub(super) fn bounds(&self) -> Rect {
         Rect::of_size(self.width, self.height)
     }
 
     /// Whether images can be made of its pixels.
     #[must_use]
-    pub fn is_readable(&self) -> bool {
+    pub(super) fn is_readable(&self) -> bool {
         self.format != SurfaceFormat::A1
     }
 
@@ -79,11 +79,11 @@ impl Surface {
 }
 
 /// Commands that came to nothing because of what followed them: they may leave the pipes.
-pub type Covered = Vec<Arc<PendingDrawable>>;
+pub(super) type Covered = Vec<Arc<PendingDrawable>>;
 
 /// All surfaces of one device, each with its tree of pending commands.
 #[derive(Debug)]
-pub struct Surfaces {
+pub(super) struct Surfaces {
     map: BTreeMap<u32, Surface>,
     /// Age and target of all pending commands, oldest first, and of some that are gone.
     order: VecDeque<(u64, u32)>,
@@ -103,7 +103,7 @@ pub struct Surfaces {
 impl Surfaces {
     /// No surfaces; ids are below `limit`.
     #[must_use]
-    pub fn new(limit: u32) -> Self {
+    pub(super) fn new(limit: u32) -> Self {
         Self {
             map: BTreeMap::new(),
             order: VecDeque::new(),
@@ -119,7 +119,7 @@ impl Surfaces {
     }
 
     #[must_use]
-    pub fn get(&self, id: u32) -> Option<&Surface> {
+    pub(super) fn get(&self, id: u32) -> Option<&Surface> {
         self.map.get(&id)
     }
 
@@ -129,7 +129,7 @@ impl Surfaces {
 
     /// Ids of all surfaces, ascending.
     #[must_use]
-    pub fn ids(&self) -> Vec<u32> {
+    pub(super) fn ids(&self) -> Vec<u32> {
         self.map.keys().copied().collect()
     }
 
@@ -137,7 +137,7 @@ impl Surfaces {
     ///
     /// # Errors
     /// Why not; the surface and its token are dropped.
-    pub fn create(
+    pub(super) fn create(
         &mut self,
         id: u32,
         mapped: MappedSurface,
@@ -167,7 +167,7 @@ impl Surfaces {
     }
 
     /// Removes a surface. Who reads it is rendered before; its own pending commands are not, and are returned.
-    pub fn destroy(&mut self, id: u32, token: Option<ReleaseToken>) -> Option<(SurfaceKey, Covered)> {
+    pub(super) fn destroy(&mut self, id: u32, token: Option<ReleaseToken>) -> Option<(SurfaceKey, Covered)> {
         self.count_readers(id);
         self.render_readers(id, |_| true);
         let mut surface = self.map.remove(&id)?;
@@ -185,7 +185,7 @@ impl Surfaces {
     ///
     /// # Errors
     /// Why it is dropped.
-    pub fn accept(&mut self, mut drawable: Box<Drawable>) -> Result<PendingDrawable, &'static str> {
+    pub(super) fn accept(&mut self, mut drawable: Box<Drawable>) -> Result<PendingDrawable, &'static str> {
         let id = drawable.surface_id;
         let target = self.map.get(&id).ok_or("no such surface")?;
         let (key, bounds) = (target.key, target.bounds());
@@ -260,7 +260,7 @@ impl Surfaces {
     }
 
     /// Puts an accepted command into the tree (display.md 4.1, steps 2, 6 to 8).
-    pub fn insert(&mut self, pending: &Arc<PendingDrawable>) -> Covered {
+    pub(super) fn insert(&mut self, pending: &Arc<PendingDrawable>) -> Covered {
         let cost = pending.cost.total();
         // Whoever submits commands makes room before ([`Self::has_excess`]), so that this is never much work.
         let too_much = |s: &Self| {
@@ -302,7 +302,7 @@ impl Surfaces {
     }
 
     /// Looks for a pending command that a new one repeats, and takes it away if nothing is left of it.
-    pub fn repeated(&mut self, pending: &PendingDrawable) -> Option<(Repeat, Arc<PendingDrawable>)> {
+    pub(super) fn repeated(&mut self, pending: &PendingDrawable) -> Option<(Repeat, Arc<PendingDrawable>)> {
         if !matches!(pending.drawable.op, DrawOp::Fill(_) | DrawOp::Stroke(_)) {
             return None;
         }
@@ -412,18 +412,18 @@ impl Surfaces {
     }
 
     /// Forgets decoded guest images.
-    pub fn reset_image_cache(&mut self) {
+    pub(super) fn reset_image_cache(&mut self) {
         self.decoded.clear();
     }
 
     /// Renders an area, so that it may be read.
-    pub fn render_area(&mut self, id: u32, area: &Rect) {
+    pub(super) fn render_area(&mut self, id: u32, area: &Rect) {
         self.count_area(id, area);
         self.render_needed(id, area);
     }
 
     /// Renders everything that waits for a surface.
-    pub fn render_surface(&mut self, id: u32) {
+    pub(super) fn render_surface(&mut self, id: u32) {
         if let Some(seq) = self.map.get(&id).and_then(|s| s.tree.newest()) {
             self.count_all_until(id, seq);
             self.render_until(id, seq);
@@ -431,12 +431,12 @@ impl Surfaces {
     }
 
     /// Renders everything.
-    pub fn render_all(&mut self) {
+    pub(super) fn render_all(&mut self) {
         while self.render_oldest() {}
     }
 
     /// Renders the oldest command of all; `false`: none is left.
-    pub fn render_oldest(&mut self) -> bool {
+    pub(super) fn render_oldest(&mut self) -> bool {
         while let Some((seq, id)) = self.order.pop_front() {
             if self.map.get(&id).is_some_and(|s| s.tree.first() == Some(seq)) {
                 self.count_all_until(id, seq);
@@ -449,18 +449,18 @@ impl Surfaces {
 
     /// Whether so much waits that some of it should be rendered before more commands come.
     #[must_use]
-    pub fn has_excess(&self) -> bool {
+    pub(super) fn has_excess(&self) -> bool {
         self.pending >= MAX_DRAWABLES || self.pending_cost > MAX_PENDING_COST
     }
 
     /// What all that was done for commands so far was expected to cost.
     #[must_use]
-    pub fn work(&self) -> u64 {
+    pub(super) fn work(&self) -> u64 {
         self.work
     }
 
     /// Like [`Self::render_oldest`], but of a command that takes long renders only some rows.
-    pub fn render_piece(&mut self) -> bool {
+    pub(super) fn render_piece(&mut self) -> bool {
         while let Some((seq, id)) = self.order.front().copied() {
             let tree = self.map.get(&id).map(|s| &s.tree).filter(|tree| tree.first() == Some(seq));
             let Some(pending) = tree.and_then(|tree| tree.get(seq)).cloned() else {
@@ -488,7 +488,7 @@ impl Surfaces {
     }
 
     /// Renders the area and copies it out; `None` for bad ids, empty areas and formats that no image has.
-    pub fn read(&mut self, id: u32, area: &Rect) -> Option<AreaPixels> {
+    pub(super) fn read(&mut self, id: u32, area: &Rect) -> Option<AreaPixels> {
         let area = area.intersect(&self.map.get(&id)?.bounds());
         self.render_area(id, &area);
         let surface = self.map.get(&id)?;
@@ -496,12 +496,12 @@ impl Surfaces {
     }
 
     #[cfg(test)]
-    pub fn pixels(&self, id: u32) -> Vec<u8> {
+    pub(super) fn pixels(&self, id: u32) -> Vec<u8> {
         super::model::pixels(&self.map[&id].canvas)
     }
 
     /// The dirty rectangles: at most `max`, the last one then around the rest.
-    pub fn dirty_rects(&mut self, id: u32, max: Option<usize>, clear: bool) -> Vec<Rect> {
+    pub(super) fn dirty_rects(&mut self, id: u32, max: Option<usize>, clear: bool) -> Vec<Rect> {
         self.settle(id);
         self.map.get_mut(&id).map(|surface| surface.host_dirty.rects(max, clear)).unwrap_or_default()
     }

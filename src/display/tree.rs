@@ -29,7 +29,7 @@ struct Item {
 
 /// A command, or some of it, that must be rendered.
 #[derive(Clone, Debug)]
-pub struct RenderNeed {
+pub(super) struct RenderNeed {
     pub seq: u64,
     /// Only here; `None`: wherever it is visible.
     part: Option<Region>,
@@ -37,7 +37,7 @@ pub struct RenderNeed {
 
 /// A command, or some of it, that is to be rendered now.
 #[derive(Debug)]
-pub struct RenderPart {
+pub(super) struct RenderPart {
     pub pending: Arc<PendingDrawable>,
     /// Where.
     pub region: Region,
@@ -47,7 +47,7 @@ pub struct RenderPart {
 
 /// Commands that left the tree and will not be rendered any more.
 #[derive(Debug, Default)]
-pub struct RemovedDrawables {
+pub(super) struct RemovedDrawables {
     /// Those that may leave the pipes too.
     pub covered: Vec<Arc<PendingDrawable>>,
     /// Those of which some was rendered before.
@@ -56,7 +56,7 @@ pub struct RemovedDrawables {
 
 /// The pending commands of one surface, oldest first, without what later commands cover.
 #[derive(Debug, Default)]
-pub struct Tree {
+pub(super) struct Tree {
     /// Oldest first; nothing where one was covered. The first one is there.
     items: Vec<Option<Item>>,
     /// Age of each item.
@@ -74,7 +74,7 @@ impl Tree {
     /// Adds the newest command. Returns those that it covers, which are removed.
     ///
     /// Pixels that a copy within the surface still has to read do not count as covered below it.
-    pub fn insert(&mut self, pending: Arc<PendingDrawable>) -> RemovedDrawables {
+    pub(super) fn insert(&mut self, pending: Arc<PendingDrawable>) -> RemovedDrawables {
         let mut gone = RemovedDrawables::default();
         let mut excluded = Rect::default();
         if pending.opaque {
@@ -181,19 +181,19 @@ impl Tree {
 
     /// Age of the oldest command.
     #[must_use]
-    pub fn first(&self) -> Option<u64> {
+    pub(super) fn first(&self) -> Option<u64> {
         self.ages.get(self.head).copied()
     }
 
     /// Whether the command of this age is here.
     #[must_use]
-    pub fn contains(&self, seq: u64) -> bool {
+    pub(super) fn contains(&self, seq: u64) -> bool {
         self.get(seq).is_some()
     }
 
     /// The newest command that draws in a region or reads there, if that is all that is visible of it.
     #[must_use]
-    pub fn newest_at(&self, region: &Region) -> Option<&Arc<PendingDrawable>> {
+    pub(super) fn newest_at(&self, region: &Region) -> Option<&Arc<PendingDrawable>> {
         let bounds = region.bounds();
         let touching = (self.head..self.items.len()).rev().filter(|&i| self.boxes[i].intersects(&bounds));
         let mut touching = touching.filter_map(|i| self.items[i].as_ref()).filter(|item| {
@@ -205,7 +205,7 @@ impl Tree {
 
     /// The newest command that is visible in the area, if it is newer than `seq`.
     #[must_use]
-    pub fn newest_in(&self, area: &Rect, seq: u64) -> Option<u64> {
+    pub(super) fn newest_in(&self, area: &Rect, seq: u64) -> Option<u64> {
         let newer = self.ages.partition_point(|&age| age <= seq).max(self.head);
         let touching = (newer..self.items.len()).rev().find(|&i| {
             let item = self.items[i].as_ref().filter(|_| self.boxes[i].intersects(area));
@@ -215,7 +215,7 @@ impl Tree {
     }
 
     /// The commands newer than `seq` up to the age `last`, oldest first.
-    pub fn between(&self, seq: u64, last: u64) -> impl Iterator<Item = &Arc<PendingDrawable>> {
+    pub(super) fn between(&self, seq: u64, last: u64) -> impl Iterator<Item = &Arc<PendingDrawable>> {
         let newer = self.ages.partition_point(|&age| age <= seq).max(self.head);
         let end = self.ages.partition_point(|&age| age <= last).max(newer);
         self.items[newer..end].iter().flatten().map(|item| &item.pending)
@@ -226,14 +226,14 @@ impl Tree {
     ///
     /// All else may be rendered later: nothing of what was rendered before is visible where it is.
     #[must_use]
-    pub fn needed_for(&self, area: &Rect) -> Vec<RenderNeed> {
+    pub(super) fn needed_for(&self, area: &Rect) -> Vec<RenderNeed> {
         let wanted = Wanted { pixels: vec![*area], drawn: Vec::new() };
         self.needed(Vec::new(), wanted, self.items.len())
     }
 
     /// The same for the command of this age, which is the last one then.
     #[must_use]
-    pub fn needed_by(&self, seq: u64) -> Vec<RenderNeed> {
+    pub(super) fn needed_by(&self, seq: u64) -> Vec<RenderNeed> {
         let Ok(i) = self.ages.binary_search(&seq) else { return Vec::new() };
         let Some(item) = &self.items[i] else { return Vec::new() };
         let mut wanted = Wanted::default();
@@ -266,7 +266,7 @@ impl Tree {
     }
 
     /// Takes out what is to be rendered of a command. `None`: nothing any more.
-    pub fn take_needed(&mut self, needed: &RenderNeed) -> Option<RenderPart> {
+    pub(super) fn take_needed(&mut self, needed: &RenderNeed) -> Option<RenderPart> {
         if let Some(part) = &needed.part {
             let i = self.ages.binary_search(&needed.seq).ok()?;
             let item = self.items[i].as_mut()?;
@@ -283,7 +283,7 @@ impl Tree {
     }
 
     /// Takes out the upper rows of what is visible of a command, `rows` of them, to be rendered now.
-    pub fn take_rows(&mut self, seq: u64, rows: u32) -> Option<RenderPart> {
+    pub(super) fn take_rows(&mut self, seq: u64, rows: u32) -> Option<RenderPart> {
         let i = self.ages.binary_search(&seq).ok()?;
         let item = self.items[i].as_mut()?;
         let mut upper = item.visible.bounds();
@@ -301,13 +301,13 @@ impl Tree {
 
     /// The command of this age.
     #[must_use]
-    pub fn get(&self, seq: u64) -> Option<&Arc<PendingDrawable>> {
+    pub(super) fn get(&self, seq: u64) -> Option<&Arc<PendingDrawable>> {
         let i = self.ages.binary_search(&seq).ok()?;
         self.items[i].as_ref().map(|item| &item.pending)
     }
 
     /// Takes the command of this age out, with where it is visible.
-    pub fn take(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
+    pub(super) fn take(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
         let i = self.ages.binary_search(&seq).ok()?;
         let item = self.items[i].take()?;
         self.boxes[i] = Rect::default();
@@ -318,18 +318,18 @@ impl Tree {
 
     /// The newest command.
     #[must_use]
-    pub fn newest(&self) -> Option<u64> {
+    pub(super) fn newest(&self) -> Option<u64> {
         self.live().next_back().map(|item| item.pending.seq)
     }
 
     /// Takes the oldest command out if it is not newer than `seq`: to be rendered, where it is visible.
-    pub fn take_first_until(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
+    pub(super) fn take_first_until(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
         let first = self.first().filter(|&first| first <= seq)?;
         self.take(first)
     }
 
     /// Takes all commands out: they are not to be rendered.
-    pub fn clear(&mut self) -> RemovedDrawables {
+    pub(super) fn clear(&mut self) -> RemovedDrawables {
         let mut gone = RemovedDrawables::default();
         for item in std::mem::take(self).items.into_iter().flatten() {
             let list = if item.begun { &mut gone.begun } else { &mut gone.covered };

@@ -79,7 +79,7 @@ pub enum HostReply {
 }
 
 /// The callback of a connection's watch.
-pub type OnReady = Arc<dyn Fn(Readiness) + Send + Sync>;
+pub(crate) type OnReady = Arc<dyn Fn(Readiness) + Send + Sync>;
 
 impl HostCall {
     /// Makes the call. The caller holds no lock. `event_loop` is `None` before init and after destroy, when calls of the loop

@@ -4,7 +4,7 @@
 //! lock; [`QxlDevice`] only on the worker. No lock of ours is held over any of these calls, since the host may call
 //! back into the library from inside them (server.md 3.7).
 
-pub mod call;
+pub(crate) mod call;
 
 pub use crate::qxl_command::{
     CommandExt, CursorCommand, CursorShape, DisplayCommand, Fetched, MappedSurface, MonitorHead,

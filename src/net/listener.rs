@@ -14,7 +14,7 @@ use std::os::unix::net::UnixListener;
 
 /// Address family of the listeners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// IPv4 or IPv6, as the address says.
     #[default]
     Unspecified,

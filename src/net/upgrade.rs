@@ -15,20 +15,20 @@ pub(crate) const ORIGINS_VARIABLE: &str = "SPICE_WEBSOCKET_ORIGINS";
 /// Which web pages may open a WebSocket. A browser names in `Origin` the site whose script connects. Without this check any
 /// page that an administrator happens to visit could reach a server on the administrator's own machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins(Option<Vec<String>>);
+pub(crate) struct Origins(Option<Vec<String>>);
 
 impl Origins {
     /// Allows exactly the origins of a list, written as browsers send them (`https://console.example.org:8443`) and separated
     /// by commas or blanks. An empty list allows no page at all.
     #[must_use]
-    pub fn only(list: &str) -> Self {
+    pub(crate) fn only(list: &str) -> Self {
         let words = list.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
         Self(Some(words.map(str::to_owned).collect()))
     }
 
     /// What the environment asks for; every origin is allowed if it says nothing.
     #[must_use]
-    pub fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Self {
         std::env::var_os(ORIGINS_VARIABLE).map(|list| Self::only(&list.to_string_lossy())).unwrap_or_default()
     }
 

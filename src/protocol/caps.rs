@@ -51,64 +51,66 @@ impl Caps {
 }
 
 /// Capabilities common to all channels.
-pub mod common {
-    pub const AUTH_SELECTION: u32 = 0;
-    pub const AUTH_SPICE: u32 = 1;
-    pub const AUTH_SASL: u32 = 2;
-    pub const MINI_HEADER: u32 = 3;
+pub(crate) mod common {
+    pub(crate) const AUTH_SELECTION: u32 = 0;
+    pub(crate) const AUTH_SPICE: u32 = 1;
+    pub(crate) const AUTH_SASL: u32 = 2;
+    pub(crate) const MINI_HEADER: u32 = 3;
 }
 
 /// Main channel capabilities.
-pub mod main {
-    pub const SEMI_SEAMLESS_MIGRATE: u32 = 0;
-    pub const NAME_AND_UUID: u32 = 1;
-    pub const AGENT_CONNECTED_TOKENS: u32 = 2;
-    pub const SEAMLESS_MIGRATE: u32 = 3;
+pub(crate) mod main {
+    pub(crate) const SEMI_SEAMLESS_MIGRATE: u32 = 0;
+    pub(crate) const NAME_AND_UUID: u32 = 1;
+    pub(crate) const AGENT_CONNECTED_TOKENS: u32 = 2;
+    pub(crate) const SEAMLESS_MIGRATE: u32 = 3;
 }
 
 /// Display channel capabilities.
-pub mod display {
-    pub const SIZED_STREAM: u32 = 0;
-    pub const MONITORS_CONFIG: u32 = 1;
-    pub const COMPOSITE: u32 = 2;
-    pub const A8_SURFACE: u32 = 3;
-    pub const STREAM_REPORT: u32 = 4;
-    pub const LZ4_COMPRESSION: u32 = 5;
-    pub const PREF_COMPRESSION: u32 = 6;
-    pub const GL_SCANOUT: u32 = 7;
-    pub const MULTI_CODEC: u32 = 8;
-    pub const CODEC_MJPEG: u32 = 9;
-    pub const CODEC_VP8: u32 = 10;
-    pub const CODEC_H264: u32 = 11;
-    pub const PREF_VIDEO_CODEC_TYPE: u32 = 12;
-    pub const CODEC_VP9: u32 = 13;
-    pub const CODEC_H265: u32 = 14;
-    pub const GL_SCANOUT2: u32 = 15;
+pub(crate) mod display {
+    pub(crate) const SIZED_STREAM: u32 = 0;
+    pub(crate) const MONITORS_CONFIG: u32 = 1;
+    pub(crate) const COMPOSITE: u32 = 2;
+    pub(crate) const A8_SURFACE: u32 = 3;
+    pub(crate) const STREAM_REPORT: u32 = 4;
+    pub(crate) const LZ4_COMPRESSION: u32 = 5;
+    pub(crate) const PREF_COMPRESSION: u32 = 6;
+    pub(crate) const GL_SCANOUT: u32 = 7;
+    pub(crate) const MULTI_CODEC: u32 = 8;
+    pub(crate) const CODEC_MJPEG: u32 = 9;
+    pub(crate) const CODEC_VP8: u32 = 10;
+    pub(crate) const CODEC_H264: u32 = 11;
+    pub(crate) const PREF_VIDEO_CODEC_TYPE: u32 = 12;
+    pub(crate) const CODEC_VP9: u32 = 13;
+    pub(crate) const CODEC_H265: u32 = 14;
+    pub(crate) const GL_SCANOUT2: u32 = 15;
 }
 
 /// Inputs channel capabilities.
-pub mod inputs {
-    pub const KEY_SCANCODE: u32 = 0;
+pub(crate) mod inputs {
+    pub(crate) const KEY_SCANCODE: u32 = 0;
 }
 
 /// Playback channel capabilities.
-pub mod playback {
-    pub const CELT: u32 = 0;
-    pub const VOLUME: u32 = 1;
-    pub const LATENCY: u32 = 2;
-    pub const OPUS: u32 = 3;
+#[allow(dead_code, reason = "the table is as whole as that of the specification")]
+pub(crate) mod playback {
+    pub(crate) const CELT: u32 = 0;
+    pub(crate) const VOLUME: u32 = 1;
+    pub(crate) const LATENCY: u32 = 2;
+    pub(crate) const OPUS: u32 = 3;
 }
 
 /// Record channel capabilities.
-pub mod record {
-    pub const CELT: u32 = 0;
-    pub const VOLUME: u32 = 1;
-    pub const OPUS: u32 = 2;
+#[allow(dead_code, reason = "the table is as whole as that of the specification")]
+pub(crate) mod record {
+    pub(crate) const CELT: u32 = 0;
+    pub(crate) const VOLUME: u32 = 1;
+    pub(crate) const OPUS: u32 = 2;
 }
 
 /// Capabilities of usbredir, port and webdav channels.
-pub mod spicevmc {
-    pub const DATA_COMPRESS_LZ4: u32 = 0;
+pub(crate) mod spicevmc {
+    pub(crate) const DATA_COMPRESS_LZ4: u32 = 0;
 }
 
 #[cfg(test)]

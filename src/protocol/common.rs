@@ -6,44 +6,46 @@ use super::reader::Reader;
 use super::writer::{Put, count32};
 
 /// Server message types below 101.
-pub mod server {
-    pub const MIGRATE: u16 = 1;
-    pub const MIGRATE_DATA: u16 = 2;
-    pub const SET_ACK: u16 = 3;
-    pub const PING: u16 = 4;
-    pub const WAIT_FOR_CHANNELS: u16 = 5;
-    pub const DISCONNECTING: u16 = 6;
-    pub const NOTIFY: u16 = 7;
-    pub const LIST: u16 = 8;
+pub(crate) mod server {
+    pub(crate) const MIGRATE: u16 = 1;
+    pub(crate) const MIGRATE_DATA: u16 = 2;
+    pub(crate) const SET_ACK: u16 = 3;
+    pub(crate) const PING: u16 = 4;
+    pub(crate) const WAIT_FOR_CHANNELS: u16 = 5;
+    pub(crate) const DISCONNECTING: u16 = 6;
+    pub(crate) const NOTIFY: u16 = 7;
+    pub(crate) const LIST: u16 = 8;
 }
 
 /// Client message types below 101.
-pub mod client {
-    pub const ACK_SYNC: u16 = 1;
-    pub const ACK: u16 = 2;
-    pub const PONG: u16 = 3;
-    pub const MIGRATE_FLUSH_MARK: u16 = 4;
-    pub const MIGRATE_DATA: u16 = 5;
-    pub const DISCONNECTING: u16 = 6;
+pub(crate) mod client {
+    pub(crate) const ACK_SYNC: u16 = 1;
+    pub(crate) const ACK: u16 = 2;
+    pub(crate) const PONG: u16 = 3;
+    pub(crate) const MIGRATE_FLUSH_MARK: u16 = 4;
+    pub(crate) const MIGRATE_DATA: u16 = 5;
+    pub(crate) const DISCONNECTING: u16 = 6;
 }
 
 /// MIGRATE flag: the client must answer with MIGRATE_FLUSH_MARK.
-pub const MIGRATE_NEED_FLUSH: u32 = 1;
+pub(crate) const MIGRATE_NEED_FLUSH: u32 = 1;
 /// MIGRATE flag: MIGRATE_DATA follows and goes to the target.
-pub const MIGRATE_NEED_DATA_TRANSFER: u32 = 2;
+pub(crate) const MIGRATE_NEED_DATA_TRANSFER: u32 = 2;
 
 /// Severity of a NOTIFY.
-pub mod severity {
-    pub const INFO: u32 = 0;
-    pub const WARN: u32 = 1;
-    pub const ERROR: u32 = 2;
+#[allow(dead_code, reason = "the table is as whole as that of the specification")]
+pub(crate) mod severity {
+    pub(crate) const INFO: u32 = 0;
+    pub(crate) const WARN: u32 = 1;
+    pub(crate) const ERROR: u32 = 2;
 }
 
 /// Visibility of a NOTIFY.
-pub mod visibility {
-    pub const LOW: u32 = 0;
-    pub const MEDIUM: u32 = 1;
-    pub const HIGH: u32 = 2;
+#[allow(dead_code, reason = "the table is as whole as that of the specification")]
+pub(crate) mod visibility {
+    pub(crate) const LOW: u32 = 0;
+    pub(crate) const MEDIUM: u32 = 1;
+    pub(crate) const HIGH: u32 = 2;
 }
 
 /// A client message that every channel understands.
@@ -89,25 +91,25 @@ impl CommonMessage {
 
 /// The error for a message type that the channel does not have.
 #[must_use]
-pub fn unknown(channel: &'static str, msg_type: u16) -> ProtocolError {
+pub(crate) fn unknown(channel: &'static str, msg_type: u16) -> ProtocolError {
     ProtocolError { channel, message: "message", kind: ProtocolErrorKind::UnknownType(msg_type) }
 }
 
 /// MIGRATE; `flags` are the `MIGRATE_NEED_` constants.
 #[must_use]
-pub fn migrate(flags: u32) -> Message {
+pub(crate) fn migrate(flags: u32) -> Message {
     Message::new(server::MIGRATE, flags.to_le_bytes().to_vec())
 }
 
 /// MIGRATE_DATA: the client forwards the bytes to the target.
 #[must_use]
-pub fn migrate_data(data: Vec<u8>) -> Message {
+pub(crate) fn migrate_data(data: Vec<u8>) -> Message {
     Message::new(server::MIGRATE_DATA, data)
 }
 
 /// SET_ACK: opens the acknowledgement window.
 #[must_use]
-pub fn set_ack(generation: u32, window: u32) -> Message {
+pub(crate) fn set_ack(generation: u32, window: u32) -> Message {
     let mut v = Vec::new();
     v.u32(generation).u32(window);
     Message::new(server::SET_ACK, v)
@@ -116,7 +118,7 @@ pub fn set_ack(generation: u32, window: u32) -> Message {
 /// PING with `padding` zero bytes. The caller chooses the unit of `timestamp`, because the client only echoes
 /// it.
 #[must_use]
-pub fn ping(id: u32, timestamp: u64, padding: usize) -> Message {
+pub(crate) fn ping(id: u32, timestamp: u64, padding: usize) -> Message {
     let mut v = Vec::with_capacity(12 + padding);
     v.u32(id).u64(timestamp);
     v.resize(12 + padding, 0);
@@ -125,7 +127,7 @@ pub fn ping(id: u32, timestamp: u64, padding: usize) -> Message {
 
 /// A point in another channel's message stream (WAIT_FOR_CHANNELS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitFor {
+pub(crate) struct WaitFor {
     pub channel_type: u8,
     pub channel_id: u8,
     /// The client waits until it has handled the message with this serial.
@@ -134,7 +136,7 @@ pub struct WaitFor {
 
 /// Writes the body of WAIT_FOR_CHANNELS and INVAL_ALL_PIXMAPS. At most 255 entries.
 #[must_use]
-pub fn wait_list(wait: &[WaitFor]) -> Vec<u8> {
+pub(crate) fn wait_list(wait: &[WaitFor]) -> Vec<u8> {
     let wait = &wait[..wait.len().min(255)];
     let mut v = Vec::new();
     v.u8(u8::try_from(wait.len()).unwrap_or(u8::MAX));
@@ -146,13 +148,13 @@ pub fn wait_list(wait: &[WaitFor]) -> Vec<u8> {
 
 /// WAIT_FOR_CHANNELS.
 #[must_use]
-pub fn wait_for_channels(wait: &[WaitFor]) -> Message {
+pub(crate) fn wait_for_channels(wait: &[WaitFor]) -> Message {
     Message::new(server::WAIT_FOR_CHANNELS, wait_list(wait))
 }
 
 /// DISCONNECTING. The original never sends it.
 #[must_use]
-pub fn disconnecting(time_stamp: u64, reason: u32) -> Message {
+pub(crate) fn disconnecting(time_stamp: u64, reason: u32) -> Message {
     let mut v = Vec::new();
     v.u64(time_stamp).u32(reason);
     Message::new(server::DISCONNECTING, v)
@@ -160,7 +162,7 @@ pub fn disconnecting(time_stamp: u64, reason: u32) -> Message {
 
 /// NOTIFY; `time_stamp` in nanoseconds. A NUL follows the text, and the text's length does not include it.
 #[must_use]
-pub fn notify(time_stamp: u64, severity: u32, visibility: u32, what: u32, text: &str) -> Message {
+pub(crate) fn notify(time_stamp: u64, severity: u32, visibility: u32, what: u32, text: &str) -> Message {
     let mut v = Vec::new();
     v.u64(time_stamp).u32(severity).u32(visibility).u32(what).u32(count32(text.len()));
     v.put(text.as_bytes());

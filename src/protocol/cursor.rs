@@ -8,15 +8,15 @@ use crate::geometry::Point16;
 use crate::qxl_command::CursorShape;
 
 /// Server message types.
-pub mod server {
-    pub const INIT: u16 = 101;
-    pub const RESET: u16 = 102;
-    pub const SET: u16 = 103;
-    pub const MOVE: u16 = 104;
-    pub const HIDE: u16 = 105;
-    pub const TRAIL: u16 = 106;
-    pub const INVAL_ONE: u16 = 107;
-    pub const INVAL_ALL: u16 = 108;
+pub(crate) mod server {
+    pub(crate) const INIT: u16 = 101;
+    pub(crate) const RESET: u16 = 102;
+    pub(crate) const SET: u16 = 103;
+    pub(crate) const MOVE: u16 = 104;
+    pub(crate) const HIDE: u16 = 105;
+    pub(crate) const TRAIL: u16 = 106;
+    pub(crate) const INVAL_ONE: u16 = 107;
+    pub(crate) const INVAL_ALL: u16 = 108;
 }
 
 const FLAG_NONE: u16 = 1;
@@ -25,7 +25,7 @@ const FLAG_FROM_CACHE: u16 = 4;
 
 /// The form in which a client receives a shape.
 #[derive(Clone, Copy, Debug)]
-pub enum WireCursor<'a> {
+pub(crate) enum WireCursor<'a> {
     /// No shape.
     None,
     /// With its pixels. The client does not cache it.
@@ -55,7 +55,7 @@ fn put_cursor(m: &mut Marshaller, cursor: WireCursor<'_>) {
 
 /// INIT. The client empties its cursor cache before it stores this shape.
 #[must_use]
-pub fn init(
+pub(crate) fn init(
     position: Point16,
     trail_length: u16,
     trail_frequency: u16,
@@ -70,7 +70,7 @@ pub fn init(
 
 /// SET.
 #[must_use]
-pub fn set(position: Point16, visible: bool, cursor: WireCursor<'_>) -> Message {
+pub(crate) fn set(position: Point16, visible: bool, cursor: WireCursor<'_>) -> Message {
     let mut m = Marshaller::new();
     m.point16(position).u8(visible.into());
     put_cursor(&mut m, cursor);
@@ -79,13 +79,13 @@ pub fn set(position: Point16, visible: bool, cursor: WireCursor<'_>) -> Message 
 
 /// RESET.
 #[must_use]
-pub fn reset() -> Message {
+pub(crate) fn reset() -> Message {
     Message::bare(server::RESET)
 }
 
 /// MOVE.
 #[must_use]
-pub fn move_to(position: Point16) -> Message {
+pub(crate) fn move_to(position: Point16) -> Message {
     let mut v = Vec::new();
     v.point16(position);
     Message::new(server::MOVE, v)
@@ -93,13 +93,13 @@ pub fn move_to(position: Point16) -> Message {
 
 /// HIDE.
 #[must_use]
-pub fn hide() -> Message {
+pub(crate) fn hide() -> Message {
     Message::bare(server::HIDE)
 }
 
 /// TRAIL.
 #[must_use]
-pub fn trail(length: u16, frequency: u16) -> Message {
+pub(crate) fn trail(length: u16, frequency: u16) -> Message {
     let mut v = Vec::new();
     v.u16(length).u16(frequency);
     Message::new(server::TRAIL, v)
@@ -107,18 +107,18 @@ pub fn trail(length: u16, frequency: u16) -> Message {
 
 /// INVAL_ONE.
 #[must_use]
-pub fn inval_one(id: u64) -> Message {
+pub(crate) fn inval_one(id: u64) -> Message {
     Message::new(server::INVAL_ONE, id.to_le_bytes().to_vec())
 }
 
 /// INVAL_ALL.
 #[must_use]
-pub fn inval_all() -> Message {
+pub(crate) fn inval_all() -> Message {
     Message::bare(server::INVAL_ALL)
 }
 
 /// Reads a message of the client.
-pub fn decode(msg_type: u16, body: &[u8]) -> Result<CommonMessage, ProtocolError> {
+pub(crate) fn decode(msg_type: u16, body: &[u8]) -> Result<CommonMessage, ProtocolError> {
     match msg_type {
         ..=100 => CommonMessage::decode("cursor", msg_type, body),
         other => Err(common::unknown("cursor", other)),
@@ -127,7 +127,7 @@ pub fn decode(msg_type: u16, body: &[u8]) -> Result<CommonMessage, ProtocolError
 
 /// Fuzz oracle: decodes any body of any type without a panic.
 #[cfg(any(test, feature = "oracles"))]
-pub fn fuzz_cursor(msg_type: u16, body: &[u8]) {
+pub(crate) fn fuzz_cursor(msg_type: u16, body: &[u8]) {
     let _ = decode(msg_type, body);
 }
 

@@ -11,80 +11,81 @@ use crate::image::SurfaceFormat;
 use crate::qxl_command::MonitorHead;
 
 /// Server message types.
-pub mod server {
-    pub const MODE: u16 = 101;
-    pub const MARK: u16 = 102;
-    pub const RESET: u16 = 103;
-    pub const COPY_BITS: u16 = 104;
-    pub const INVAL_LIST: u16 = 105;
-    pub const INVAL_ALL_PIXMAPS: u16 = 106;
-    pub const INVAL_PALETTE: u16 = 107;
-    pub const INVAL_ALL_PALETTES: u16 = 108;
-    pub const STREAM_CREATE: u16 = 122;
-    pub const STREAM_DATA: u16 = 123;
-    pub const STREAM_CLIP: u16 = 124;
-    pub const STREAM_DESTROY: u16 = 125;
-    pub const STREAM_DESTROY_ALL: u16 = 126;
-    pub const DRAW_FILL: u16 = 302;
-    pub const DRAW_OPAQUE: u16 = 303;
-    pub const DRAW_COPY: u16 = 304;
-    pub const DRAW_BLEND: u16 = 305;
-    pub const DRAW_BLACKNESS: u16 = 306;
-    pub const DRAW_WHITENESS: u16 = 307;
-    pub const DRAW_INVERS: u16 = 308;
-    pub const DRAW_ROP3: u16 = 309;
-    pub const DRAW_STROKE: u16 = 310;
-    pub const DRAW_TEXT: u16 = 311;
-    pub const DRAW_TRANSPARENT: u16 = 312;
-    pub const DRAW_ALPHA_BLEND: u16 = 313;
-    pub const SURFACE_CREATE: u16 = 314;
-    pub const SURFACE_DESTROY: u16 = 315;
-    pub const STREAM_DATA_SIZED: u16 = 316;
-    pub const MONITORS_CONFIG: u16 = 317;
-    pub const DRAW_COMPOSITE: u16 = 318;
-    pub const STREAM_ACTIVATE_REPORT: u16 = 319;
-    pub const GL_SCANOUT_UNIX: u16 = 320;
-    pub const GL_SCANOUT2_UNIX: u16 = 323;
-    pub const GL_DRAW: u16 = 321;
-    pub const QUALITY_INDICATOR: u16 = 322;
+#[allow(dead_code, reason = "the table is as whole as that of the specification")]
+pub(crate) mod server {
+    pub(crate) const MODE: u16 = 101;
+    pub(crate) const MARK: u16 = 102;
+    pub(crate) const RESET: u16 = 103;
+    pub(crate) const COPY_BITS: u16 = 104;
+    pub(crate) const INVAL_LIST: u16 = 105;
+    pub(crate) const INVAL_ALL_PIXMAPS: u16 = 106;
+    pub(crate) const INVAL_PALETTE: u16 = 107;
+    pub(crate) const INVAL_ALL_PALETTES: u16 = 108;
+    pub(crate) const STREAM_CREATE: u16 = 122;
+    pub(crate) const STREAM_DATA: u16 = 123;
+    pub(crate) const STREAM_CLIP: u16 = 124;
+    pub(crate) const STREAM_DESTROY: u16 = 125;
+    pub(crate) const STREAM_DESTROY_ALL: u16 = 126;
+    pub(crate) const DRAW_FILL: u16 = 302;
+    pub(crate) const DRAW_OPAQUE: u16 = 303;
+    pub(crate) const DRAW_COPY: u16 = 304;
+    pub(crate) const DRAW_BLEND: u16 = 305;
+    pub(crate) const DRAW_BLACKNESS: u16 = 306;
+    pub(crate) const DRAW_WHITENESS: u16 = 307;
+    pub(crate) const DRAW_INVERS: u16 = 308;
+    pub(crate) const DRAW_ROP3: u16 = 309;
+    pub(crate) const DRAW_STROKE: u16 = 310;
+    pub(crate) const DRAW_TEXT: u16 = 311;
+    pub(crate) const DRAW_TRANSPARENT: u16 = 312;
+    pub(crate) const DRAW_ALPHA_BLEND: u16 = 313;
+    pub(crate) const SURFACE_CREATE: u16 = 314;
+    pub(crate) const SURFACE_DESTROY: u16 = 315;
+    pub(crate) const STREAM_DATA_SIZED: u16 = 316;
+    pub(crate) const MONITORS_CONFIG: u16 = 317;
+    pub(crate) const DRAW_COMPOSITE: u16 = 318;
+    pub(crate) const STREAM_ACTIVATE_REPORT: u16 = 319;
+    pub(crate) const GL_SCANOUT_UNIX: u16 = 320;
+    pub(crate) const GL_SCANOUT2_UNIX: u16 = 323;
+    pub(crate) const GL_DRAW: u16 = 321;
+    pub(crate) const QUALITY_INDICATOR: u16 = 322;
 }
 
 /// Client message types.
-pub mod client {
-    pub const INIT: u16 = 101;
-    pub const STREAM_REPORT: u16 = 102;
-    pub const PREFERRED_COMPRESSION: u16 = 103;
-    pub const GL_DRAW_DONE: u16 = 104;
-    pub const PREFERRED_VIDEO_CODEC_TYPE: u16 = 105;
+pub(crate) mod client {
+    pub(crate) const INIT: u16 = 101;
+    pub(crate) const STREAM_REPORT: u16 = 102;
+    pub(crate) const PREFERRED_COMPRESSION: u16 = 103;
+    pub(crate) const GL_DRAW_DONE: u16 = 104;
+    pub(crate) const PREFERRED_VIDEO_CODEC_TYPE: u16 = 105;
 }
 
 /// SURFACE_CREATE flag: the primary surface.
-pub const SURFACE_PRIMARY: u32 = 1;
+pub(crate) const SURFACE_PRIMARY: u32 = 1;
 /// SURFACE_CREATE flag: a stream device's surface; needs client capability MULTI_CODEC.
-pub const SURFACE_STREAMING_MODE: u32 = 2;
+pub(crate) const SURFACE_STREAMING_MODE: u32 = 2;
 /// STREAM_CREATE flag.
-pub const STREAM_TOP_DOWN: u8 = 1;
+pub(crate) const STREAM_TOP_DOWN: u8 = 1;
 
 /// Largest body of an ordinary client message (wire.md 2.3).
-pub const MAX_BODY: usize = 1024;
+pub(crate) const MAX_BODY: usize = 1024;
 /// Largest MIGRATE_DATA body. The original sets no limit, but caches and surface lists are bounded.
-pub const MAX_MIGRATE_DATA: usize = 1 << 20;
+pub(crate) const MAX_MIGRATE_DATA: usize = 1 << 20;
 
 /// The body limit for [`crate::net::stream::ChannelStream::receive`], for display and cursor channels.
 #[must_use]
-pub fn max_body(msg_type: u16) -> Option<usize> {
+pub(crate) fn max_body(msg_type: u16) -> Option<usize> {
     Some(if msg_type == common::client::MIGRATE_DATA { MAX_MIGRATE_DATA } else { MAX_BODY })
 }
 
 /// MARK: the client may show the primary surface.
 #[must_use]
-pub fn mark() -> Message {
+pub(crate) fn mark() -> Message {
     Message::bare(server::MARK)
 }
 
 /// INVAL_LIST: images that the client removes from its pixmap cache.
 #[must_use]
-pub fn inval_list(ids: &[u64]) -> Message {
+pub(crate) fn inval_list(ids: &[u64]) -> Message {
     let ids = &ids[..ids.len().min(usize::from(u16::MAX))];
     let mut v = Vec::with_capacity(2 + 9 * ids.len());
     v.u16(u16::try_from(ids.len()).unwrap_or(u16::MAX));
@@ -96,25 +97,25 @@ pub fn inval_list(ids: &[u64]) -> Message {
 
 /// INVAL_ALL_PIXMAPS: the client waits for the listed serials, then empties its pixmap cache.
 #[must_use]
-pub fn inval_all_pixmaps(wait: &[WaitFor]) -> Message {
+pub(crate) fn inval_all_pixmaps(wait: &[WaitFor]) -> Message {
     Message::new(server::INVAL_ALL_PIXMAPS, common::wait_list(wait))
 }
 
 /// INVAL_PALETTE.
 #[must_use]
-pub fn inval_palette(id: u64) -> Message {
+pub(crate) fn inval_palette(id: u64) -> Message {
     Message::new(server::INVAL_PALETTE, id.to_le_bytes().to_vec())
 }
 
 /// INVAL_ALL_PALETTES.
 #[must_use]
-pub fn inval_all_palettes() -> Message {
+pub(crate) fn inval_all_palettes() -> Message {
     Message::bare(server::INVAL_ALL_PALETTES)
 }
 
 /// SURFACE_CREATE; `flags` from SURFACE_PRIMARY and SURFACE_STREAMING_MODE.
 #[must_use]
-pub fn surface_create(
+pub(crate) fn surface_create(
     surface_id: u32,
     width: u32,
     height: u32,
@@ -128,13 +129,13 @@ pub fn surface_create(
 
 /// SURFACE_DESTROY.
 #[must_use]
-pub fn surface_destroy(surface_id: u32) -> Message {
+pub(crate) fn surface_destroy(surface_id: u32) -> Message {
     Message::new(server::SURFACE_DESTROY, surface_id.to_le_bytes().to_vec())
 }
 
 /// MONITORS_CONFIG. Heads without area are left out.
 #[must_use]
-pub fn monitors_config(max_allowed: u16, heads: &[MonitorHead]) -> Message {
+pub(crate) fn monitors_config(max_allowed: u16, heads: &[MonitorHead]) -> Message {
     let heads: Vec<_> =
         heads.iter().filter(|h| h.width > 0 && h.height > 0).take(usize::from(u16::MAX)).collect();
     let mut v = Vec::with_capacity(4 + 28 * heads.len());
@@ -146,7 +147,7 @@ pub fn monitors_config(max_allowed: u16, heads: &[MonitorHead]) -> Message {
 }
 
 /// Writes a clip inline, without a pointer.
-pub fn put_clip(out: &mut impl Put, clip: &Clip) {
+pub(crate) fn put_clip(out: &mut impl Put, clip: &Clip) {
     match clip {
         Clip::None => {
             out.u8(0);
@@ -162,7 +163,7 @@ pub fn put_clip(out: &mut impl Put, clip: &Clip) {
 
 /// STREAM_CREATE.
 #[derive(Clone, Debug)]
-pub struct StreamCreate {
+pub(crate) struct StreamCreate {
     pub surface_id: u32,
     pub id: u32,
     pub top_down: bool,
@@ -179,7 +180,7 @@ pub struct StreamCreate {
 impl StreamCreate {
     /// The message.
     #[must_use]
-    pub fn encode(&self) -> Message {
+    pub(crate) fn encode(&self) -> Message {
         let mut v = Vec::new();
         v.u32(self.surface_id).u32(self.id);
         v.u8(if self.top_down { STREAM_TOP_DOWN } else { 0 }).u8(self.codec).u64(0);
@@ -192,7 +193,7 @@ impl StreamCreate {
 
 /// STREAM_DATA: one frame.
 #[must_use]
-pub fn stream_data(id: u32, multi_media_time: u32, frame: impl Into<Segment>) -> Message {
+pub(crate) fn stream_data(id: u32, multi_media_time: u32, frame: impl Into<Segment>) -> Message {
     let frame = frame.into();
     let mut m = Marshaller::new();
     m.u32(id).u32(multi_media_time).u32(count32(frame.len()));
@@ -200,26 +201,9 @@ pub fn stream_data(id: u32, multi_media_time: u32, frame: impl Into<Segment>) ->
     Message::new(server::STREAM_DATA, m.finish())
 }
 
-/// STREAM_DATA_SIZED: one frame whose size or place differs from the stream's. Needs the client capability
-/// SIZED_STREAM.
-#[must_use]
-pub fn stream_data_sized(
-    id: u32,
-    multi_media_time: u32,
-    size: (u32, u32),
-    dest: &Rect,
-    frame: impl Into<Segment>,
-) -> Message {
-    let frame = frame.into();
-    let mut m = Marshaller::new();
-    m.u32(id).u32(multi_media_time).u32(size.0).u32(size.1).rect(dest).u32(count32(frame.len()));
-    m.segment(frame);
-    Message::new(server::STREAM_DATA_SIZED, m.finish())
-}
-
 /// STREAM_CLIP.
 #[must_use]
-pub fn stream_clip(id: u32, clip: &Clip) -> Message {
+pub(crate) fn stream_clip(id: u32, clip: &Clip) -> Message {
     let mut v = Vec::new();
     v.u32(id);
     put_clip(&mut v, clip);
@@ -228,19 +212,24 @@ pub fn stream_clip(id: u32, clip: &Clip) -> Message {
 
 /// STREAM_DESTROY.
 #[must_use]
-pub fn stream_destroy(id: u32) -> Message {
+pub(crate) fn stream_destroy(id: u32) -> Message {
     Message::new(server::STREAM_DESTROY, id.to_le_bytes().to_vec())
 }
 
 /// STREAM_DESTROY_ALL.
 #[must_use]
-pub fn stream_destroy_all() -> Message {
+pub(crate) fn stream_destroy_all() -> Message {
     Message::bare(server::STREAM_DESTROY_ALL)
 }
 
 /// STREAM_ACTIVATE_REPORT. Needs the client capability STREAM_REPORT.
 #[must_use]
-pub fn stream_activate_report(id: u32, unique_id: u32, max_window_size: u32, timeout_ms: u32) -> Message {
+pub(crate) fn stream_activate_report(
+    id: u32,
+    unique_id: u32,
+    max_window_size: u32,
+    timeout_ms: u32,
+) -> Message {
     let mut v = Vec::new();
     v.u32(id).u32(unique_id).u32(max_window_size).u32(timeout_ms);
     Message::new(server::STREAM_ACTIVATE_REPORT, v)
@@ -248,7 +237,13 @@ pub fn stream_activate_report(id: u32, unique_id: u32, max_window_size: u32, tim
 
 /// GL_SCANOUT_UNIX. `ChannelStream::send_fds` sends the byte with the descriptor after it.
 #[must_use]
-pub fn gl_scanout_unix(width: u32, height: u32, stride: u32, drm_fourcc: u32, y0_top: bool) -> Message {
+pub(crate) fn gl_scanout_unix(
+    width: u32,
+    height: u32,
+    stride: u32,
+    drm_fourcc: u32,
+    y0_top: bool,
+) -> Message {
     let mut v = Vec::new();
     v.u32(width).u32(height).u32(stride).u32(drm_fourcc).u32(y0_top.into());
     Message::new(server::GL_SCANOUT_UNIX, v)
@@ -257,7 +252,7 @@ pub fn gl_scanout_unix(width: u32, height: u32, stride: u32, drm_fourcc: u32, y0
 /// GL_SCANOUT2_UNIX: planes as offset and bytes per row. Needs the client capability GL_SCANOUT2. `ChannelStream::send_fds`
 /// sends the byte with the descriptors after it.
 #[must_use]
-pub fn gl_scanout2_unix(
+pub(crate) fn gl_scanout2_unix(
     (width, height): (u32, u32),
     drm_fourcc: u32,
     y0_top: bool,
@@ -275,7 +270,7 @@ pub fn gl_scanout2_unix(
 
 /// GL_DRAW.
 #[must_use]
-pub fn gl_draw(x: u32, y: u32, width: u32, height: u32) -> Message {
+pub(crate) fn gl_draw(x: u32, y: u32, width: u32, height: u32) -> Message {
     let mut v = Vec::new();
     v.u32(x).u32(y).u32(width).u32(height);
     Message::new(server::GL_DRAW, v)
@@ -283,7 +278,7 @@ pub fn gl_draw(x: u32, y: u32, width: u32, height: u32) -> Message {
 
 /// A client's report on a stream (wire.md 5.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamReport {
+pub(crate) struct StreamReport {
     pub stream_id: u32,
     pub unique_id: u32,
     pub start_mm_time: u32,
@@ -297,7 +292,7 @@ pub struct StreamReport {
 
 /// DISPLAY_INIT. The sizes are untrusted: the server bounds them before use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DisplayInit {
+pub(crate) struct DisplayInit {
     pub pixmap_cache_id: u8,
     /// Pixels.
     pub pixmap_cache_size: i64,
@@ -308,7 +303,7 @@ pub struct DisplayInit {
 
 /// A message of a display client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DisplayMessage {
+pub(crate) enum DisplayMessage {
     Common(CommonMessage),
     Init(DisplayInit),
     StreamReport(StreamReport),
@@ -319,7 +314,7 @@ pub enum DisplayMessage {
 
 impl DisplayMessage {
     /// Reads a message of the client.
-    pub fn decode(msg_type: u16, body: &[u8]) -> Result<Self, ProtocolError> {
+    pub(crate) fn decode(msg_type: u16, body: &[u8]) -> Result<Self, ProtocolError> {
         let reader = |message| Reader::new("display", message, body);
         Ok(match msg_type {
             ..=100 => Self::Common(CommonMessage::decode("display", msg_type, body)?),
@@ -361,7 +356,7 @@ impl DisplayMessage {
 
 /// Fuzz oracle: decodes any body of any type without a panic.
 #[cfg(any(test, feature = "oracles"))]
-pub fn fuzz_display(msg_type: u16, body: &[u8]) {
+pub(crate) fn fuzz_display(msg_type: u16, body: &[u8]) {
     let _ = DisplayMessage::decode(msg_type, body);
 }
 
@@ -408,7 +403,6 @@ mod tests {
             stream_data(1, 2, vec![3; 4]).body.to_vec(),
             b"\x01\0\0\0\x02\0\0\0\x04\0\0\0\x03\x03\x03\x03"
         );
-        assert_eq!(stream_data_sized(1, 2, (3, 4), &Rect::default(), vec![3; 4]).body.len(), 40);
         assert_eq!(stream_activate_report(1, 2, 5, 1000).body.len(), 16);
         assert_eq!(gl_scanout_unix(1, 2, 3, 4, true).body.len(), 20);
         // As 0.16.0 sends it.

@@ -13,11 +13,11 @@ use crate::image::{BitmapFormat, Palette, WireImageType};
 use std::sync::Arc;
 
 /// Image descriptor flag: the client caches the image under its id.
-pub const IMAGE_CACHE_ME: u8 = 1;
+pub(crate) const IMAGE_CACHE_ME: u8 = 1;
 /// Image descriptor flag: the top byte of each pixel counts as 0xff.
-pub const IMAGE_HIGH_BITS_SET: u8 = 2;
+pub(crate) const IMAGE_HIGH_BITS_SET: u8 = 2;
 /// Image descriptor flag: lossless data for an image that the client has cached in lossy form.
-pub const IMAGE_CACHE_REPLACE_ME: u8 = 4;
+pub(crate) const IMAGE_CACHE_REPLACE_ME: u8 = 4;
 
 const BITMAP_PAL_CACHE_ME: u8 = 1;
 const BITMAP_PAL_FROM_CACHE: u8 = 2;
@@ -26,7 +26,7 @@ const MASK_INVERS: u8 = 1;
 
 /// The form in which a client receives a palette.
 #[derive(Clone, Debug)]
-pub enum WirePalette {
+pub(crate) enum WirePalette {
     /// No palette; not for LZ_PLT.
     None,
     Inline {
@@ -49,7 +49,7 @@ impl WirePalette {
 
 /// The form in which a client receives the data of an image.
 #[derive(Clone, Debug)]
-pub enum WireImageData {
+pub(crate) enum WireImageData {
     /// Uncompressed, `stride * height` bytes.
     Bitmap {
         format: BitmapFormat,
@@ -87,7 +87,7 @@ pub enum WireImageData {
 impl WireImageData {
     /// The type in the image descriptor.
     #[must_use]
-    pub const fn image_type(&self) -> WireImageType {
+    pub(crate) const fn image_type(&self) -> WireImageType {
         match self {
             Self::Bitmap { .. } => WireImageType::Bitmap,
             Self::Quic(_) => WireImageType::Quic,
@@ -107,7 +107,7 @@ impl WireImageData {
 
 /// An image in the form that one client receives.
 #[derive(Clone, Debug)]
-pub struct WireImage {
+pub(crate) struct WireImage {
     pub id: u64,
     /// IMAGE_ flags.
     pub flags: u8,
@@ -118,7 +118,7 @@ pub struct WireImage {
 
 /// The surface, box and clip of a command.
 #[derive(Clone, Copy, Debug)]
-pub struct DrawBase<'a> {
+pub(crate) struct DrawBase<'a> {
     pub surface_id: u32,
     pub bbox: Rect,
     pub clip: &'a Clip,
@@ -126,7 +126,7 @@ pub struct DrawBase<'a> {
 
 /// The images of one command by slot. Slots that the operation does not have stay `None`.
 #[derive(Clone, Debug, Default)]
-pub struct DrawImages {
+pub(crate) struct DrawImages {
     pub src: Option<WireImage>,
     /// Pattern of the brush; of the fore brush for TEXT.
     pub brush: Option<WireImage>,
@@ -138,7 +138,7 @@ pub struct DrawImages {
 
 /// The message for an operation; `None` for [`DrawOp::Nop`].
 #[must_use]
-pub fn draw(base: &DrawBase<'_>, op: &DrawOp, images: DrawImages) -> Option<Message> {
+pub(crate) fn draw(base: &DrawBase<'_>, op: &DrawOp, images: DrawImages) -> Option<Message> {
     let mut d = DrawWriter { m: Marshaller::new(), images, filled: Vec::new() };
     d.m.u32(base.surface_id).rect(&base.bbox);
     put_clip(&mut d.m, base.clip);

@@ -6,86 +6,88 @@ use super::error::ProtocolError;
 use super::reader::Reader;
 
 /// Server message types.
-pub mod server {
-    pub const INIT: u16 = 101;
-    pub const KEY_MODIFIERS: u16 = 102;
-    pub const MOUSE_MOTION_ACK: u16 = 111;
+pub(crate) mod server {
+    pub(crate) const INIT: u16 = 101;
+    pub(crate) const KEY_MODIFIERS: u16 = 102;
+    pub(crate) const MOUSE_MOTION_ACK: u16 = 111;
 }
 
 /// Client message types.
-pub mod client {
-    pub const KEY_DOWN: u16 = 101;
-    pub const KEY_UP: u16 = 102;
-    pub const KEY_MODIFIERS: u16 = 103;
-    pub const KEY_SCANCODE: u16 = 104;
-    pub const MOUSE_MOTION: u16 = 111;
-    pub const MOUSE_POSITION: u16 = 112;
-    pub const MOUSE_PRESS: u16 = 113;
-    pub const MOUSE_RELEASE: u16 = 114;
+pub(crate) mod client {
+    pub(crate) const KEY_DOWN: u16 = 101;
+    pub(crate) const KEY_UP: u16 = 102;
+    pub(crate) const KEY_MODIFIERS: u16 = 103;
+    pub(crate) const KEY_SCANCODE: u16 = 104;
+    pub(crate) const MOUSE_MOTION: u16 = 111;
+    pub(crate) const MOUSE_POSITION: u16 = 112;
+    pub(crate) const MOUSE_PRESS: u16 = 113;
+    pub(crate) const MOUSE_RELEASE: u16 = 114;
 }
 
 /// Keyboard LED bits.
-pub mod modifiers {
-    pub const SCROLL_LOCK: u16 = 1;
-    pub const NUM_LOCK: u16 = 2;
-    pub const CAPS_LOCK: u16 = 4;
+pub(crate) mod modifiers {
+    pub(crate) const SCROLL_LOCK: u16 = 1;
+    pub(crate) const NUM_LOCK: u16 = 2;
+    pub(crate) const CAPS_LOCK: u16 = 4;
 }
 
 /// Button numbers of PRESS and RELEASE.
-pub mod button {
-    pub const LEFT: u8 = 1;
-    pub const MIDDLE: u8 = 2;
-    pub const RIGHT: u8 = 3;
-    pub const UP: u8 = 4;
-    pub const DOWN: u8 = 5;
-    pub const SIDE: u8 = 6;
-    pub const EXTRA: u8 = 7;
+#[allow(dead_code, reason = "the table is as whole as that of the specification")]
+pub(crate) mod button {
+    pub(crate) const LEFT: u8 = 1;
+    pub(crate) const MIDDLE: u8 = 2;
+    pub(crate) const RIGHT: u8 = 3;
+    pub(crate) const UP: u8 = 4;
+    pub(crate) const DOWN: u8 = 5;
+    pub(crate) const SIDE: u8 = 6;
+    pub(crate) const EXTRA: u8 = 7;
 }
 
 /// Button mask bits.
-pub mod button_mask {
-    pub const LEFT: u16 = 1;
-    pub const MIDDLE: u16 = 2;
-    pub const RIGHT: u16 = 4;
-    pub const UP: u16 = 8;
-    pub const DOWN: u16 = 16;
-    pub const SIDE: u16 = 32;
-    pub const EXTRA: u16 = 64;
+#[allow(dead_code, reason = "the table is as whole as that of the specification")]
+pub(crate) mod button_mask {
+    pub(crate) const LEFT: u16 = 1;
+    pub(crate) const MIDDLE: u16 = 2;
+    pub(crate) const RIGHT: u16 = 4;
+    pub(crate) const UP: u16 = 8;
+    pub(crate) const DOWN: u16 = 16;
+    pub(crate) const SIDE: u16 = 32;
+    pub(crate) const EXTRA: u16 = 64;
 }
 
 /// Number of motion messages per MOUSE_MOTION_ACK.
-pub const MOTION_ACK_BUNCH: u32 = 4;
+pub(crate) const MOTION_ACK_BUNCH: u32 = 4;
 
 /// Largest body that the channel accepts (wire.md 2.3).
-pub const MAX_BODY: usize = 2048;
+pub(crate) const MAX_BODY: usize = 2048;
 
 /// The body limit for [`crate::net::stream::ChannelStream::receive`].
 #[must_use]
-pub fn max_body(_msg_type: u16) -> Option<usize> {
+pub(crate) fn max_body(_msg_type: u16) -> Option<usize> {
     Some(MAX_BODY)
 }
 
 /// INIT with the guest's LEDs.
 #[must_use]
-pub fn init(modifiers: u16) -> Message {
+pub(crate) fn init(modifiers: u16) -> Message {
     Message::new(server::INIT, modifiers.to_le_bytes().to_vec())
 }
 
 /// KEY_MODIFIERS with the guest's LEDs.
 #[must_use]
-pub fn key_modifiers(modifiers: u16) -> Message {
+pub(crate) fn key_modifiers(modifiers: u16) -> Message {
     Message::new(server::KEY_MODIFIERS, modifiers.to_le_bytes().to_vec())
 }
 
 /// MOUSE_MOTION_ACK.
 #[must_use]
-pub fn mouse_motion_ack() -> Message {
+pub(crate) fn mouse_motion_ack() -> Message {
     Message::bare(server::MOUSE_MOTION_ACK)
 }
 
 /// A message of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InputsMessage {
+pub(crate) enum InputsMessage {
     Common(CommonMessage),
     /// Up to four scan-code bytes, lowest first. A zero byte ends the code.
     KeyDown {
@@ -122,7 +124,7 @@ pub enum InputsMessage {
 
 impl InputsMessage {
     /// Reads a message of the client.
-    pub fn decode(msg_type: u16, body: &[u8]) -> Result<Self, ProtocolError> {
+    pub(crate) fn decode(msg_type: u16, body: &[u8]) -> Result<Self, ProtocolError> {
         let reader = |message| Reader::new("inputs", message, body);
         Ok(match msg_type {
             ..=100 => Self::Common(CommonMessage::decode("inputs", msg_type, body)?),
@@ -160,7 +162,7 @@ impl InputsMessage {
 
 /// Fuzz oracle: decodes any body of any type without a panic.
 #[cfg(any(test, feature = "oracles"))]
-pub fn fuzz_inputs(msg_type: u16, body: &[u8]) {
+pub(crate) fn fuzz_inputs(msg_type: u16, body: &[u8]) {
     let _ = InputsMessage::decode(msg_type, body);
 }
 

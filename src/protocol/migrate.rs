@@ -11,12 +11,12 @@ use crate::limits::MAX_SURFACES;
 const VERSION: u32 = 1;
 
 /// The magic words of the channels' data.
-pub mod magic {
-    pub const MAIN: u32 = u32::from_le_bytes(*b"MNMD");
-    pub const DISPLAY: u32 = u32::from_le_bytes(*b"DCMD");
-    pub const INPUTS: u32 = u32::from_le_bytes(*b"ICMD");
-    pub const SPICEVMC: u32 = u32::from_le_bytes(*b"SVMD");
-    pub const SMARTCARD: u32 = u32::from_le_bytes(*b"SCMD");
+pub(crate) mod magic {
+    pub(crate) const MAIN: u32 = u32::from_le_bytes(*b"MNMD");
+    pub(crate) const DISPLAY: u32 = u32::from_le_bytes(*b"DCMD");
+    pub(crate) const INPUTS: u32 = u32::from_le_bytes(*b"ICMD");
+    pub(crate) const SPICEVMC: u32 = u32::from_le_bytes(*b"SVMD");
+    pub(crate) const SMARTCARD: u32 = u32::from_le_bytes(*b"SCMD");
 }
 
 fn check_header(r: &mut Reader<'_>, magic: u32) -> Result<(), ProtocolError> {
@@ -49,7 +49,7 @@ fn pointed<'a>(
 
 /// State of a character device: its tokens, and bytes that the device has not taken yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CharDeviceState {
+pub(crate) struct CharDeviceState {
     pub connected: bool,
     pub num_client_tokens: u32,
     pub num_send_tokens: u32,
@@ -62,7 +62,7 @@ pub struct CharDeviceState {
 impl CharDeviceState {
     /// State of a device whose client needs no tokens: as the original says it, both may send without end.
     #[must_use]
-    pub fn without_tokens(write_data: Vec<u8>) -> Self {
+    pub(crate) fn without_tokens(write_data: Vec<u8>) -> Self {
         Self {
             connected: true,
             num_client_tokens: u32::MAX,
@@ -97,7 +97,7 @@ impl CharDeviceState {
 
 /// State of the main channel: the agent's device and both message streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MainState {
+pub(crate) struct MainState {
     pub device: CharDeviceState,
     pub client_agent_started: bool,
     /// Number of bytes read so far of the guest's chunk header, and that header.
@@ -115,7 +115,7 @@ pub struct MainState {
 
 impl MainState {
     /// Reads MIGRATE_DATA of the main channel.
-    pub fn decode(body: &[u8]) -> Result<Self, ProtocolError> {
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, ProtocolError> {
         let r = &mut Reader::new("main", "MIGRATE_DATA", body);
         check_header(r, magic::MAIN)?;
         let device = CharDeviceState::decode(r, body)?;
@@ -150,7 +150,7 @@ impl MainState {
 
     /// The body of MIGRATE_DATA.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut m = Marshaller::new();
         m.u32(magic::MAIN).u32(VERSION);
         let write_data = self.device.put(&mut m);
@@ -173,7 +173,7 @@ impl MainState {
 
 /// A surface that the client has, with the area whose pixels are lossy there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MigratedSurface {
+pub(crate) struct MigratedSurface {
     pub id: u32,
     /// Present if JPEG is on. The rectangle may be empty.
     pub lossy: Option<Rect>,
@@ -181,7 +181,7 @@ pub struct MigratedSurface {
 
 /// State of a display channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DisplayState {
+pub(crate) struct DisplayState {
     /// Serial of the last message.
     pub serial: u64,
     /// The target derives its JPEG and zlib settings from this.
@@ -203,7 +203,7 @@ pub struct DisplayState {
 impl DisplayState {
     /// Reads MIGRATE_DATA of a display channel. `lossy` says whether surfaces carry a lossy area, given whether
     /// the client has little bandwidth; the data do not show it.
-    pub fn decode(body: &[u8], lossy: impl FnOnce(bool) -> bool) -> Result<Self, ProtocolError> {
+    pub(crate) fn decode(body: &[u8], lossy: impl FnOnce(bool) -> bool) -> Result<Self, ProtocolError> {
         let r = &mut Reader::new("display", "MIGRATE_DATA", body);
         check_header(r, magic::DISPLAY)?;
         let mut state = Self {
@@ -233,7 +233,7 @@ impl DisplayState {
 
     /// The body of MIGRATE_DATA.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut m = Marshaller::new();
         m.u32(magic::DISPLAY).u32(VERSION).u64(self.serial).u8(self.low_bandwidth.into());
         m.u8(self.pixmap_cache_id).i64(self.pixmap_cache_size).u8(self.freezer.into());
@@ -281,7 +281,7 @@ fn surfaces(mut r: Reader<'_>, lossy: bool) -> Result<Vec<MigratedSurface>, Prot
 }
 
 /// Reads MIGRATE_DATA of the inputs channel: the number of motions not acknowledged yet.
-pub fn decode_inputs(body: &[u8]) -> Result<u16, ProtocolError> {
+pub(crate) fn decode_inputs(body: &[u8]) -> Result<u16, ProtocolError> {
     let mut r = Reader::new("inputs", "MIGRATE_DATA", body);
     check_header(&mut r, magic::INPUTS)?;
     r.u16("motion_count")
@@ -289,14 +289,14 @@ pub fn decode_inputs(body: &[u8]) -> Result<u16, ProtocolError> {
 
 /// The body of MIGRATE_DATA of the inputs channel; the inverse of [`decode_inputs`].
 #[must_use]
-pub fn encode_inputs(motion_count: u16) -> Vec<u8> {
+pub(crate) fn encode_inputs(motion_count: u16) -> Vec<u8> {
     let mut v = Vec::new();
     v.u32(magic::INPUTS).u32(VERSION).u16(motion_count);
     v
 }
 
 /// Reads MIGRATE_DATA of a usbredir, port or webdav channel.
-pub fn decode_spicevmc(body: &[u8]) -> Result<CharDeviceState, ProtocolError> {
+pub(crate) fn decode_spicevmc(body: &[u8]) -> Result<CharDeviceState, ProtocolError> {
     let mut r = Reader::new("spicevmc", "MIGRATE_DATA", body);
     check_header(&mut r, magic::SPICEVMC)?;
     CharDeviceState::decode(&mut r, body)
@@ -304,7 +304,7 @@ pub fn decode_spicevmc(body: &[u8]) -> Result<CharDeviceState, ProtocolError> {
 
 /// The body of MIGRATE_DATA of such a channel; the inverse of [`decode_spicevmc`].
 #[must_use]
-pub fn encode_spicevmc(device: &CharDeviceState) -> Vec<u8> {
+pub(crate) fn encode_spicevmc(device: &CharDeviceState) -> Vec<u8> {
     let mut m = Marshaller::new();
     m.u32(magic::SPICEVMC).u32(VERSION);
     let data = device.put(&mut m);
@@ -315,7 +315,7 @@ pub fn encode_spicevmc(device: &CharDeviceState) -> Vec<u8> {
 
 /// State of the smartcard channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SmartcardState {
+pub(crate) struct SmartcardState {
     pub device: CharDeviceState,
     pub reader_added: bool,
     /// The bytes read so far of the device's current message.
@@ -324,7 +324,7 @@ pub struct SmartcardState {
 
 impl SmartcardState {
     /// Reads MIGRATE_DATA of the smartcard channel.
-    pub fn decode(body: &[u8]) -> Result<Self, ProtocolError> {
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, ProtocolError> {
         let r = &mut Reader::new("smartcard", "MIGRATE_DATA", body);
         check_header(r, magic::SMARTCARD)?;
         let device = CharDeviceState::decode(r, body)?;
@@ -337,7 +337,7 @@ impl SmartcardState {
 
     /// The body of MIGRATE_DATA.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut m = Marshaller::new();
         m.u32(magic::SMARTCARD).u32(VERSION);
         let write_data = self.device.put(&mut m);

@@ -8,24 +8,24 @@
 //! Server to client: functions and structures make a [`Message`]. Its [`Body`] is a list of segments, so that
 //! payloads are not copied again. [`writer::Marshaller`] lays out bodies with pointers.
 
-pub mod agent;
-pub mod body;
-pub mod caps;
-pub mod channel_type;
-pub mod common;
-pub mod cursor;
-pub mod display;
-pub mod draw;
-pub mod error;
-pub mod inputs;
+pub(crate) mod agent;
+pub(crate) mod body;
+pub(crate) mod caps;
+pub(crate) mod channel_type;
+pub(crate) mod common;
+pub(crate) mod cursor;
+pub(crate) mod display;
+pub(crate) mod draw;
+pub(crate) mod error;
+pub(crate) mod inputs;
 pub mod link;
 pub mod main_channel;
-pub mod migrate;
-pub mod reader;
-pub mod sound;
+pub(crate) mod migrate;
+pub(crate) mod reader;
+pub(crate) mod sound;
 pub mod spicevmc;
-pub mod stream_device;
-pub mod writer;
+pub(crate) mod stream_device;
+pub(crate) mod writer;
 
 pub use body::{Body, Message, Segment};
 pub use caps::Caps;

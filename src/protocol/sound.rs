@@ -8,35 +8,36 @@ use super::writer::{Marshaller, Put};
 use crate::limits::MAX_RECORD_BODY;
 
 /// Playback server message types.
-pub mod playback {
-    pub const DATA: u16 = 101;
-    pub const MODE: u16 = 102;
-    pub const START: u16 = 103;
-    pub const STOP: u16 = 104;
-    pub const VOLUME: u16 = 105;
-    pub const MUTE: u16 = 106;
-    pub const LATENCY: u16 = 107;
+#[allow(dead_code, reason = "the table is as whole as that of the specification")]
+pub(crate) mod playback {
+    pub(crate) const DATA: u16 = 101;
+    pub(crate) const MODE: u16 = 102;
+    pub(crate) const START: u16 = 103;
+    pub(crate) const STOP: u16 = 104;
+    pub(crate) const VOLUME: u16 = 105;
+    pub(crate) const MUTE: u16 = 106;
+    pub(crate) const LATENCY: u16 = 107;
 }
 
 /// Record server message types.
-pub mod record {
-    pub const START: u16 = 101;
-    pub const STOP: u16 = 102;
-    pub const VOLUME: u16 = 103;
-    pub const MUTE: u16 = 104;
+pub(crate) mod record {
+    pub(crate) const START: u16 = 101;
+    pub(crate) const STOP: u16 = 102;
+    pub(crate) const VOLUME: u16 = 103;
+    pub(crate) const MUTE: u16 = 104;
 }
 
 /// Record client message types.
-pub mod record_client {
-    pub const DATA: u16 = 101;
-    pub const MODE: u16 = 102;
-    pub const START_MARK: u16 = 103;
+pub(crate) mod record_client {
+    pub(crate) const DATA: u16 = 101;
+    pub(crate) const MODE: u16 = 102;
+    pub(crate) const START_MARK: u16 = 103;
 }
 
 /// The encoding of audio data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
-pub enum AudioMode {
+pub(crate) enum AudioMode {
     Raw = 1,
     Opus = 3,
 }
@@ -55,20 +56,20 @@ impl TryFrom<u16> for AudioMode {
 }
 
 /// Sample format S16, the only one.
-pub const FORMAT_S16: u16 = 1;
+pub(crate) const FORMAT_S16: u16 = 1;
 
 /// Largest body of a client message that is not sound (wire.md 2.3): one frame of samples and some.
-pub const MAX_BODY: usize = 480 * 2 * 2 + 64;
+pub(crate) const MAX_BODY: usize = 480 * 2 * 2 + 64;
 
 /// Bound of a playback client's messages: it has only the common ones.
 #[must_use]
-pub fn max_playback_body(msg_type: u16) -> Option<usize> {
+pub(crate) fn max_playback_body(msg_type: u16) -> Option<usize> {
     (msg_type <= 100).then_some(MAX_BODY)
 }
 
 /// Bound of a recording client's messages.
 #[must_use]
-pub fn max_record_body(msg_type: u16) -> Option<usize> {
+pub(crate) fn max_record_body(msg_type: u16) -> Option<usize> {
     match msg_type {
         record_client::DATA => Some(MAX_RECORD_BODY),
         ..=100 | record_client::MODE | record_client::START_MARK => Some(MAX_BODY),
@@ -78,7 +79,7 @@ pub fn max_record_body(msg_type: u16) -> Option<usize> {
 
 /// Playback DATA; `time` in milliseconds of the multimedia clock.
 #[must_use]
-pub fn playback_data(time: u32, data: impl Into<Segment>) -> Message {
+pub(crate) fn playback_data(time: u32, data: impl Into<Segment>) -> Message {
     let mut m = Marshaller::new();
     m.u32(time);
     m.segment(data);
@@ -87,7 +88,7 @@ pub fn playback_data(time: u32, data: impl Into<Segment>) -> Message {
 
 /// Playback MODE. The server sends it before the first DATA.
 #[must_use]
-pub fn playback_mode(time: u32, mode: AudioMode) -> Message {
+pub(crate) fn playback_mode(time: u32, mode: AudioMode) -> Message {
     let mut v = Vec::new();
     v.u32(time).u16(mode as u16);
     Message::new(playback::MODE, v)
@@ -95,7 +96,7 @@ pub fn playback_mode(time: u32, mode: AudioMode) -> Message {
 
 /// Playback START.
 #[must_use]
-pub fn playback_start(channels: u32, frequency: u32, time: u32) -> Message {
+pub(crate) fn playback_start(channels: u32, frequency: u32, time: u32) -> Message {
     let mut v = Vec::new();
     v.u32(channels).u16(FORMAT_S16).u32(frequency).u32(time);
     Message::new(playback::START, v)
@@ -103,20 +104,14 @@ pub fn playback_start(channels: u32, frequency: u32, time: u32) -> Message {
 
 /// Playback STOP.
 #[must_use]
-pub fn playback_stop() -> Message {
+pub(crate) fn playback_stop() -> Message {
     Message::bare(playback::STOP)
-}
-
-/// Playback LATENCY in milliseconds.
-#[must_use]
-pub fn playback_latency(milliseconds: u32) -> Message {
-    Message::new(playback::LATENCY, milliseconds.to_le_bytes().to_vec())
 }
 
 /// VOLUME on either channel: `msg_type` is `playback::VOLUME` or `record::VOLUME`. One value per audio
 /// channel, at most 255 channels.
 #[must_use]
-pub fn volume(msg_type: u16, volumes: &[u16]) -> Message {
+pub(crate) fn volume(msg_type: u16, volumes: &[u16]) -> Message {
     let volumes = &volumes[..volumes.len().min(255)];
     let mut v = Vec::new();
     v.u8(u8::try_from(volumes.len()).unwrap_or(u8::MAX));
@@ -128,13 +123,13 @@ pub fn volume(msg_type: u16, volumes: &[u16]) -> Message {
 
 /// MUTE on either channel: `msg_type` is `playback::MUTE` or `record::MUTE`.
 #[must_use]
-pub fn mute(msg_type: u16, mute: bool) -> Message {
+pub(crate) fn mute(msg_type: u16, mute: bool) -> Message {
     Message::new(msg_type, vec![u8::from(mute)])
 }
 
 /// Record START.
 #[must_use]
-pub fn record_start(channels: u32, frequency: u32) -> Message {
+pub(crate) fn record_start(channels: u32, frequency: u32) -> Message {
     let mut v = Vec::new();
     v.u32(channels).u16(FORMAT_S16).u32(frequency);
     Message::new(record::START, v)
@@ -142,12 +137,12 @@ pub fn record_start(channels: u32, frequency: u32) -> Message {
 
 /// Record STOP.
 #[must_use]
-pub fn record_stop() -> Message {
+pub(crate) fn record_stop() -> Message {
     Message::bare(record::STOP)
 }
 
 /// Reads a message of a playback client. Only the common messages exist.
-pub fn decode_playback(msg_type: u16, body: &[u8]) -> Result<CommonMessage, ProtocolError> {
+pub(crate) fn decode_playback(msg_type: u16, body: &[u8]) -> Result<CommonMessage, ProtocolError> {
     match msg_type {
         ..=100 => CommonMessage::decode("playback", msg_type, body),
         other => Err(common::unknown("playback", other)),
@@ -156,7 +151,7 @@ pub fn decode_playback(msg_type: u16, body: &[u8]) -> Result<CommonMessage, Prot
 
 /// A message of a record client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordMessage {
+pub(crate) enum RecordMessage {
     Common(CommonMessage),
     /// The samples stand behind the time, to the end of the body: see [`record_samples`].
     Data {
@@ -174,7 +169,7 @@ pub enum RecordMessage {
 
 impl RecordMessage {
     /// Reads a message of the client.
-    pub fn decode(msg_type: u16, body: &[u8]) -> Result<Self, ProtocolError> {
+    pub(crate) fn decode(msg_type: u16, body: &[u8]) -> Result<Self, ProtocolError> {
         let reader = |message| Reader::new("record", message, body);
         Ok(match msg_type {
             ..=100 => Self::Common(CommonMessage::decode("record", msg_type, body)?),
@@ -191,13 +186,13 @@ impl RecordMessage {
 
 /// What a record DATA message carries, its body having been decoded.
 #[must_use]
-pub fn record_samples(body: &[u8]) -> &[u8] {
+pub(crate) fn record_samples(body: &[u8]) -> &[u8] {
     body.get(4..).unwrap_or_default()
 }
 
 /// Fuzz oracle: decodes any body of any type without a panic.
 #[cfg(any(test, feature = "oracles"))]
-pub fn fuzz_record(msg_type: u16, body: &[u8]) {
+pub(crate) fn fuzz_record(msg_type: u16, body: &[u8]) {
     let _ = RecordMessage::decode(msg_type, body);
 }
 

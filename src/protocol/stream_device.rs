@@ -10,26 +10,26 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// Bytes of a header.
-pub const HEADER_SIZE: usize = 8;
+pub(crate) const HEADER_SIZE: usize = 8;
 /// The version that headers name.
-pub const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
 /// Message types.
-pub mod message {
-    pub const CAPABILITIES: u16 = 1;
-    pub const FORMAT: u16 = 2;
-    pub const DATA: u16 = 3;
-    pub const START_STOP: u16 = 4;
-    pub const NOTIFY_ERROR: u16 = 5;
-    pub const CURSOR_SET: u16 = 6;
-    pub const CURSOR_MOVE: u16 = 7;
-    pub const DEVICE_DISPLAY_INFO: u16 = 8;
+pub(crate) mod message {
+    pub(crate) const CAPABILITIES: u16 = 1;
+    pub(crate) const FORMAT: u16 = 2;
+    pub(crate) const DATA: u16 = 3;
+    pub(crate) const START_STOP: u16 = 4;
+    pub(crate) const NOTIFY_ERROR: u16 = 5;
+    pub(crate) const CURSOR_SET: u16 = 6;
+    pub(crate) const CURSOR_MOVE: u16 = 7;
+    pub(crate) const DEVICE_DISPLAY_INFO: u16 = 8;
 }
 
 /// The video codecs, by their numbers in this protocol and in STREAM_CREATE: 1 MJPEG, 2 VP8, 3 H264, 4 VP9, 5 H265.
-pub const CODECS: std::ops::RangeInclusive<u8> = 1..=5;
+pub(crate) const CODECS: std::ops::RangeInclusive<u8> = 1..=5;
 /// The codec that every client decodes, and whose frames do not need each other.
-pub const MJPEG: u8 = 1;
+pub(crate) const MJPEG: u8 = 1;
 
 const MAX_CAPABILITIES: usize = 1024;
 const FORMAT_SIZE: usize = 12;
@@ -41,7 +41,7 @@ const MAX_ADDRESS: usize = 256;
 
 /// How a guest breaks the protocol. The text is what the original tells the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Violation {
+pub(crate) enum Violation {
     #[error("Invalid message type")]
     UnknownType,
     #[error("Wrong size for StreamMsgCapabilities")]
@@ -70,7 +70,7 @@ impl From<ProtocolError> for Violation {
 
 /// The header of a message from the guest. Its size is one that its type can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     pub message_type: u16,
     /// Bytes of the body.
     pub size: usize,
@@ -78,7 +78,7 @@ pub struct Header {
 
 impl Header {
     /// Reads a header and checks the size against the type.
-    pub fn decode(bytes: [u8; HEADER_SIZE]) -> Result<Self, Violation> {
+    pub(crate) fn decode(bytes: [u8; HEADER_SIZE]) -> Result<Self, Violation> {
         let [version, _, t0, t1, s0, s1, s2, s3] = bytes;
         if version != VERSION {
             return Err(Violation::Other);
@@ -100,7 +100,7 @@ impl Header {
 
 /// FORMAT: how the frames that follow are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format {
+pub(crate) struct Format {
     pub width: u32,
     pub height: u32,
     /// One of [`CODECS`].
@@ -118,7 +118,7 @@ pub struct DisplayInfo {
 
 /// A message from the guest.
 #[derive(Clone, Debug)]
-pub enum StreamMessage {
+pub(crate) enum StreamMessage {
     /// What the agent can do; nothing here depends on it.
     Capabilities,
     Format(Format),
@@ -132,7 +132,7 @@ pub enum StreamMessage {
 
 impl StreamMessage {
     /// Reads the body of a message whose header was read.
-    pub fn decode(header: Header, body: Vec<u8>) -> Result<Self, Violation> {
+    pub(crate) fn decode(header: Header, body: Vec<u8>) -> Result<Self, Violation> {
         let reader = |name| Reader::new("stream", name, &body);
         Ok(match header.message_type {
             message::CAPABILITIES => Self::Capabilities,
@@ -205,20 +205,20 @@ fn framed(message_type: u16, body: &[u8]) -> Vec<u8> {
 
 /// CAPABILITIES of the server, which has none.
 #[must_use]
-pub fn capabilities() -> Vec<u8> {
+pub(crate) fn capabilities() -> Vec<u8> {
     framed(message::CAPABILITIES, &[0])
 }
 
 /// START_STOP: the guest is to stream in one of these codecs, or, if there is none, to stop.
 #[must_use]
-pub fn start_stop(codecs: &[u8]) -> Vec<u8> {
+pub(crate) fn start_stop(codecs: &[u8]) -> Vec<u8> {
     let count = u8::try_from(codecs.len()).unwrap_or(u8::MAX);
     framed(message::START_STOP, &[&[count], codecs].concat())
 }
 
 /// NOTIFY_ERROR: what the guest did wrong.
 #[must_use]
-pub fn notify_error(violation: Violation) -> Vec<u8> {
+pub(crate) fn notify_error(violation: Violation) -> Vec<u8> {
     framed(message::NOTIFY_ERROR, &[&[0; 4], violation.to_string().as_bytes(), &[0]].concat())
 }
 

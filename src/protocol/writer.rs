@@ -4,7 +4,7 @@ use super::body::{Body, Segment};
 use crate::geometry::{Point, Point16, Rect};
 
 /// Appends little-endian fields to a buffer.
-pub trait Put {
+pub(crate) trait Put {
     /// Appends raw bytes.
     fn put(&mut self, bytes: &[u8]);
 
@@ -56,7 +56,7 @@ impl Put for Vec<u8> {
 
 /// A count for a `u32` field. The server's own counts are bounded far below `u32::MAX`.
 #[must_use]
-pub fn count32(n: usize) -> u32 {
+pub(crate) fn count32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
@@ -86,12 +86,12 @@ struct Hole {
 
 /// A block of a body under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockId(usize);
+pub(crate) struct BlockId(usize);
 
 /// Lays out a body with pointers in the original's order: writing a pointer appends a new block, and the body
 /// is the blocks in that order (wire.md 2.4).
 #[derive(Debug)]
-pub struct Marshaller {
+pub(crate) struct Marshaller {
     blocks: Vec<Block>,
     holes: Vec<Hole>,
     current: usize,
@@ -112,18 +112,15 @@ impl Put for Marshaller {
 }
 
 impl Marshaller {
-    /// The block of the message body itself.
-    pub const ROOT: BlockId = BlockId(0);
-
     /// An empty body. Fields go to the root block.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { blocks: vec![Block::default()], holes: Vec::new(), current: 0 }
     }
 
     /// Writes a pointer into the current block and returns the new block that it points to. If nothing is
     /// written to that block, the pointer is 0.
-    pub fn pointer(&mut self) -> BlockId {
+    pub(crate) fn pointer(&mut self) -> BlockId {
         let target = self.blocks.len();
         let position = self.blocks.get(self.current).map_or(0, |b| b.bytes.len());
         self.holes.push(Hole { block: self.current, position, target });
@@ -133,17 +130,17 @@ impl Marshaller {
     }
 
     /// Writes a null pointer without a block.
-    pub fn null(&mut self) {
+    pub(crate) fn null(&mut self) {
         self.u32(0);
     }
 
     /// Makes `block` the current one. Returns the one before, so that the caller can come back to it.
-    pub fn select(&mut self, block: BlockId) -> BlockId {
+    pub(crate) fn select(&mut self, block: BlockId) -> BlockId {
         BlockId(std::mem::replace(&mut self.current, block.0))
     }
 
     /// Appends payload to the current block, without a copy if it is long.
-    pub fn segment(&mut self, segment: impl Into<Segment>) {
+    pub(crate) fn segment(&mut self, segment: impl Into<Segment>) {
         let segment = segment.into();
         if segment.len() < COPY_BELOW {
             self.put(segment.as_slice());
@@ -155,7 +152,7 @@ impl Marshaller {
 
     /// The finished body with all pointers filled in.
     #[must_use]
-    pub fn finish(mut self) -> Body {
+    pub(crate) fn finish(mut self) -> Body {
         let mut starts = Vec::with_capacity(self.blocks.len());
         let mut end = 0usize;
         for block in &self.blocks {

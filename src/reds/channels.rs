@@ -30,7 +30,7 @@ pub(crate) enum Home {
 
 impl Home {
     /// A channel of the host thread.
-    pub fn host(channel: impl Channel) -> Self {
+    pub(crate) fn host(channel: impl Channel) -> Self {
         Self::Host(Served::new(Box::new(channel)))
     }
 
@@ -69,7 +69,7 @@ pub(crate) struct Channels {
 
 impl Channels {
     /// Makes a channel known. Registering a key again is the caller's mistake and ignored.
-    pub fn register(&mut self, id: u8, home: Home) -> ChannelKey {
+    pub(crate) fn register(&mut self, id: u8, home: Home) -> ChannelKey {
         let key = ChannelKey { channel_type: home.profile().channel_type, id };
         if !self.is_registered(key.channel_type.number(), id) {
             self.registry.insert(0, (key, home));
@@ -78,12 +78,12 @@ impl Channels {
     }
 
     /// Forgets a channel. Its connections on the host thread must be closed already.
-    pub fn unregister(&mut self, key: ChannelKey) {
+    pub(crate) fn unregister(&mut self, key: ChannelKey) {
         self.registry.retain(|(known, _)| *known != key);
     }
 
     /// The lowest id that no channel of this type has; `None`: all are taken.
-    pub fn free_id(&self, channel_type: ChannelType) -> Option<u8> {
+    pub(crate) fn free_id(&self, channel_type: ChannelType) -> Option<u8> {
         (0..=u8::MAX).find(|&id| !self.is_registered(channel_type.number(), id))
     }
 
@@ -93,29 +93,29 @@ impl Channels {
     }
 
     /// Forgets all channels, at the end of the server.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.registry.clear();
     }
 
     /// Whether nobody is linked to any channel.
     #[cfg(test)]
-    pub fn is_unused(&self) -> bool {
+    pub(crate) fn is_unused(&self) -> bool {
         self.connections.is_empty()
     }
 
     /// Whether clients can link to this type and id.
-    pub fn is_registered(&self, channel_type: u8, id: u8) -> bool {
+    pub(crate) fn is_registered(&self, channel_type: u8, id: u8) -> bool {
         self.profile(channel_type, id).is_some()
     }
 
     /// What is fixed about a channel that clients name.
-    pub fn profile(&self, channel_type: u8, id: u8) -> Option<&'static Profile> {
+    pub(crate) fn profile(&self, channel_type: u8, id: u8) -> Option<&'static Profile> {
         let is = |key: &ChannelKey| key.channel_type.number() == channel_type && key.id == id;
         self.registry.iter().find(|(key, _)| is(key)).map(|(_, home)| home.profile())
     }
 
     /// CHANNELS_LIST: main is not among them, and while several clients are connected those that cannot be shared neither.
-    pub fn list(&self, several_clients: bool) -> Vec<ChannelKey> {
+    pub(crate) fn list(&self, several_clients: bool) -> Vec<ChannelKey> {
         let listed = |home: &Home| {
             let profile = home.profile();
             profile.channel_type != ChannelType::Main && (profile.shared || !several_clients)
@@ -124,7 +124,7 @@ impl Channels {
     }
 
     /// Where a channel is served.
-    pub fn home(&mut self, key: ChannelKey) -> Option<&mut Home> {
+    pub(crate) fn home(&mut self, key: ChannelKey) -> Option<&mut Home> {
         self.registry.iter_mut().find(|(known, _)| *known == key).map(|(_, home)| home)
     }
 
@@ -136,12 +136,12 @@ impl Channels {
     }
 
     /// A client's link to a channel of the host thread.
-    pub fn link_mut(&mut self, key: ChannelKey, at: ConnectionId) -> Option<&mut ChannelLink> {
+    pub(crate) fn link_mut(&mut self, key: ChannelKey, at: ConnectionId) -> Option<&mut ChannelLink> {
         self.served(key)?.link_mut(at)
     }
 
     /// A channel of the host thread whose type is `C`, to look at.
-    pub fn look<C: Channel>(&self, key: ChannelKey) -> Option<&C> {
+    pub(crate) fn look<C: Channel>(&self, key: ChannelKey) -> Option<&C> {
         match &self.registry.iter().find(|(known, _)| *known == key)?.1 {
             Home::Host(served) => (served.channel() as &dyn Any).downcast_ref(),
             Home::Worker(..) => None,
@@ -149,23 +149,23 @@ impl Channels {
     }
 
     /// A client's link to a channel, if it has one already.
-    pub fn link_of(&self, client: ClientId, key: ChannelKey) -> Option<ConnectionId> {
+    pub(crate) fn link_of(&self, client: ClientId, key: ChannelKey) -> Option<ConnectionId> {
         let is = |c: &Connection| c.client == client && c.channel == key;
         self.connections.iter().find(|(_, c)| is(c)).map(|(&at, _)| at)
     }
 
     /// Notes a connection that lives on a worker now.
-    pub fn note_remote(&mut self, at: ConnectionId, client: ClientId, channel: ChannelKey) {
+    pub(crate) fn note_remote(&mut self, at: ConnectionId, client: ClientId, channel: ChannelKey) {
         self.connections.insert(at, Connection { channel, client, place: Place::Worker });
     }
 
     /// Whose connection this is.
-    pub fn client_of(&self, at: ConnectionId) -> Option<ClientId> {
+    pub(crate) fn client_of(&self, at: ConnectionId) -> Option<ClientId> {
         self.connections.get(&at).map(|c| c.client)
     }
 
     /// The channel of a connection.
-    pub fn key_of(&self, at: ConnectionId) -> Option<ChannelKey> {
+    pub(crate) fn key_of(&self, at: ConnectionId) -> Option<ChannelKey> {
         self.connections.get(&at).map(|c| c.channel)
     }
 
@@ -179,7 +179,7 @@ impl Channels {
     }
 
     /// When a channel or a link of the host thread wants its time.
-    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let of = |(_, home): &(ChannelKey, Home)| match home {
             Home::Host(served) => served.next_deadline(now),
             Home::Worker(..) => None,
@@ -190,7 +190,7 @@ impl Channels {
 
 impl State {
     /// Runs `change` on a channel of the host thread whose type is `C`. `None`: there is no such channel.
-    pub fn with_channel<C: Channel, R>(
+    pub(crate) fn with_channel<C: Channel, R>(
         &mut self,
         key: ChannelKey,
         change: impl FnOnce(&mut C, &mut Out<'_>) -> R,
@@ -248,7 +248,7 @@ impl State {
     }
 
     /// Closes one connection of the host thread and lets its channel clear up behind it.
-    pub fn close_connection(&mut self, at: ConnectionId) {
+    pub(crate) fn close_connection(&mut self, at: ConnectionId) {
         let Some(connection) = self.channels.connections.remove(&at) else { return };
         let Place::Host { watch, .. } = connection.place else { return };
         let key = connection.channel;
@@ -265,21 +265,21 @@ impl State {
     }
 
     /// The socket of a connection is closed.
-    pub fn on_connection_gone(&mut self, at: ConnectionId) {
+    pub(crate) fn on_connection_gone(&mut self, at: ConnectionId) {
         if let Some(connection) = self.channels.connections.remove(&at) {
             self.on_state_restored(connection.client, connection.channel);
         }
     }
 
     /// Closes a client's connections on the host thread.
-    pub fn close_connections_of(&mut self, client: ClientId) {
+    pub(crate) fn close_connections_of(&mut self, client: ClientId) {
         for at in self.channels.of_client(client) {
             self.close_connection(at);
         }
     }
 
     /// A client follows its machine to another host: its channels on the host thread hand over their state.
-    pub fn hand_over_host_channels(&mut self, client: ClientId) {
+    pub(crate) fn hand_over_host_channels(&mut self, client: ClientId) {
         for at in self.channels.of_client(client) {
             let Some(key) = self.channels.key_of(at) else { continue };
             self.drive(key, Some(at), "handing a client over", |served, now, said| {
@@ -289,7 +289,7 @@ impl State {
     }
 
     /// Closes the connections to a channel of the host thread and forgets it.
-    pub fn close_channel(&mut self, key: ChannelKey) {
+    pub(crate) fn close_channel(&mut self, key: ChannelKey) {
         for at in self.channels.of_channel(key) {
             self.close_connection(at);
         }
@@ -297,7 +297,7 @@ impl State {
     }
 
     /// Gives a linked connection, whose watch was made in the link stage, to its channel on the host thread.
-    pub fn serve(
+    pub(crate) fn serve(
         &mut self,
         at: ConnectionId,
         connection: ChannelConnection,
@@ -314,7 +314,7 @@ impl State {
     }
 
     /// A connection's socket is ready.
-    pub fn on_connection_ready(&mut self, at: ConnectionId, ready: Readiness) {
+    pub(crate) fn on_connection_ready(&mut self, at: ConnectionId, ready: Readiness) {
         match self.channels.connections.get(&at) {
             Some(connection) => {
                 let key = connection.channel;
@@ -327,7 +327,7 @@ impl State {
     }
 
     /// The host answered a call.
-    pub fn on_reply(&mut self, reply: HostReply, from: Option<ChannelKey>) {
+    pub(crate) fn on_reply(&mut self, reply: HostReply, from: Option<ChannelKey>) {
         if let HostReply::Watch { connection, watch } = reply {
             self.on_watch(connection, watch);
         } else if let Some(key) = from {
@@ -339,7 +339,7 @@ impl State {
     }
 
     /// Pings, liveness, messages left unread, and the channels' own deadlines.
-    pub fn on_channel_timers(&mut self) {
+    pub(crate) fn on_channel_timers(&mut self) {
         let keys: Vec<ChannelKey> = self.channels.registry.iter().map(|(key, _)| *key).collect();
         for key in keys {
             let now = self.now;
@@ -353,7 +353,7 @@ impl State {
     }
 
     /// Writes what channels of the host thread have queued, then says what to watch for.
-    pub fn flush_channels(&mut self) {
+    pub(crate) fn flush_channels(&mut self) {
         while let Some(key) = self.channels.flush_queue.pop_first() {
             let touched = self.channels.served(key).map(Served::take_touched).unwrap_or_default();
             for &at in &touched {

@@ -64,7 +64,7 @@ impl Default for CharDevices {
 
 impl CharDevices {
     /// Whether devices take and give bytes.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.running
     }
 
@@ -75,7 +75,11 @@ impl CharDevices {
 
 impl State {
     /// Attaches a device.
-    pub fn add_char_device(&mut self, kind: CharKind, device: Arc<dyn CharDevice>) -> Result<DeviceId> {
+    pub(crate) fn add_char_device(
+        &mut self,
+        kind: CharKind,
+        device: Arc<dyn CharDevice>,
+    ) -> Result<DeviceId> {
         self.attachable()?;
         let id = DeviceId(self.fresh_key());
         let handle = DeviceHandle { id, device: device.clone() };
@@ -128,31 +132,31 @@ impl State {
     }
 
     /// Whether a guest agent is there.
-    pub fn has_agent(&mut self) -> bool {
+    pub(crate) fn has_agent(&mut self) -> bool {
         self.with_agent(|agent, _| agent.is_attached()).unwrap_or(false)
     }
 
     /// The host's wishes for what may pass between clients and the guest agent.
-    pub fn tell_agent_rules(&mut self) {
+    pub(crate) fn tell_agent_rules(&mut self) {
         let (copy_paste, file_xfer) = (self.config.agent_copypaste, self.config.agent_file_xfer);
         self.with_agent(|agent, _| agent.allow(copy_paste, file_xfer));
     }
 
     /// Asks the QXL devices whether they pass clients' monitors configurations to their guest.
-    pub fn ask_monitors(&mut self) {
+    pub(crate) fn ask_monitors(&mut self) {
         let call = HostCall::AskMonitors { controls: self.devices.controls() };
         self.effects.push_back(Effect::Host { call, from: Some(MAIN) });
     }
 
     /// Gives a client's monitors configuration to every QXL device.
-    pub fn set_client_monitors(&mut self, config: &Arc<[u8]>) {
+    pub(crate) fn set_client_monitors(&mut self, config: &Arc<[u8]>) {
         for control in self.devices.controls() {
             self.host_call(HostCall::Monitors { control, config: config.clone() });
         }
     }
 
     /// Tells the guest agent which display is which.
-    pub fn tell_agent_displays(&mut self) {
+    pub(crate) fn tell_agent_displays(&mut self) {
         let displays = [self.devices.graphics(), self.streaming.graphics()].concat();
         let displays = graphics_device_info(&displays);
         self.with_agent(|agent, out| agent.set_displays(displays, out));
@@ -219,7 +223,7 @@ impl State {
     }
 
     /// A device has something to read, or room for more.
-    pub fn wake_char_device(&mut self, id: DeviceId) {
+    pub(crate) fn wake_char_device(&mut self, id: DeviceId) {
         match self.char_devices.user(id) {
             Some(User::Agent) => drop(self.with_agent(AgentPort::wakeup)),
             Some(User::Smartcard) => drop(self.with_smartcard(|card, out| card.wakeup(id, out))),
@@ -230,7 +234,7 @@ impl State {
     }
 
     /// The guest's side of a port changed.
-    pub fn port_event(&mut self, id: DeviceId, event: u8) {
+    pub(crate) fn port_event(&mut self, id: DeviceId, event: u8) {
         match self.char_devices.user(id) {
             Some(User::Vmc(key)) => drop(self.with_vmc(key, |vmc, out| vmc.port_event(event, out))),
             Some(User::Streaming) => self.streaming_port_event(id, event),
@@ -239,7 +243,7 @@ impl State {
     }
 
     /// The machine runs, or it stopped.
-    pub fn run_char_devices(&mut self, running: bool) {
+    pub(crate) fn run_char_devices(&mut self, running: bool) {
         self.char_devices.running = running;
         let users: Vec<(DeviceId, User)> =
             self.char_devices.devices.iter().map(|(id, (_, user))| (*id, *user)).collect();
@@ -259,7 +263,7 @@ impl State {
 
 impl Core {
     /// Detaches a device. What is left to be told to it is told here and not queued: the host may free it next.
-    pub fn remove_char_device(self: &Arc<Self>, id: DeviceId) -> Result {
+    pub(crate) fn remove_char_device(self: &Arc<Self>, id: DeviceId) -> Result {
         if let Some(gone) = self.within(|s| s.detach_char_device(id))? {
             gone.device.state(false);
         }

@@ -52,53 +52,53 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Number of clients.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.clients.len()
     }
 
     /// Whether nobody is connected.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }
 
     /// Whether a client is (still) connected.
-    pub fn contains(&self, client: ClientId) -> bool {
+    pub(crate) fn contains(&self, client: ClientId) -> bool {
         self.clients.contains_key(&client)
     }
 
     /// The client that a session id belongs to.
-    pub fn of_session(&self, session: u32) -> Option<ClientId> {
+    pub(crate) fn of_session(&self, session: u32) -> Option<ClientId> {
         self.clients.iter().find(|(_, c)| c.session == session).map(|(&id, _)| id)
     }
 
     /// The session ids, oldest client first.
     #[cfg(any(test, feature = "oracles"))]
-    pub fn sessions(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = u32> + '_ {
         self.clients.values().map(|c| c.session)
     }
 
     /// A client's main connection.
-    pub fn main_of(&self, client: ClientId) -> Option<ConnectionId> {
+    pub(crate) fn main_of(&self, client: ClientId) -> Option<ConnectionId> {
         self.clients.get(&client).map(|c| c.main)
     }
 
     /// All clients, oldest first.
-    pub fn all(&self) -> Vec<ClientId> {
+    pub(crate) fn all(&self) -> Vec<ClientId> {
         self.clients.keys().copied().collect()
     }
 
     /// What a client's main channel can do.
-    pub fn caps_of(&self, client: ClientId) -> Option<&Caps> {
+    pub(crate) fn caps_of(&self, client: ClientId) -> Option<&Caps> {
         self.clients.get(&client).map(|c| &c.caps)
     }
 
     /// How far a client has come over from the source of a migration.
-    pub fn arrival_mut(&mut self, client: ClientId) -> Option<&mut Arrival> {
+    pub(crate) fn arrival_mut(&mut self, client: ClientId) -> Option<&mut Arrival> {
         self.clients.get_mut(&client).map(|c| &mut c.arrival)
     }
 
     /// A client has come over, and knows the channels from where it comes.
-    pub fn set_arrived(&mut self, client: ClientId) {
+    pub(crate) fn set_arrived(&mut self, client: ClientId) {
         if let Some(c) = self.clients.get_mut(&client) {
             c.has_list |= !c.arrival.is_done();
             c.arrival = Arrival::Done;
@@ -106,12 +106,12 @@ impl Clients {
     }
 
     /// Whether a client is coming over.
-    pub fn is_arriving(&self, client: ClientId) -> bool {
+    pub(crate) fn is_arriving(&self, client: ClientId) -> bool {
         self.clients.get(&client).is_some_and(|c| !c.arrival.is_done())
     }
 
     /// The clients that are coming over.
-    pub fn arriving(&self) -> Vec<ClientId> {
+    pub(crate) fn arriving(&self) -> Vec<ClientId> {
         self.clients.iter().filter(|(_, c)| !c.arrival.is_done()).map(|(&id, _)| id).collect()
     }
 
@@ -146,7 +146,7 @@ pub(crate) fn initialized(connection_id: u32, link: &PendingLink) -> ChannelEven
 
 impl State {
     /// Makes a channel known, and tells clients that have the list already.
-    pub fn register(&mut self, id: u8, home: Home) -> ChannelKey {
+    pub(crate) fn register(&mut self, id: u8, home: Home) -> ChannelKey {
         let key = self.channels.register(id, home);
         if self.channels.list(self.clients.len() > 1).contains(&key) {
             for main in self.clients.with_list() {
@@ -157,17 +157,17 @@ impl State {
     }
 
     /// Queues a message for one main connection.
-    pub fn send_to_main(&mut self, main: ConnectionId, message: Message) {
+    pub(crate) fn send_to_main(&mut self, main: ConnectionId, message: Message) {
         self.with_channel(MAIN, |_: &mut MainChannel, out| out.send(main, message));
     }
 
     /// Queues a message for every client's main connection.
-    pub fn send_to_mains(&mut self, message: &Message) {
+    pub(crate) fn send_to_mains(&mut self, message: &Message) {
         self.with_channel(MAIN, |_: &mut MainChannel, out| out.send_to_all(message));
     }
 
     /// Does what channels asked for.
-    pub fn answer_requests(&mut self) {
+    pub(crate) fn answer_requests(&mut self) {
         while let Some((at, request)) = self.requests.pop_front() {
             match request {
                 ServerRequest::AgentGone => self.update_mouse_mode(),
@@ -226,7 +226,7 @@ impl State {
     }
 
     /// A main link got its OK: makes the client, then tells the host, then begins the session.
-    pub fn attach_main(&mut self, at: ConnectionId, link: PendingLink) {
+    pub(crate) fn attach_main(&mut self, at: ConnectionId, link: PendingLink) {
         let (session, arrival) = match link.message.connection_id {
             0 => (self.clients.fresh_session(), Arrival::Done),
             session => (Some(session), Arrival::of_migrated()),
@@ -266,7 +266,7 @@ impl State {
     }
 
     /// The host knows the client: begins its session.
-    pub fn open_main(&mut self, at: ConnectionId, client: ClientId, link: PendingLink) {
+    pub(crate) fn open_main(&mut self, at: ConnectionId, client: ClientId, link: PendingLink) {
         if self.phase.is_over() || !self.clients.contains(client) {
             // Dropped while the host was told of it.
             self.close_quietly(link);
@@ -291,7 +291,7 @@ impl State {
     }
 
     /// What a client's INIT says.
-    pub fn init_of(&mut self, client: ClientId) -> main_channel::Init {
+    pub(crate) fn init_of(&mut self, client: ClientId) -> main_channel::Init {
         let agent_connected =
             self.with_channel(MAIN, |main: &mut MainChannel, _| main.agent.is_attached()).unwrap_or(false);
         let (supported, current) = self.pointer.modes();
@@ -308,7 +308,7 @@ impl State {
     }
 
     /// A link to another channel got its OK and the host knows: gives the connection to the channel.
-    pub fn attach_channel(&mut self, at: ConnectionId, link: PendingLink) {
+    pub(crate) fn attach_channel(&mut self, at: ConnectionId, link: PendingLink) {
         let (channel_type, id) = (link.message.channel_type, link.message.channel_id);
         let client = self.clients.of_session(link.message.connection_id);
         let known = !self.phase.is_over() && self.channels.is_registered(channel_type, id);
@@ -364,7 +364,7 @@ impl State {
     }
 
     /// Disconnects a client with all its channels. `None`: it went by itself.
-    pub fn drop_client(&mut self, client: ClientId, goodbye: Option<Goodbye<'_>>) {
+    pub(crate) fn drop_client(&mut self, client: ClientId, goodbye: Option<Goodbye<'_>>) {
         let Some(gone) = self.clients.clients.remove(&client) else { return };
         crate::info!("client {} disconnected: {}", client.0, goodbye.map_or("it left", |g| g.why));
         if self.config.exit_on_disconnect {
@@ -387,7 +387,7 @@ impl State {
     }
 
     /// Disconnects everybody.
-    pub fn drop_all_clients(&mut self, goodbye: Goodbye<'_>) {
+    pub(crate) fn drop_all_clients(&mut self, goodbye: Goodbye<'_>) {
         for client in self.clients.all() {
             self.drop_client(client, Some(goodbye));
         }

@@ -3,18 +3,18 @@
 use super::error::ServerError;
 use crate::codec::video::choice;
 use crate::display::settings::{DisplaySettings, ImageCompression, StreamingVideo, WanCompression};
-pub use crate::net::listener::Family;
+pub(crate) use crate::net::listener::Family;
 pub use crate::net::tls::TlsConfig;
 use crate::net::upgrade::Origins;
 use crate::protocol::ChannelType;
 use std::os::fd::OwnedFd;
 
 /// Connections that a channel type accepts: bits of `set_channel_security`.
-pub mod security {
+pub(crate) mod security {
     /// Plain connections.
-    pub const NONE: u32 = 1;
+    pub(crate) const NONE: u32 = 1;
     /// TLS connections.
-    pub const SSL: u32 = 2;
+    pub(crate) const SSL: u32 = 2;
 }
 
 /// Longest string that set_tls and set_addr keep (bytes).
@@ -22,7 +22,7 @@ const MAX_STRING: usize = 255;
 
 /// All settings of a server.
 #[derive(Debug)]
-pub struct Config {
+pub(crate) struct Config {
     pub port: i32,
     pub address: Vec<u8>,
     pub family: Family,
@@ -81,7 +81,7 @@ fn value(what: &'static str, value: impl Into<i64>) -> ServerError {
 }
 
 impl Config {
-    pub fn set_port(&mut self, port: i32) -> Result<(), ServerError> {
+    pub(crate) fn set_port(&mut self, port: i32) -> Result<(), ServerError> {
         if !(0..=65535).contains(&port) {
             return Err(value("port", port));
         }
@@ -90,7 +90,7 @@ impl Config {
     }
 
     /// `flags`: 1 IPv4, 2 IPv6, 4 unix, 0 as before; anything else leaves the family as it is.
-    pub fn set_addr(&mut self, address: &[u8], flags: i32) {
+    pub(crate) fn set_addr(&mut self, address: &[u8], flags: i32) {
         self.address = address.iter().copied().take(MAX_STRING).collect();
         match flags {
             0 => {}
@@ -101,7 +101,7 @@ impl Config {
         }
     }
 
-    pub fn set_tls(&mut self, tls: TlsConfig) -> Result<(), ServerError> {
+    pub(crate) fn set_tls(&mut self, tls: TlsConfig) -> Result<(), ServerError> {
         if !(1..=65535).contains(&tls.port) {
             return Err(value("TLS port", tls.port));
         }
@@ -117,26 +117,26 @@ impl Config {
     }
 
     /// An invalid value is logged and ignored, as the reference does.
-    pub fn set_image_compression(&mut self, compression: u32) {
+    pub(crate) fn set_image_compression(&mut self, compression: u32) {
         match ImageCompression::try_from(compression) {
             Ok(c) => self.display.image_compression = c,
             Err(c) => crate::warning!("set_image_compression: bad value {c}"),
         }
     }
 
-    pub fn set_jpeg(&mut self, compression: u32) -> Result<(), ServerError> {
+    pub(crate) fn set_jpeg(&mut self, compression: u32) -> Result<(), ServerError> {
         self.display.jpeg =
             WanCompression::try_from(compression).map_err(|v| value("jpeg compression", v))?;
         Ok(())
     }
 
-    pub fn set_zlib_glz(&mut self, compression: u32) -> Result<(), ServerError> {
+    pub(crate) fn set_zlib_glz(&mut self, compression: u32) -> Result<(), ServerError> {
         self.display.zlib_glz =
             WanCompression::try_from(compression).map_err(|v| value("zlib compression", v))?;
         Ok(())
     }
 
-    pub fn set_streaming_video(&mut self, mode: u32) -> Result<(), ServerError> {
+    pub(crate) fn set_streaming_video(&mut self, mode: u32) -> Result<(), ServerError> {
         self.display.streaming = StreamingVideo::try_from(mode).map_err(|v| value("streaming video", v))?;
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Config {
     /// `encoder:codec;...` or `auto`; unknown entries are skipped, none left is an error and keeps the old list. A known
     /// codec is accepted whether or not this build can encode it, as in the original, since hosts exit otherwise: the
     /// list says "one of these if there is one, else the best there is".
-    pub fn set_video_codecs(&mut self, codecs: &str) -> Result<(), ServerError> {
+    pub(crate) fn set_video_codecs(&mut self, codecs: &str) -> Result<(), ServerError> {
         let (list, unknown) = choice::parse_list(codecs);
         for entry in unknown {
             crate::warning!("set_video_codecs: {entry:?} is not known");
@@ -157,12 +157,12 @@ impl Config {
     }
 
     /// The list in the syntax of [`Self::set_video_codecs`].
-    pub fn video_codecs(&self) -> String {
+    pub(crate) fn video_codecs(&self) -> String {
         choice::format_list(&self.display.video_codecs)
     }
 
     /// `None` sets what holds for all types without an entry of their own.
-    pub fn set_channel_security(&mut self, name: Option<&str>, bits: u32) -> Result<(), ServerError> {
+    pub(crate) fn set_channel_security(&mut self, name: Option<&str>, bits: u32) -> Result<(), ServerError> {
         let Some(name) = name else {
             self.default_security = bits;
             return Ok(());
@@ -177,7 +177,7 @@ impl Config {
     }
 
     /// The [`security`] bits of a channel type.
-    pub fn security(&self, channel_type: u8) -> u32 {
+    pub(crate) fn security(&self, channel_type: u8) -> u32 {
         self.channel_security
             .iter()
             .find(|(t, _)| t.number() == channel_type)
@@ -185,7 +185,7 @@ impl Config {
     }
 
     /// Only "sw", at most twice; without effect.
-    pub fn add_renderer(&mut self, name: &str) -> Result<(), ServerError> {
+    pub(crate) fn add_renderer(&mut self, name: &str) -> Result<(), ServerError> {
         if name != "sw" || self.renderers >= 2 {
             return Err(ServerError::Unknown { what: "renderer", text: name.into() });
         }
@@ -194,7 +194,7 @@ impl Config {
     }
 
     /// What `set_compression_level` tells a QXL device.
-    pub fn compression_level(&self) -> i32 {
+    pub(crate) fn compression_level(&self) -> i32 {
         let plain = self.display.streaming == StreamingVideo::Off
             && self.display.image_compression == ImageCompression::Quic;
         i32::from(plain)

@@ -56,18 +56,18 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         Instant::now() + *lock(&self.offset)
     }
 
     /// Whole seconds since the server was made.
-    pub fn seconds(&self) -> u64 {
+    pub(crate) fn seconds(&self) -> u64 {
         self.now().saturating_duration_since(self.epoch).as_secs()
     }
 
     /// For tests and oracles.
     #[cfg(any(test, feature = "oracles"))]
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         *lock(&self.offset) += by;
     }
 }
@@ -91,7 +91,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Core {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let clock = Clock { epoch: Instant::now(), offset: Mutex::default() };
         Arc::new_cyclic(|weak| Self {
             state: Mutex::new(State::new(weak.clone())),
@@ -102,14 +102,14 @@ impl Core {
     }
 
     /// Changes state, then runs the effects that this queued: for calls and callbacks of the host.
-    pub fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> R {
         let result = self.within(change);
         self.run_effects();
         result
     }
 
     /// The same for the inside of effects: what it queues runs when the effect is over, in order.
-    pub fn within<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn within<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let _lines = crate::log::hold();
         let state = &mut *lock(&self.state);
         state.now = self.clock.now();
@@ -119,16 +119,16 @@ impl Core {
     }
 
     /// Changes state in a way that asks nothing of the host and of no client: cheaper than [`Self::with`].
-    pub fn adjust<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn adjust<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         change(&mut lock(&self.state))
     }
 
     /// Looks at state without changing it.
-    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         look(&lock(&self.state))
     }
 
-    pub fn run_effects(self: &Arc<Self>) {
+    pub(crate) fn run_effects(self: &Arc<Self>) {
         struct Nesting<'a>(&'a Core);
         impl Drop for Nesting<'_> {
             fn drop(&mut self) {
@@ -151,21 +151,21 @@ impl Core {
         }
     }
 
-    pub fn event_loop(&self) -> Option<Arc<dyn EventLoop>> {
+    pub(crate) fn event_loop(&self) -> Option<Arc<dyn EventLoop>> {
         self.read(|s| s.event_loop.clone())
     }
 
     /// The calling thread is the main loop's.
-    pub fn adopt_loop_thread(&self) {
+    pub(crate) fn adopt_loop_thread(&self) {
         *lock(&self.loop_thread) = Some(std::thread::current().id());
     }
 
-    pub fn on_loop_thread(&self) -> bool {
+    pub(crate) fn on_loop_thread(&self) -> bool {
         *lock(&self.loop_thread) == Some(std::thread::current().id())
     }
 
     /// Makes the descriptor that wakes the main loop.
-    pub fn open_mailbox(&self) -> std::io::Result<i32> {
+    pub(crate) fn open_mailbox(&self) -> std::io::Result<i32> {
         if self.mailbox.wake.get().is_none() {
             let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
             let _ = self.mailbox.wake.set(EventFd::from_value_and_flags(0, flags)?);
@@ -174,7 +174,7 @@ impl Core {
     }
 
     /// From any thread, never waits for one.
-    pub fn post(&self, post: Post) {
+    pub(crate) fn post(&self, post: Post) {
         lock(&self.mailbox.posts).push(post);
         if let Some(wake) = self.mailbox.wake.get() {
             let _ = wake.write(1);
@@ -182,7 +182,7 @@ impl Core {
     }
 
     /// The main loop saw the mailbox's descriptor readable.
-    pub fn on_mailbox(self: &Arc<Self>) {
+    pub(crate) fn on_mailbox(self: &Arc<Self>) {
         self.adopt_loop_thread();
         if let Some(wake) = self.mailbox.wake.get() {
             let _ = wake.read();
@@ -192,13 +192,13 @@ impl Core {
     }
 
     /// Does what was posted so far, without its effects, if this is the main loop's thread; otherwise that does it soon.
-    pub fn take_posts_if_on_loop(self: &Arc<Self>) {
+    pub(crate) fn take_posts_if_on_loop(self: &Arc<Self>) {
         if self.on_loop_thread() {
             self.take_posts();
         }
     }
 
-    pub fn take_posts(self: &Arc<Self>) {
+    pub(crate) fn take_posts(self: &Arc<Self>) {
         loop {
             let posts = std::mem::take(&mut *lock(&self.mailbox.posts));
             if posts.is_empty() {
@@ -245,7 +245,7 @@ impl Core {
     }
 
     /// Reports a channel event, in order with those of other threads; only ever from the main loop's thread.
-    pub fn channel_event(self: &Arc<Self>, at: ConnectionId, event: ChannelEvent) {
+    pub(crate) fn channel_event(self: &Arc<Self>, at: ConnectionId, event: ChannelEvent) {
         if self.on_loop_thread() {
             self.take_posts();
             self.tell(at, event);
@@ -255,7 +255,7 @@ impl Core {
     }
 
     /// The service timer fired.
-    pub fn on_timer(self: &Arc<Self>) {
+    pub(crate) fn on_timer(self: &Arc<Self>) {
         self.adopt_loop_thread();
         self.with(State::on_timer);
     }

@@ -15,49 +15,49 @@ pub(crate) struct Devices {
 
 impl Devices {
     /// Number of devices.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.qxls.len()
     }
 
     /// The device attached last.
-    pub fn newest(&self) -> Option<&Arc<QxlInstance>> {
+    pub(crate) fn newest(&self) -> Option<&Arc<QxlInstance>> {
         self.qxls.last()
     }
 
     /// The device with this id.
-    pub fn by_id(&self, id: u8) -> Option<&Arc<QxlInstance>> {
+    pub(crate) fn by_id(&self, id: u8) -> Option<&Arc<QxlInstance>> {
         self.qxls.iter().find(|q| q.id() == id)
     }
 
     /// Attaches a device.
-    pub fn add(&mut self, qxl: Arc<QxlInstance>) {
+    pub(crate) fn add(&mut self, qxl: Arc<QxlInstance>) {
         self.qxls.push(qxl);
     }
 
     /// Detaches a device; false if it was not attached.
-    pub fn remove(&mut self, qxl: &Arc<QxlInstance>) -> bool {
+    pub(crate) fn remove(&mut self, qxl: &Arc<QxlInstance>) -> bool {
         let before = self.qxls.len();
         self.qxls.retain(|q| !Arc::ptr_eq(q, qxl));
         before != self.qxls.len()
     }
 
     /// Detaches all devices.
-    pub fn take(&mut self) -> Vec<Arc<QxlInstance>> {
+    pub(crate) fn take(&mut self) -> Vec<Arc<QxlInstance>> {
         std::mem::take(&mut self.qxls)
     }
 
     /// The workers of all devices.
-    pub fn workers(&self) -> Vec<Arc<WorkerHandle>> {
+    pub(crate) fn workers(&self) -> Vec<Arc<WorkerHandle>> {
         self.qxls.iter().filter_map(|q| q.worker()).collect()
     }
 
     /// The host's sides of all devices.
-    pub fn controls(&self) -> Vec<Arc<dyn QxlControl>> {
+    pub(crate) fn controls(&self) -> Vec<Arc<dyn QxlControl>> {
         self.qxls.iter().map(|q| q.control()).collect()
     }
 
     /// The monitors of the devices that the host told the place of, for the guest agent.
-    pub fn graphics(&self) -> Vec<GraphicsDevice> {
+    pub(crate) fn graphics(&self) -> Vec<GraphicsDevice> {
         let of = |qxl: &Arc<QxlInstance>| {
             let (channel_id, info) = (u32::from(qxl.id()), qxl.device_info());
             let count = if info.address.is_empty() { 0 } else { info.displays };
@@ -72,7 +72,7 @@ impl Devices {
     }
 
     /// What the devices say about their screens, newest first.
-    pub fn screens(&self) -> Vec<ScreenInfo> {
+    pub(crate) fn screens(&self) -> Vec<ScreenInfo> {
         self.qxls.iter().rev().map(|q| q.screen()).collect()
     }
 }

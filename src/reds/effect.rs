@@ -21,7 +21,7 @@ pub(crate) struct ChannelKey {
 
 impl ChannelKey {
     /// Whether a client's second link to this channel takes the place of its first, instead of being refused.
-    pub fn newest_link_wins(self) -> bool {
+    pub(crate) fn newest_link_wins(self) -> bool {
         matches!(self.channel_type, ChannelType::Playback | ChannelType::Record)
     }
 }

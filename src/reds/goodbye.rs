@@ -29,12 +29,12 @@ pub(crate) const SERVER_ENDS: Goodbye<'static> =
 
 impl<'a> Goodbye<'a> {
     /// For a reason of which the protocol knows no number.
-    pub fn because(why: &'a str) -> Self {
+    pub(crate) fn because(why: &'a str) -> Self {
         Self { why, reason: LinkError::Error }
     }
 
     /// For a fault in a client's connection; `why` says the same in words. `None`: the client went by itself.
-    pub fn of(error: &ChannelError, why: &'a str) -> Option<Self> {
+    pub(crate) fn of(error: &ChannelError, why: &'a str) -> Option<Self> {
         let reason = match error {
             error if error.is_close() => return None,
             ChannelError::Protocol(_) | ChannelError::Refused(_) => LinkError::InvalidData,

@@ -27,7 +27,7 @@ use std::sync::Arc;
 const READ: Readiness = Readiness { read: true, write: false };
 
 impl Core {
-    pub fn init(self: &Arc<Self>, event_loop: Arc<dyn EventLoop>) -> Result {
+    pub(crate) fn init(self: &Arc<Self>, event_loop: Arc<dyn EventLoop>) -> Result {
         if self.read(|s| s.phase != Phase::New) {
             return Err(ServerError::AlreadyInitialized);
         }
@@ -125,14 +125,14 @@ impl Core {
     }
 
     /// (Re)arms the one timer of links, channels and pauses.
-    pub fn start_service_timer(self: &Arc<Self>, ms: u32) {
+    pub(crate) fn start_service_timer(self: &Arc<Self>, ms: u32) {
         let (event_loop, timer) = self.read(|s| (s.event_loop.clone(), s.waiting.service));
         if let (Some(event_loop), Some(timer)) = (event_loop, timer) {
             event_loop.timer_start(timer, ms);
         }
     }
 
-    pub fn destroy(self: &Arc<Self>) {
+    pub(crate) fn destroy(self: &Arc<Self>) {
         if self.read(|s| s.phase.is_over()) {
             return;
         }
@@ -180,7 +180,7 @@ impl Core {
         }
     }
 
-    pub fn add_qxl(
+    pub(crate) fn add_qxl(
         self: &Arc<Self>,
         id: i32,
         control: Arc<dyn QxlControl>,
@@ -222,7 +222,7 @@ impl Core {
         Ok(instance)
     }
 
-    pub fn remove_qxl(self: &Arc<Self>, instance: &Arc<QxlInstance>) -> Result {
+    pub(crate) fn remove_qxl(self: &Arc<Self>, instance: &Arc<QxlInstance>) -> Result {
         let known = self.with(|s| {
             let known = s.devices.remove(instance);
             for channel_type in [ChannelType::Display, ChannelType::Cursor].into_iter().filter(|_| known) {
@@ -242,21 +242,21 @@ impl Core {
     }
 
     /// Every device's `set_compression_level`, after settings changed.
-    pub fn tell_compression_level(self: &Arc<Self>) {
+    pub(crate) fn tell_compression_level(self: &Arc<Self>) {
         let (level, controls) = self.read(|s| (s.config.compression_level(), s.devices.controls()));
         for control in controls {
             control.set_compression_level(level);
         }
     }
 
-    pub fn workers(&self) -> Vec<Arc<WorkerHandle>> {
+    pub(crate) fn workers(&self) -> Vec<Arc<WorkerHandle>> {
         self.read(|s| s.devices.workers())
     }
 }
 
 impl State {
     /// The registry's lines for the channels that every server has.
-    pub fn open_channels(&mut self) {
+    pub(crate) fn open_channels(&mut self) {
         self.register(MAIN.id, Home::host(MainChannel::default()));
         self.register(INPUTS.id, Home::host(InputsChannel::default()));
         self.tell_agent_rules();

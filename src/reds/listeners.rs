@@ -30,38 +30,38 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     /// Adds a socket whose watch is not made yet; its index.
-    pub fn add(&mut self, listener: Listener, tls: bool) -> usize {
+    pub(crate) fn add(&mut self, listener: Listener, tls: bool) -> usize {
         self.all.push(Listening { listener: Arc::new(listener), watch: None, tls, paused_until: None });
         self.all.len() - 1
     }
 
     /// Notes the watch of a socket.
-    pub fn set_watch(&mut self, index: usize, watch: WatchId) {
+    pub(crate) fn set_watch(&mut self, index: usize, watch: WatchId) {
         if let Some(listening) = self.all.get_mut(index) {
             listening.watch = Some(watch);
         }
     }
 
     /// Forgets the sockets, which closes them once their watches, which are returned, are removed and the result dropped.
-    pub fn take(&mut self) -> Vec<(Option<WatchId>, Arc<Listener>)> {
+    pub(crate) fn take(&mut self) -> Vec<(Option<WatchId>, Arc<Listener>)> {
         std::mem::take(&mut self.all).into_iter().map(|l| (l.watch, l.listener)).collect()
     }
 
     /// The TCP port of the first socket.
     #[cfg(test)]
-    pub fn port(&self) -> Option<u16> {
+    pub(crate) fn port(&self) -> Option<u16> {
         self.all.first().and_then(|l| l.listener.port())
     }
 
     /// When a rest is over.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.all.iter().filter_map(|l| l.paused_until).min()
     }
 }
 
 impl State {
     /// Takes connections from a listener.
-    pub fn accept_links(&mut self, index: usize) {
+    pub(crate) fn accept_links(&mut self, index: usize) {
         for _ in 0..MAX_ACCEPTS_PER_TURN {
             let Some(listening) = self.listeners.all.get(index) else { return };
             let tls = listening.tls;
@@ -92,7 +92,7 @@ impl State {
     }
 
     /// Ends the rests that are over.
-    pub fn resume_listeners(&mut self) {
+    pub(crate) fn resume_listeners(&mut self) {
         let now = self.now;
         let mut watches = Vec::new();
         for listening in &mut self.listeners.all {

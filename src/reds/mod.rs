@@ -7,11 +7,11 @@
 mod channels;
 mod char_devices;
 mod clients;
-pub mod config;
+pub(crate) mod config;
 mod core;
 mod devices;
 mod effect;
-pub mod error;
+pub(crate) mod error;
 mod goodbye;
 mod lifecycle;
 mod links;
@@ -20,7 +20,7 @@ mod migration;
 #[cfg(any(test, feature = "oracles"))]
 mod oracle;
 mod pointer;
-pub mod qxl;
+pub(crate) mod qxl;
 mod sound;
 mod state;
 mod streaming;

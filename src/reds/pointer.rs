@@ -47,12 +47,12 @@ impl Default for PointerState {
 
 impl PointerState {
     /// Supported and current modes, as messages have them.
-    pub fn modes(&self) -> (u16, u16) {
+    pub(crate) fn modes(&self) -> (u16, u16) {
         let client = if self.allowed { mouse_mode::CLIENT } else { 0 };
         (mouse_mode::SERVER | client, self.current)
     }
 
-    pub fn is_client_mode(&self) -> bool {
+    pub(crate) fn is_client_mode(&self) -> bool {
         self.current == mouse_mode::CLIENT
     }
 }
@@ -74,7 +74,7 @@ fn judge_displays(newest_first: impl Iterator<Item = ScreenInfo>) -> (bool, (u32
 
 impl State {
     /// A device's screen changed, or a device came or went.
-    pub fn refresh_displays(&mut self) {
+    pub(crate) fn refresh_displays(&mut self) {
         let screens = self.devices.screens();
         (self.pointer.displays_allow, self.pointer.size) = judge_displays(screens.into_iter());
         self.update_mouse_mode();
@@ -82,7 +82,7 @@ impl State {
     }
 
     /// Recomputes what is allowed; tells clients and workers of changes.
-    pub fn update_mouse_mode(&mut self) {
+    pub(crate) fn update_mouse_mode(&mut self) {
         let before = self.pointer;
         let by_tablet = self.tablet().is_some() && self.devices.len() == 1;
         self.pointer.agent = self.config.agent_mouse && self.has_agent();
@@ -98,13 +98,13 @@ impl State {
 
     /// As if there were a display on which the client can place the pointer.
     #[cfg(test)]
-    pub fn allow_pointer(&mut self) {
+    pub(crate) fn allow_pointer(&mut self) {
         self.pointer.displays_allow = true;
         self.update_mouse_mode();
     }
 
     /// MOUSE_MODE_REQUEST: announcing is left to the client, who must ask for CLIENT mode itself.
-    pub fn request_mouse_mode(&mut self, mode: u16) {
+    pub(crate) fn request_mouse_mode(&mut self, mode: u16) {
         match mode {
             mouse_mode::CLIENT if !self.pointer.allowed => return,
             mouse_mode::CLIENT | mouse_mode::SERVER => {}
@@ -132,7 +132,7 @@ impl State {
     }
 
     /// The tablet scales by this size.
-    pub fn tell_tablet_size(&mut self) {
+    pub(crate) fn tell_tablet_size(&mut self) {
         let (width, height) = self.pointer.size;
         if let Some(tablet) = self.tablet().filter(|_| self.pointer.allowed) {
             let (width, height) =
@@ -142,7 +142,7 @@ impl State {
     }
 
     /// Attaches a tablet; one at a time.
-    pub fn add_tablet(&mut self, tablet: Arc<dyn Tablet>) -> Result<TabletId, ServerError> {
+    pub(crate) fn add_tablet(&mut self, tablet: Arc<dyn Tablet>) -> Result<TabletId, ServerError> {
         self.attachable()?;
         if self.pointer.tablet.is_some() {
             return Err(ServerError::Duplicate("tablet"));
@@ -156,7 +156,7 @@ impl State {
     }
 
     /// Detaches a tablet. Calls of it that are still queued are dropped: the host may free it next.
-    pub fn remove_tablet(&mut self, id: TabletId) -> Result<(), ServerError> {
+    pub(crate) fn remove_tablet(&mut self, id: TabletId) -> Result<(), ServerError> {
         if self.pointer.tablet.take_if(|known| *known == id).is_none() {
             return Err(ServerError::NotAttached("tablet"));
         }

@@ -172,7 +172,7 @@ impl QxlInstance {
 
 impl State {
     /// A worker says that an asynchronous request changed its primary surface.
-    pub fn on_primary_changed(&mut self, qxl: u8, primary: Option<(u32, u32)>) {
+    pub(crate) fn on_primary_changed(&mut self, qxl: u8, primary: Option<(u32, u32)>) {
         if let Some(instance) = self.devices.by_id(qxl) {
             instance.on_primary_changed(primary);
             self.refresh_displays();

@@ -35,7 +35,7 @@ impl State {
     }
 
     /// Whether playback is compressed.
-    pub fn set_playback_compression(&mut self, on: bool) {
+    pub(crate) fn set_playback_compression(&mut self, on: bool) {
         self.config.playback_compression = on;
         self.with_channel(PLAYBACK, |playback: &mut PlaybackChannel, out| playback.set_compression(on, out));
     }
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// When sound has given the clients' clock back to the server, tells the clients what time it is. Whether it did.
-    pub fn settle_clock(&mut self) -> bool {
+    pub(crate) fn settle_clock(&mut self) -> bool {
         let Some(releases) = self.playback().map(PlaybackChannel::clock_releases) else { return false };
         if std::mem::replace(&mut self.clock_releases, releases) == releases {
             return false;

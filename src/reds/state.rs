@@ -38,12 +38,12 @@ pub(crate) enum Phase {
 
 impl Phase {
     /// Interfaces and connections can be added.
-    pub fn is_ready(self) -> bool {
+    pub(crate) fn is_ready(self) -> bool {
         self == Self::Ready
     }
 
     /// The server was destroyed.
-    pub fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         self == Self::Over
     }
 }
@@ -101,7 +101,7 @@ pub(crate) struct State {
 
 impl State {
     /// A server that is not initialized, under its core's lock.
-    pub fn new(core: Weak<Core>) -> Self {
+    pub(crate) fn new(core: Weak<Core>) -> Self {
         let now = Instant::now();
         Self {
             core,
@@ -136,24 +136,24 @@ impl State {
     }
 
     /// Queues a call of the host whose answer, if any, is the server's own.
-    pub fn host_call(&mut self, call: HostCall) {
+    pub(crate) fn host_call(&mut self, call: HostCall) {
         self.effects.push_back(Effect::Host { call, from: None });
     }
 
     /// Interfaces can be added between init and destroy only.
-    pub fn attachable(&self) -> super::Result {
+    pub(crate) fn attachable(&self) -> super::Result {
         if self.phase.is_ready() { Ok(()) } else { Err(ServerError::NotInitialized) }
     }
 
     /// A number that nothing of this server had before.
-    pub fn fresh_key(&mut self) -> u64 {
+    pub(crate) fn fresh_key(&mut self) -> u64 {
         let key = self.next_key;
         self.next_key += 1;
         key
     }
 
     /// Posts to the main loop, from any thread, as long as the server lives.
-    pub fn poster(&self) -> impl Fn(Post) + Send + Sync + 'static {
+    pub(crate) fn poster(&self) -> impl Fn(Post) + Send + Sync + 'static {
         let core = self.core.clone();
         move |post| {
             if let Some(core) = core.upgrade() {
@@ -163,19 +163,19 @@ impl State {
     }
 
     /// A guard that posts the end of a connection.
-    pub fn guard(&self, at: ConnectionId) -> ConnectionGuard {
+    pub(crate) fn guard(&self, at: ConnectionId) -> ConnectionGuard {
         let post = self.poster();
         ConnectionGuard::new(move || post(Post::Gone(at)))
     }
 
     /// The multimedia time that clients are told: real time, as since 0.16.0. How long a client waits before it shows a
     /// frame is its own matter; older servers told it a time 400 ms or more behind the frames'.
-    pub fn mm_time(&self) -> u32 {
+    pub(crate) fn mm_time(&self) -> u32 {
         crate::clock::mm_time(self.now)
     }
 
     /// Does what channels asked for, writes what they queued and sees to the timer; the end of every change.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             self.answer_requests();
             self.flush_channels();
@@ -213,7 +213,7 @@ impl State {
     }
 
     /// The service timer fired.
-    pub fn on_timer(&mut self) {
+    pub(crate) fn on_timer(&mut self) {
         self.waiting.armed = None;
         self.expire_links();
         self.continue_links();

@@ -35,7 +35,7 @@ pub(crate) struct StreamingDevices(BTreeMap<DeviceId, StreamingDevice>);
 
 impl StreamingDevices {
     /// The displays that the guest said the place of, for the guest agent.
-    pub fn graphics(&self) -> Vec<GraphicsDevice> {
+    pub(crate) fn graphics(&self) -> Vec<GraphicsDevice> {
         let of = |device: &StreamingDevice| {
             let (channel, place) = (device.channels?, device.place.as_ref()?);
             Some(GraphicsDevice {
@@ -63,14 +63,14 @@ fn cursor(id: u8) -> ChannelKey {
 
 impl State {
     /// Attaches a device: the guest may open the port.
-    pub fn add_streaming_device(&mut self, id: DeviceId, device: Arc<dyn CharDevice>) {
+    pub(crate) fn add_streaming_device(&mut self, id: DeviceId, device: Arc<dyn CharDevice>) {
         let device = DeviceHandle { id, device };
         self.host_call(HostCall::DeviceState { device: device.clone(), connected: true });
         self.streaming.0.insert(id, StreamingDevice { device, channels: None, place: None });
     }
 
     /// Detaches a device; its clients lose its channels.
-    pub fn remove_streaming_device(&mut self, id: DeviceId) {
+    pub(crate) fn remove_streaming_device(&mut self, id: DeviceId) {
         let Some(device) = self.streaming.0.remove(&id) else { return };
         if let Some(channel) = device.channels {
             self.close_channel(display(channel));
@@ -82,7 +82,7 @@ impl State {
     }
 
     /// A client connects: all devices get their channels.
-    pub fn open_streaming_devices(&mut self) {
+    pub(crate) fn open_streaming_devices(&mut self) {
         let ids: Vec<DeviceId> = self.streaming.0.keys().copied().collect();
         for id in ids {
             self.open_streaming_device(id);
@@ -112,14 +112,14 @@ impl State {
     }
 
     /// A device has something to read, or room for more. Nothing is read before it has its channels.
-    pub fn wake_streaming_device(&mut self, id: DeviceId) {
+    pub(crate) fn wake_streaming_device(&mut self, id: DeviceId) {
         if let Some(key) = self.streaming.display_of(id) {
             self.with_channel(key, DisplayPart::wakeup);
         }
     }
 
     /// The guest's side of the port changed.
-    pub fn streaming_port_event(&mut self, id: DeviceId, event: u8) {
+    pub(crate) fn streaming_port_event(&mut self, id: DeviceId, event: u8) {
         if event == OPENED {
             self.open_streaming_device(id);
         }
@@ -129,19 +129,19 @@ impl State {
     }
 
     /// The machine runs, or it stopped.
-    pub fn run_streaming_device(&mut self, id: DeviceId, running: bool) {
+    pub(crate) fn run_streaming_device(&mut self, id: DeviceId, running: bool) {
         if let Some(key) = self.streaming.display_of(id) {
             self.with_channel(key, |part: &mut DisplayPart, out| part.set_running(running, out));
         }
     }
 
     /// The guest changed the pointer of a device's display.
-    pub fn change_stream_pointer(&mut self, channel: u8, change: PointerChange) {
+    pub(crate) fn change_stream_pointer(&mut self, channel: u8, change: PointerChange) {
         self.with_channel(cursor(channel), |part: &mut PointerPart, out| part.change(change, out));
     }
 
     /// The guest says which display a device shows.
-    pub fn place_stream(&mut self, channel: u8, info: DisplayInfo) {
+    pub(crate) fn place_stream(&mut self, channel: u8, info: DisplayInfo) {
         if let Some(device) = self.streaming.0.values_mut().find(|device| device.channels == Some(channel)) {
             device.place = Some(info);
             self.tell_agent_displays();

@@ -9,7 +9,7 @@ const PADDED: usize = 128;
 
 /// Password and its end, in whole seconds of the server's monotonic clock.
 #[derive(Clone)]
-pub struct Ticketing {
+pub(crate) struct Ticketing {
     enabled: bool,
     password: Vec<u8>,
     /// `None`: never.
@@ -40,19 +40,24 @@ fn padded(bytes: &[u8]) -> [u8; PADDED] {
 
 impl Ticketing {
     /// Lets everybody in.
-    pub fn disable(&mut self) {
+    pub(crate) fn disable(&mut self) {
         *self = Self { enabled: false, ..Self::default() };
     }
 
     /// Whether a password is asked for.
     #[must_use]
-    pub fn is_enabled(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.enabled
     }
 
     /// Turns ticketing on with a password that ends `lifetime` seconds after `now`, 0: never. No password: nobody gets
     /// in. A password that is too long is an error after expiry was set, as in the reference.
-    pub fn set(&mut self, password: Option<&[u8]>, lifetime: i32, now: u64) -> Result<(), ServerError> {
+    pub(crate) fn set(
+        &mut self,
+        password: Option<&[u8]>,
+        lifetime: i32,
+        now: u64,
+    ) -> Result<(), ServerError> {
         self.enabled = true;
         self.expires = match lifetime {
             0 => None,
@@ -77,7 +82,7 @@ impl Ticketing {
 
     /// What the log says of a link that was not admitted.
     #[must_use]
-    pub fn why_not(&self) -> &'static str {
+    pub(crate) fn why_not(&self) -> &'static str {
         if self.was_set {
             "wrong or expired password"
         } else {
@@ -87,7 +92,7 @@ impl Ticketing {
 
     /// Whether a link may go on. `sent` is what its ticket held; `None`: it could not be opened, which never passes.
     #[must_use]
-    pub fn admits(&self, sent: Option<&[u8]>, skip_auth: bool, now: u64) -> bool {
+    pub(crate) fn admits(&self, sent: Option<&[u8]>, skip_auth: bool, now: u64) -> bool {
         let Some(sent) = sent else { return false };
         if skip_auth || !self.enabled {
             return true;

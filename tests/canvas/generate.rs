@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// The format of pixels in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub(crate) enum Layout {
     Bit1Msb,
     Bit1Lsb,
     Bit4Msb,
@@ -20,7 +20,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    pub fn bits(self) -> usize {
+    pub(crate) fn bits(self) -> usize {
         match self {
             Self::Bit1Msb | Self::Bit1Lsb => 1,
             Self::Bit4Msb | Self::Bit4Lsb => 4,
@@ -69,14 +69,14 @@ impl Layout {
 }
 
 /// The generator of random bytes.
-pub struct Prng(u32);
+pub(crate) struct Prng(u32);
 
 impl Prng {
-    pub fn new(seed: u32) -> Self {
+    pub(crate) fn new(seed: u32) -> Self {
         Self(if seed == 0 { 1 } else { seed })
     }
 
-    pub fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
@@ -85,7 +85,7 @@ impl Prng {
 }
 
 /// `height` rows of `stride` bytes in memory order. A `file:` path is relative to `directory`.
-pub fn rows(
+pub(crate) fn rows(
     layout: Layout,
     (width, height): (usize, usize),
     stride: usize,

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The pixels of one surface at the moment of a dump.
-pub struct Dump {
+pub(crate) struct Dump {
     pub id: String,
     /// Surface, size and format, written as in EXPECTED.sums.
     pub surface: String,
@@ -38,7 +38,7 @@ struct NamedGlyph {
 }
 
 /// The device: its surfaces, and the images and other objects that the script has named.
-pub struct Player {
+pub(crate) struct Player {
     directory: PathBuf,
     surfaces: Table,
     images: HashMap<String, Arc<Image>>,
@@ -59,7 +59,7 @@ impl Surfaces for Table {
 }
 
 impl Player {
-    pub fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf) -> Self {
         Self {
             directory,
             surfaces: Table::default(),
@@ -72,7 +72,7 @@ impl Player {
         }
     }
 
-    pub fn play(&mut self, script: &str) -> Vec<Dump> {
+    pub(crate) fn play(&mut self, script: &str) -> Vec<Dump> {
         for line in script.lines().filter_map(Line::parse) {
             match line.verb {
                 "arena" | "update" => {}

@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longest wait for something that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lines of the log that tell of panics, which the library catches.
 static FAULTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -131,7 +131,7 @@ impl EventLoop for MainLoop {
 type Job = Box<dyn FnOnce(&Server) + Send>;
 
 /// A running host.
-pub struct Host {
+pub(crate) struct Host {
     jobs: Sender<Job>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -140,7 +140,7 @@ pub struct Host {
 
 impl Host {
     /// A server on a free port, without passwords unless `configure` sets one.
-    pub fn start(configure: impl FnOnce(&Server) + Send + 'static) -> Self {
+    pub(crate) fn start(configure: impl FnOnce(&Server) + Send + 'static) -> Self {
         set_sink(Box::new(Log));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -162,18 +162,18 @@ impl Host {
     }
 
     /// Runs something on the host's thread.
-    pub fn run<R: Send + 'static>(&self, job: impl FnOnce(&Server) -> R + Send + 'static) -> R {
+    pub(crate) fn run<R: Send + 'static>(&self, job: impl FnOnce(&Server) -> R + Send + 'static) -> R {
         let (tx, rx) = channel();
         self.jobs.send(Box::new(move |server| drop(tx.send(job(server))))).unwrap();
         rx.recv_timeout(PATIENCE).expect("the host's thread is stuck or gone")
     }
 
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::new(TcpStream::connect(self.address).unwrap())
     }
 
     /// A client whose main channel is open.
-    pub fn main(&self) -> Client {
+    pub(crate) fn main(&self) -> Client {
         let mut main = self.connect();
         assert_eq!(main.link(1, 0, b""), 0);
         let init = main.until(103);
@@ -182,14 +182,14 @@ impl Host {
     }
 
     /// Another channel of a client.
-    pub fn channel(&self, main: &Client, channel_type: u8) -> Client {
+    pub(crate) fn channel(&self, main: &Client, channel_type: u8) -> Client {
         let mut channel = self.connect();
         assert_eq!(channel.link(channel_type, main.session, b""), 0);
         channel
     }
 
     /// Somebody else can come in and is served, and no panic had to be caught, in any test.
-    pub fn is_unharmed(&self) {
+    pub(crate) fn is_unharmed(&self) {
         let mut main = self.main();
         main.round_trip();
         let faults = FAULTS.lock().unwrap().clone();
@@ -218,7 +218,7 @@ fn serve(event_loop: &MainLoop, server: &Server, queue: &Receiver<Job>, over: &A
 }
 
 /// A host with a guest whose device has a primary surface of 32 x 32 pixels.
-pub struct Machine {
+pub(crate) struct Machine {
     pub host: Host,
     pub guest: MockGuest,
     pub device: Arc<QxlInstance>,
@@ -241,7 +241,7 @@ impl QxlControl for Control {
 }
 
 impl Machine {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let host = Host::start(|_| {});
         let mut guest = MockGuest::new(4 << 20);
         let made = guest.device();
@@ -258,19 +258,19 @@ impl Machine {
     }
 
     /// Gives a command to the display ring.
-    pub fn push(&mut self, command_type: u32, address: u64) {
+    pub(crate) fn push(&mut self, command_type: u32, address: u64) {
         self.given += 1;
         self.guest.host().push(MockGuest::command(command_type, address));
     }
 
     /// Gives a drawing command to the display ring.
-    pub fn draw(&mut self, spec: &DrawableSpec, op: &Bytes) {
+    pub(crate) fn draw(&mut self, spec: &DrawableSpec, op: &Bytes) {
         let address = self.guest.drawable(spec, op);
         self.push(command_type::DRAW, address);
     }
 
     /// The device has taken and drawn everything: the screen can be read.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let worker = self.device.worker().unwrap();
         worker.wakeup();
         worker.update_area(0, Rect::new(0, 0, 32, 32), None, true);
@@ -281,7 +281,7 @@ impl Machine {
     }
 
     /// Every command is back exactly once, and clients still come in.
-    pub fn is_unharmed(&mut self) {
+    pub(crate) fn is_unharmed(&mut self) {
         self.settle();
         assert_eq!(self.released, self.given, "commands that the guest did not get back, or twice");
         self.host.is_unharmed();
@@ -290,7 +290,7 @@ impl Machine {
 
 /// A character device that writes down what it gets.
 #[derive(Default)]
-pub struct Recorder(pub Mutex<Vec<u8>>);
+pub(crate) struct Recorder(pub Mutex<Vec<u8>>);
 
 impl CharDevice for Recorder {
     fn state(&self, _connected: bool) {}
@@ -308,7 +308,7 @@ impl CharDevice for Recorder {
 }
 
 /// Input devices that swallow everything.
-pub struct Nothing;
+pub(crate) struct Nothing;
 
 impl Keyboard for Nothing {
     fn push_scan_code(&self, _byte: u8) {}
@@ -330,7 +330,7 @@ impl Tablet for Nothing {
 }
 
 /// Waits until something holds.
-pub fn wait(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "waited for {what}");

@@ -7,17 +7,17 @@ use std::sync::OnceLock;
 static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Sets where lines go, once in a process.
-pub fn set(log: Log) {
+pub(crate) fn set(log: Log) {
     let _ = LOG.set(log);
 }
 
 /// Something that an administrator can help with.
-pub fn warning(text: &str) {
+pub(crate) fn warning(text: &str) {
     write(2, text);
 }
 
 /// What was found.
-pub fn info(text: &str) {
+pub(crate) fn info(text: &str) {
     write(1, text);
 }
 

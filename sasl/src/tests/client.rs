@@ -43,7 +43,7 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-pub fn initialise() {
+pub(super) fn initialise() {
     // SAFETY: no callbacks.
     assert_eq!(unsafe { sasl_client_init(ptr::null()) }, SASL_OK);
 }
@@ -55,7 +55,7 @@ struct Account {
     secret: Vec<c_ulong>,
 }
 
-pub struct SaslClient {
+pub(super) struct SaslClient {
     connection: *mut Connection,
     /// They point to each other and stay where they are.
     _account: Box<Account>,
@@ -92,7 +92,7 @@ unsafe extern "C" fn password(
 
 impl SaslClient {
     /// `tls`: the connection is encrypted already; otherwise a layer is wanted.
-    pub fn new(name: &str, secret: &str, tls: bool) -> Self {
+    pub(super) fn new(name: &str, secret: &str, tls: bool) -> Self {
         let mut words = vec![0; 2 + secret.len() / size_of::<c_ulong>()];
         words[0] = secret.len() as c_ulong;
         // SAFETY: the words behind the first have room for the text.
@@ -154,7 +154,7 @@ impl SaslClient {
     }
 
     /// What goes with the mechanism's name.
-    pub fn start(&mut self, mechanism: &str) -> Option<Vec<u8>> {
+    pub(super) fn start(&mut self, mechanism: &str) -> Option<Vec<u8>> {
         let mechanism = CString::new(mechanism).unwrap();
         let (mut output, mut length, mut chosen) = (ptr::null(), 0, ptr::null());
         let mut prompts = ptr::null_mut();
@@ -175,7 +175,7 @@ impl SaslClient {
     }
 
     /// The answer to what the server says.
-    pub fn step(&mut self, data: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn step(&mut self, data: &[u8]) -> Option<Vec<u8>> {
         let (mut output, mut length) = (ptr::null(), 0);
         let mut prompts = ptr::null_mut();
         let mut data = data.to_vec();
@@ -196,7 +196,7 @@ impl SaslClient {
         taken(output, length)
     }
 
-    pub fn encode(&mut self, data: &[u8]) -> Vec<u8> {
+    pub(super) fn encode(&mut self, data: &[u8]) -> Vec<u8> {
         let mut all = Vec::new();
         for part in data.chunks(4096) {
             let (mut output, mut length) = (ptr::null(), 0);
@@ -216,7 +216,7 @@ impl SaslClient {
         all
     }
 
-    pub fn decode(&mut self, data: &[u8]) -> Vec<u8> {
+    pub(super) fn decode(&mut self, data: &[u8]) -> Vec<u8> {
         let (mut output, mut length) = (ptr::null(), 0);
         // SAFETY: a connection, bytes with their length, and places for the results.
         let code = unsafe {

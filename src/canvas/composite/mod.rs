@@ -17,7 +17,7 @@ use crate::image::SurfaceFormat;
 
 /// Everything but the destination's pixels that determines the result.
 #[derive(Debug)]
-pub struct Request {
+pub(super) struct Request {
     pub op: Operator,
     pub source: Sampler,
     pub mask: Option<Sampler>,
@@ -49,7 +49,7 @@ impl Request {
 
 /// Computes the rows of one box.
 #[derive(Debug)]
-pub struct Composer {
+pub(super) struct Composer {
     request: Request,
     op: Operator,
     /// The source's native values replace the destination's.
@@ -68,7 +68,7 @@ struct Buffers<T> {
 
 impl Composer {
     #[must_use]
-    pub fn new(mut request: Request) -> Self {
+    pub(super) fn new(mut request: Request) -> Self {
         let op = request.effective_op();
         let copies = request.copies(op);
         if !copies && !op.is_wide() {
@@ -90,7 +90,7 @@ impl Composer {
     /// Combines row `row` of the box, columns from `first` on, into `dest` (native values of the surface).
     /// If [`Composer::needs_all_rows`], the caller calls this for each row from the top, always for the same
     /// columns.
-    pub fn row(&mut self, first: u32, row: u32, dest: &mut [u32]) {
+    pub(super) fn row(&mut self, first: u32, row: u32, dest: &mut [u32]) {
         let start = (first.into(), row.into());
         if self.copies {
             self.request.source.native_row(start, dest);
@@ -102,7 +102,7 @@ impl Composer {
     }
 
     /// Whether a row may depend on the one above.
-    pub fn needs_all_rows(&self) -> bool {
+    pub(super) fn needs_all_rows(&self) -> bool {
         self.op.is_wide() && self.request.mask.is_some() && self.request.source.regards_mask()
     }
 

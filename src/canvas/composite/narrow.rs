@@ -49,7 +49,13 @@ impl Rows<'_> {
 }
 
 /// Combines rows of a8r8g8b8 as long as `dest`. Does nothing for wide operators.
-pub fn combine(op: Operator, source: &[u32], mask: Option<&[u32]>, component_alpha: bool, dest: &mut [u32]) {
+pub(super) fn combine(
+    op: Operator,
+    source: &[u32],
+    mask: Option<&[u32]>,
+    component_alpha: bool,
+    dest: &mut [u32],
+) {
     let rows = Rows { source, mask, component_alpha, dest };
     match op {
         Operator::PorterDuff(op) => porter_duff(op, rows),

@@ -2,7 +2,7 @@
 
 /// Porter-Duff operators. They say how much of source and destination stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PorterDuff {
+pub(crate) enum PorterDuff {
     Clear,
     Src,
     Dst,
@@ -19,7 +19,7 @@ pub enum PorterDuff {
 
 /// Blend modes that compute each channel on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Separable {
+pub(crate) enum Separable {
     Multiply,
     Screen,
     Overlay,
@@ -35,7 +35,7 @@ pub enum Separable {
 
 /// Blend modes on hue, saturation and luminosity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hsl {
+pub(crate) enum Hsl {
     Hue,
     Saturation,
     Color,
@@ -44,7 +44,7 @@ pub enum Hsl {
 
 /// How COMPOSITE combines source and destination. The numbers are those of the X Render extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
+pub(crate) enum Operator {
     PorterDuff(PorterDuff),
     Add,
     Saturate,
@@ -59,7 +59,7 @@ pub enum Operator {
 impl Operator {
     /// The operator with this number; `None` for the gaps.
     #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             0..=11 => Self::PorterDuff(porter_duff(number)?),
             12 => Self::Add,
@@ -89,7 +89,7 @@ impl Operator {
 
     /// The operator that is computed if the source is opaque everywhere. The choice affects rounding.
     #[must_use]
-    pub fn for_opaque_source(self) -> Self {
+    pub(crate) fn for_opaque_source(self) -> Self {
         match self {
             Self::Saturate => Self::PorterDuff(PorterDuff::OverReverse),
             other => other,
@@ -98,14 +98,14 @@ impl Operator {
 
     /// Whether no channel of the result, except alpha, depends on the destination's alpha.
     #[must_use]
-    pub fn ignores_dest_alpha(self) -> bool {
+    pub(crate) fn ignores_dest_alpha(self) -> bool {
         use PorterDuff::{Clear, Dst, Over, Src};
         matches!(self, Self::Add | Self::PorterDuff(Clear | Src | Dst | Over))
     }
 
     /// Whether the operator divides, and is therefore computed in floating point.
     #[must_use]
-    pub fn is_wide(self) -> bool {
+    pub(crate) fn is_wide(self) -> bool {
         match self {
             Self::PorterDuff(_) | Self::Add => false,
             Self::Saturate | Self::Disjoint(_) | Self::Conjoint(_) | Self::Hsl(_) => true,

@@ -9,7 +9,7 @@ use crate::image::SurfaceFormat;
 
 /// How values between the pixels are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
+pub(crate) enum Filter {
     Nearest,
     Bilinear,
 }
@@ -17,7 +17,7 @@ pub enum Filter {
 impl Filter {
     /// The filter with this number; `None` for filters that need parameters.
     #[must_use]
-    pub fn from_number(number: u32) -> Option<Self> {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
         match number {
             0 | 3 => Some(Self::Nearest),
             1 | 2 | 4 => Some(Self::Bilinear),
@@ -28,7 +28,7 @@ impl Filter {
 
 /// What an image has outside of its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
+pub(crate) enum Repeat {
     /// Transparent black.
     None,
     Tile,
@@ -39,7 +39,7 @@ pub enum Repeat {
 impl Repeat {
     /// The repeat mode in the lowest two bits.
     #[must_use]
-    pub fn from_number(number: u32) -> Self {
+    pub(crate) fn from_number(number: u32) -> Self {
         match number & 3 {
             0 => Self::None,
             1 => Self::Tile,
@@ -51,7 +51,7 @@ impl Repeat {
 
 /// How an image is placed on the box.
 #[derive(Clone, Copy, Debug)]
-pub struct Placement {
+pub(crate) struct Placement {
     pub filter: Filter,
     pub repeat: Repeat,
     /// Maps the box to the image; `None` is the identity.
@@ -89,13 +89,13 @@ impl Placement {
     /// The columns and rows of the image that a box of this size samples, before repeating. `None` if they
     /// exceed the arithmetic; then nothing is drawn.
     #[must_use]
-    pub fn extent(&self, image: (u32, u32), size: (u32, u32)) -> Option<Extent> {
+    pub(crate) fn extent(&self, image: (u32, u32), size: (u32, u32)) -> Option<Extent> {
         self.extent_of(image, &Rect::of_size(size.0, size.1))
     }
 
     /// Like [`Placement::extent`], for a part of the box.
     #[must_use]
-    pub fn extent_of(&self, image: (u32, u32), part: &Rect) -> Option<Extent> {
+    pub(crate) fn extent_of(&self, image: (u32, u32), part: &Rect) -> Option<Extent> {
         let columns = i64::from(part.left)..i64::from(part.right);
         let rows = i64::from(part.top)..i64::from(part.bottom);
         let origin = (i64::from(self.origin.x), i64::from(self.origin.y));
@@ -156,7 +156,7 @@ impl Placement {
 
     /// The part of the image that may be sampled.
     #[must_use]
-    pub fn needed(&self, image: (u32, u32), extent: &Extent) -> Rect {
+    pub(crate) fn needed(&self, image: (u32, u32), extent: &Extent) -> Rect {
         let whole = Rect::of_size(image.0, image.1);
         match self.repeat {
             Repeat::None => extent.area.intersect(&whole),
@@ -168,7 +168,7 @@ impl Placement {
 
 /// The part of an image that a box covers, if the image had no bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub(crate) struct Extent {
     pub area: Rect,
     /// Whether every sample lies inside the image.
     pub covered: bool,
@@ -176,7 +176,7 @@ pub struct Extent {
 
 /// A part of an image.
 #[derive(Clone, Debug)]
-pub struct Texture {
+pub(crate) struct Texture {
     /// Size of the whole image, neither 0.
     pub size: (u32, u32),
     pub format: SurfaceFormat,
@@ -189,7 +189,7 @@ pub struct Texture {
 impl Texture {
     /// Whether the format has colours, and not only alpha.
     #[must_use]
-    pub fn has_colour(&self) -> bool {
+    pub(crate) fn has_colour(&self) -> bool {
         !matches!(self.format, SurfaceFormat::A1 | SurfaceFormat::A8)
     }
 
@@ -198,7 +198,7 @@ impl Texture {
     }
 
     /// Converts the pixels to a8r8g8b8 once, rather than whenever one is sampled.
-    pub fn convert_to_argb(&mut self) {
+    pub(crate) fn convert_to_argb(&mut self) {
         pixel::row_to_argb(self.format, &mut self.pixels);
         self.format = SurfaceFormat::Argb32;
     }
@@ -283,7 +283,7 @@ fn remainder(v: i64, size: i64) -> i64 {
 
 /// A texture placed on a box.
 #[derive(Clone, Debug)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     pub texture: Texture,
     pub placement: Placement,
     /// Whether every sample lies inside the image.
@@ -293,23 +293,23 @@ pub struct Sampler {
 impl Sampler {
     /// Whether the format gives every sample full alpha.
     #[must_use]
-    pub fn is_opaque(&self) -> bool {
+    pub(crate) fn is_opaque(&self) -> bool {
         self.texture.is_opaque() && (self.covered || self.placement.repeat != Repeat::None)
     }
 
     /// Whether each box pixel is exactly one pixel of the image.
-    pub fn is_aligned(&self) -> bool {
+    pub(crate) fn is_aligned(&self) -> bool {
         self.placement.is_plain() && (self.covered || self.placement.repeat == Repeat::Tile)
     }
 
     /// Native values of box pixels from (column, row) `start` on, for aligned images.
-    pub fn native_row(&self, start: (i64, i64), out: &mut [u32]) {
+    pub(crate) fn native_row(&self, start: (i64, i64), out: &mut [u32]) {
         let repeat = self.placement.repeat;
         self.walk(start, out, |x, y| self.texture.repeated(repeat, x >> 16, y >> 16).unwrap_or(0));
     }
 
     /// Box pixels from (column, row) `start` on, as a8r8g8b8, which the texture must have been converted to.
-    pub fn row(&self, start: (i64, i64), out: &mut [u32]) {
+    pub(crate) fn row(&self, start: (i64, i64), out: &mut [u32]) {
         let Placement { filter, repeat, origin, .. } = self.placement;
         if self.placement.is_plain() {
             // The centre of each pixel is that of a pixel of the image, so the filter makes no difference.
@@ -332,14 +332,14 @@ impl Sampler {
     }
 
     /// Whether [`Sampler::wide_row`] regards a mask.
-    pub fn regards_mask(&self) -> bool {
+    pub(crate) fn regards_mask(&self) -> bool {
         !(self.placement.is_plain() && matches!(self.placement.repeat, Repeat::None | Repeat::Tile))
     }
 
     /// Box pixels from (column, row) `start` on, in floating point. Where `mask` is 0, `out` keeps its old
     /// values: those of the row above, or zeros in the first row. The HSL operators make this visible, in
     /// clients as well.
-    pub fn wide_row(&self, start: (i64, i64), mask: Option<&[wide::Pixel]>, out: &mut [wide::Pixel]) {
+    pub(crate) fn wide_row(&self, start: (i64, i64), mask: Option<&[wide::Pixel]>, out: &mut [wide::Pixel]) {
         let Placement { filter, repeat, .. } = self.placement;
         let wide = |v: Option<u32>| v.map_or([0.0; 4], |v| wide::from_native(self.texture.format, v));
         let mask = mask.filter(|_| self.regards_mask());

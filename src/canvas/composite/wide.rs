@@ -5,11 +5,11 @@ use super::operator::{Hsl, Operator, PorterDuff, Separable};
 use crate::image::SurfaceFormat;
 
 /// Alpha, red, green, blue, 0 to 1.
-pub type Pixel = [f32; 4];
+pub(super) type Pixel = [f32; 4];
 
 /// Widens a native value. Narrow channels are not rounded to 8 bits first.
 #[must_use]
-pub fn from_native(format: SurfaceFormat, v: u32) -> Pixel {
+pub(super) fn from_native(format: SurfaceFormat, v: u32) -> Pixel {
     let unit = |shift: u32, bits: u32| {
         let most = (1u16 << bits) - 1;
         let value = u16::try_from(v >> shift & u32::from(most)).unwrap_or(0);
@@ -27,7 +27,7 @@ pub fn from_native(format: SurfaceFormat, v: u32) -> Pixel {
 
 /// Narrows to a native value. Unused bits become 0.
 #[must_use]
-pub fn to_native(format: SurfaceFormat, [a, r, g, b]: Pixel) -> u32 {
+pub(super) fn to_native(format: SurfaceFormat, [a, r, g, b]: Pixel) -> u32 {
     match format {
         SurfaceFormat::A1 => narrow(a, 1),
         SurfaceFormat::A8 => narrow(a, 8),
@@ -46,7 +46,7 @@ fn narrow(v: f32, bits: u32) -> u32 {
 }
 
 /// Combines rows as long as `dest`. Does nothing for operators that are not wide.
-pub fn combine(
+pub(super) fn combine(
     op: Operator,
     source: &[Pixel],
     mask: Option<&[Pixel]>,

@@ -23,7 +23,7 @@ const HALF: f64 = 0.5;
 
 /// The lengths of dashes and gaps, and the position in the list where a polyline starts.
 #[derive(Debug)]
-pub struct DashPattern {
+pub(super) struct DashPattern {
     lengths: Vec<i64>,
     period: i64,
     start: DashPosition,
@@ -47,7 +47,7 @@ impl DashPattern {
     /// A pattern from `style` (28.4 fixed point); `None` if its lengths add up to 0, so that nothing is
     /// drawn.
     #[must_use]
-    pub fn new(style: &[i32], start_with_gap: bool) -> Option<Self> {
+    pub(super) fn new(style: &[i32], start_with_gap: bool) -> Option<Self> {
         let mut lengths: Vec<i64> = style.iter().map(|&v| i64::from(round_fixed(v) & 0xff)).collect();
         let period: i64 = lengths.iter().sum();
         if period == 0 {
@@ -69,7 +69,13 @@ impl DashPattern {
     ///
     /// Spans may overlap. Joins depend on `grouped`, which says whether the caller draws each pixel only
     /// once.
-    pub fn polyline(&mut self, points: &[Point], bounds: &Rect, grouped: bool, emit: &mut dyn FnMut(Span)) {
+    pub(super) fn polyline(
+        &mut self,
+        points: &[Point],
+        bounds: &Rect,
+        grouped: bool,
+        emit: &mut dyn FnMut(Span),
+    ) {
         let closed = points.len() > 1 && points.first() == points.last();
         let mut phase = self.start;
         let mut first = true;

@@ -7,7 +7,7 @@ mod path;
 mod polygon;
 mod solid;
 
-pub use path::{PathError, check};
+pub(super) use path::{PathError, check};
 
 use super::Span;
 use super::rop::RasterOp;
@@ -22,7 +22,7 @@ use dash::DashPattern;
 ///
 /// # Errors
 /// The path cannot be drawn; then nothing has been emitted.
-pub fn spans(stroke: &Stroke, bounds: &Rect, emit: &mut dyn FnMut(Span)) -> Result<(), PathError> {
+pub(super) fn spans(stroke: &Stroke, bounds: &Rect, emit: &mut dyn FnMut(Span)) -> Result<(), PathError> {
     check(&stroke.path)?;
     let mut left = MAX_STROKE_SPANS;
     let mut emit = |span: Span| {

@@ -10,7 +10,7 @@ const MAX_DEPTH: u32 = 24;
 
 /// Why a path cannot be drawn.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum PathError {
+pub(crate) enum PathError {
     #[error("path segment {0} begins a line without a point")]
     EmptyBegin(usize),
     #[error("path segment {0} is a curve without a starting point")]
@@ -23,7 +23,7 @@ pub enum PathError {
 ///
 /// # Errors
 /// The index of the first bad segment.
-pub fn check(path: &[PathSegment]) -> Result<(), PathError> {
+pub(crate) fn check(path: &[PathSegment]) -> Result<(), PathError> {
     let mut has_point = false;
     for (index, segment) in path.iter().enumerate() {
         let mut points = segment.points.len();
@@ -53,7 +53,7 @@ pub fn check(path: &[PathSegment]) -> Result<(), PathError> {
 ///
 /// # Errors
 /// Those of [`check`]; then nothing has been drawn.
-pub fn polylines(path: &[PathSegment], draw: &mut dyn FnMut(&[Point])) -> Result<(), PathError> {
+pub(super) fn polylines(path: &[PathSegment], draw: &mut dyn FnMut(&[Point])) -> Result<(), PathError> {
     check(path)?;
     let mut line: Vec<Point> = Vec::new();
     let mut flattener = Flattener { budget: MAX_PATH_POINTS };
@@ -92,7 +92,7 @@ pub fn polylines(path: &[PathSegment], draw: &mut dyn FnMut(&[Point])) -> Result
 }
 
 /// 28.4 fixed point to the nearest pixel; halves round down.
-pub fn round_fixed(value: i32) -> i32 {
+pub(super) fn round_fixed(value: i32) -> i32 {
     let value = value.clamp(-MAX_PATH_COORDINATE, MAX_PATH_COORDINATE);
     (value + 7) >> 4
 }

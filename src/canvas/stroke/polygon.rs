@@ -5,14 +5,14 @@ use crate::geometry::{Point, Rect};
 
 /// A corner, relative to the polygon's origin.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Vertex {
+pub(super) struct Vertex {
     pub x: f64,
     pub y: f64,
 }
 
 /// The side from one corner to the next: the line `x * dy - y * dx = k`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Side {
+pub(super) struct Side {
     pub dx: i64,
     pub dy: i64,
     pub k: f64,
@@ -35,7 +35,13 @@ impl Edge {
 }
 
 /// Fills a polygon of at most 5 corners. `corners` and `sides` have the same length.
-pub fn fill(corners: &[Vertex], sides: &[Side], origin: Point, bounds: &Rect, emit: &mut dyn FnMut(Span)) {
+pub(super) fn fill(
+    corners: &[Vertex],
+    sides: &[Side],
+    origin: Point,
+    bounds: &Rect,
+    emit: &mut dyn FnMut(Span),
+) {
     let n = corners.len();
     if n < 3 || sides.len() != n {
         return;

@@ -7,7 +7,7 @@ use crate::geometry::{Point, Rect};
 ///
 /// Clipping never changes the choice of pixels, because the first visible step is computed. `bounds` lies
 /// within ±2^30.
-pub fn line(from: Point, to: Point, bounds: &Rect, emit: &mut dyn FnMut(Span)) {
+pub(super) fn line(from: Point, to: Point, bounds: &Rect, emit: &mut dyn FnMut(Span)) {
     let delta = |a: i32, b: i32| i64::from(b) - i64::from(a);
     let (dx, dy) = (delta(from.x, to.x), delta(from.y, to.y));
     let horizontal = dx.abs() > dy.abs();

@@ -37,7 +37,7 @@ struct Client {
 
 /// The host's input devices and the clients that use them.
 #[derive(Debug, Default)]
-pub struct InputsChannel {
+pub(crate) struct InputsChannel {
     keyboard: Option<Arc<dyn Keyboard>>,
     mouse: Option<Arc<dyn Mouse>>,
     tablet: Option<Arc<dyn Tablet>>,
@@ -57,37 +57,37 @@ pub struct InputsChannel {
 
 impl InputsChannel {
     /// Attaches the keyboard; false if there is one already.
-    pub fn set_keyboard(&mut self, keyboard: Arc<dyn Keyboard>) -> bool {
+    pub(crate) fn set_keyboard(&mut self, keyboard: Arc<dyn Keyboard>) -> bool {
         let free = self.keyboard.is_none();
         self.keyboard.get_or_insert(keyboard);
         free
     }
 
     /// Attaches the relative pointer; false if there is one already.
-    pub fn set_mouse(&mut self, mouse: Arc<dyn Mouse>) -> bool {
+    pub(crate) fn set_mouse(&mut self, mouse: Arc<dyn Mouse>) -> bool {
         let free = self.mouse.is_none();
         self.mouse.get_or_insert(mouse);
         free
     }
 
     /// Attaches or detaches the tablet.
-    pub fn set_tablet(&mut self, tablet: Option<Arc<dyn Tablet>>) {
+    pub(crate) fn set_tablet(&mut self, tablet: Option<Arc<dyn Tablet>>) {
         self.tablet = tablet;
     }
 
     /// The tablet, if one is attached.
     #[must_use]
-    pub fn tablet(&self) -> Option<Arc<dyn Tablet>> {
+    pub(crate) fn tablet(&self) -> Option<Arc<dyn Tablet>> {
         self.tablet.clone()
     }
 
     /// Who places the pointer from now on.
-    pub fn set_pointer(&mut self, client_mode: bool, agent_takes_mouse: bool) {
+    pub(crate) fn set_pointer(&mut self, client_mode: bool, agent_takes_mouse: bool) {
         (self.client_mode, self.agent_takes_mouse) = (client_mode, agent_takes_mouse);
     }
 
     /// The guest's LEDs changed: bits 1 scroll, 2 num, 4 caps.
-    pub fn set_leds(&mut self, leds: u8, out: &mut Out<'_>) {
+    pub(crate) fn set_leds(&mut self, leds: u8, out: &mut Out<'_>) {
         self.keys.set_leds(leds.into());
         self.tell_leds(out);
     }

@@ -22,7 +22,7 @@ enum Prefix {
 
 /// The pressed keys and the lock keys of the guest's keyboard.
 #[derive(Debug)]
-pub struct KeyState {
+pub(crate) struct KeyState {
     prefix: Prefix,
     plain: [bool; 128],
     extended: [bool; 128],
@@ -38,7 +38,7 @@ impl Default for KeyState {
 
 impl KeyState {
     /// Follows a byte on its way to the keyboard. Whether it toggled a lock.
-    pub fn track(&mut self, byte: u8) -> bool {
+    pub(crate) fn track(&mut self, byte: u8) -> bool {
         let extended = match (self.prefix, byte) {
             (Prefix::Skip(n), _) => {
                 self.prefix = if n > 1 { Prefix::Skip(n - 1) } else { Prefix::None };
@@ -72,7 +72,7 @@ impl KeyState {
     }
 
     /// A client says which locks are on: the bytes that make it so. Lock keys held down now are left alone.
-    pub fn adjust(&mut self, wanted: u16) -> Vec<u8> {
+    pub(crate) fn adjust(&mut self, wanted: u16) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (code, bit) in LOCKS {
             let held = self.plain.get(usize::from(code)).is_some_and(|&held| held);
@@ -85,18 +85,18 @@ impl KeyState {
     }
 
     /// The guest says which LEDs are on.
-    pub fn set_leds(&mut self, leds: u16) {
+    pub(crate) fn set_leds(&mut self, leds: u16) {
         self.ideal = leds;
     }
 
     /// The LED state for clients.
     #[must_use]
-    pub fn ideal(&self) -> u16 {
+    pub(crate) fn ideal(&self) -> u16 {
         self.ideal
     }
 
     /// The client is gone: the bytes that release what is held down.
-    pub fn release_all(&mut self) -> Vec<u8> {
+    pub(crate) fn release_all(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.prefix = Prefix::None;
         for (code, held) in (0u8..).zip(&mut self.plain) {

@@ -8,7 +8,7 @@ use crate::protocol::inputs::{InputsMessage, MOTION_ACK_BUNCH, button, button_ma
 
 /// Who takes the pointer now (server.md 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pointer {
+pub(crate) enum Pointer {
     /// SERVER mode: the host's relative mouse.
     Mouse,
     /// CLIENT mode, to the guest agent.
@@ -30,7 +30,7 @@ pub struct AgentMouse {
 
 /// What is to be done about a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InputsAction {
+pub(crate) enum InputsAction {
     /// To `Keyboard::push_scan_code`, in order.
     Scan(Vec<u8>),
     /// (Re)start the wait of [`super::MODIFIERS_DELAY`].
@@ -53,7 +53,7 @@ pub enum InputsAction {
 
 /// A client's button mask as the host's devices have it: middle and right change places, the wheel bits are left out.
 #[must_use]
-pub fn host_buttons(mask: u16) -> u32 {
+pub(crate) fn host_buttons(mask: u16) -> u32 {
     let b = u32::from(mask);
     (b & 1) | (b & 2) << 1 | (b & 4) >> 1 | (b & 0xffe0) << 1
 }
@@ -73,13 +73,13 @@ fn coordinate(v: u32) -> i32 {
 
 /// What the server keeps of one client of the inputs channel.
 #[derive(Debug, Default)]
-pub struct InputsClient {
+pub(crate) struct InputsClient {
     motions: u32,
 }
 
 impl InputsClient {
     /// Judges a message. `keys` and `agent_mouse` are the server's; without `keyboard` key messages are dropped.
-    pub fn on_message(
+    pub(crate) fn on_message(
         &mut self,
         msg_type: u16,
         body: &[u8],
@@ -167,18 +167,18 @@ impl InputsClient {
     }
 
     /// An acknowledgement could not be sent, since the client goes to another host: that one will send it.
-    pub fn withhold_ack(&mut self) {
+    pub(crate) fn withhold_ack(&mut self) {
         self.motions = self.motions.saturating_add(MOTION_ACK_BUNCH);
     }
 
     /// Motions that are not acknowledged, as the target of a migration needs them.
     #[must_use]
-    pub fn motions(&self) -> u16 {
+    pub(crate) fn motions(&self) -> u16 {
         u16::try_from(self.motions).unwrap_or(u16::MAX)
     }
 
     /// Takes over the motions that the source of a migration left; returns the number of acknowledgements that are due.
-    pub fn restore(&mut self, motions: u16) -> u32 {
+    pub(crate) fn restore(&mut self, motions: u16) -> u32 {
         self.motions = u32::from(motions) % MOTION_ACK_BUNCH;
         u32::from(motions) / MOTION_ACK_BUNCH
     }
@@ -202,7 +202,7 @@ fn scan(keyboard: bool, keys: &mut KeyState, bytes: &[u8], actions: &mut Vec<Inp
 
 /// Whether the client pressed or released a key or a button.
 #[must_use]
-pub fn is_press(msg_type: u16) -> bool {
+pub(crate) fn is_press(msg_type: u16) -> bool {
     matches!(
         msg_type,
         client::KEY_DOWN
@@ -211,13 +211,6 @@ pub fn is_press(msg_type: u16) -> bool {
             | client::MOUSE_PRESS
             | client::MOUSE_RELEASE
     )
-}
-
-/// Whether a type is one of the channel's own; for tests and fuzzing.
-#[must_use]
-pub fn is_inputs_type(msg_type: u16) -> bool {
-    (client::KEY_DOWN..=client::KEY_SCANCODE).contains(&msg_type)
-        || (client::MOUSE_MOTION..=client::MOUSE_RELEASE).contains(&msg_type)
 }
 
 /// Fuzz oracle: whatever one message does, with every kind of pointer.

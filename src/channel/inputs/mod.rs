@@ -1,12 +1,12 @@
 //! The inputs channel (server.md 7): the clients' keyboards and pointers, and the host's devices that they drive.
 
-pub mod channel;
-pub mod keys;
-pub mod messages;
+pub(crate) mod channel;
+pub(crate) mod keys;
+pub(crate) mod messages;
 
-pub use channel::InputsChannel;
-pub use keys::KeyState;
-pub use messages::AgentMouse;
+pub(crate) use channel::InputsChannel;
+pub(crate) use keys::KeyState;
+pub(crate) use messages::AgentMouse;
 #[cfg(any(test, feature = "oracles"))]
 pub use messages::fuzz_inputs_channel;
 
@@ -14,4 +14,4 @@ use std::time::Duration;
 
 /// From a lock key or a change that a client asked for to KEY_MODIFIERS for all clients: the guest's own LED change should
 /// come first.
-pub const MODIFIERS_DELAY: Duration = Duration::from_secs(2);
+pub(crate) const MODIFIERS_DELAY: Duration = Duration::from_secs(2);

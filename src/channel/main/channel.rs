@@ -24,7 +24,7 @@ static PROFILE: Profile = Profile {
 
 /// What a new client is told first.
 #[derive(Clone, Debug)]
-pub struct Greeting {
+pub(crate) struct Greeting {
     pub init: main_channel::Init,
     pub name: Option<String>,
     pub uuid: Option<[u8; 16]>,
@@ -34,7 +34,7 @@ pub struct Greeting {
 
 /// The main channels of all clients.
 #[derive(Debug, Default)]
-pub struct MainChannel {
+pub(crate) struct MainChannel {
     /// The guest agent, whose messages travel in this channel.
     pub agent: AgentPort,
     clients: BTreeMap<ConnectionId, MainClient>,
@@ -59,7 +59,7 @@ impl From<AgentError> for ChannelError {
 
 impl MainChannel {
     /// Begins the session of a client that has just linked.
-    pub fn greet(&mut self, at: ConnectionId, greeting: &Greeting, out: &mut Out<'_>) {
+    pub(crate) fn greet(&mut self, at: ConnectionId, greeting: &Greeting, out: &mut Out<'_>) {
         let now = out.now;
         let (Some(client), Some(link)) = (self.clients.get_mut(&at), out.link(at)) else { return };
         link.send(greeting.init.encode());
@@ -111,7 +111,7 @@ impl MainChannel {
     }
 
     /// The client comes from the source of a migration: it is told nothing before its session begins here.
-    pub fn expect(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+    pub(crate) fn expect(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         let (Some(client), Some(link)) = (self.clients.get_mut(&at), out.link(at)) else { return };
         client.set_arriving(true);
         link.mute();
@@ -120,7 +120,7 @@ impl MainChannel {
     }
 
     /// Answers whether the client may bring its state.
-    pub fn allow_seamless(&mut self, at: ConnectionId, allowed: bool, out: &mut Out<'_>) {
+    pub(crate) fn allow_seamless(&mut self, at: ConnectionId, allowed: bool, out: &mut Out<'_>) {
         let Some(link) = out.link(at) else { return };
         link.send_to_mute(main_channel::migrate_dst_seamless(allowed));
         if allowed {
@@ -129,7 +129,7 @@ impl MainChannel {
     }
 
     /// The machine has moved here and the client begins anew: its session starts, without name and net test.
-    pub fn welcome(&mut self, at: ConnectionId, init: &main_channel::Init, out: &mut Out<'_>) {
+    pub(crate) fn welcome(&mut self, at: ConnectionId, init: &main_channel::Init, out: &mut Out<'_>) {
         let (Some(client), Some(link)) = (self.clients.get_mut(&at), out.link(at)) else { return };
         client.set_arriving(false);
         link.unmute();

@@ -22,7 +22,7 @@ pub enum MainError {
 
 /// What the server must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MainRequest {
+pub(crate) enum MainRequest {
     /// CHANNELS_LIST.
     AttachChannels,
     /// Switch to this mouse mode if that is allowed.
@@ -39,7 +39,7 @@ pub enum MainRequest {
 
 /// What the server keeps of one client of the main channel.
 #[derive(Debug, Default)]
-pub struct MainClient {
+pub(crate) struct MainClient {
     net_test: Option<NetTest>,
     /// It comes from the source of a migration, and its session has not begun here.
     arriving: bool,
@@ -47,26 +47,30 @@ pub struct MainClient {
 
 impl MainClient {
     /// Begins the net test: the pings to be sent.
-    pub fn begin_net_test(&mut self, epoch: Instant, now: Instant) -> [Message; 3] {
+    pub(crate) fn begin_net_test(&mut self, epoch: Instant, now: Instant) -> [Message; 3] {
         let (test, pings) = NetTest::begin(epoch, now);
         self.net_test = Some(test);
         pings
     }
 
     /// A PONG that no latency test of the link awaits. `Some`: the net test is over with it.
-    pub fn on_pong(&mut self, id: u32, now: Instant) -> Option<LinkQuality> {
+    pub(crate) fn on_pong(&mut self, id: u32, now: Instant) -> Option<LinkQuality> {
         let quality = self.net_test.as_mut()?.pong(id, now)??;
         self.net_test = None;
         Some(quality)
     }
 
     /// It comes from the source of a migration, or has arrived.
-    pub fn set_arriving(&mut self, arriving: bool) {
+    pub(crate) fn set_arriving(&mut self, arriving: bool) {
         self.arriving = arriving;
     }
 
     /// Judges a message.
-    pub fn on_message(&mut self, msg_type: u16, body: &[u8]) -> Result<Option<MainRequest>, MainError> {
+    pub(crate) fn on_message(
+        &mut self,
+        msg_type: u16,
+        body: &[u8],
+    ) -> Result<Option<MainRequest>, MainError> {
         let message = MainMessage::decode(msg_type, body)?;
         if self.arriving {
             return Ok(news_of_arrival(&message));

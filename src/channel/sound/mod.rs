@@ -4,9 +4,9 @@
 //! Sound is worth nothing late. So there are no queues: playback keeps the newest frame that a client could not take yet,
 //! record keeps a short ring of the newest samples, and settings are flags that are sent when there is room.
 
-pub mod playback;
+pub(crate) mod playback;
 mod playback_client;
-pub mod record;
+pub(crate) mod record;
 mod record_stream;
 #[cfg(test)]
 mod tests;

@@ -55,7 +55,7 @@ pub(super) struct PlaybackClient {
 
 impl PlaybackClient {
     /// A client that has just linked.
-    pub fn new(abilities: Abilities, playing: bool, settings: Settings<'_>) -> Self {
+    pub(super) fn new(abilities: Abilities, playing: bool, settings: Settings<'_>) -> Self {
         let volume_known = !settings.mixer.volumes.is_empty();
         let mode = mode(settings.compress, abilities.opus, settings.rate);
         Self {
@@ -74,7 +74,7 @@ impl PlaybackClient {
     }
 
     /// The guest starts to play. A STOP that was not sent yet is taken back.
-    pub fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         if self.stop_due {
             self.stop_due = false;
         } else {
@@ -83,7 +83,7 @@ impl PlaybackClient {
     }
 
     /// The guest stops playing. A START that was not sent yet is taken back, and the sound with it.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if std::mem::take(&mut self.start_due) {
             self.pending = None;
         }
@@ -91,7 +91,7 @@ impl PlaybackClient {
     }
 
     /// Option or rate changed: the mode may be another from the next frame on.
-    pub fn refresh_mode(&mut self, settings: Settings<'_>) {
+    pub(super) fn refresh_mode(&mut self, settings: Settings<'_>) {
         let mode = mode(settings.compress, self.abilities.opus, settings.rate);
         if mode != self.mode {
             self.mode = mode;
@@ -100,7 +100,7 @@ impl PlaybackClient {
     }
 
     /// The rate changed: what the client plays with was made for the old one.
-    pub fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.encoder = None;
         self.start_again();
     }
@@ -115,22 +115,22 @@ impl PlaybackClient {
     }
 
     /// The guest changed its volume.
-    pub fn tell_volume(&mut self) {
+    pub(super) fn tell_volume(&mut self) {
         self.volume_due = self.abilities.volume;
     }
 
     /// The guest muted its sound or stopped doing so.
-    pub fn tell_mute(&mut self) {
+    pub(super) fn tell_mute(&mut self) {
         self.mute_due = self.abilities.volume;
     }
 
     /// The guest played a frame: it replaces one that could not be sent yet.
-    pub fn play(&mut self, played: Played) {
+    pub(super) fn play(&mut self, played: Played) {
         self.pending = Some(played);
     }
 
     /// The next message that is due.
-    pub fn next_message(&mut self, settings: Settings<'_>) -> Result<Option<Message>, ChannelError> {
+    pub(super) fn next_message(&mut self, settings: Settings<'_>) -> Result<Option<Message>, ChannelError> {
         if std::mem::take(&mut self.mode_due) {
             // Clients make their decoder at START only.
             let decodes = self.mode == AudioMode::Raw || self.started_in == AudioMode::Opus;

@@ -21,12 +21,12 @@ pub(super) struct Ring {
 
 impl Ring {
     /// The guest starts to record: nothing of before is of interest.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Adds samples; beyond the limit the oldest go.
-    pub fn push(&mut self, samples: impl ExactSizeIterator<Item = u32>) {
+    pub(super) fn push(&mut self, samples: impl ExactSizeIterator<Item = u32>) {
         self.arrived = self.arrived.saturating_add(samples.len()).min(PREBUFFER);
         let excess = samples.len().saturating_sub(MAX_RECORDED);
         for sample in samples.skip(excess) {
@@ -38,7 +38,7 @@ impl Ring {
     }
 
     /// Takes up to `max` samples, oldest first; none before enough have come.
-    pub fn take(&mut self, max: usize) -> Vec<u32> {
+    pub(super) fn take(&mut self, max: usize) -> Vec<u32> {
         if self.arrived < PREBUFFER {
             return Vec::new();
         }
@@ -79,12 +79,12 @@ pub(super) struct RecordStream {
 
 impl RecordStream {
     /// A client that has not said its mode: raw.
-    pub fn new(rate: u32, now: Instant) -> Self {
+    pub(super) fn new(rate: u32, now: Instant) -> Self {
         Self { rate, decoder: None, allowance: Allowance { packets: RECORD_BURST, since: now } }
     }
 
     /// The client says how what follows is coded.
-    pub fn set_mode(&mut self, mode: u16) -> Result<(), ChannelError> {
+    pub(super) fn set_mode(&mut self, mode: u16) -> Result<(), ChannelError> {
         self.decoder = match AudioMode::try_from(mode) {
             Ok(AudioMode::Raw) => None,
             Ok(AudioMode::Opus) => Some(
@@ -100,18 +100,18 @@ impl RecordStream {
 
     /// Whether sound comes compressed.
     #[must_use]
-    pub fn is_compressed(&self) -> bool {
+    pub(super) fn is_compressed(&self) -> bool {
         self.decoder.is_some()
     }
 
     /// The rate changed: what is compressed has to be decoded for it.
-    pub fn set_rate(&mut self, rate: u32) -> Result<(), ChannelError> {
+    pub(super) fn set_rate(&mut self, rate: u32) -> Result<(), ChannelError> {
         self.rate = rate;
         if self.is_compressed() { self.set_mode(AudioMode::Opus as u16) } else { Ok(()) }
     }
 
     /// A DATA message. Bytes behind the last whole pair of samples are ignored.
-    pub fn receive(&mut self, data: &[u8], ring: &mut Ring, now: Instant) -> Result<(), ChannelError> {
+    pub(super) fn receive(&mut self, data: &[u8], ring: &mut Ring, now: Instant) -> Result<(), ChannelError> {
         let Some(decoder) = &mut self.decoder else {
             let (pairs, _) = data.as_chunks::<4>();
             ring.push(pairs.iter().map(|&bytes| u32::from_le_bytes(bytes)));

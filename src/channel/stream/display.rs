@@ -38,7 +38,7 @@ const STREAM_IDS: u32 = 50;
 
 /// What is written to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// CAPABILITIES or NOTIFY_ERROR.
     Once,
     /// START_STOP: a newer one makes it void.
@@ -47,7 +47,7 @@ pub enum Answer {
 
 /// The display channel of one streaming device.
 #[derive(Debug)]
-pub struct DisplayPart {
+pub(crate) struct DisplayPart {
     /// The channel's id.
     id: u8,
     io: DeviceIo<Answer>,
@@ -70,7 +70,7 @@ pub struct DisplayPart {
 impl DisplayPart {
     /// The channel with this id, which nobody sees yet.
     #[must_use]
-    pub fn new(id: u8, io: DeviceIo<Answer>) -> Self {
+    pub(crate) fn new(id: u8, io: DeviceIo<Answer>) -> Self {
         Self {
             id,
             io,
@@ -88,19 +88,19 @@ impl DisplayPart {
     }
 
     /// The host has something to read, or room to write.
-    pub fn wakeup(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn wakeup(&mut self, out: &mut Out<'_>) {
         self.io.wake();
         self.pump(out);
     }
 
     /// The machine runs, or it stopped.
-    pub fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
+    pub(crate) fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
         self.io.set_running(running);
         self.pump(out);
     }
 
     /// The guest opened (0) or closed (1) its side of the port: both begin anew. Other events mean nothing.
-    pub fn port_event(&mut self, event: u8, out: &mut Out<'_>) {
+    pub(crate) fn port_event(&mut self, event: u8, out: &mut Out<'_>) {
         if !matches!(event, OPENED | CLOSED) {
             return;
         }
@@ -138,7 +138,7 @@ impl DisplayPart {
     }
 
     /// Reads what the guest said before the channel was there.
-    pub fn begin_reading(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn begin_reading(&mut self, out: &mut Out<'_>) {
         self.pump(out);
     }
 

@@ -19,7 +19,7 @@ mod pointer;
 mod tests;
 mod viewer;
 
-pub use display::DisplayPart;
+pub(crate) use display::DisplayPart;
 #[cfg(any(test, feature = "oracles"))]
 pub use oracle::fuzz_stream_device;
-pub use pointer::{PointerChange, PointerPart};
+pub(crate) use pointer::{PointerChange, PointerPart};

@@ -149,7 +149,7 @@ pub(super) struct Bench {
 
 impl Bench {
     /// A device whose port is closed.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let io = DeviceIo::new(DEVICE, Arc::new(Unused), true);
         Self {
             display: Served::new(Box::new(DisplayPart::new(3, io))),
@@ -163,7 +163,7 @@ impl Bench {
     }
 
     /// A client of one of the channels, with these display capabilities.
-    pub fn connect(&mut self, is_display: bool, caps: u32) -> ConnectionId {
+    pub(super) fn connect(&mut self, is_display: bool, caps: u32) -> ConnectionId {
         self.next += 1;
         let at = ConnectionId(self.next);
         let kind = if is_display { ChannelType::Display } else { ChannelType::Cursor };
@@ -184,7 +184,7 @@ impl Bench {
     }
 
     /// Does something to the display channel, and everything that follows from it.
-    pub fn change(&mut self, change: impl FnOnce(&mut DisplayPart, &mut Out<'_>)) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut DisplayPart, &mut Out<'_>)) {
         let mut said = Said::default();
         {
             let (part, mut out) = self.display.parts(self.now, &mut said);
@@ -239,14 +239,14 @@ impl Bench {
     }
 
     /// The client goes.
-    pub fn close(&mut self, at: ConnectionId) {
+    pub(super) fn close(&mut self, at: ConnectionId) {
         let mut said = Said::default();
         self.forget(at, &mut said);
         self.settle(said);
     }
 
     /// The client's socket takes so many more bytes.
-    pub fn set_room(&mut self, at: ConnectionId, room: usize) {
+    pub(super) fn set_room(&mut self, at: ConnectionId, room: usize) {
         let Some(peer) = self.peers.get(&at) else { return };
         peer.peer.set_room(room);
         let mut said = Said::default();
@@ -256,7 +256,7 @@ impl Bench {
     }
 
     /// The client sends a message.
-    pub fn send(&mut self, at: ConnectionId, kind: u16, body: &[u8]) {
+    pub(super) fn send(&mut self, at: ConnectionId, kind: u16, body: &[u8]) {
         let Some(peer) = self.peers.get(&at) else { return };
         peer.peer.send(kind, body);
         let (ready, mut said) = (Readiness { read: true, write: false }, Said::default());
@@ -266,7 +266,7 @@ impl Bench {
     }
 
     /// Time passes.
-    pub fn wait(&mut self, time: Duration) {
+    pub(super) fn wait(&mut self, time: Duration) {
         self.now += time;
         let mut said = Said::default();
         self.display.on_channel_timer(self.now, &mut said);
@@ -274,13 +274,13 @@ impl Bench {
     }
 
     /// The guest says these bytes.
-    pub fn say(&mut self, bytes: &[u8]) {
+    pub(super) fn say(&mut self, bytes: &[u8]) {
         self.guest.says.extend(bytes);
         self.change(DisplayPart::wakeup);
     }
 
     /// What a client has, after everything that it received.
-    pub fn screen(&mut self, at: ConnectionId) -> &mut Screen {
+    pub(super) fn screen(&mut self, at: ConnectionId) -> &mut Screen {
         let peer = self.peers.entry(at).or_insert_with(|| Peer {
             peer: MemoryPeer::default(),
             is_display: true,
@@ -299,7 +299,7 @@ impl Bench {
 
     /// Whether the client is still linked.
     #[cfg(test)]
-    pub fn is_linked(&self, at: ConnectionId) -> bool {
+    pub(super) fn is_linked(&self, at: ConnectionId) -> bool {
         self.display.links().get(at).is_some() || self.pointer.links().get(at).is_some()
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Parser {
 impl Parser {
     /// How many bytes to read next: never more than belong to the present header or body.
     #[must_use]
-    pub fn wants(&self) -> usize {
+    pub(super) fn wants(&self) -> usize {
         let missing = match &self.state {
             State::BetweenMessages => HEADER_SIZE.saturating_sub(self.part.len()),
             State::Body(header, _) => header.size.saturating_sub(self.part.len()),
@@ -43,12 +43,12 @@ impl Parser {
 
     /// Whether the guest broke the protocol: what it says is ignored.
     #[must_use]
-    pub fn is_failed(&self) -> bool {
+    pub(super) fn is_failed(&self) -> bool {
         matches!(self.state, State::Failed)
     }
 
     /// Takes at most [`Self::wants`] bytes, and gives the message that they complete. A violation is told once.
-    pub fn feed(&mut self, bytes: Vec<u8>, now: Instant) -> Result<Option<Parsed>, Violation> {
+    pub(super) fn feed(&mut self, bytes: Vec<u8>, now: Instant) -> Result<Option<Parsed>, Violation> {
         if self.is_failed() {
             return Ok(None);
         }

@@ -37,7 +37,7 @@ struct Due {
 
 /// The cursor channel of one streaming device.
 #[derive(Debug, Default)]
-pub struct PointerPart {
+pub(crate) struct PointerPart {
     shape: Option<Arc<CursorShape>>,
     position: Point16,
     clients: BTreeMap<ConnectionId, Due>,
@@ -45,7 +45,7 @@ pub struct PointerPart {
 
 impl PointerPart {
     /// The guest changed its pointer.
-    pub fn change(&mut self, change: PointerChange, out: &mut Out<'_>) {
+    pub(crate) fn change(&mut self, change: PointerChange, out: &mut Out<'_>) {
         match change {
             PointerChange::Shape(shape) => {
                 // A shape of no size would be refused by clients as damaged.

@@ -63,7 +63,7 @@ pub(super) struct Viewer {
 
 impl Viewer {
     /// A client with these capabilities, to which the next stream will be the first.
-    pub fn new(caps: &Caps, joins_at: u64) -> Self {
+    pub(super) fn new(caps: &Caps, joins_at: u64) -> Self {
         let mut codecs = vec![MJPEG];
         codecs.extend(DECODERS.iter().filter(|(_, bit)| caps.has(*bit)).map(|(codec, _)| *codec));
         Self {
@@ -82,12 +82,12 @@ impl Viewer {
 
     /// Whether the client decodes a codec.
     #[must_use]
-    pub fn decodes(&self, codec: u8) -> bool {
+    pub(super) fn decodes(&self, codec: u8) -> bool {
         self.codecs.contains(&codec)
     }
 
     /// The first messages: a black picture of the present size, until there is a stream that the client can join.
-    pub fn greeting(&mut self, size: Option<(u32, u32)>) -> Vec<Message> {
+    pub(super) fn greeting(&mut self, size: Option<(u32, u32)>) -> Vec<Message> {
         let mut messages = vec![display::inval_all_palettes()];
         if let Some(size) = size {
             messages.extend(self.show(size, true));
@@ -116,7 +116,7 @@ impl Viewer {
     }
 
     /// Gives the client a frame of this stream, if it has the stream or is about to.
-    pub fn offer(&mut self, frame: &Frame, stream: &Stream) {
+    pub(super) fn offer(&mut self, frame: &Frame, stream: &Stream) {
         if !self.behind && self.joins(stream) {
             self.frame = Some(frame.clone());
         }
@@ -127,13 +127,13 @@ impl Viewer {
     }
 
     /// The stream ended: its frame, if one waits, is of no use.
-    pub fn stream_ended(&mut self) {
+    pub(super) fn stream_ended(&mut self) {
         self.frame = None;
     }
 
     /// Whether [`Self::messages`] has something to say. `size` and `stream`: the present picture.
     #[must_use]
-    pub fn is_due(&self, size: Option<(u32, u32)>, stream: Option<&Stream>) -> bool {
+    pub(super) fn is_due(&self, size: Option<(u32, u32)>, stream: Option<&Stream>) -> bool {
         let wanted = stream.filter(|stream| self.joins(stream)).map(|stream| stream.serial);
         let has = self.stream.map(|(serial, _)| serial);
         (has.is_some() && has != stream.map(|stream| stream.serial))
@@ -143,7 +143,7 @@ impl Viewer {
     }
 
     /// The next messages that belong together, or none.
-    pub fn messages(&mut self, size: Option<(u32, u32)>, stream: Option<&Stream>) -> Vec<Message> {
+    pub(super) fn messages(&mut self, size: Option<(u32, u32)>, stream: Option<&Stream>) -> Vec<Message> {
         if let Some((_, id)) =
             self.stream.take_if(|(serial, _)| Some(*serial) != stream.map(|stream| stream.serial))
         {
@@ -191,31 +191,31 @@ impl Viewer {
 
     /// Whether the next frame has to wait for this client. `drained`: all that was sent is with the kernel.
     #[must_use]
-    pub fn is_awaited(&self, drained: bool) -> bool {
+    pub(super) fn is_awaited(&self, drained: bool) -> bool {
         !self.behind && (self.frame.is_some() || !drained)
     }
 
     /// Notes whether others wait for this client, and since when.
-    pub fn set_awaited(&mut self, awaited: bool, now: Instant) -> Option<Instant> {
+    pub(super) fn set_awaited(&mut self, awaited: bool, now: Instant) -> Option<Instant> {
         self.awaited_since = awaited.then(|| self.awaited_since.unwrap_or(now));
         self.awaited_since
     }
 
     /// Since when others wait for this client.
     #[must_use]
-    pub fn awaited_since(&self) -> Option<Instant> {
+    pub(super) fn awaited_since(&self) -> Option<Instant> {
         self.awaited_since
     }
 
     /// Others do not wait for this client any longer.
-    pub fn leave_behind(&mut self) {
+    pub(super) fn leave_behind(&mut self) {
         self.behind = true;
         self.frame = None;
         self.awaited_since = None;
     }
 
     /// The client has taken everything. Whether it needs a new stream, because it missed frames that others depend on.
-    pub fn catch_up(&mut self, stream: Option<&Stream>) -> bool {
+    pub(super) fn catch_up(&mut self, stream: Option<&Stream>) -> bool {
         if !std::mem::take(&mut self.behind) {
             return false;
         }

@@ -33,7 +33,7 @@ fn common(old: &[u8], new: &[u8]) -> usize {
 
 /// Compresses `bytes` to one block; `None` unless the block is shorter.
 #[must_use]
-pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes.len());
     // Entries are positions plus one; 0 means none. Positions beyond those that fit are not found again.
     let mut table = [0u32; 1 << TABLE_BITS];
@@ -73,7 +73,7 @@ pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// The block is corrupt, or gives more or fewer bytes.
-pub fn decompress(block: &[u8], size: usize) -> Result<Vec<u8>, DecodeError> {
+pub(crate) fn decompress(block: &[u8], size: usize) -> Result<Vec<u8>, DecodeError> {
     let mut out = Vec::new();
     // One byte of a block stands for at most 255 bytes, so the claimed size cannot cause a larger allocation.
     let room = size.min(block.len().saturating_mul(255).saturating_add(16));

@@ -4,7 +4,7 @@
 //! The encoder follows the published block format. It is not a general one: it reads the guest's pixels in
 //! strips, and its search is tuned to pixels.
 
-pub mod block;
+pub(crate) mod block;
 mod decode;
 mod encode;
 

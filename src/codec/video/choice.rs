@@ -46,12 +46,13 @@ impl HostCodec {
 }
 
 /// The list of a host that sets none, or sets `auto`.
-pub const DEFAULT_LIST: &str = "spice:mjpeg;gstreamer:mjpeg;gstreamer:h264;gstreamer:vp8;gstreamer:vp9";
+pub(crate) const DEFAULT_LIST: &str =
+    "spice:mjpeg;gstreamer:mjpeg;gstreamer:h264;gstreamer:vp8;gstreamer:vp9";
 
 /// Reads a host's list: `encoder:codec;...` or `auto`. Also gives the entries that are not known, which do not count; empty
 /// ones mean nothing.
 #[must_use]
-pub fn parse_list(text: &str) -> (Vec<HostCodec>, Vec<&str>) {
+pub(crate) fn parse_list(text: &str) -> (Vec<HostCodec>, Vec<&str>) {
     let text = if text == "auto" { DEFAULT_LIST } else { text };
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for entry in text.split(';').filter(|entry| !entry.is_empty()) {
@@ -65,14 +66,14 @@ pub fn parse_list(text: &str) -> (Vec<HostCodec>, Vec<&str>) {
 
 /// The list in the form that [`parse_list`] reads.
 #[must_use]
-pub fn format_list(list: &[HostCodec]) -> String {
+pub(crate) fn format_list(list: &[HostCodec]) -> String {
     let entries: Vec<_> = list.iter().map(|c| format!("{}:{}", c.encoder.name(), c.codec)).collect();
     entries.join(";")
 }
 
 /// What a client can decode, and would like best.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCodecs {
+pub(crate) struct ClientCodecs {
     supported: CodecSet,
     /// Best first, each once.
     preferred: Vec<Codec>,
@@ -81,14 +82,14 @@ pub struct ClientCodecs {
 impl ClientCodecs {
     /// By the client's capabilities: whether it says which codecs it has (MULTI_CODEC), and which. All others decode MJPEG.
     #[must_use]
-    pub fn new(says_which: bool, supported: CodecSet) -> Self {
+    pub(crate) fn new(says_which: bool, supported: CodecSet) -> Self {
         let supported = if says_which { supported } else { CodecSet::NONE.with(Codec::Mjpeg) };
         Self { supported, preferred: Vec::new() }
     }
 
     /// Takes the codec numbers of a PREFERRED_VIDEO_CODEC_TYPE. Unknown ones and repetitions mean nothing, nor does a
     /// message without any. `true`: the preference is another one now.
-    pub fn prefer(&mut self, numbers: &[u8]) -> bool {
+    pub(crate) fn prefer(&mut self, numbers: &[u8]) -> bool {
         let mut preferred = Vec::with_capacity(Codec::ALL.len());
         for codec in numbers.iter().filter_map(|&number| Codec::try_from(number).ok()) {
             if !preferred.contains(&codec) {
@@ -108,7 +109,7 @@ impl ClientCodecs {
     /// "one of these if there is one, else the best there is": hosts set `gstreamer:h264` alone, whatever the
     /// machine and the client have.
     #[must_use]
-    pub fn candidates(&self, host: &[HostCodec], available: CodecSet) -> Vec<Codec> {
+    pub(crate) fn candidates(&self, host: &[HostCodec], available: CodecSet) -> Vec<Codec> {
         let usable = |codec: &Codec| self.supported.contains(*codec) && available.contains(*codec);
         let listed = |codec: Codec| host.iter().any(|entry| entry.codec == codec);
         let in_their_place = !host.is_empty() && !listed(Codec::Mjpeg);

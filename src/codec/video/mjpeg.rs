@@ -15,7 +15,7 @@ const INTERVALS: (u32, u32) = (10, 500);
 
 /// The built-in MJPEG encoder of one stream.
 #[derive(Debug)]
-pub struct Mjpeg {
+pub(crate) struct Mjpeg {
     encoder: jpeg::Encoder,
     bit_rate: u64,
     /// Index into [`QUALITIES`].
@@ -31,7 +31,7 @@ pub struct Mjpeg {
 impl Mjpeg {
     /// An encoder for frames as in `spec`, whose codec does not count.
     #[must_use]
-    pub fn new(spec: &VideoSpec) -> Self {
+    pub(crate) fn new(spec: &VideoSpec) -> Self {
         let level = QUALITIES.len() - 3;
         Self {
             encoder: jpeg::Encoder::new(QUALITIES[level]),

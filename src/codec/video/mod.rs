@@ -6,14 +6,14 @@
 //!   costs its stream and nothing else.
 //! - [`choice`]: which codec a client gets.
 
-pub mod choice;
+pub(crate) mod choice;
 mod meter;
-pub mod mjpeg;
+pub(crate) mod mjpeg;
 mod picture;
-pub mod plugin;
+pub(crate) mod plugin;
 mod supervised;
 
-pub use supervised::Supervised;
+pub(crate) use supervised::Supervised;
 
 use crate::image::ImageView;
 use std::fmt;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The encoders that this process can use. Copies share one state.
 #[derive(Debug, Clone)]
-pub struct InstalledEncoders(Arc<Mutex<State>>);
+pub(crate) struct InstalledEncoders(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -43,20 +43,20 @@ struct Loaded {
 impl InstalledEncoders {
     /// Those of this process.
     #[must_use]
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         static PROCESS: OnceLock<InstalledEncoders> = OnceLock::new();
         PROCESS.get_or_init(|| Self::with(Load::NotYet { path: None })).clone()
     }
 
     /// MJPEG alone.
     #[must_use]
-    pub fn built_in() -> Self {
+    pub(crate) fn built_in() -> Self {
         Self::with(Load::Done(None))
     }
 
     /// Those of a shared object at this place.
-    #[must_use]
-    pub fn at(path: PathBuf) -> Self {
+    #[cfg(test)]
+    fn at(path: PathBuf) -> Self {
         Self::with(Load::NotYet { path: Some(path) })
     }
 

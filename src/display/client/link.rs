@@ -174,7 +174,7 @@ impl DisplayClient {
     }
 
     /// The client has answered a mark, or some other PING.
-    pub fn link_answered(&mut self, link: &ChannelLink, id: u32, now: Instant) {
+    pub(crate) fn link_answered(&mut self, link: &ChannelLink, id: u32, now: Instant) {
         let stream = link.stream();
         let kernel = stream.kernel_link().map(|kernel| (kernel, stream.bytes_sent()));
         self.link.estimate.answered(id, kernel, now);

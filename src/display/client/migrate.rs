@@ -19,7 +19,7 @@ const GLZ_ENCODERS: u32 = 4;
 
 impl DisplayClient {
     /// The machine has moved and the client follows it, when it has been sent all that it misses.
-    pub fn begin_leaving(&mut self, now: Instant) -> Result<(), ChannelError> {
+    pub(crate) fn begin_leaving(&mut self, now: Instant) -> Result<(), ChannelError> {
         if !self.is_active() {
             return Err(ChannelError::Refused("it has no display yet that could migrate".into()));
         }
@@ -39,7 +39,7 @@ impl DisplayClient {
     }
 
     /// MIGRATE_FLUSH_MARK: the state that the client takes along.
-    pub fn state(&mut self, link: &ChannelLink) -> Vec<u8> {
+    pub(crate) fn state(&mut self, link: &ChannelLink) -> Vec<u8> {
         let thin = self.encoder.is_thin_for_target();
         let mut state = DisplayState {
             // The message that carries this is the last.
@@ -56,7 +56,7 @@ impl DisplayClient {
     }
 
     /// MIGRATE_DATA: what the client brings from the source.
-    pub fn take_state(
+    pub(crate) fn take_state(
         &mut self,
         data: &[u8],
         shared: &mut Shared<'_>,
@@ -70,7 +70,11 @@ impl DisplayClient {
     }
 
     /// The machine runs: a client that has brought its state goes on.
-    pub fn machine_started(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+    pub(crate) fn machine_started(
+        &mut self,
+        shared: &mut Shared<'_>,
+        now: Instant,
+    ) -> Result<(), ChannelError> {
         let state = match std::mem::replace(&mut self.start, Start::Over) {
             Start::Machine(state) => state,
             other => {

@@ -104,7 +104,7 @@ pub(super) struct DisplayClient {
 
 impl DisplayClient {
     /// A client of which nothing but its link is known yet.
-    pub fn new(
+    pub(super) fn new(
         channel_id: u8,
         link: &mut ChannelLink,
         settings: &DisplaySettings,
@@ -156,7 +156,7 @@ impl DisplayClient {
     }
 
     /// Whether the client's INIT has come and it is told things.
-    pub fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         matches!(self.start, Start::Over)
     }
 
@@ -169,19 +169,19 @@ impl DisplayClient {
     }
 
     /// Whether the client shows GL scanouts itself.
-    pub fn shows_scanouts(&self) -> bool {
+    pub(super) fn shows_scanouts(&self) -> bool {
         self.local
     }
 
     /// The client is told nothing of this surface: it shows the scanout itself that others see there.
-    pub fn leave_out(&mut self, key: SurfaceKey) {
+    pub(super) fn leave_out(&mut self, key: SurfaceKey) {
         self.left_out = Some(key);
     }
 
     // What happens to surfaces.
 
     /// A surface exists from now on; `blank`: all pixels are zero.
-    pub fn surface_created(&mut self, id: u32, surface: &Surface, blank: bool, now: Instant) {
+    pub(super) fn surface_created(&mut self, id: u32, surface: &Surface, blank: bool, now: Instant) {
         if !self.is_active() || self.surfaces.queued(id).is_some() {
             return;
         }
@@ -203,7 +203,7 @@ impl DisplayClient {
     }
 
     /// A surface is gone. `dropped` are commands on it that nobody will see.
-    pub fn surface_destroyed(
+    pub(super) fn surface_destroyed(
         &mut self,
         id: u32,
         key: SurfaceKey,
@@ -221,7 +221,7 @@ impl DisplayClient {
     }
 
     /// Something else to be told.
-    pub fn tell(&mut self, item: PipeItem, now: Instant) {
+    pub(super) fn tell(&mut self, item: PipeItem, now: Instant) {
         if self.is_active() {
             self.pipe.push(item, now);
             self.bound();
@@ -229,7 +229,7 @@ impl DisplayClient {
     }
 
     /// A new command. `surfaces` has it not drawn yet.
-    pub fn draw(&mut self, pending: &Arc<PendingDrawable>, surfaces: &Surfaces, now: Instant) {
+    pub(super) fn draw(&mut self, pending: &Arc<PendingDrawable>, surfaces: &Surfaces, now: Instant) {
         if !self.is_active() || self.left_out == Some(pending.key) {
             return;
         }
@@ -255,7 +255,7 @@ impl DisplayClient {
 
     /// A piece of a video whose last frame was composed so: the client is sent the next one instead, if it plays the stream.
     /// `surfaces` has the piece not drawn yet.
-    pub fn draw_piece(
+    pub(super) fn draw_piece(
         &mut self,
         pending: &Arc<PendingDrawable>,
         last: Option<&PendingDrawable>,
@@ -270,7 +270,7 @@ impl DisplayClient {
 
     /// A frame that the device composed of pieces, in place of the one before. Clients that do not play its stream got the
     /// pieces.
-    pub fn draw_composed(
+    pub(super) fn draw_composed(
         &mut self,
         pending: &Arc<PendingDrawable>,
         before: Option<&Arc<PendingDrawable>>,
@@ -294,7 +294,7 @@ impl DisplayClient {
     }
 
     /// Commands that became invisible. Whether some were still there.
-    pub fn covered(&mut self, covered: &[Arc<PendingDrawable>]) -> bool {
+    pub(super) fn covered(&mut self, covered: &[Arc<PendingDrawable>]) -> bool {
         let mut some = false;
         for pending in covered {
             // Whoever asks must know whether the client has seen the command: of one in slices it has seen a part.
@@ -311,7 +311,7 @@ impl DisplayClient {
     }
 
     /// These streams are over: where they painted, true pixels follow.
-    pub fn end_streams(&mut self, ended: &[StreamKey], now: Instant) {
+    pub(super) fn end_streams(&mut self, ended: &[StreamKey], now: Instant) {
         for key in ended {
             if let Some(area) = self.streams.end(*key) {
                 self.surfaces.spoil_primary(&area);
@@ -322,7 +322,7 @@ impl DisplayClient {
     }
 
     /// The pictures of these streams stand still: true pixels follow.
-    pub fn settle_streams(&mut self, still: &[StreamKey], now: Instant) {
+    pub(super) fn settle_streams(&mut self, still: &[StreamKey], now: Instant) {
         for key in still {
             if let Some((area, clip)) = self.streams.settle(*key) {
                 self.surfaces.spoil_primary(&area);
@@ -335,17 +335,17 @@ impl DisplayClient {
     }
 
     /// The host wants other codecs for streams that begin from now on.
-    pub fn set_video_codecs(&mut self, codecs: Vec<HostCodec>) {
+    pub(super) fn set_video_codecs(&mut self, codecs: Vec<HostCodec>) {
         self.streams.set_host_codecs(codecs);
     }
 
     /// Has the encoders looked for that the client's streams may need.
-    pub fn prepare_encoders(&self) {
+    pub(super) fn prepare_encoders(&self) {
         self.streams.prepare();
     }
 
     /// Forgets the commands in the pipe: what they draw is sent as images instead.
-    pub fn collapse(&mut self) {
+    pub(super) fn collapse(&mut self) {
         self.streams.forget_waiting();
         if let Some((pending, unsent)) = self.slices.stop() {
             self.surfaces.drop_part(&pending, &unsent);
@@ -363,7 +363,7 @@ impl DisplayClient {
     }
 
     /// Number of commands in the pipe.
-    pub fn queued_draws(&self) -> usize {
+    pub(super) fn queued_draws(&self) -> usize {
         self.pipe.draws() + usize::from(!self.slices.is_empty())
     }
 
@@ -378,21 +378,21 @@ impl DisplayClient {
     }
 
     /// The GL scanout has changed in this area.
-    pub fn gl_draw(&mut self, id: DrawId, area: Rect, now: Instant) {
+    pub(super) fn gl_draw(&mut self, id: DrawId, area: Rect, now: Instant) {
         if let Some(area) = (self.is_active() && self.local).then(|| self.gl.draw(id, area)).flatten() {
             self.pipe.push(PipeItem::GlDraw(area), now);
         }
     }
 
     /// Whether anything waits to be sent.
-    pub fn has_more(&self) -> bool {
+    pub(super) fn has_more(&self) -> bool {
         self.is_active() && (!self.pipe.is_empty() || !self.slices.is_empty() || self.surfaces.has_stale())
     }
 
     // Time.
 
     /// When [`Self::on_timer`] or a push is due, beyond what the link itself wants.
-    pub fn next_deadline(&self, link: &ChannelLink, now: Instant) -> Option<Instant> {
+    pub(super) fn next_deadline(&self, link: &ChannelLink, now: Instant) -> Option<Instant> {
         let next_turn = self.pace.next_turn(self.waiting(), self.may_send(link, now), now);
         let look =
             if self.is_held_by_link(link, now) { self.link.look_again(link.stream(), now) } else { None };
@@ -409,7 +409,7 @@ impl DisplayClient {
     }
 
     /// Deadlines that have passed.
-    pub fn on_timer(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+    pub(super) fn on_timer(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
         if self.init_until().is_some_and(|until| until <= now) {
             return Err(ChannelError::Refused("no INIT in time".into()));
         }
@@ -417,26 +417,26 @@ impl DisplayClient {
     }
 
     #[cfg(test)]
-    pub fn queued(&self) -> usize {
+    pub(super) fn queued(&self) -> usize {
         self.pipe.len()
     }
 
     /// Sends images in slices of so many pixels at most.
     #[cfg(test)]
-    pub fn set_slice_pixels(&mut self, most: u64) {
+    pub(super) fn set_slice_pixels(&mut self, most: u64) {
         self.slices.set_most(most);
     }
 
     /// Begins to send the command in front in slices, without the first one.
     #[cfg(test)]
-    pub fn begin_slices(&mut self) {
+    pub(super) fn begin_slices(&mut self) {
         if let Some(PipeItem::Draw(pending)) = self.pipe.pop() {
             assert!(self.slices.begin(&pending));
         }
     }
 
     #[cfg(test)]
-    pub fn has_lossy(&self) -> bool {
+    pub(super) fn has_lossy(&self) -> bool {
         self.encoder.has_lossy()
     }
 }

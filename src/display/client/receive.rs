@@ -11,7 +11,7 @@ use std::time::Instant;
 
 impl DisplayClient {
     /// A message of the display channel.
-    pub fn message(
+    pub(crate) fn message(
         &mut self,
         incoming: &Incoming,
         shared: &mut Shared<'_>,
@@ -79,7 +79,7 @@ impl DisplayClient {
     }
 
     /// There is a new scanout, which the client shows itself if it can.
-    pub fn show_scanout(&mut self, now: Instant) {
+    pub(crate) fn show_scanout(&mut self, now: Instant) {
         if self.is_active() && self.shows_scanouts() {
             self.pipe.push(PipeItem::GlScanout, now);
             self.bound();

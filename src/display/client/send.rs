@@ -23,7 +23,7 @@ use std::time::Instant;
 
 impl DisplayClient {
     /// Sends what socket and window take, up to the budget of a turn.
-    pub fn push(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
+    pub(crate) fn push(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<(), ChannelError> {
         self.send_waiting(shared, now)?;
         self.leave_if_done(shared.link, now)
     }

@@ -12,7 +12,7 @@ const GRID: i32 = 64;
 
 /// What is wrong with one surface at a client.
 #[derive(Clone, Debug, Default)]
-pub struct Staleness {
+pub(super) struct Staleness {
     /// Pixels to be sent as images when the pipe is empty.
     pub region: Region,
     /// The content is not known at all: nothing is sent about the surface before its full image, which is in the pipe;
@@ -26,7 +26,7 @@ impl Staleness {
     }
 
     /// Adds pixels, perhaps some more than asked.
-    pub fn add(&mut self, region: &Region) {
+    pub(super) fn add(&mut self, region: &Region) {
         if region.is_empty() {
             return;
         }
@@ -53,27 +53,27 @@ fn on_grid(region: &Region) -> Region {
 
 /// Stale parts by surface; surfaces that are missing are right everywhere.
 #[derive(Clone, Debug, Default)]
-pub struct StaleAreas(BTreeMap<SurfaceKey, Staleness>);
+pub(super) struct StaleAreas(BTreeMap<SurfaceKey, Staleness>);
 
 impl StaleAreas {
     /// What is wrong with a surface.
     #[must_use]
-    pub fn get(&self, key: SurfaceKey) -> Option<&Staleness> {
+    pub(super) fn get(&self, key: SurfaceKey) -> Option<&Staleness> {
         self.0.get(&key)
     }
 
     /// The same, to be changed.
-    pub fn entry(&mut self, key: SurfaceKey) -> &mut Staleness {
+    pub(super) fn entry(&mut self, key: SurfaceKey) -> &mut Staleness {
         self.0.entry(key).or_default()
     }
 
     /// The surface is gone or right everywhere.
-    pub fn remove(&mut self, key: SurfaceKey) {
+    pub(super) fn remove(&mut self, key: SurfaceKey) {
         self.0.remove(&key);
     }
 
     /// All surfaces with something wrong.
-    pub fn iter(&self) -> impl Iterator<Item = (SurfaceKey, &Staleness)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SurfaceKey, &Staleness)> {
         self.0.iter().map(|(k, s)| (*k, s))
     }
 
@@ -82,7 +82,7 @@ impl StaleAreas {
     ///
     /// Pixels that a command makes from stale ones are stale. What overwrites stale pixels with right ones cures them.
     /// Apart from copies all operations change each pixel by itself, so they may go over partly stale areas.
-    pub fn pass(&mut self, pending: &PendingDrawable, knows_composite: bool) -> bool {
+    pub(super) fn pass(&mut self, pending: &PendingDrawable, knows_composite: bool) -> bool {
         let own = self.0.get(&pending.key);
         if own.is_some_and(|s| s.whole) {
             return false;

@@ -8,7 +8,7 @@ const MIN_BYTES: u64 = 54;
 
 /// How an image goes to a client, as far as the choice goes; the execution may fall back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub(super) enum Choice {
     Raw,
     /// QUIC, or JPEG where loss is allowed.
     Quic,
@@ -19,19 +19,19 @@ pub enum Choice {
 
 /// Whether rows have no padding and the guest does not change the pixels: needed by the LZ family.
 #[must_use]
-pub fn can_lz(bitmap: &Bitmap) -> bool {
+pub(super) fn can_lz(bitmap: &Bitmap) -> bool {
     u64::from(bitmap.stride) == bitmap.format.min_stride(bitmap.width) && !bitmap.unstable
 }
 
 /// Whether QUIC may carry it: not a palette format, at least 3x3.
 #[must_use]
-pub fn can_quic(bitmap: &Bitmap) -> bool {
+pub(super) fn can_quic(bitmap: &Bitmap) -> bool {
     !bitmap.format.is_palette() && bitmap.width >= 3 && bitmap.height >= 3
 }
 
 /// Whether the pixels are colours that can be graded.
 #[must_use]
-pub fn is_gradual_format(format: BitmapFormat) -> bool {
+pub(super) fn is_gradual_format(format: BitmapFormat) -> bool {
     matches!(
         format,
         BitmapFormat::SixteenBit
@@ -43,7 +43,7 @@ pub fn is_gradual_format(format: BitmapFormat) -> bool {
 
 /// The choice for a bitmap. `of_drawable`: it is an argument of a guest's command, not made by the server.
 /// `is_photo` measures whether the graduality is HIGH and is only asked where it matters.
-pub fn choose(
+pub(super) fn choose(
     preferred: ImageCompression,
     bitmap: &Bitmap,
     of_drawable: bool,

@@ -62,16 +62,16 @@ impl Area {
 
 /// The lossy areas of all surfaces that a client has.
 #[derive(Clone, Debug, Default)]
-pub struct LossyRegions(BTreeMap<u32, Area>);
+pub(super) struct LossyRegions(BTreeMap<u32, Area>);
 
 impl LossyRegions {
     /// The surface was created or destroyed at the client: nothing of it is lossy.
-    pub fn forget(&mut self, surface_id: u32) {
+    pub(super) fn forget(&mut self, surface_id: u32) {
         self.0.remove(&surface_id);
     }
 
     /// The client brings a surface from another host, of which this area is lossy.
-    pub fn adopt(&mut self, surface_id: u32, area: &Rect) {
+    pub(super) fn adopt(&mut self, surface_id: u32, area: &Rect) {
         self.forget(surface_id);
         if !area.is_empty() {
             self.0.entry(surface_id).or_default().add(area);
@@ -80,31 +80,31 @@ impl LossyRegions {
 
     /// Whether a pixel of this area is lossy at the client.
     #[must_use]
-    pub fn is_lossy(&self, surface_id: u32, area: &Rect) -> bool {
+    pub(super) fn is_lossy(&self, surface_id: u32, area: &Rect) -> bool {
         self.0.get(&surface_id).is_some_and(|a| a.intersects(area))
     }
 
     /// The bounds of a surface's lossy area; empty if there is none.
     #[must_use]
-    pub fn bounds(&self, surface_id: u32) -> Rect {
+    pub(super) fn bounds(&self, surface_id: u32) -> Rect {
         self.0.get(&surface_id).map(Area::bounds).unwrap_or_default()
     }
 
     /// Whether nothing is lossy.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// A lossy rectangle: surface and area.
     #[must_use]
-    pub fn first(&self) -> Option<(u32, Rect)> {
+    pub(super) fn first(&self) -> Option<(u32, Rect)> {
         self.0.iter().find_map(|(id, area)| Some((*id, *area.0.first()?)))
     }
 
     /// The areas that are lossy at the client but must not be for this command. They are cut to what is lossy.
     #[must_use]
-    pub fn needs(&self, drawable: &Drawable) -> Vec<(u32, Rect)> {
+    pub(super) fn needs(&self, drawable: &Drawable) -> Vec<(u32, Rect)> {
         if self.0.is_empty() {
             return Vec::new();
         }
@@ -118,7 +118,13 @@ impl LossyRegions {
     }
 
     /// The command is going out; `lossy`: an image of it is lossy. `surfaces`: as the client has them.
-    pub fn sent(&mut self, base: &DrawBase<'_>, op: &DrawOp, lossy: bool, surfaces: &dyn SurfaceSizes) {
+    pub(super) fn sent(
+        &mut self,
+        base: &DrawBase<'_>,
+        op: &DrawOp,
+        lossy: bool,
+        surfaces: &dyn SurfaceSizes,
+    ) {
         let DrawBase { surface_id, bbox, clip } = *base;
         let bbox = &bbox;
         let source_lossy = || {
@@ -207,7 +213,7 @@ fn reads_dest(rop: Rop, op: RasterOp) -> bool {
 
 /// Whether the source of this operation may be lossy.
 #[must_use]
-pub fn lossy_source_allowed(op: &DrawOp) -> bool {
+pub(super) fn lossy_source_allowed(op: &DrawOp) -> bool {
     match op {
         DrawOp::Copy(c) => !combines(c.rop),
         DrawOp::Opaque(o) => !combines(o.rop),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 /// A client-independent coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Coding {
+pub(crate) enum Coding {
     Raw,
     Quic,
     Lz,
@@ -43,7 +43,7 @@ const MAX_PARTED: usize = 8;
 
 /// A bounded store of images that were encoded for one client and may be sent to others of the same device.
 #[derive(Debug, Default)]
-pub struct Memo {
+pub(crate) struct Memo {
     /// Whether there is more than one client to share with.
     enabled: bool,
     entries: HashMap<Key, (Weak<Image>, EncodedImage)>,
@@ -56,7 +56,7 @@ pub struct Memo {
 
 impl Memo {
     /// Tells how many clients the device has; with one there is nothing to share.
-    pub fn set_clients(&mut self, clients: usize) {
+    pub(crate) fn set_clients(&mut self, clients: usize) {
         self.enabled = clients > 1;
         if !self.enabled {
             self.entries.clear();
@@ -67,7 +67,11 @@ impl Memo {
     }
 
     /// The parts that `cut` makes of an image. With several clients each gets the same ones, so that they share results.
-    pub fn parts(&mut self, image: &Arc<Image>, cut: impl FnOnce() -> Vec<Arc<Image>>) -> Vec<Arc<Image>> {
+    pub(crate) fn parts(
+        &mut self,
+        image: &Arc<Image>,
+        cut: impl FnOnce() -> Vec<Arc<Image>>,
+    ) -> Vec<Arc<Image>> {
         if !self.enabled {
             return cut();
         }
@@ -91,12 +95,12 @@ impl Memo {
 
     /// The image in this coding, if it was encoded before.
     #[must_use]
-    pub fn get(&self, image: &Arc<Image>, coding: Coding) -> Option<EncodedImage> {
+    pub(crate) fn get(&self, image: &Arc<Image>, coding: Coding) -> Option<EncodedImage> {
         self.entries.get(&Self::key(image, coding)).map(|(_, coded)| coded.clone())
     }
 
     /// Keeps the result of encoding `image` in `coding`.
-    pub fn put(&mut self, image: &Arc<Image>, coding: Coding, coded: &EncodedImage) {
+    pub(crate) fn put(&mut self, image: &Arc<Image>, coding: Coding, coded: &EncodedImage) {
         if !self.enabled || coded.data.len() > MAX_SHARED_ENCODES / 4 {
             return;
         }

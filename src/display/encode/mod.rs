@@ -34,7 +34,7 @@ mod plan;
 mod shared;
 mod slice;
 
-pub use shared::{ClientShared, DisplayCaches, InitError};
+pub(crate) use shared::{ClientShared, DisplayCaches, InitError};
 
 pub(crate) use plan::{Drawing, ServerImage};
 pub(crate) use slice::sliceable_rows;
@@ -57,7 +57,7 @@ pub(super) const SERVER_IMAGE_GROUP: u64 = 2;
 
 /// What decides on images of one client's display (display.md 9.1, 9.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EncodeSettings {
+pub(crate) struct EncodeSettings {
     pub compression: ImageCompression,
     /// JPEG instead of QUIC where loss is allowed.
     pub jpeg: WanCompression,
@@ -72,7 +72,7 @@ pub struct EncodeSettings {
 }
 
 /// The surfaces that a client has.
-pub trait SurfaceSizes {
+pub(crate) trait SurfaceSizes {
     /// Width and height in pixels; `None` if there is no such surface.
     fn surface_size(&self, surface_id: u32) -> Option<(u32, u32)>;
 
@@ -82,7 +82,7 @@ pub trait SurfaceSizes {
 
 /// Where the stream that messages are encoded for stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Serials {
+pub(crate) struct Serials {
     last: u64,
     mini_header: bool,
 }
@@ -90,7 +90,7 @@ pub struct Serials {
 impl Serials {
     /// The state of this stream.
     #[must_use]
-    pub fn of(stream: &ChannelStream) -> Self {
+    pub(crate) fn of(stream: &ChannelStream) -> Self {
         Self { last: stream.serial(), mini_header: stream.mini_header() }
     }
 
@@ -123,7 +123,7 @@ impl Workspace {
 
 /// Encoder state of one client's display channel.
 #[derive(Debug)]
-pub struct ImageEncoder {
+pub(crate) struct ImageEncoder {
     channel_id: u8,
     settings: EncodeSettings,
     caches: Option<DisplayCaches>,
@@ -139,7 +139,7 @@ pub struct ImageEncoder {
 impl ImageEncoder {
     /// An encoder for a channel without INIT yet: nothing is cached before.
     #[must_use]
-    pub fn new(channel_id: u8, settings: EncodeSettings) -> Self {
+    pub(crate) fn new(channel_id: u8, settings: EncodeSettings) -> Self {
         Self {
             channel_id,
             settings,
@@ -153,7 +153,7 @@ impl ImageEncoder {
     }
 
     /// Takes DISPLAY_INIT. On error the channel is to be closed.
-    pub fn init(&mut self, shared: &ClientShared, init: &DisplayInit) -> Result<(), InitError> {
+    pub(crate) fn init(&mut self, shared: &ClientShared, init: &DisplayInit) -> Result<(), InitError> {
         if self.caches.is_some() {
             return Err(InitError::Twice);
         }
@@ -162,7 +162,7 @@ impl ImageEncoder {
     }
 
     /// PREFERRED_COMPRESSION of the client; unknown values give `false` and change nothing.
-    pub fn set_preferred_compression(&mut self, value: u8) -> bool {
+    pub(crate) fn set_preferred_compression(&mut self, value: u8) -> bool {
         match ImageCompression::try_from(u32::from(value)) {
             Ok(compression) => {
                 self.settings.compression = compression;
@@ -174,7 +174,7 @@ impl ImageEncoder {
     }
 
     /// Whether the client's link is thin from now on.
-    pub fn set_thin(&mut self, thin: bool) {
+    pub(crate) fn set_thin(&mut self, thin: bool) {
         self.settings.thin = thin;
         self.was_lossy |= self.may_lose();
     }
@@ -196,7 +196,7 @@ impl ImageEncoder {
     }
 
     /// To be called when INVAL_ALL_PALETTES is sent.
-    pub fn palettes_invalidated(&mut self) {
+    pub(crate) fn palettes_invalidated(&mut self) {
         self.palettes.clear();
     }
 
@@ -204,24 +204,24 @@ impl ImageEncoder {
     /// command; empty for clients without JPEG. If the command was rendered already, its result has to be sent as an
     /// image instead (display.md 9.4).
     #[must_use]
-    pub fn lossless_needs(&self, drawable: &Drawable) -> Vec<(u32, Rect)> {
+    pub(crate) fn lossless_needs(&self, drawable: &Drawable) -> Vec<(u32, Rect)> {
         self.lossy.needs(drawable)
     }
 
     /// Whether something is lossy at the client.
     #[must_use]
-    pub fn has_lossy(&self) -> bool {
+    pub(crate) fn has_lossy(&self) -> bool {
         !self.lossy.is_empty()
     }
 
     /// An area to send again lossless when there is nothing better to do: surface and rectangle.
     #[must_use]
-    pub fn next_lossy(&self) -> Option<(u32, Rect)> {
+    pub(crate) fn next_lossy(&self) -> Option<(u32, Rect)> {
         self.lossy.first()
     }
 
     /// To be called when SURFACE_CREATE or SURFACE_DESTROY is sent.
-    pub fn surface_changed(&mut self, surface_id: u32) {
+    pub(crate) fn surface_changed(&mut self, surface_id: u32) {
         self.lossy.forget(surface_id);
     }
 

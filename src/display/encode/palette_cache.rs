@@ -5,7 +5,7 @@ const CAPACITY: usize = 128;
 
 /// What to do about a palette.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PaletteUse {
+pub(super) enum PaletteUse {
     /// It has no identity: send it, without caching.
     Uncached,
     /// The client has it.
@@ -16,14 +16,14 @@ pub enum PaletteUse {
 
 /// The server's record of one client's palette cache.
 #[derive(Debug, Default)]
-pub struct PaletteCache {
+pub(super) struct PaletteCache {
     /// `unique` and number of colours, most recently used last.
     held: Vec<(u64, usize)>,
 }
 
 impl PaletteCache {
     /// Uses a palette with this number of colours in a message.
-    pub fn use_palette(&mut self, unique: u64, colours: usize) -> PaletteUse {
+    pub(super) fn use_palette(&mut self, unique: u64, colours: usize) -> PaletteUse {
         if unique == 0 {
             return PaletteUse::Uncached;
         }
@@ -39,7 +39,7 @@ impl PaletteCache {
     }
 
     /// INVAL_ALL_PALETTES is being sent.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.held.clear();
     }
 }

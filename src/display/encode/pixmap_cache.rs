@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the cache knows of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup {
+pub(crate) enum Lookup {
     Miss,
     /// The client has it (or will, before this message): refer to it.
     Hit {
@@ -23,7 +23,7 @@ pub enum Lookup {
 
 /// An image that has to leave the client's cache, and the points in other displays' streams that used it last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evicted {
+pub(crate) struct Evicted {
     pub id: u64,
     /// (display channel id, serial).
     pub uses: Vec<(u8, u64)>,
@@ -31,7 +31,7 @@ pub struct Evicted {
 
 /// What the target of a migration needs to know of a frozen cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frozen {
+pub(crate) struct Frozen {
     /// Size in pixels.
     pub budget: u64,
     /// This call froze it.
@@ -64,12 +64,12 @@ struct Inner {
 
 /// The server's record of one client's pixmap cache. Display channels of one client share it.
 #[derive(Debug)]
-pub struct PixmapCache(Mutex<Inner>);
+pub(crate) struct PixmapCache(Mutex<Inner>);
 
 impl PixmapCache {
     /// A cache of the client's size in pixels; zero or less caches nothing, huge sizes are cut.
     #[must_use]
-    pub fn new(size: i64) -> Self {
+    pub(crate) fn new(size: i64) -> Self {
         let budget = u64::try_from(size).unwrap_or(0).min(MAX_PIXMAP_CACHE_PIXELS);
         Self(Mutex::new(Inner { budget, ..Inner::default() }))
     }
@@ -79,7 +79,7 @@ impl PixmapCache {
     }
 
     /// Looks an image up for a message of `channel`, touches and pins it.
-    pub fn lookup(&self, channel: u8, id: u64, lossy_allowed: bool) -> Lookup {
+    pub(crate) fn lookup(&self, channel: u8, id: u64, lossy_allowed: bool) -> Lookup {
         let inner = &mut *self.lock();
         let Some(entry) = inner.entries.get_mut(&id) else { return Lookup::Miss };
         inner.order.remove(&entry.tick);
@@ -96,7 +96,7 @@ impl PixmapCache {
 
     /// Enters an image of this many pixels for a message of `channel` and pins it. `None`: it must go uncached. Else
     /// the entries that had to make room, to be told to the client before the message.
-    pub fn add(&self, channel: u8, id: u64, pixels: u64, lossy: bool) -> Option<Vec<Evicted>> {
+    pub(crate) fn add(&self, channel: u8, id: u64, pixels: u64, lossy: bool) -> Option<Vec<Evicted>> {
         let inner = &mut *self.lock();
         if inner.frozen || pixels > inner.budget || inner.entries.contains_key(&id) {
             return None;
@@ -132,7 +132,7 @@ impl PixmapCache {
     }
 
     /// The message of `channel` that used these images got this serial.
-    pub fn commit(&self, channel: u8, serial: u64, ids: &[u64]) {
+    pub(crate) fn commit(&self, channel: u8, serial: u64, ids: &[u64]) {
         let inner = &mut *self.lock();
         for id in ids {
             if let Some(entry) = inner.entries.get_mut(id) {
@@ -146,7 +146,7 @@ impl PixmapCache {
     }
 
     /// A display is gone: what only it used may never have arrived, so nobody may refer to it any more.
-    pub fn channel_gone(&self, channel: u8) {
+    pub(crate) fn channel_gone(&self, channel: u8) {
         let inner = &mut *self.lock();
         for entry in inner.entries.values_mut() {
             entry.pinned_by.retain(|&c| c != channel);
@@ -164,7 +164,7 @@ impl PixmapCache {
     }
 
     /// Forgets everything and caches nothing any more (source of a seamless migration).
-    pub fn freeze(&self) -> Frozen {
+    pub(crate) fn freeze(&self) -> Frozen {
         let inner = &mut *self.lock();
         let is_first = !std::mem::replace(&mut inner.frozen, true);
         let mut last_uses = BTreeMap::new();

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// Why a DISPLAY_INIT is refused: the channel is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     #[error("display INIT sent twice")]
     Twice,
     #[error("glz window of {0} pixels")]
@@ -20,7 +20,7 @@ pub enum InitError {
 
 /// The caches of one client, by the ids that its displays name. The first display to name an id sets the size.
 #[derive(Debug, Default)]
-pub struct ClientShared(Mutex<Inner>);
+pub(crate) struct ClientShared(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -30,7 +30,7 @@ struct Inner {
 
 /// The caches that one display takes part in.
 #[derive(Clone, Debug)]
-pub struct DisplayCaches {
+pub(crate) struct DisplayCaches {
     pub pixmaps: Arc<PixmapCache>,
     pub glz: Arc<glz::Dictionary>,
     /// As the client names them: of the pixmap cache, and of the dictionary.
@@ -39,7 +39,7 @@ pub struct DisplayCaches {
 
 impl ClientShared {
     /// Joins or makes the caches that a display's INIT names (display.md 6.2).
-    pub fn join(&self, init: &DisplayInit) -> Result<DisplayCaches, InitError> {
+    pub(crate) fn join(&self, init: &DisplayInit) -> Result<DisplayCaches, InitError> {
         let bad_window = InitError::GlzWindow(init.glz_window_size);
         let glz_window = u32::try_from(init.glz_window_size)
             .ok()

@@ -10,8 +10,8 @@ mod source;
 #[cfg(test)]
 pub(in crate::display) use source::tests as source_tests;
 
-pub use screen::Screen;
-pub use source::{Source, Unreadable, check_size};
+pub(super) use screen::Screen;
+pub(super) use source::{Source, Unreadable, check_size};
 
 use crate::geometry::Rect;
 use crate::host::GlScanout;
@@ -25,11 +25,11 @@ const MAX_OWED: usize = 2;
 
 /// Which request to draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DrawId(u64);
+pub(super) struct DrawId(u64);
 
 /// What the device knows.
 #[derive(Debug, Default)]
-pub struct Gl {
+pub(super) struct Gl {
     scanout: Option<Arc<GlScanout>>,
     draws: Vec<Draw>,
     done: Vec<u64>,
@@ -45,18 +45,18 @@ struct Draw {
 
 impl Gl {
     /// Replaces the scanout, whose descriptors are closed when the last client has them sent.
-    pub fn set(&mut self, scanout: GlScanout) {
+    pub(super) fn set(&mut self, scanout: GlScanout) {
         self.scanout = (!scanout.planes.is_empty()).then(|| Arc::new(scanout));
     }
 
     #[must_use]
-    pub fn scanout(&self) -> Option<&Arc<GlScanout>> {
+    pub(super) fn scanout(&self) -> Option<&Arc<GlScanout>> {
         self.scanout.as_ref()
     }
 
     /// A request to draw, whose cookie is done when every client has answered or after [`GL_DRAW_TIMEOUT`]: the guest
     /// draws nothing meanwhile.
-    pub fn begin(&mut self, cookie: u64, now: Instant) -> DrawId {
+    pub(super) fn begin(&mut self, cookie: u64, now: Instant) -> DrawId {
         self.last += 1;
         let id = DrawId(self.last);
         self.draws.push(Draw { id, cookie, until: now + GL_DRAW_TIMEOUT });
@@ -64,7 +64,7 @@ impl Gl {
     }
 
     /// Ends requests that nobody waits for, and those whose time is over.
-    pub fn settle(&mut self, awaited: impl Fn(DrawId) -> bool, now: Instant) {
+    pub(super) fn settle(&mut self, awaited: impl Fn(DrawId) -> bool, now: Instant) {
         let done = &mut self.done;
         self.draws.retain(|draw| {
             let late = draw.until <= now;
@@ -81,24 +81,24 @@ impl Gl {
 
     /// Whether a request is over.
     #[must_use]
-    pub fn is_over(&self, id: DrawId) -> bool {
+    pub(super) fn is_over(&self, id: DrawId) -> bool {
         !self.draws.iter().any(|d| d.id == id)
     }
 
     /// Cookies that are done.
-    pub fn take_done(&mut self) -> Vec<u64> {
+    pub(super) fn take_done(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.done)
     }
 
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.draws.iter().map(|d| d.until).min()
     }
 }
 
 /// What one client owes.
 #[derive(Debug, Default)]
-pub struct GlClient {
+pub(super) struct GlClient {
     owed: VecDeque<DrawId>,
     /// How many of them it was sent.
     sent: usize,
@@ -111,7 +111,7 @@ pub struct GlClient {
 
 impl GlClient {
     /// A request; the area to be sent now, if any.
-    pub fn draw(&mut self, id: DrawId, area: Rect) -> Option<Rect> {
+    pub(super) fn draw(&mut self, id: DrawId, area: Rect) -> Option<Rect> {
         if self.owed.len() < MAX_OWED {
             self.owed.push_back(id);
             return Some(area);
@@ -122,12 +122,12 @@ impl GlClient {
     }
 
     /// An area was sent.
-    pub fn sent(&mut self) {
+    pub(super) fn sent(&mut self) {
         self.sent += 1;
     }
 
     /// The client has drawn; the area to be sent next, if any. `None`: it was not asked to, or what asks it still waits.
-    pub fn drawn(&mut self) -> Option<Option<Rect>> {
+    pub(super) fn drawn(&mut self) -> Option<Option<Rect>> {
         self.sent = self.sent.checked_sub(1)?;
         self.owed.pop_front()?;
         let Some(area) = self.area.take() else { return Some(None) };
@@ -138,12 +138,12 @@ impl GlClient {
 
     /// Whether the client has to answer for this request.
     #[must_use]
-    pub fn owes(&self, id: DrawId) -> bool {
+    pub(super) fn owes(&self, id: DrawId) -> bool {
         self.owed.contains(&id) || self.waiting.contains(&id)
     }
 
     /// Forgets requests that are over, so that the list of a client that never answers stays short.
-    pub fn forget_waiting(&mut self, is_over: impl Fn(DrawId) -> bool) {
+    pub(super) fn forget_waiting(&mut self, is_over: impl Fn(DrawId) -> bool) {
         self.waiting.retain(|id| !is_over(*id));
     }
 }

@@ -15,7 +15,7 @@ const MAX_RECTS: usize = 64;
 
 /// A copy of the pixels of a scanout, with the tiles that have changed since clients saw them.
 #[derive(Debug)]
-pub struct Screen {
+pub(crate) struct Screen {
     width: u32,
     height: u32,
     /// Rows of `width` pixels of 32 bits, from the top.
@@ -28,7 +28,7 @@ pub struct Screen {
 impl Screen {
     /// A copy of the source. `None`: there is no memory for it.
     #[must_use]
-    pub fn new(source: &Source) -> Option<Self> {
+    pub(crate) fn new(source: &Source) -> Option<Self> {
         let (width, height) = source.size();
         let row = width as usize * 4;
         let size = row.checked_mul(height as usize)?;
@@ -45,19 +45,19 @@ impl Screen {
 
     /// Width and height in pixels.
     #[must_use]
-    pub fn size(&self) -> (u32, u32) {
+    pub(crate) fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
 
     /// The pixels, rows from the top.
     #[must_use]
-    pub fn pixels(&self) -> &[u8] {
+    pub(crate) fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
     /// Takes what the source, which has the same size, shows in `area` now. Gives the areas to be shown anew, which do not
     /// overlap.
-    pub fn update(&mut self, source: &Source, area: &Rect, now: Instant) -> Vec<Rect> {
+    pub(crate) fn update(&mut self, source: &Source, area: &Rect, now: Instant) -> Vec<Rect> {
         let area = source.area_of(area).intersect(&Rect::of_size(self.width, self.height));
         if area.is_empty() {
             return Vec::new();
@@ -126,7 +126,7 @@ impl Screen {
 
     /// The picture in an area, as an image of the server's own. `None`: there is no memory for it.
     #[must_use]
-    pub fn image(&self, area: &Rect) -> Option<Arc<Image>> {
+    pub(crate) fn image(&self, area: &Rect) -> Option<Arc<Image>> {
         let area = area.intersect(&Rect::of_size(self.width, self.height));
         let (width, height) = (area.width(), area.height());
         let row = width as usize * 4;

@@ -12,7 +12,7 @@ const NOT_SAID: u64 = 0x00ff_ffff_ffff_ffff;
 
 /// Why a scanout cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     /// No picture has this size.
     #[error("{0} x {1} pixels")]
     Size(u32, u32),
@@ -53,7 +53,7 @@ fn order_of(fourcc: u32) -> Option<Order> {
 
 /// The readable memory of one scanout: one plane of 32-bit pixels.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     memory: Mapping,
     width: u32,
     height: u32,
@@ -67,7 +67,7 @@ impl Source {
     ///
     /// # Errors
     /// See [`Unreadable`].
-    pub fn open(scanout: &GlScanout) -> Result<Self, Unreadable> {
+    pub(crate) fn open(scanout: &GlScanout) -> Result<Self, Unreadable> {
         let (width, height) = (scanout.width, scanout.height);
         check_size(width, height)?;
         let [plane] = &*scanout.planes else { return Err(Unreadable::Planes(scanout.planes.len())) };
@@ -88,13 +88,13 @@ impl Source {
 
     /// Width and height in pixels.
     #[must_use]
-    pub fn size(&self) -> (u32, u32) {
+    pub(crate) fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
 
     /// The part of the picture that a change at `area` of the memory is in.
     #[must_use]
-    pub fn area_of(&self, area: &Rect) -> Rect {
+    pub(crate) fn area_of(&self, area: &Rect) -> Rect {
         let all = Rect::of_size(self.width, self.height);
         let area = area.intersect(&all);
         // Whether hosts count rows of upside-down pictures from the top or from the bottom, they do not say.
@@ -103,7 +103,7 @@ impl Source {
 
     /// Begins to read what is there now.
     #[must_use]
-    pub fn begin(&self) -> Reader<'_> {
+    pub(crate) fn begin(&self) -> Reader<'_> {
         Reader { source: self, access: self.memory.begin() }
     }
 }
@@ -112,7 +112,7 @@ impl Source {
 ///
 /// # Errors
 /// [`Unreadable::Size`].
-pub fn check_size(width: u32, height: u32) -> Result<(), Unreadable> {
+pub(crate) fn check_size(width: u32, height: u32) -> Result<(), Unreadable> {
     let side = 1..=MAX_SCANOUT_SIDE;
     let few = u64::from(width) * u64::from(height) <= MAX_SCANOUT_PIXELS;
     if side.contains(&width) && side.contains(&height) && few {
@@ -124,7 +124,7 @@ pub fn check_size(width: u32, height: u32) -> Result<(), Unreadable> {
 
 /// See [`Source::begin`].
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     source: &'a Source,
     access: Access<'a>,
 }
@@ -132,7 +132,7 @@ pub struct Reader<'a> {
 impl Reader<'_> {
     /// Reads pixels of a row of the picture, from the column `left` on, as our surfaces have them; the byte that does not
     /// count is 0.
-    pub fn row(&self, y: u32, left: u32, out: &mut [u8]) {
+    pub(crate) fn row(&self, y: u32, left: u32, out: &mut [u8]) {
         let Source { height, stride, order, top_down, .. } = *self.source;
         let row = if top_down { y } else { height.saturating_sub(1).saturating_sub(y) };
         self.access.read_at((row as usize).saturating_mul(stride).saturating_add(left as usize * 4), out);

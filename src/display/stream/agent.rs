@@ -21,7 +21,7 @@ const REPORT_TIMEOUT: u32 = 1000;
 
 /// One stream at one client: its encoder, its bit rate and the multimedia times of its frames.
 #[derive(Debug)]
-pub struct Agent {
+pub(crate) struct Agent {
     stream: Stream,
     /// Where the client's pixels come from the stream.
     pub area: Region,
@@ -42,7 +42,7 @@ pub struct Agent {
 
 /// What follows from a frame, or from what became of one.
 #[derive(Debug, Default)]
-pub struct Output {
+pub(crate) struct Output {
     /// To be sent, in this order.
     pub messages: Vec<Message>,
     /// The stream ended: true pixels are to be sent of this area.
@@ -69,18 +69,18 @@ impl Agent {
 
     /// The stream's id on the wire.
     #[must_use]
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.stream.id
     }
 
     /// Whether frames are sent as such.
     #[must_use]
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         !self.ended
     }
 
     /// No frames any more. The area is the caller's to repair.
-    pub fn end(&mut self) -> Region {
+    pub(crate) fn end(&mut self) -> Region {
         self.ended = true;
         self.clip = Region::new();
         std::mem::take(&mut self.area)
@@ -90,29 +90,29 @@ impl Agent {
     ///
     /// Clips are values in the order of the pipe: a frame painted with a later, wider clip would spoil what commands
     /// between the two read.
-    pub fn frame_queued(&mut self, region: &Region) -> Option<Region> {
+    pub(crate) fn frame_queued(&mut self, region: &Region) -> Option<Region> {
         self.area = self.area.union(region);
         self.set_clip(region.clone())
     }
 
     /// A frame that covers `region` is about to come: until then nobody counts on the client's pixels there.
-    pub fn awaits(&mut self, region: &Region) {
+    pub(crate) fn awaits(&mut self, region: &Region) {
         self.area = self.area.union(region);
     }
 
     /// Something else is drawn over the stream: frames must not cover it. As [`Self::frame_queued`].
-    pub fn covered(&mut self, region: &Region) -> Option<Region> {
+    pub(crate) fn covered(&mut self, region: &Region) -> Option<Region> {
         self.area = self.area.subtract(region);
         self.set_clip(self.clip.subtract(region))
     }
 
     /// Whether the clip stays simple when something else is drawn over the stream.
-    pub fn clip_stays_simple(&self, region: &Region) -> bool {
+    pub(crate) fn clip_stays_simple(&self, region: &Region) -> bool {
         self.clip.subtract_within(region, MAX_STREAM_CLIP).is_some()
     }
 
     /// True pixels are needed: takes the area. As [`Self::frame_queued`].
-    pub fn detach(&mut self) -> (Region, Option<Region>) {
+    pub(crate) fn detach(&mut self) -> (Region, Option<Region>) {
         (std::mem::take(&mut self.area), self.set_clip(Region::new()))
     }
 
@@ -125,22 +125,22 @@ impl Agent {
     }
 
     /// What the client's link has room for (bits per second); `None`: for anything.
-    pub fn set_link(&mut self, bits_per_second: Option<u64>) {
+    pub(crate) fn set_link(&mut self, bits_per_second: Option<u64>) {
         self.coder.rate().set_link(bits_per_second);
     }
 
     /// A queued frame was replaced by a later one.
-    pub fn overtaken(&mut self) {
+    pub(crate) fn overtaken(&mut self) {
         self.coder.rate().overtaken();
     }
 
     /// Lets go of the frame that waits for the one before it. The area still counts as the stream's.
-    pub fn forget_waiting(&mut self) {
+    pub(crate) fn forget_waiting(&mut self) {
         self.coder.forget_waiting();
     }
 
     /// STREAM_CREATE and what belongs to it; nothing for a stream that is over by now.
-    pub fn create(&mut self) -> Vec<Message> {
+    pub(crate) fn create(&mut self) -> Vec<Message> {
         if self.ended {
             return Vec::new();
         }
@@ -169,13 +169,13 @@ impl Agent {
     /// STREAM_CLIP, if the client knows the stream: even of one that is over, since clients paint late frames until they
     /// see it destroyed.
     #[must_use]
-    pub fn clip(&mut self, clip: &Region) -> Option<Message> {
+    pub(crate) fn clip(&mut self, clip: &Region) -> Option<Message> {
         self.sent_clip.clone_from(clip);
         self.told.then(|| stream_clip(self.stream.id, &clip_of(clip)))
     }
 
     /// A frame is to be sent, now or when it is encoded. `None`: the command is to be sent as an image.
-    pub fn frame(&mut self, pending: &Arc<PendingDrawable>, now: Instant) -> Option<Output> {
+    pub(crate) fn frame(&mut self, pending: &Arc<PendingDrawable>, now: Instant) -> Option<Output> {
         let mut output = Output::default();
         while self.told && !self.ended {
             match self.coder.frame(pending, now) {
@@ -194,7 +194,7 @@ impl Agent {
     }
 
     /// What an encoder on a thread of its own has done since; `None`: nothing.
-    pub fn collect(&mut self, now: Instant) -> Option<Output> {
+    pub(crate) fn collect(&mut self, now: Instant) -> Option<Output> {
         if !self.told || self.ended {
             return None;
         }
@@ -210,12 +210,12 @@ impl Agent {
 
     /// When [`Self::collect`] is due, if the encoder does not answer.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.coder.deadline().filter(|_| !self.ended)
     }
 
     /// The client now decodes these codecs best, or the host wants them.
-    pub fn set_codecs(&mut self, codecs: Vec<Codec>, now: Instant) -> Output {
+    pub(crate) fn set_codecs(&mut self, codecs: Vec<Codec>, now: Instant) -> Output {
         let mut output = Output::default();
         if !self.ended && self.coder.set_codecs(codecs) {
             self.change_codec(&mut output, now);
@@ -244,12 +244,12 @@ impl Agent {
 
     /// STREAM_DESTROY, if the client knows the stream.
     #[must_use]
-    pub fn destroy(&self) -> Option<Message> {
+    pub(crate) fn destroy(&self) -> Option<Message> {
         self.told.then(|| stream_destroy(self.stream.id))
     }
 
     /// The client's report.
-    pub fn report(&mut self, report: &StreamReport, now: Instant) -> Output {
+    pub(crate) fn report(&mut self, report: &StreamReport, now: Instant) -> Output {
         let mut output = Output::default();
         if report.unique_id != self.unique_id || self.ended {
             return output;

@@ -48,7 +48,7 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(15);
 
 /// What a command is to the composed area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// Nothing: it is drawn as ever.
     None,
     /// A piece of its next frame.
@@ -93,7 +93,7 @@ struct Pieces {
 
 /// Finds areas where a display copies pieces of video, and composes whole frames of them.
 #[derive(Debug, Default)]
-pub struct Composer {
+pub(crate) struct Composer {
     pieces: Option<Pieces>,
     traces: Vec<Trace>,
     live: Option<Live>,
@@ -101,7 +101,7 @@ pub struct Composer {
 
 impl Composer {
     /// Looks at a command for any surface.
-    pub fn look(&mut self, drawable: &Drawable, mode: StreamingVideo, now: Instant) -> Part {
+    pub(crate) fn look(&mut self, drawable: &Drawable, mode: StreamingVideo, now: Instant) -> Part {
         let (bbox, on_primary) = (drawable.bbox, drawable.surface_id == 0);
         let copy = frame_of(drawable).filter(|_| matches!(drawable.clip, Clip::None));
         let Some(live) = &mut self.live else {
@@ -204,26 +204,26 @@ impl Composer {
 
     /// The composed area, and the usual time between its frames.
     #[must_use]
-    pub fn area(&self) -> Option<(Rect, Duration)> {
+    pub(crate) fn area(&self) -> Option<(Rect, Duration)> {
         self.live.as_ref().map(|live| (live.area, live.interval))
     }
 
     /// Whether pieces wait to be shown.
     #[must_use]
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.live.as_ref().is_some_and(|live| live.waiting.is_some())
     }
 
     /// When a frame is to be composed.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         let live = self.live.as_ref()?;
         let gathered = live.waiting? + GATHER;
         Some(live.composed.map_or(gathered, |last| gathered.max(last + LEAST_INTERVAL)))
     }
 
     /// A frame is being composed of all pieces that wait.
-    pub fn composed(&mut self, now: Instant) {
+    pub(crate) fn composed(&mut self, now: Instant) {
         let Some(live) = &mut self.live else { return };
         if let Some(last) = live.composed {
             let step = now.saturating_duration_since(last).min(END_GAP);
@@ -237,12 +237,12 @@ impl Composer {
     }
 
     /// Time passes. An area that gets no frames is no longer composed; none of its pieces may be waiting.
-    pub fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         self.live.take_if(|live| live.waiting.is_none() && now >= live.last_piece + END_GAP);
     }
 
     /// The surface is gone, or streams are not wanted any more.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 }

@@ -27,7 +27,7 @@ struct Trace {
 
 /// What a frame means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub(super) enum Seen {
     /// Nothing yet.
     Nothing,
     /// A stream starts with it, whose frames have come this far apart.
@@ -36,11 +36,11 @@ pub enum Seen {
 
 /// The areas of one device that were redrawn lately, from which videos are found.
 #[derive(Debug, Default)]
-pub struct Detector(Vec<Trace>);
+pub(super) struct Detector(Vec<Trace>);
 
 impl Detector {
     /// Another frame of this shape; `like_video` is asked once.
-    pub fn frame(&mut self, shape: Shape, like_video: impl FnOnce() -> bool, now: Instant) -> Seen {
+    pub(super) fn frame(&mut self, shape: Shape, like_video: impl FnOnce() -> bool, now: Instant) -> Seen {
         let known = self.0.iter().position(|t| t.shape == shape);
         let at = match known {
             Some(at) if now < self.0[at].last + MAX_GAP => at,

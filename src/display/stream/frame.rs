@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The image of a command that may be a frame of a stream.
 #[must_use]
-pub fn frame_of(drawable: &Drawable) -> Option<&Arc<Image>> {
+pub(super) fn frame_of(drawable: &Drawable) -> Option<&Arc<Image>> {
     let DrawOp::Copy(copy) = &drawable.op else { return None };
     let ImageData::Bitmap(bitmap) = &copy.src.data else { return None };
     let whole = copy.src_area == Rect::of_size(bitmap.width, bitmap.height);
@@ -18,7 +18,7 @@ pub fn frame_of(drawable: &Drawable) -> Option<&Arc<Image>> {
 
 /// A frame of an area of the primary surface that is drawn in pieces.
 #[must_use]
-pub fn composed_frame(area: Rect, pixels: AreaPixels) -> Drawable {
+pub(crate) fn composed_frame(area: Rect, pixels: AreaPixels) -> Drawable {
     let src = Arc::new(pixels.into_image(0));
     let src_area = Rect::of_size(src.width, src.height);
     let op = Copy { src, src_area, rop: Rop::PUT, scale_mode: ScaleMode::Interpolate, mask: None };

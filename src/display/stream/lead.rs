@@ -17,7 +17,7 @@ const DECAY: i32 = 8;
 
 /// Computes the multimedia times of the frames of one stream.
 #[derive(Debug)]
-pub struct Lead {
+pub(super) struct Lead {
     ms: i32,
     last: Option<u32>,
 }
@@ -31,7 +31,7 @@ impl Default for Lead {
 impl Lead {
     /// The multimedia time of a frame that is sent now. Never before that of the frame before: clients would drop what
     /// they hold.
-    pub fn stamp(&mut self, now: Instant) -> u32 {
+    pub(super) fn stamp(&mut self, now: Instant) -> u32 {
         let mut stamp = mm_time(now).wrapping_add_signed(self.ms);
         if let Some(last) = self.last
             && stamp.wrapping_sub(last).cast_signed() < 0
@@ -45,7 +45,7 @@ impl Lead {
     }
 
     /// The client says how long before its time the last frame came.
-    pub fn report(&mut self, report: &StreamReport) {
+    pub(super) fn report(&mut self, report: &StreamReport) {
         let early = report.last_frame_delay.clamp(-MAX_LEAD_MS, MAX_LEAD_MS);
         let change = match MARGIN_MS - early {
             late if late > 0 => late,

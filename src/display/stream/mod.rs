@@ -13,8 +13,8 @@ mod frame;
 mod lead;
 mod rate;
 
-pub use agent::{Agent, Output};
-pub use composer::{Composer, Part};
+pub(super) use agent::{Agent, Output};
+pub(super) use composer::{Composer, Part};
 
 use super::pending::SelfRead;
 use super::services::Services;
@@ -27,12 +27,12 @@ use crate::geometry::Rect;
 use crate::image::ImageData;
 use coder::Coder;
 use detect::{Detector, Seen};
-pub use frame::composed_frame;
+pub(super) use frame::composed_frame;
 use frame::frame_of;
 use std::time::{Duration, Instant};
 
 /// Ids of streams are below this.
-pub const MAX_STREAMS: u32 = 50;
+pub(super) const MAX_STREAMS: u32 = 50;
 /// Streams of one device at a time. Each keeps an encoder per client.
 const MAX_LIVE: usize = 16;
 /// A stream ends when it has had no frame for so long.
@@ -45,11 +45,11 @@ const STILL: (Duration, Duration) = (Duration::from_millis(150), Duration::from_
 
 /// One stream, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamKey(pub u64);
+pub(super) struct StreamKey(pub u64);
 
 /// What frames of a stream have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub(super) struct Shape {
     pub width: u32,
     pub height: u32,
     pub dest: Rect,
@@ -58,14 +58,14 @@ pub struct Shape {
 impl Shape {
     /// Pixels of a frame.
     #[must_use]
-    pub fn pixels(&self) -> u64 {
+    pub(super) fn pixels(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }
 }
 
 /// A stream of the device.
 #[derive(Clone, Copy, Debug)]
-pub struct Stream {
+pub(super) struct Stream {
     pub key: StreamKey,
     pub id: u32,
     pub shape: Shape,
@@ -79,7 +79,7 @@ pub struct Stream {
 impl Stream {
     /// Frames per second.
     #[must_use]
-    pub fn fps(&self) -> u32 {
+    pub(super) fn fps(&self) -> u32 {
         u32::try_from(1000 / self.interval.as_millis().max(1)).unwrap_or(1).clamp(1, 60)
     }
 
@@ -98,7 +98,7 @@ impl Stream {
 
 /// All streams of one device.
 #[derive(Debug, Default)]
-pub struct Streams {
+pub(super) struct Streams {
     live: Vec<Stream>,
     detector: Detector,
     last_key: u64,
@@ -107,7 +107,12 @@ pub struct Streams {
 
 impl Streams {
     /// Looks at a command: whether it is a frame of a stream, perhaps the first that is shown as one.
-    pub fn look(&mut self, drawable: &Drawable, settings: &DisplaySettings, now: Instant) -> Option<Stream> {
+    pub(super) fn look(
+        &mut self,
+        drawable: &Drawable,
+        settings: &DisplaySettings,
+        now: Instant,
+    ) -> Option<Stream> {
         let ImageData::Bitmap(bitmap) = &frame_of(drawable)?.data else { return None };
         let shape = Shape { width: bitmap.width, height: bitmap.height, dest: drawable.bbox };
         if let Some(stream) = self.next_frame(shape, now) {
@@ -127,7 +132,7 @@ impl Streams {
     }
 
     /// A frame of this shape was composed of pieces: the stream that it belongs to, perhaps as its first.
-    pub fn composed(&mut self, shape: Shape, interval: Duration, now: Instant) -> Option<Stream> {
+    pub(super) fn composed(&mut self, shape: Shape, interval: Duration, now: Instant) -> Option<Stream> {
         self.next_frame(shape, now).or_else(|| self.begin(shape, interval, now))
     }
 
@@ -158,7 +163,7 @@ impl Streams {
     }
 
     /// Streams that have ended by now.
-    pub fn expire(&mut self, now: Instant) -> Vec<StreamKey> {
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<StreamKey> {
         let mut ended = Vec::new();
         self.live.retain(|s| {
             let over = now >= s.last + TIMEOUT;
@@ -171,7 +176,7 @@ impl Streams {
     }
 
     /// Streams whose picture stands still by now; each is named once until its next frame.
-    pub fn still(&mut self, now: Instant) -> Vec<StreamKey> {
+    pub(super) fn still(&mut self, now: Instant) -> Vec<StreamKey> {
         let still = self.live.iter_mut().filter(|s| !s.still && s.still_at() <= now);
         still
             .map(|stream| {
@@ -182,14 +187,14 @@ impl Streams {
     }
 
     /// All streams end.
-    pub fn clear(&mut self) -> Vec<StreamKey> {
+    pub(super) fn clear(&mut self) -> Vec<StreamKey> {
         self.detector = Detector::default();
         self.live.drain(..).map(|s| s.key).collect()
     }
 
     /// When the next stream may end or stand still.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.live.iter().map(|s| if s.still { s.last + TIMEOUT } else { s.still_at() }).min()
     }
 }
@@ -197,7 +202,7 @@ impl Streams {
 /// A stream at a client, with the first of these codecs that works. The first frame, which is about to be queued, covers
 /// `region`. `None`: no codec works.
 #[must_use]
-pub fn begin(
+pub(super) fn begin(
     stream: Stream,
     region: &Region,
     services: &Services,
@@ -212,7 +217,7 @@ pub fn begin(
 
 /// What counts of a client for a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct StreamClient {
+pub(super) struct StreamClient {
     /// It says how it gets on.
     pub reports: bool,
     pub low_bandwidth: bool,
@@ -222,7 +227,7 @@ pub struct StreamClient {
 
 /// Whether a command reads pixels of an area of its own surface as they are.
 #[must_use]
-pub fn reads_own(self_read: SelfRead, region: &Region, area: &Region) -> bool {
+pub(super) fn reads_own(self_read: SelfRead, region: &Region, area: &Region) -> bool {
     match self_read {
         SelfRead::Nothing => false,
         SelfRead::Offset(dx, dy) => region.translate(dx, dy).intersects(area),

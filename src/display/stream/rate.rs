@@ -42,7 +42,7 @@ const fn worth(codec: Codec) -> Worth {
 
 /// The bit rate that one stream may use at one client.
 #[derive(Debug)]
-pub struct Rate {
+pub(super) struct Rate {
     bits: u64,
     /// Bounds of `bits`.
     least: u64,
@@ -61,7 +61,7 @@ pub struct Rate {
 impl Rate {
     /// For a stream of so many pixels and frames per second.
     #[must_use]
-    pub fn new(codec: Codec, pixels: u64, fps: u32, low_bandwidth: bool, now: Instant) -> Self {
+    pub(super) fn new(codec: Codec, pixels: u64, fps: u32, low_bandwidth: bool, now: Instant) -> Self {
         let Worth { start, most } = worth(codec);
         let bits = |worth: u64| pixels.saturating_mul(u64::from(fps)).saturating_mul(worth) / 1000;
         let most = bits(most).max(LEAST);
@@ -82,17 +82,17 @@ impl Rate {
 
     /// Bits per second.
     #[must_use]
-    pub fn bit_rate(&self) -> u64 {
+    pub(super) fn bit_rate(&self) -> u64 {
         self.bits.min(self.link)
     }
 
     /// What the link has room for from now on; `None`: for anything.
-    pub fn set_link(&mut self, bits_per_second: Option<u64>) {
+    pub(super) fn set_link(&mut self, bits_per_second: Option<u64>) {
         self.link = bits_per_second.map_or(u64::MAX, |bits| bits.max(self.least));
     }
 
     /// The rate, if the encoder is to be told another one.
-    pub fn take_change(&mut self) -> Option<u64> {
+    pub(super) fn take_change(&mut self) -> Option<u64> {
         let bits = self.bit_rate();
         let changed = self.told != bits;
         self.told = bits;
@@ -100,7 +100,7 @@ impl Rate {
     }
 
     /// A frame is being sent.
-    pub fn sent(&mut self, now: Instant) {
+    pub(super) fn sent(&mut self, now: Instant) {
         self.frames += 1;
         if self.frames + self.overtaken >= JUDGED {
             if self.overtaken * 10 > self.frames + self.overtaken {
@@ -116,12 +116,12 @@ impl Rate {
     }
 
     /// A later frame took the place of one that was not sent.
-    pub fn overtaken(&mut self) {
+    pub(super) fn overtaken(&mut self) {
         self.overtaken += 1;
     }
 
     /// The client's report.
-    pub fn report(&mut self, report: &StreamReport, now: Instant) {
+    pub(super) fn report(&mut self, report: &StreamReport, now: Instant) {
         if report.num_drops > 0 || report.last_frame_delay < LATE_MS {
             self.disturbed(now);
         }

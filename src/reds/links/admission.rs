@@ -64,7 +64,7 @@ impl State {
     }
 
     /// The first ticket key is there, or another.
-    pub fn on_key_ready(&mut self) {
+    pub(crate) fn on_key_ready(&mut self) {
         let waits = |link: &PendingLink| matches!(link.stage, LinkStage::AwaitKey);
         let waiting: Vec<_> = self.links.links.iter().filter(|(_, l)| waits(l)).map(|(&at, _)| at).collect();
         for at in waiting {
@@ -113,7 +113,7 @@ impl State {
     }
 
     /// The ticket of a link was tried. `seconds` is the ticket clock.
-    pub fn on_ticket_opened(&mut self, at: ConnectionId, password: Option<&[u8]>, seconds: u64) {
+    pub(crate) fn on_ticket_opened(&mut self, at: ConnectionId, password: Option<&[u8]>, seconds: u64) {
         let Some(link) = self.links.links.get(&at) else { return };
         let origin = link.origin;
         if self.ticketing.admits(password, link.skip_auth, seconds) {
@@ -156,7 +156,7 @@ impl State {
     }
 
     /// Tells the client that it may come in.
-    pub fn accept_link(&mut self, at: ConnectionId) {
+    pub(crate) fn accept_link(&mut self, at: ConnectionId) {
         self.finish_link(at, LinkError::Ok, LinkStage::Accepted);
     }
 
@@ -168,7 +168,7 @@ impl State {
     }
 
     /// The result is written: tells the host, then the link becomes a channel.
-    pub fn attach_link(&mut self, at: ConnectionId, link: PendingLink) {
+    pub(crate) fn attach_link(&mut self, at: ConnectionId, link: PendingLink) {
         if is_main(link.message.channel_type) {
             self.attach_main(at, link);
         } else {

@@ -33,7 +33,7 @@ enum Progress {
 
 impl State {
     /// The host made, or refused, the watch of a connection.
-    pub fn on_watch(&mut self, at: ConnectionId, watch: Option<WatchId>) {
+    pub(crate) fn on_watch(&mut self, at: ConnectionId, watch: Option<WatchId>) {
         let Some(link) = self.links.links.get_mut(&at) else {
             // The connection is gone meanwhile.
             if let Some(watch) = watch {
@@ -54,7 +54,7 @@ impl State {
     }
 
     /// Reads and writes as far as the socket goes. A panic costs the link.
-    pub fn drive_link(&mut self, at: ConnectionId) {
+    pub(crate) fn drive_link(&mut self, at: ConnectionId) {
         let Some(mut link) = self.links.remove(at) else { return };
         let progress = guarded("the link stage of a connection", || self.advance(at, &mut link))
             .unwrap_or_else(|| Progress::Close("an internal fault".into()));
@@ -194,7 +194,7 @@ impl State {
     }
 
     /// A TLS handshake comes back from the crypto thread.
-    pub fn on_handshake(&mut self, at: ConnectionId, handshake: Handshake, step: io::Result<Step>) {
+    pub(crate) fn on_handshake(&mut self, at: ConnectionId, handshake: Handshake, step: io::Result<Step>) {
         // Of a link that was given up meanwhile nothing is left but its handshake.
         let Some(mut link) = self.links.remove(at) else { return };
         let interest = match step {
@@ -220,7 +220,7 @@ impl State {
     }
 
     /// Ends a connection of the link stage, with one line in the log.
-    pub fn close_link(&mut self, link: PendingLink, why: &str) {
+    pub(crate) fn close_link(&mut self, link: PendingLink, why: &str) {
         // Apart, so that a flood of strangers does not keep refused clients out of the log.
         static STRANGERS: RateLimit = RateLimit::new();
         static CLIENTS: RateLimit = RateLimit::new();
@@ -230,7 +230,7 @@ impl State {
     }
 
     /// The same without a line.
-    pub fn close_quietly(&mut self, link: PendingLink) {
+    pub(crate) fn close_quietly(&mut self, link: PendingLink) {
         let watch = link.watch;
         self.effects.push_back(Effect::Close(watch, Closing::Pending { _link: Box::new(link) }));
     }

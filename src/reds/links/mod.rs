@@ -168,7 +168,7 @@ impl PendingLink {
 
     /// A connection that has passed the link stage with this message, for oracles.
     #[cfg(any(test, feature = "oracles"))]
-    pub fn linked(
+    pub(crate) fn linked(
         transport: Box<dyn Transport>,
         message: LinkMessage,
         guard: ConnectionGuard,
@@ -190,7 +190,7 @@ impl PendingLink {
     }
 
     /// The stream, for the message stage.
-    pub fn take_stream(&mut self) -> Option<Box<dyn Transport>> {
+    pub(crate) fn take_stream(&mut self) -> Option<Box<dyn Transport>> {
         self.stream.take()
     }
 }
@@ -206,7 +206,7 @@ pub(crate) struct Links {
 
 impl Links {
     /// When the next one has used up its time, or wants to go on.
-    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let next = |link: &PendingLink| match link.stage {
             _ if link.again => now,
             LinkStage::Held { until, .. } => until.min(link.deadline),
@@ -216,7 +216,7 @@ impl Links {
     }
 
     /// The most that there may be.
-    pub fn limit(&mut self) -> usize {
+    pub(crate) fn limit(&mut self) -> usize {
         *self.limit.get_or_insert_with(|| {
             let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
             usize::try_from(descriptors / 4).unwrap_or(MAX_PENDING_LINKS).clamp(16, MAX_PENDING_LINKS)
@@ -224,17 +224,17 @@ impl Links {
     }
 
     /// Adds a connection; for oracles, which make links of their own.
-    pub fn insert(&mut self, at: ConnectionId, link: PendingLink) {
+    pub(crate) fn insert(&mut self, at: ConnectionId, link: PendingLink) {
         self.links.insert(at, link);
     }
 
     /// Takes a connection out.
-    pub fn remove(&mut self, at: ConnectionId) -> Option<PendingLink> {
+    pub(crate) fn remove(&mut self, at: ConnectionId) -> Option<PendingLink> {
         self.links.remove(&at)
     }
 
     /// Takes all connections out.
-    pub fn take(&mut self) -> Vec<PendingLink> {
+    pub(crate) fn take(&mut self) -> Vec<PendingLink> {
         std::mem::take(&mut self.links).into_values().collect()
     }
 
@@ -265,7 +265,7 @@ impl Links {
 
 impl State {
     /// Starts the link stage of a connected socket. On failure the socket is given back.
-    pub fn add_link(
+    pub(crate) fn add_link(
         &mut self,
         fd: OwnedFd,
         skip_auth: bool,
@@ -307,14 +307,14 @@ impl State {
     }
 
     /// Goes on with links whose last turn stopped early.
-    pub fn continue_links(&mut self) {
+    pub(crate) fn continue_links(&mut self) {
         for at in self.links.unfinished() {
             self.drive_link(at);
         }
     }
 
     /// Closes the links that have used up their time, and goes on with the guessers whose time has come.
-    pub fn expire_links(&mut self) {
+    pub(crate) fn expire_links(&mut self) {
         self.release_held();
         for at in self.links.late(self.now) {
             if let Some(link) = self.links.remove(at) {

@@ -16,12 +16,12 @@ pub(crate) struct Sasl {
 }
 
 impl Sasl {
-    pub fn new(backend: Arc<dyn SaslBackend>) -> Self {
+    pub(crate) fn new(backend: Arc<dyn SaslBackend>) -> Self {
         Self { backend }
     }
 
     /// Reads the configuration of this name.
-    pub fn prepare(&self, app_name: &str) -> Result<(), SaslFault> {
+    pub(crate) fn prepare(&self, app_name: &str) -> Result<(), SaslFault> {
         self.backend.prepare(app_name)
     }
 }
@@ -65,7 +65,7 @@ impl State {
     }
 
     /// A job comes back.
-    pub fn on_sasl_done(&mut self, done: SaslDone) {
+    pub(crate) fn on_sasl_done(&mut self, done: SaslDone) {
         let at = ConnectionId(done.link);
         let Some(mut link) = self.links.remove(at) else { return };
         link.session = done.session;

@@ -69,7 +69,7 @@ pub(crate) struct Migration {
 
 impl Migration {
     /// When [`State::on_migration_timer`] wants to be called.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         [self.source.deadline(), self.arrivals.deadline()].into_iter().flatten().min()
     }
 }
@@ -169,7 +169,7 @@ impl State {
     }
 
     /// A client speaks of a migration.
-    pub fn on_migration_news(&mut self, client: ClientId, news: MigrationNews) {
+    pub(crate) fn on_migration_news(&mut self, client: ClientId, news: MigrationNews) {
         let answer = match news {
             MigrationNews::Connected => Answer::Connected,
             MigrationNews::ConnectedSeamless => Answer::ConnectedSeamless,
@@ -183,20 +183,20 @@ impl State {
     }
 
     /// A client is disconnected.
-    pub fn on_client_gone(&mut self, client: ClientId) {
+    pub(crate) fn on_client_gone(&mut self, client: ClientId) {
         let actions = self.migration.source.gone(client);
         self.migrate_clients(actions);
     }
 
     /// Time limits of both sides.
-    pub fn on_migration_timer(&mut self) {
+    pub(crate) fn on_migration_timer(&mut self) {
         self.expire_arrivals();
         let actions = self.migration.source.on_timer(self.now);
         self.migrate_clients(actions);
     }
 
     /// The server ends: the host hears what it waits for.
-    pub fn end_migration(&mut self) {
+    pub(crate) fn end_migration(&mut self) {
         let actions = self.migration.source.call_off();
         self.migrate_clients_to(actions, None);
     }

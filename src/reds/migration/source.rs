@@ -95,23 +95,23 @@ impl Default for Source {
 
 impl Source {
     /// Where the clients go.
-    pub fn target(&self) -> Option<&MigrationTarget> {
+    pub(super) fn target(&self) -> Option<&MigrationTarget> {
         self.target.as_ref()
     }
 
     /// Sets where the clients go without telling them (migrate_info).
-    pub fn set_target(&mut self, target: Option<MigrationTarget>) {
+    pub(super) fn set_target(&mut self, target: Option<MigrationTarget>) {
         self.target = target;
     }
 
     /// When [`Self::on_timer`] wants to be called.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
     /// The host sets a target (migrate_connect): the clients that can link to it now. One migration at a time: an earlier
     /// one is called off.
-    pub fn connect(
+    pub(super) fn connect(
         &mut self,
         target: MigrationTarget,
         clients: impl IntoIterator<Item = (ClientId, Ability)>,
@@ -138,7 +138,7 @@ impl Source {
     }
 
     /// A client that came from another migration has arrived.
-    pub fn arrived(&mut self, client: ClientId, ability: Ability) -> Vec<Action> {
+    pub(super) fn arrived(&mut self, client: ClientId, ability: Ability) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.clients.get(&client) == Some(&Progress::Deferred) {
             self.clients.remove(&client);
@@ -151,7 +151,7 @@ impl Source {
     }
 
     /// A client says how it got on. One that was not asked, or not any more, must let go of its target.
-    pub fn answered(&mut self, client: ClientId, answer: Answer) -> Vec<Action> {
+    pub(super) fn answered(&mut self, client: ClientId, answer: Answer) -> Vec<Action> {
         let mut actions = Vec::new();
         match (self.clients.get_mut(&client), answer) {
             (Some(Progress::Asked { .. }), Answer::Failed) => drop(self.clients.remove(&client)),
@@ -167,7 +167,7 @@ impl Source {
     }
 
     /// A client is disconnected.
-    pub fn gone(&mut self, client: ClientId) -> Vec<Action> {
+    pub(super) fn gone(&mut self, client: ClientId) -> Vec<Action> {
         let mut actions = Vec::new();
         self.clients.remove(&client);
         self.settle(&mut actions);
@@ -176,7 +176,7 @@ impl Source {
 
     /// The machine has moved, or stays here (migrate_end). `present` are all clients. `Err`: clients have to be dropped since
     /// no target is known.
-    pub fn end(
+    pub(super) fn end(
         &mut self,
         completed: bool,
         present: &[ClientId],
@@ -217,7 +217,7 @@ impl Source {
     }
 
     /// Ends what goes on: clients that are linked to the target let go of it, the host hears what it waits for.
-    pub fn call_off(&mut self) -> Vec<Action> {
+    pub(super) fn call_off(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         for (client, progress) in std::mem::take(&mut self.clients) {
             if let Progress::Linked { .. } = progress {
@@ -238,7 +238,7 @@ impl Source {
     }
 
     /// The time for the present phase is over.
-    pub fn on_timer(&mut self, now: Instant) -> Vec<Action> {
+    pub(super) fn on_timer(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.deadline.take_if(|at| *at <= now).is_none() {
             return actions;

@@ -32,12 +32,12 @@ pub(crate) enum Arrival {
 
 impl Arrival {
     /// Of a client that names a session of another host in its main link.
-    pub fn of_migrated() -> Self {
+    pub(crate) fn of_migrated() -> Self {
         Self::Waiting(Vec::new())
     }
 
     /// The links that wait, of a client that is gone.
-    pub fn into_parked(self) -> impl Iterator<Item = PendingLink> {
+    pub(crate) fn into_parked(self) -> impl Iterator<Item = PendingLink> {
         let parked = match self {
             Self::Waiting(parked) => parked,
             Self::Done | Self::Bringing(_) => Vec::new(),
@@ -46,7 +46,7 @@ impl Arrival {
     }
 
     /// Whether the client is one like any other.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 }
@@ -62,7 +62,7 @@ pub(super) struct Target {
 
 impl Target {
     /// When [`State::expire_arrivals`] wants to be called.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.until
     }
 }
@@ -70,12 +70,12 @@ impl Target {
 impl State {
     /// Whether clients may come from the source of a migration: the host has a migration interface, and its machine has not
     /// run yet.
-    pub fn awaits_machine(&self) -> bool {
+    pub(crate) fn awaits_machine(&self) -> bool {
         self.migration.host.is_some() && !self.migration.arrivals.has_run
     }
 
     /// The machine runs here: clients that come with it arrive soon or never.
-    pub fn on_machine_started(&mut self) {
+    pub(crate) fn on_machine_started(&mut self) {
         if !std::mem::replace(&mut self.migration.arrivals.has_run, true)
             && !self.clients.arriving().is_empty()
         {
@@ -84,7 +84,7 @@ impl State {
     }
 
     /// Drops the clients that never arrived.
-    pub fn expire_arrivals(&mut self) {
+    pub(crate) fn expire_arrivals(&mut self) {
         let now = self.now;
         if self.migration.arrivals.until.take_if(|until| *until <= now).is_some() {
             for client in self.clients.arriving() {
@@ -95,7 +95,7 @@ impl State {
 
     /// Keeps a link of an arriving client until it is known how the client comes over. `Some`: the link may become a channel
     /// now.
-    pub fn park(
+    pub(crate) fn park(
         &mut self,
         client: ClientId,
         key: ChannelKey,
@@ -157,14 +157,14 @@ impl State {
     }
 
     /// A channel of an arriving client awaits its state.
-    pub fn await_state(&mut self, client: ClientId, key: ChannelKey) {
+    pub(crate) fn await_state(&mut self, client: ClientId, key: ChannelKey) {
         if let Some(Arrival::Bringing(awaited)) = self.clients.arrival_mut(client) {
             awaited.insert(key);
         }
     }
 
     /// A channel of an arriving client has its state, or is gone.
-    pub fn on_state_restored(&mut self, client: ClientId, key: ChannelKey) {
+    pub(crate) fn on_state_restored(&mut self, client: ClientId, key: ChannelKey) {
         let Some(Arrival::Bringing(awaited)) = self.clients.arrival_mut(client) else { return };
         let was_awaited = awaited.remove(&key);
         let is_last = awaited.is_empty();

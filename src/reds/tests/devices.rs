@@ -17,7 +17,7 @@ const COMPRESSED: u16 = 102;
 
 /// A guest that takes what it has room for, and offers what it was given to say.
 #[derive(Default)]
-pub struct Guest {
+pub(super) struct Guest {
     taken: Mutex<Vec<u8>>,
     offers: Mutex<VecDeque<u8>>,
     log: Mutex<Vec<String>>,
@@ -31,23 +31,23 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub fn new(room: usize) -> Arc<Self> {
+    pub(super) fn new(room: usize) -> Arc<Self> {
         Arc::new(Self { room: AtomicUsize::new(room), ..Self::default() })
     }
 
-    pub fn taken(&self) -> Vec<u8> {
+    pub(super) fn taken(&self) -> Vec<u8> {
         self.taken.lock().unwrap().clone()
     }
 
-    pub fn say(&self, bytes: &[u8]) {
+    pub(super) fn say(&self, bytes: &[u8]) {
         self.offers.lock().unwrap().extend(bytes);
     }
 
-    pub fn unsaid(&self) -> usize {
+    pub(super) fn unsaid(&self) -> usize {
         self.offers.lock().unwrap().len()
     }
 
-    pub fn log(&self) -> Vec<String> {
+    pub(super) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
@@ -96,14 +96,14 @@ fn port(name: &str) -> CharKind {
     CharKind::Port(name.into())
 }
 
-pub fn add(host: &Host, kind: CharKind, guest: &Arc<Guest>) -> DeviceId {
+pub(super) fn add(host: &Host, kind: CharKind, guest: &Arc<Guest>) -> DeviceId {
     let (device, weak) = (guest.clone(), Arc::downgrade(&host.server));
     let id = host.run(move |server| server.add_char_device(kind, device, |_| {})).unwrap();
     let _ = guest.wakes.set((weak, id));
     id
 }
 
-pub fn wake(host: &Host, id: DeviceId) {
+pub(super) fn wake(host: &Host, id: DeviceId) {
     host.run(move |server| server.wake_char_device(id));
 }
 

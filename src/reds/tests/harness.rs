@@ -17,7 +17,7 @@ use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a condition: far beyond what any step takes, so that only a hang gets there.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 type WatchCallback = Arc<dyn Fn(Readiness) + Send + Sync>;
 type TimerCallback = Arc<dyn Fn() + Send + Sync>;
@@ -34,7 +34,7 @@ struct Inner {
 
 /// A host's main loop over poll. Level-triggered.
 #[derive(Default)]
-pub struct TestLoop {
+pub(super) struct TestLoop {
     inner: Mutex<Inner>,
     hook: Mutex<Option<Arc<EventHook>>>,
 }
@@ -87,7 +87,7 @@ impl EventLoop for TestLoop {
 
 impl TestLoop {
     /// Waits for readiness or timers at most `limit` and runs their callbacks.
-    pub fn turn(&self, limit: Duration) {
+    pub(super) fn turn(&self, limit: Duration) {
         let watches: Vec<(u64, RawFd, Readiness)> =
             self.inner.lock().unwrap().watches.iter().map(|(&id, w)| (id, w.0, w.1)).collect();
         let mut poll = Poll::new().unwrap();
@@ -129,16 +129,16 @@ impl TestLoop {
         }
     }
 
-    pub fn calls(&self) -> Vec<&'static str> {
+    pub(super) fn calls(&self) -> Vec<&'static str> {
         self.inner.lock().unwrap().calls.clone()
     }
 
-    pub fn watches(&self) -> usize {
+    pub(super) fn watches(&self) -> usize {
         self.inner.lock().unwrap().watches.len()
     }
 
     /// Called inside channel_event.
-    pub fn set_hook(&self, hook: impl Fn(u64, &ChannelEvent) + Send + Sync + 'static) {
+    pub(super) fn set_hook(&self, hook: impl Fn(u64, &ChannelEvent) + Send + Sync + 'static) {
         *self.hook.lock().unwrap() = Some(Arc::new(Box::new(hook)));
     }
 }
@@ -146,7 +146,7 @@ impl TestLoop {
 type Job = Box<dyn FnOnce(&Server) + Send>;
 
 /// A server whose host runs on a thread of its own.
-pub struct Host {
+pub(super) struct Host {
     pub event_loop: Arc<TestLoop>,
     pub server: Arc<Server>,
     jobs: Sender<Job>,
@@ -157,7 +157,7 @@ pub struct Host {
 
 impl Host {
     /// A server on a free TCP port without passwords, after `configure`.
-    pub fn start(configure: impl FnOnce(&Server) + Send + 'static) -> Self {
+    pub(super) fn start(configure: impl FnOnce(&Server) + Send + 'static) -> Self {
         let event_loop = Arc::new(TestLoop::default());
         let server = Arc::new(Server::new());
         let (jobs, queue) = channel::<Job>();
@@ -181,18 +181,18 @@ impl Host {
     }
 
     /// Runs something on the host's thread.
-    pub fn run<R: Send + 'static>(&self, job: impl FnOnce(&Server) -> R + Send + 'static) -> R {
+    pub(super) fn run<R: Send + 'static>(&self, job: impl FnOnce(&Server) -> R + Send + 'static) -> R {
         let (tx, rx) = channel();
         self.jobs.send(Box::new(move |server| tx.send(job(server)).unwrap())).unwrap();
         rx.recv_timeout(PATIENCE).unwrap()
     }
 
-    pub fn events(&self) -> Vec<(u64, ChannelEvent)> {
+    pub(super) fn events(&self) -> Vec<(u64, ChannelEvent)> {
         self.event_loop.inner.lock().unwrap().events.iter().map(|(k, e, _)| (*k, e.clone())).collect()
     }
 
     /// Kinds of events per connection, in order of the connections.
-    pub fn event_kinds(&self) -> Vec<String> {
+    pub(super) fn event_kinds(&self) -> Vec<String> {
         let mut kinds: BTreeMap<u64, String> = BTreeMap::new();
         for (key, event) in self.events() {
             kinds.entry(key).or_default().push(match event {
@@ -204,29 +204,29 @@ impl Host {
         kinds.into_values().collect()
     }
 
-    pub fn wait(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+    pub(super) fn wait(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         wait(what, || condition(self));
     }
 
-    pub fn assert_events_on_host_thread(&self) {
+    pub(super) fn assert_events_on_host_thread(&self) {
         let id = self.thread.as_ref().unwrap().thread().id();
         assert!(self.event_loop.inner.lock().unwrap().events.iter().all(|e| e.2 == id));
     }
 
     /// Moves the server's clock, then lets timers fire.
-    pub fn advance(&self, by: Duration) {
+    pub(super) fn advance(&self, by: Duration) {
         self.run(move |server| {
             server.core.clock.advance(by);
             server.core.on_timer();
         });
     }
 
-    pub fn connect(&self) -> Client {
+    pub(super) fn connect(&self) -> Client {
         Client::new(TcpStream::connect(("127.0.0.1", self.port)).unwrap())
     }
 
     /// A client with a main channel whose INIT was read.
-    pub fn main(&self) -> Client {
+    pub(super) fn main(&self) -> Client {
         let mut client = self.connect();
         assert_eq!(client.link(1, 0, 0, b""), 0);
         let (kind, init) = client.message();
@@ -236,7 +236,7 @@ impl Host {
     }
 
     /// An inputs channel whose INIT was read.
-    pub fn inputs(&self, main: &Client) -> Client {
+    pub(super) fn inputs(&self, main: &Client) -> Client {
         let mut client = self.connect();
         assert_eq!(client.link(3, 0, main.session, b""), 0);
         assert_eq!(client.message().0, 101);
@@ -268,7 +268,7 @@ fn run(event_loop: &TestLoop, server: &Server, queue: &Receiver<Job>, stop: &Ato
     assert!(event_loop.inner.lock().unwrap().timers.is_empty(), "timers left behind");
 }
 
-pub fn wait(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn wait(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "waited for {what}");
@@ -276,18 +276,18 @@ pub fn wait(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-pub trait Socket: Read + Write + Send {}
+pub(super) trait Socket: Read + Write + Send {}
 impl<T: Read + Write + Send> Socket for T {}
 
 /// A raw client of one channel.
-pub struct Client {
+pub(super) struct Client {
     pub socket: Box<dyn Socket>,
     pub session: u32,
     mini: bool,
 }
 
 /// Link header and message, common and channel capabilities one word each.
-pub fn link_bytes(channel_type: u8, id: u8, session: u32, common: u32) -> Vec<u8> {
+pub(super) fn link_bytes(channel_type: u8, id: u8, session: u32, common: u32) -> Vec<u8> {
     let mut v = Vec::new();
     v.put(b"REDQ");
     v.u32(2).u32(2).u32(26);
@@ -296,7 +296,7 @@ pub fn link_bytes(channel_type: u8, id: u8, session: u32, common: u32) -> Vec<u8
 }
 
 impl Client {
-    pub fn new(socket: TcpStream) -> Self {
+    pub(super) fn new(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -304,34 +304,34 @@ impl Client {
     }
 
     /// Over whatever lies between.
-    pub fn over(socket: impl Socket + 'static) -> Self {
+    pub(super) fn over(socket: impl Socket + 'static) -> Self {
         Self { socket: Box::new(socket), session: 0, mini: true }
     }
 
-    pub fn unix(socket: UnixStream) -> Self {
+    pub(super) fn unix(socket: UnixStream) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket: Box::new(socket), session: 0, mini: true }
     }
 
-    pub fn send_raw(&mut self, bytes: &[u8]) {
+    pub(super) fn send_raw(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).unwrap();
     }
 
-    pub fn receive(&mut self, size: usize) -> Vec<u8> {
+    pub(super) fn receive(&mut self, size: usize) -> Vec<u8> {
         let mut v = vec![0; size];
         self.socket.read_exact(&mut v).unwrap();
         v
     }
 
     /// Everything until the server closes.
-    pub fn rest(&mut self) -> Vec<u8> {
+    pub(super) fn rest(&mut self) -> Vec<u8> {
         let mut v = Vec::new();
         let _ = self.socket.read_to_end(&mut v);
         v
     }
 
     /// The link reply's key, after its error and capabilities were checked.
-    pub fn link_reply(&mut self) -> [u8; PUBLIC_KEY_SIZE] {
+    pub(super) fn link_reply(&mut self) -> [u8; PUBLIC_KEY_SIZE] {
         let header = self.receive(16);
         assert_eq!(header[..4], *b"REDQ");
         let size = u32::from_le_bytes(header[12..].try_into().unwrap());
@@ -341,7 +341,7 @@ impl Client {
     }
 
     /// The whole link stage; the result word.
-    pub fn link(&mut self, channel_type: u8, id: u8, session: u32, password: &[u8]) -> u32 {
+    pub(super) fn link(&mut self, channel_type: u8, id: u8, session: u32, password: &[u8]) -> u32 {
         self.send_raw(&link_bytes(channel_type, id, session, 0x0b));
         let key = self.link_reply();
         self.send_raw(&1u32.to_le_bytes());
@@ -349,7 +349,7 @@ impl Client {
         u32::from_le_bytes(self.receive(4).try_into().unwrap())
     }
 
-    pub fn send(&mut self, msg_type: u16, body: &[u8]) {
+    pub(super) fn send(&mut self, msg_type: u16, body: &[u8]) {
         let mut v = Vec::new();
         if !self.mini {
             v.u64(1);
@@ -362,12 +362,12 @@ impl Client {
         self.send_raw(&v);
     }
 
-    pub fn use_full_headers(&mut self) {
+    pub(super) fn use_full_headers(&mut self) {
         self.mini = false;
     }
 
     /// The next message, pings of latency tests left out.
-    pub fn message(&mut self) -> (u16, Vec<u8>) {
+    pub(super) fn message(&mut self) -> (u16, Vec<u8>) {
         loop {
             let (kind, body) = self.any_message();
             if kind != 4 || u32::from_le_bytes(body[..4].try_into().unwrap()) < 16 {
@@ -376,7 +376,7 @@ impl Client {
         }
     }
 
-    pub fn any_message(&mut self) -> (u16, Vec<u8>) {
+    pub(super) fn any_message(&mut self) -> (u16, Vec<u8>) {
         let skip = if self.mini { 0 } else { 8 };
         let header = self.receive(if self.mini { 6 } else { 18 });
         let kind = u16::from_le_bytes(header[skip..skip + 2].try_into().unwrap());
@@ -385,7 +385,7 @@ impl Client {
     }
 
     /// Messages until one of this type, which is returned.
-    pub fn until(&mut self, msg_type: u16) -> Vec<u8> {
+    pub(super) fn until(&mut self, msg_type: u16) -> Vec<u8> {
         loop {
             let (kind, body) = self.any_message();
             if kind == msg_type {
@@ -395,13 +395,13 @@ impl Client {
     }
 
     /// A question whose answer proves that all before it was handled.
-    pub fn round_trip(&mut self) -> Vec<u8> {
+    pub(super) fn round_trip(&mut self) -> Vec<u8> {
         self.send(104, &[]);
         self.until(104)
     }
 }
 
-pub fn ticket(key: &[u8; PUBLIC_KEY_SIZE], password: &[u8]) -> Vec<u8> {
+pub(super) fn ticket(key: &[u8; PUBLIC_KEY_SIZE], password: &[u8]) -> Vec<u8> {
     let rsa = Rsa::public_key_from_der(key).unwrap();
     let mut out = vec![0; TICKET_SIZE];
     rsa.public_encrypt(&[password, b"\0"].concat(), &mut out, Padding::PKCS1_OAEP).unwrap();
@@ -410,7 +410,7 @@ pub fn ticket(key: &[u8; PUBLIC_KEY_SIZE], password: &[u8]) -> Vec<u8> {
 
 /// Keyboard, mouse and tablet that write down what they are told.
 #[derive(Default)]
-pub struct Devices {
+pub(super) struct Devices {
     pub log: Mutex<Vec<String>>,
     pub leds: std::sync::atomic::AtomicU8,
 }
@@ -419,7 +419,7 @@ impl Devices {
     fn add(&self, text: String) {
         self.log.lock().unwrap().push(text);
     }
-    pub fn take(&self) -> Vec<String> {
+    pub(super) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
 }

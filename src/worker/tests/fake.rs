@@ -121,7 +121,7 @@ pub(super) struct FakeDevice(pub(super) Arc<World>);
 
 /// A memslot of the device below, by its number.
 #[derive(Debug)]
-pub struct FakeSlot(pub u32);
+pub(super) struct FakeSlot(pub u32);
 
 impl MemSlot for FakeSlot {}
 

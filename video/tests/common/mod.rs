@@ -6,13 +6,13 @@ use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSrc};
 
 /// Codec numbers of STREAM_CREATE.
-pub const VP8: u32 = 2;
-pub const H264: u32 = 3;
-pub const VP9: u32 = 4;
-pub const H265: u32 = 5;
+pub(crate) const VP8: u32 = 2;
+pub(crate) const H264: u32 = 3;
+pub(crate) const VP9: u32 = 4;
+pub(crate) const H265: u32 = 5;
 
 /// Frame `n` of a picture that moves like a video: soft colours that drift, texture, and a disc that crosses them.
-pub fn picture(n: u32, width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn picture(n: u32, width: u32, height: u32) -> Vec<u8> {
     let mut pixels = Vec::with_capacity((width * height * 4) as usize);
     let (w, h) = (width as f32, height as f32);
     let (disc_x, disc_y) = (w * (0.2 + 0.02 * n as f32), h * 0.5);
@@ -31,7 +31,7 @@ pub fn picture(n: u32, width: u32, height: u32) -> Vec<u8> {
 }
 
 /// Peak signal to noise ratio (dB) of two pictures; the fourth byte of a pixel does not count.
-pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
+pub(crate) fn psnr(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
     let error: u64 = std::iter::zip(a.as_chunks::<4>().0, b.as_chunks::<4>().0)
         .flat_map(|(a, b)| std::iter::zip(&a[..3], &b[..3]))
@@ -42,7 +42,7 @@ pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
 }
 
 /// Decodes frames as a client does that knows nothing but the codec: the pictures, as bytes blue, green, red and any.
-pub fn decode(codec: u32, frames: &[Vec<u8>], width: u32, height: u32) -> Vec<Vec<u8>> {
+pub(crate) fn decode(codec: u32, frames: &[Vec<u8>], width: u32, height: u32) -> Vec<Vec<u8>> {
     let caps = match codec {
         VP8 => "video/x-vp8",
         VP9 => "video/x-vp9",
@@ -74,7 +74,7 @@ pub fn decode(codec: u32, frames: &[Vec<u8>], width: u32, height: u32) -> Vec<Ve
 }
 
 /// The units of a byte stream of H.264: what follows each start code, up to the next.
-pub fn units(stream: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn units(stream: &[u8]) -> Vec<&[u8]> {
     let mut starts = Vec::new();
     for at in 2..stream.len() {
         if stream[at - 2..=at] == [0, 0, 1] {

@@ -5,7 +5,7 @@ use crate::protocol::agent::{CHUNK_HEADER_SIZE, CLIENT_PORT, ChunkHeader, MAX_PI
 
 /// A piece of a message of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub(super) struct Piece {
     /// Whether it is for the clients. The others are for nobody: the server asks the agent nothing.
     pub for_client: bool,
     pub bytes: Vec<u8>,
@@ -13,7 +13,7 @@ pub struct Piece {
 
 /// The state of the guest's stream.
 #[derive(Debug, Default)]
-pub struct Chunks {
+pub(super) struct Chunks {
     /// The chunk that is being read, and what of it is still to come.
     chunk: Option<ChunkHeader>,
     /// A part of a header or of a piece.
@@ -24,7 +24,7 @@ impl Chunks {
     /// Bytes after which the next header or piece is complete. Never more is to be read: a piece for which no client has
     /// a token stays with the guest.
     #[must_use]
-    pub fn wanted(&self) -> usize {
+    pub(super) fn wanted(&self) -> usize {
         let whole = match self.chunk {
             None => CHUNK_HEADER_SIZE,
             Some(chunk) => usize::try_from(chunk.size).unwrap_or(MAX_PIECE).min(MAX_PIECE),
@@ -35,7 +35,7 @@ impl Chunks {
     /// The present chunk, whose size is what of it is still to come and what is here of its present piece; and that
     /// part, or the part of a header between two chunks.
     #[must_use]
-    pub fn position(&self) -> (Option<ChunkHeader>, &[u8]) {
+    pub(super) fn position(&self) -> (Option<ChunkHeader>, &[u8]) {
         (self.chunk, &self.part)
     }
 
@@ -43,7 +43,7 @@ impl Chunks {
     ///
     /// # Errors
     /// There is no such position.
-    pub fn at(chunk: Option<ChunkHeader>, part: Vec<u8>) -> Result<Self, AgentError> {
+    pub(super) fn at(chunk: Option<ChunkHeader>, part: Vec<u8>) -> Result<Self, AgentError> {
         if let Some(header) = chunk.filter(|header| header.port != CLIENT_PORT && header.port != SERVER_PORT)
         {
             return Err(AgentError::Port(header.port));
@@ -53,7 +53,7 @@ impl Chunks {
     }
 
     /// What is here of the present piece, which is two pieces then.
-    pub fn cut(&mut self) -> Option<Piece> {
+    pub(super) fn cut(&mut self) -> Option<Piece> {
         let chunk = self.chunk.as_mut().filter(|_| !self.part.is_empty())?;
         let bytes = std::mem::take(&mut self.part);
         chunk.size = chunk.size.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
@@ -64,7 +64,7 @@ impl Chunks {
     ///
     /// # Errors
     /// The chunk has an unknown port or no bytes.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<Option<Piece>, AgentError> {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Option<Piece>, AgentError> {
         let missing = self.wanted().saturating_sub(bytes.len());
         self.part.extend_from_slice(bytes);
         if missing > 0 {

@@ -5,7 +5,7 @@ use crate::protocol::agent::{MAX_PIECE, MESSAGE_HEADER_SIZE, MessageHeader, PROT
 
 /// What the host allows, and who takes monitors configurations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub(super) struct Rules {
     pub copy_paste: bool,
     pub file_xfer: bool,
     /// Monitors configurations are for the QXL devices.
@@ -16,7 +16,7 @@ pub struct Rules {
 
 /// What is done with a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     Pass,
     #[default]
     Drop,
@@ -49,7 +49,7 @@ impl Rules {
 
 /// A piece, judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Judged {
+pub(super) struct Judged {
     pub verdict: Verdict,
     /// The header, if the piece begins a message.
     pub begins: Option<MessageHeader>,
@@ -59,7 +59,7 @@ pub struct Judged {
 
 /// One direction of the conversation.
 #[derive(Debug, Default)]
-pub struct Filter {
+pub(super) struct Filter {
     /// Bytes of the present message that are still to come.
     rest: u32,
     verdict: Verdict,
@@ -70,19 +70,19 @@ pub struct Filter {
 impl Filter {
     /// Bytes of the present message that are still to come, and what is done with them.
     #[must_use]
-    pub fn position(&self) -> (u32, Verdict) {
+    pub(super) fn position(&self) -> (u32, Verdict) {
         (self.rest, self.verdict)
     }
 
     /// Goes on at a [`Self::position`].
     #[must_use]
-    pub fn at(rest: u32, verdict: Verdict) -> Self {
+    pub(super) fn at(rest: u32, verdict: Verdict) -> Self {
         Self { rest, verdict, stale: false }
     }
 
     /// The agent is gone to which the present message was said. Some clients go on with the rest of it, others never send
     /// that: until the rest is over, only what begins like a message is one.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         (self.verdict, self.stale) = (Verdict::Drop, self.rest > 0);
     }
 
@@ -105,7 +105,7 @@ impl Filter {
     ///
     /// # Errors
     /// It is too long, longer than the rest of its message, or does not begin with a header that makes sense.
-    pub fn judge(&mut self, piece: &[u8], rules: Rules) -> Result<Judged, AgentError> {
+    pub(super) fn judge(&mut self, piece: &[u8], rules: Rules) -> Result<Judged, AgentError> {
         let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
         if piece.len() > MAX_PIECE {
             return Err(AgentError::Piece(piece.len()));

@@ -13,7 +13,7 @@ use crate::protocol::migrate::{CharDeviceState, MainState};
 
 /// A client whose state at the source is still to come, or waits for the agent that it is about.
 #[derive(Debug, Default)]
-pub struct Held {
+pub(super) struct Held {
     /// The agent's device went since.
     lost: bool,
     /// The client brought its state, but no device is there yet.
@@ -22,7 +22,7 @@ pub struct Held {
 
 impl Held {
     /// The agent's device went: another that comes is another agent's.
-    pub fn on_agent_gone(&mut self) {
+    pub(super) fn on_agent_gone(&mut self) {
         self.lost = true;
     }
 }
@@ -65,14 +65,14 @@ fn chunks(state: &MainState) -> Result<Chunks, AgentError> {
 impl AgentPort {
     /// A client comes from the source of a migration, or goes: it is told nothing, and the agent's device is left alone,
     /// until [`Self::restore`] or [`Self::release`], or until it is gone.
-    pub fn hold(&mut self, at: ConnectionId) {
+    pub(crate) fn hold(&mut self, at: ConnectionId) {
         if let Some(client) = self.clients.get_mut(&at) {
             client.held.get_or_insert_default();
         }
     }
 
     /// The client brings no state: it begins anew, and INIT tells it of the agent.
-    pub fn release(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+    pub(crate) fn release(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         if let Some(client) = self.clients.get_mut(&at) {
             client.held = None;
         }
@@ -85,7 +85,7 @@ impl AgentPort {
     }
 
     /// Before [`Self::save`]: clients get what is here of the guest's present piece, but for the part of a message's header.
-    pub fn cut(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn cut(&mut self, out: &mut Out<'_>) {
         let (chunk, part) = self.chunks.position();
         let in_header = self.filter.position().0 == 0 && part.len() < MESSAGE_HEADER_SIZE;
         if chunk.is_some()
@@ -98,7 +98,7 @@ impl AgentPort {
     }
 
     /// The client's conversation so far. What the guest does not have of it is the target's from now on.
-    pub fn save(&mut self, at: ConnectionId) -> MainState {
+    pub(crate) fn save(&mut self, at: ConnectionId) -> MainState {
         let Some(client) = self.clients.get(&at).filter(|_| self.is_attached()) else {
             return MainState::default();
         };
@@ -169,7 +169,7 @@ impl AgentPort {
     ///
     /// # Errors
     /// The state is impossible: the client is to be disconnected.
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         at: ConnectionId,
         state: MainState,

@@ -7,7 +7,7 @@ mod migrate;
 mod monitors;
 mod port;
 
-pub use port::{AGENT_TOKENS, AgentPort, Origin};
+pub(crate) use port::{AGENT_TOKENS, AgentPort};
 
 use crate::protocol::error::ProtocolError;
 use thiserror::Error;

@@ -18,14 +18,19 @@ const HAS_PHYSICAL_SIZES: u32 = 2;
 
 /// The pieces of the message so far.
 #[derive(Debug, Default)]
-pub struct Collector(Vec<u8>);
+pub(super) struct Collector(Vec<u8>);
 
 impl Collector {
     /// Takes the next piece of a message; the configuration when that `ends` it.
     ///
     /// # Errors
     /// The message is too long, or does not hold the monitors that it counts.
-    pub fn take(&mut self, piece: &[u8], begins: bool, ends: bool) -> Result<Option<Arc<[u8]>>, AgentError> {
+    pub(super) fn take(
+        &mut self,
+        piece: &[u8],
+        begins: bool,
+        ends: bool,
+    ) -> Result<Option<Arc<[u8]>>, AgentError> {
         if begins {
             self.0.clear();
         }

@@ -23,13 +23,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 /// Messages that a client may have under way to the guest.
-pub const AGENT_TOKENS: u32 = 10;
+pub(crate) const AGENT_TOKENS: u32 = 10;
 /// So many are given back at a time.
 const TOKENS_RETURNED: u32 = 5;
 
 /// Whose bytes are written to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// One of this client's tokens is in use.
     Client(ConnectionId),
     /// What the client brought from the source of a migration, and how many of its tokens are in use.
@@ -70,7 +70,7 @@ pub(super) struct Client {
 
 /// The agent's device, its clients, and the messages of the server to the agent.
 #[derive(Debug)]
-pub struct AgentPort {
+pub(crate) struct AgentPort {
     pub(super) io: Option<DeviceIo<Origin>>,
     /// The guest broke the protocol: nothing is read from it or written to it any more.
     pub(super) broken: bool,
@@ -113,24 +113,24 @@ impl Default for AgentPort {
 impl AgentPort {
     /// Whether there is an agent port, and its guest keeps to the protocol.
     #[must_use]
-    pub fn is_attached(&self) -> bool {
+    pub(crate) fn is_attached(&self) -> bool {
         self.io.is_some() && !self.broken
     }
 
     /// Whether this device is attached, in whatever state.
     #[must_use]
-    pub fn is(&self, device: DeviceId) -> bool {
+    pub(crate) fn is(&self, device: DeviceId) -> bool {
         self.io.as_ref().is_some_and(|io| io.id() == device)
     }
 
     /// Whether a device is attached, in whatever state.
     #[must_use]
-    pub fn has_device(&self) -> bool {
+    pub(crate) fn has_device(&self) -> bool {
         self.io.is_some()
     }
 
     /// Attaches the device; clients are told.
-    pub fn attach(&mut self, io: DeviceIo<Origin>, out: &mut Out<'_>) {
+    pub(crate) fn attach(&mut self, io: DeviceIo<Origin>, out: &mut Out<'_>) {
         self.forget_conversation();
         out.call(io.state(true));
         self.io = Some(io);
@@ -153,7 +153,7 @@ impl AgentPort {
     }
 
     /// Detaches the device; clients are told. Whether the host has to be told, too.
-    pub fn detach(&mut self, out: &mut Out<'_>) -> bool {
+    pub(crate) fn detach(&mut self, out: &mut Out<'_>) -> bool {
         let was_attached = self.is_attached();
         let is_to_be_told = was_attached || self.tell_at.is_some();
         self.io = None;
@@ -198,12 +198,12 @@ impl AgentPort {
     }
 
     /// What the host allows from now on.
-    pub fn allow(&mut self, copy_paste: bool, file_xfer: bool) {
+    pub(crate) fn allow(&mut self, copy_paste: bool, file_xfer: bool) {
         (self.copy_paste, self.file_xfer) = (copy_paste, file_xfer);
     }
 
     /// Whether the QXL devices take clients' monitors configurations.
-    pub fn set_takes_monitors(&mut self, takes: bool) {
+    pub(crate) fn set_takes_monitors(&mut self, takes: bool) {
         self.takes_monitors = takes;
     }
 
@@ -217,12 +217,12 @@ impl AgentPort {
     }
 
     /// A client connected.
-    pub fn open(&mut self, at: ConnectionId) {
+    pub(crate) fn open(&mut self, at: ConnectionId) {
         self.clients.insert(at, Client::default());
     }
 
     /// A client is gone: what the guest has no part of does not reach it any more.
-    pub fn close(&mut self, at: ConnectionId, out: &mut Out<'_>) {
+    pub(crate) fn close(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         if self.clients.remove(&at).is_none() {
             return;
         }
@@ -239,7 +239,7 @@ impl AgentPort {
     }
 
     /// AGENT_START: the client can be sent so many messages.
-    pub fn start(&mut self, at: ConnectionId, tokens: u32, out: &mut Out<'_>) {
+    pub(crate) fn start(&mut self, at: ConnectionId, tokens: u32, out: &mut Out<'_>) {
         let attached = self.is_attached();
         if let Some(client) = self.clients.get_mut(&at).filter(|_| attached) {
             if !client.started {
@@ -254,7 +254,7 @@ impl AgentPort {
     }
 
     /// AGENT_TOKEN: and so many more. Without meaning before AGENT_START.
-    pub fn token(&mut self, at: ConnectionId, tokens: u32, out: &mut Out<'_>) {
+    pub(crate) fn token(&mut self, at: ConnectionId, tokens: u32, out: &mut Out<'_>) {
         if let Some(client) = self.clients.get_mut(&at).filter(|client| client.started) {
             client.tokens = client.tokens.saturating_add(tokens.into());
         }
@@ -279,7 +279,12 @@ impl AgentPort {
     ///
     /// # Errors
     /// The client has no token left, or breaks the agent's protocol.
-    pub fn data(&mut self, at: ConnectionId, data: &[u8], out: &mut Out<'_>) -> Result<(), AgentError> {
+    pub(crate) fn data(
+        &mut self,
+        at: ConnectionId,
+        data: &[u8],
+        out: &mut Out<'_>,
+    ) -> Result<(), AgentError> {
         let (attached, takes_monitors) = (self.is_attached(), self.takes_monitors);
         let rules = self.rules();
         let Some(client) = self.clients.get_mut(&at) else { return Ok(()) };
@@ -328,7 +333,7 @@ impl AgentPort {
 
     /// The pointer's state for the agent. States that differ in the place only give way to later ones; every change of a
     /// button reaches the guest.
-    pub fn mouse(&mut self, state: AgentMouse, out: &mut Out<'_>) {
+    pub(crate) fn mouse(&mut self, state: AgentMouse, out: &mut Out<'_>) {
         if !self.is_attached() {
             return;
         }
@@ -341,7 +346,7 @@ impl AgentPort {
     }
 
     /// Which display is which, as GRAPHICS_DEVICE_INFO has it.
-    pub fn set_displays(&mut self, displays: Vec<u8>, out: &mut Out<'_>) {
+    pub(crate) fn set_displays(&mut self, displays: Vec<u8>, out: &mut Out<'_>) {
         if self.wants_displays && self.is_attached() {
             self.displays = Some(displays);
             self.pump(out);
@@ -364,7 +369,7 @@ impl AgentPort {
     }
 
     /// The device has something to read, or room for more.
-    pub fn wakeup(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn wakeup(&mut self, out: &mut Out<'_>) {
         if let Some(io) = &mut self.io {
             io.wake();
         }
@@ -372,7 +377,7 @@ impl AgentPort {
     }
 
     /// The machine runs, or it stopped.
-    pub fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
+    pub(crate) fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
         if let Some(io) = &mut self.io {
             io.set_running(running);
         }
@@ -380,7 +385,7 @@ impl AgentPort {
     }
 
     /// Makes the calls of the device that can be made now.
-    pub fn pump(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn pump(&mut self, out: &mut Out<'_>) {
         if !self.is_attached() || self.is_held() {
             return;
         }
@@ -397,7 +402,7 @@ impl AgentPort {
     }
 
     /// The host's answer to a write.
-    pub fn on_written(&mut self, bytes: Vec<u8>, taken: usize, out: &mut Out<'_>) {
+    pub(crate) fn on_written(&mut self, bytes: Vec<u8>, taken: usize, out: &mut Out<'_>) {
         let now = out.now;
         match self.io.as_mut().and_then(|io| io.on_written(bytes, taken, now)) {
             Some(Origin::Client(at)) => self.give_tokens_back(at, 1, out),
@@ -409,7 +414,7 @@ impl AgentPort {
     }
 
     /// The host's answer to a read.
-    pub fn on_read(&mut self, bytes: &[u8], out: &mut Out<'_>) {
+    pub(crate) fn on_read(&mut self, bytes: &[u8], out: &mut Out<'_>) {
         let now = out.now;
         let Some(io) = &mut self.io else { return };
         io.on_read(bytes.len(), now);
@@ -476,13 +481,13 @@ impl AgentPort {
 
     /// When [`Self::on_timer`] wants to be called.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let device = self.io.as_ref().and_then(DeviceIo::next_deadline).filter(|_| !self.broken);
         [device, self.tell_at, self.starved_at()].into_iter().flatten().min()
     }
 
     /// The time has come.
-    pub fn on_timer(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn on_timer(&mut self, out: &mut Out<'_>) {
         let now = out.now;
         if let Some(io) = &mut self.io {
             io.on_timer(now);

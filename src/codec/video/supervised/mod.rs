@@ -60,7 +60,7 @@ enum State {
 }
 
 /// A video encoder that runs on its own thread and is abandoned when it is late, fails or takes too much memory.
-pub struct Supervised {
+pub(crate) struct Supervised {
     spec: VideoSpec,
     state: State,
     work: Option<SyncSender<Work>>,
@@ -86,7 +86,7 @@ impl Supervised {
     ///
     /// # Errors
     /// [`VideoError::NoResources`] if there are too many encoders, or no thread.
-    pub fn start(spec: VideoSpec, make: Make, wake: Wake) -> Result<Self, VideoError> {
+    pub(crate) fn start(spec: VideoSpec, make: Make, wake: Wake) -> Result<Self, VideoError> {
         Self::start_with(spec, make, wake, probe(), VIDEO_FRAME_LIMIT)
     }
 
@@ -123,7 +123,12 @@ impl Supervised {
     /// # Errors
     /// [`VideoError::Busy`] if there is a frame whose result was not taken, [`VideoError::BadFrame`], or why the
     /// encoder is of no use any more.
-    pub fn submit(&mut self, frame: &ImageView<'_>, time: u32, force_key: bool) -> Result<(), VideoError> {
+    pub(crate) fn submit(
+        &mut self,
+        frame: &ImageView<'_>,
+        time: u32,
+        force_key: bool,
+    ) -> Result<(), VideoError> {
         self.collect();
         match &self.state {
             State::Idle | State::Making { frame: false, .. } => {}
@@ -147,13 +152,13 @@ impl Supervised {
     }
 
     /// The frame that was submitted, once it is encoded; `None`: not yet, or there is none. Does not wait.
-    pub fn poll(&mut self) -> Option<Result<EncodedFrame, VideoError>> {
+    pub(crate) fn poll(&mut self) -> Option<Result<EncodedFrame, VideoError>> {
         self.receive(Duration::ZERO)
     }
 
     /// When the encoder is given up, if it does not answer. [`Self::poll`] does so from then on.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Making { since, .. } | State::Encoding { since } => Some(since + self.limit + GRACE),
             State::Idle | State::Over(_) => None,
@@ -161,13 +166,14 @@ impl Supervised {
     }
 
     /// Whether the encoder was made and works.
-    pub fn is_ready(&mut self) -> bool {
+    #[cfg(test)]
+    fn is_ready(&mut self) -> bool {
         self.collect();
         matches!(self.state, State::Idle | State::Encoding { .. })
     }
 
     /// Why the encoder is of no use any more.
-    pub fn failure(&mut self) -> Option<VideoError> {
+    pub(crate) fn failure(&mut self) -> Option<VideoError> {
         self.collect();
         match &self.state {
             State::Over(error) => Some(error.clone()),
