@@ -3,7 +3,7 @@
 //! The unit is about a nanosecond of one processor of 2020. The estimate counts what a command *can* cost, from the
 //! numbers in it alone: it must not be too low for any input, and may be too high for strange ones.
 
-use super::pending::Read;
+use super::reads::Read;
 use crate::canvas::Region;
 use crate::draw::{Brush, Composite, DrawOp, Drawable, GlyphString, PathSegment, Rop, Stroke};
 use crate::geometry::Rect;

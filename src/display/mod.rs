@@ -27,13 +27,13 @@ pub mod cursor;
 pub(crate) mod encode;
 mod gl;
 mod guest_view;
-mod host_dirty;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod model_wire;
 mod pending;
 mod pipe;
+mod reads;
 mod services;
 pub(crate) mod settings;
 mod stream;

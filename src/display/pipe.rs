@@ -1,6 +1,7 @@
 //! The queue of what one client has to be told, oldest first (display.md 3).
 
-use super::pending::{PendingDrawable, SurfaceKey};
+use super::pending::PendingDrawable;
+use super::reads::SurfaceKey;
 use super::stream::StreamKey;
 use crate::canvas::Region;
 use crate::geometry::Rect;

@@ -1,6 +1,7 @@
 //! Drawing commands of one surface that are not rendered yet (display.md 4.2).
 
-use super::pending::{PendingDrawable, SelfRead};
+use super::pending::PendingDrawable;
+use super::reads::SelfRead;
 use crate::canvas::Region;
 use crate::geometry::Rect;
 use std::sync::Arc;

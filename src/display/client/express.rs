@@ -6,8 +6,9 @@
 //! While drawing rests ([`super::pace`]), a command goes at once if nothing was sent for its place for a while, so that only
 //! what is drawn again and again waits; and only a few of them per rest, so that many small messages are still collected.
 
-use crate::display::pending::{PendingDrawable, SelfRead, SurfaceKey, image_pixels};
+use crate::display::pending::{PendingDrawable, image_pixels};
 use crate::display::pipe::{Glance, PipeItem};
+use crate::display::reads::{SelfRead, SurfaceKey};
 use crate::geometry::Rect;
 use crate::limits::{DISPLAY_PACE, MAX_OVERTAKEN};
 use std::collections::VecDeque;

@@ -21,8 +21,9 @@ mod surfaces;
 
 use super::encode::{EncodeSettings, ImageEncoder, Workspace};
 use super::gl::{DrawId, GlClient};
-use super::pending::{PendingDrawable, SurfaceKey};
+use super::pending::PendingDrawable;
 use super::pipe::{Pipe, PipeItem};
+use super::reads::SurfaceKey;
 use super::services::Services;
 use super::settings::DisplaySettings;
 use super::stream::StreamKey;

@@ -3,7 +3,8 @@
 use super::express::Ahead;
 use crate::canvas::Region;
 use crate::display::encode::sliceable_rows;
-use crate::display::pending::{PendingDrawable, SurfaceKey};
+use crate::display::pending::PendingDrawable;
+use crate::display::reads::SurfaceKey;
 use crate::geometry::Rect;
 use crate::limits::MAX_SLICE_PIXELS;
 use std::ops::Range;

@@ -1,7 +1,8 @@
 //! Which parts of a client's surfaces will not show the right pixels once its pipe is sent.
 
 use crate::canvas::Region;
-use crate::display::pending::{PendingDrawable, SelfRead, SurfaceKey};
+use crate::display::pending::PendingDrawable;
+use crate::display::reads::{SelfRead, SurfaceKey};
 use crate::geometry::Rect;
 use std::collections::BTreeMap;
 

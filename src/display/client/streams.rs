@@ -4,10 +4,11 @@ use crate::canvas::Region;
 use crate::channel::connection::ChannelConnection;
 use crate::codec::video::choice::{ClientCodecs, HostCodec};
 use crate::codec::video::{Codec, CodecSet};
-use crate::display::pending::{PendingDrawable, SurfaceKey};
+use crate::display::pending::PendingDrawable;
 use crate::display::pipe::PipeItem;
+use crate::display::reads::SurfaceKey;
 use crate::display::services::Services;
-use crate::display::stream::{Agent, Output, Stream, StreamClient, StreamKey, begin, reads_own};
+use crate::display::stream::{Agent, Output, Stream, StreamClient, StreamKey, begin};
 use crate::limits::MAX_STREAM_CLIP;
 use crate::protocol::Message;
 use crate::protocol::caps::display as cap;
@@ -239,5 +240,5 @@ fn join(outputs: impl Iterator<Item = Output>) -> Output {
 /// Whether a command reads pixels of the primary surface in this area.
 fn reads(pending: &PendingDrawable, primary: SurfaceKey, area: &Region) -> bool {
     pending.reads.iter().any(|r| r.key == primary && area.intersects_rect(&r.area))
-        || (pending.key == primary && reads_own(pending.self_read, &pending.region, area))
+        || (pending.key == primary && pending.self_read.touches(&pending.region, area))
 }

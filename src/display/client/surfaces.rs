@@ -3,7 +3,8 @@
 use super::stale::StaleAreas;
 use crate::canvas::Region;
 use crate::display::encode::SurfaceSizes;
-use crate::display::pending::{PendingDrawable, SurfaceKey};
+use crate::display::pending::PendingDrawable;
+use crate::display::reads::SurfaceKey;
 use crate::display::surfaces::{Surface, Surfaces};
 use crate::geometry::Rect;
 use crate::image::SurfaceFormat;

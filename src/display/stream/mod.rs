@@ -16,7 +16,6 @@ mod rate;
 pub(super) use agent::{Agent, Output};
 pub(super) use composer::{Composer, Part};
 
-use super::pending::SelfRead;
 use super::services::Services;
 use super::settings::{DisplaySettings, StreamingVideo};
 use crate::canvas::Region;
@@ -223,14 +222,4 @@ pub(super) struct StreamClient {
     pub low_bandwidth: bool,
     /// The id of its reports.
     pub unique_id: u32,
-}
-
-/// Whether a command reads pixels of an area of its own surface as they are.
-#[must_use]
-pub(super) fn reads_own(self_read: SelfRead, region: &Region, area: &Region) -> bool {
-    match self_read {
-        SelfRead::Nothing => false,
-        SelfRead::Offset(dx, dy) => region.translate(dx, dy).intersects(area),
-        SelfRead::Area(rect) => area.intersects_rect(&rect),
-    }
 }

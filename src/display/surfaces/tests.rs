@@ -1,8 +1,9 @@
 //! How much of a guest's commands may wait, and how it is drawn in the end.
 
-use super::super::model::blank;
+use super::render::PIECE;
 use super::*;
-use crate::draw::{Effect, Fill, Mask, Rop, Transparent};
+use crate::display::model::blank;
+use crate::draw::{Clip, Drawable, Effect, Fill, Mask, Rop, Transparent};
 use crate::geometry::Point;
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData};
 

@@ -1,0 +1,106 @@
+//! Which drawing commands a device takes, and what they become (display.md 4.1, steps 1 to 5).
+
+use super::Surfaces;
+use crate::canvas::Region;
+use crate::display::cost::Cost;
+use crate::display::encode::SERVER_IMAGE_GROUP;
+use crate::display::pending::{PendingDrawable, copy_offset, reach_of_copy};
+use crate::display::reads::{Read, SelfRead};
+use crate::draw::{Clip, DrawOp, Drawable};
+use crate::limits::{MAX_COMMAND_COST, MAX_SNAPSHOT};
+
+/// Why [`Surfaces::accept`] drops a command that is right but changes no pixel.
+pub(in crate::display) const NOTHING_TO_DRAW: &str = "nothing to draw";
+
+impl Surfaces {
+    /// Checks a command against the surfaces, and takes the snapshot that it may need as its source.
+    ///
+    /// # Errors
+    /// Why the command is dropped, for the log.
+    pub(in crate::display) fn accept(
+        &mut self,
+        mut drawable: Box<Drawable>,
+    ) -> Result<PendingDrawable, &'static str> {
+        let id = drawable.surface_id;
+        let target = self.map.get(&id).ok_or("no such surface")?;
+        let (key, bounds) = (target.key, target.bounds());
+        if !bounds.contains(&drawable.bbox) || drawable.bbox.left < 0 || drawable.bbox.top < 0 {
+            return Err("box outside of the surface");
+        }
+        let region = Region::clipped(&drawable.bbox, &drawable.clip);
+        self.work = self.work.saturating_add(cost_to_accept(&drawable));
+        let mut region = region.ok_or("its clip is too complicated")?;
+        if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
+            return Err(NOTHING_TO_DRAW);
+        }
+        let life = target.life.clone();
+        if drawable.op.lacks_source() {
+            let area = drawable.self_bitmap.ok_or("no source image")?;
+            if area.is_empty() || !bounds.contains(&area) {
+                return Err("self bitmap outside of the surface");
+            }
+            let bytes = usize::try_from(area.area().saturating_mul(4)).unwrap_or(usize::MAX);
+            if bytes > MAX_SNAPSHOT {
+                return Err("self bitmap too large");
+            }
+            // The snapshot counts as memory of the command, so the worker renders such commands before they pile up.
+            if let Some(release) = &mut drawable.release {
+                release.add_cost(bytes);
+            }
+            self.render_area(id, &area);
+            self.last_image = self.last_image.wrapping_add(1);
+            let image_id = u64::from(self.last_image) << 32 | SERVER_IMAGE_GROUP;
+            let snapshot = self.map.get(&id).and_then(|s| s.canvas.snapshot(&area, id == 0, image_id));
+            drawable.op.set_source(snapshot.ok_or("surface cannot be read")?);
+        }
+        let mut reads: Vec<Read> = Vec::new();
+        let mut self_read = match copy_offset(&drawable) {
+            Some((0, 0)) => return Err("copy onto itself"),
+            Some((dx, dy)) => SelfRead::Offset(dx, dy),
+            None => SelfRead::Nothing,
+        };
+        let declared = drawable.deps.iter().flatten().map(|d| (d.surface_id, d.area));
+        for (read_id, area) in drawable.op.surfaces_read(&drawable.bbox).chain(declared) {
+            let surface = self.map.get(&read_id).ok_or("reads a surface that is not there")?;
+            if let Some(reach) = reach_of_copy(&drawable, read_id, &surface.bounds()) {
+                region = region.intersect_rect(&reach);
+            }
+            let area = area.intersect(&surface.bounds());
+            if read_id == id {
+                if self_read == SelfRead::Nothing {
+                    self_read = SelfRead::Area(bounds);
+                }
+                continue;
+            }
+            if reads.iter().any(|r| r.surface_id == read_id && r.area.contains(&area)) {
+                continue;
+            }
+            let life = surface.life.clone();
+            reads.push(Read { surface_id: read_id, key: surface.key, area, life });
+        }
+        if let SelfRead::Offset(dx, dy) = self_read {
+            region = region.intersect_rect(&bounds.translate(dx.saturating_neg(), dy.saturating_neg()));
+        }
+        if region.is_empty() {
+            return Err(NOTHING_TO_DRAW);
+        }
+        let cost = Cost::of(&drawable, &region, &reads);
+        if cost.total() > MAX_COMMAND_COST {
+            return Err("it would take too long to draw");
+        }
+        self.last_seq += 1;
+        let opaque = drawable.is_opaque();
+        let seq = self.last_seq;
+        Ok(PendingDrawable { seq, drawable, key, region, reads, self_read, stream: None, opaque, cost, life })
+    }
+}
+
+/// Estimated cost of checking a command and computing its region, which the worker pays even if nothing is drawn.
+fn cost_to_accept(drawable: &Drawable) -> u64 {
+    let rects = match &drawable.clip {
+        Clip::None => 0,
+        Clip::Rects(rects) => u64::try_from(rects.len()).unwrap_or(u64::MAX),
+    };
+    let snapshot = drawable.self_bitmap.filter(|_| drawable.op.lacks_source()).map_or(0, |area| area.area());
+    rects.saturating_mul(200).saturating_add(snapshot).saturating_add(1000)
+}

@@ -1,0 +1,286 @@
+//! The surfaces of a device with their pending commands, drawn as late as possible (display.md 4).
+//!
+//! A command passes three files: `accept.rs` checks it, this file puts it into the tree of its surface, `render.rs` draws
+//! it. Beside that, `count.rs` decides which commands the host is told about, and `host_dirty.rs` keeps their rectangles.
+//!
+//! Rendering keeps this order: of two commands on one surface that have pixels in common, the older one is rendered first,
+//! and what a command reads of other surfaces is up to date just before the command is rendered. Before a new command
+//! enters the tree, all commands are rendered that read what it draws over. So each pending command of a surface is older
+//! than all pending readers of its pixels, and rendering a command never requires a newer one.
+
+mod accept;
+mod count;
+mod host_dirty;
+mod render;
+
+pub(super) use accept::NOTHING_TO_DRAW;
+
+use super::pending::{PendingDrawable, Repeat, repeats};
+use super::reads::{SurfaceKey, SurfaceLife};
+use super::tree::Tree;
+use crate::canvas::{Canvas, ImageCache};
+use crate::draw::DrawOp;
+use crate::geometry::Rect;
+use crate::guest::ReleaseToken;
+use crate::host::MappedSurface;
+use crate::image::SurfaceFormat;
+use crate::limits::{MAX_COMMAND_COST, MAX_DRAWABLES, MAX_PENDING_COST, MAX_SURFACES};
+use host_dirty::HostDirty;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// With this many pending readers of a surface, rendering all of them costs less than finding those that matter.
+const MAX_READERS: usize = 8;
+
+/// One surface.
+#[derive(Debug)]
+pub(super) struct Surface {
+    pub key: SurfaceKey,
+    pub width: u32,
+    pub height: u32,
+    pub format: SurfaceFormat,
+    canvas: Canvas,
+    host_dirty: HostDirty,
+    tree: Tree,
+    /// Pending commands of other surfaces that read this one.
+    readers: Vec<Reader>,
+    life: Arc<SurfaceLife>,
+}
+
+/// A pending command that reads another surface.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    target: u32,
+    seq: u64,
+    /// The area that the command draws on its target.
+    bbox: Rect,
+    /// The area that the command reads.
+    area: Rect,
+}
+
+impl Surface {
+    /// All pixels.
+    #[must_use]
+    pub(super) fn bounds(&self) -> Rect {
+        Rect::of_size(self.width, self.height)
+    }
+
+    /// Whether the server can make images of its pixels.
+    #[must_use]
+    pub(super) fn is_readable(&self) -> bool {
+        self.format != SurfaceFormat::A1
+    }
+
+    /// Notes that a command was rendered.
+    fn painted(&mut self, pending: &PendingDrawable) {
+        self.host_dirty.drawn(pending.seq, pending.drawable.bbox.intersect(&self.bounds()));
+    }
+}
+
+/// Commands that later ones cover completely: clients need not be sent them any more.
+pub(super) type Covered = Vec<Arc<PendingDrawable>>;
+
+/// All surfaces of one device, each with its tree of pending commands.
+#[derive(Debug)]
+pub(super) struct Surfaces {
+    map: BTreeMap<u32, Surface>,
+    /// Age and target of all pending commands, oldest first. Some entries are of commands that are gone.
+    order: VecDeque<(u64, u32)>,
+    /// Number of pending commands.
+    pending: usize,
+    /// Estimated cost of drawing the pending commands.
+    pending_cost: u64,
+    /// Estimated cost of all work for commands so far.
+    work: u64,
+    limit: u32,
+    last_seq: u64,
+    last_key: u64,
+    last_image: u32,
+    decoded: ImageCache,
+}
+
+impl Surfaces {
+    /// No surfaces; ids are below `limit`.
+    #[must_use]
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            map: BTreeMap::new(),
+            order: VecDeque::new(),
+            pending: 0,
+            pending_cost: 0,
+            work: 0,
+            limit: limit.min(MAX_SURFACES),
+            last_seq: 0,
+            last_key: 0,
+            last_image: 0,
+            decoded: ImageCache::default(),
+        }
+    }
+
+    #[must_use]
+    pub(super) fn get(&self, id: u32) -> Option<&Surface> {
+        self.map.get(&id)
+    }
+
+    fn surface_mut(&mut self, id: u32) -> Option<&mut Surface> {
+        self.map.get_mut(&id)
+    }
+
+    /// Ids of all surfaces, ascending.
+    #[must_use]
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.map.keys().copied().collect()
+    }
+
+    /// Adds a surface.
+    ///
+    /// # Errors
+    /// The reason for the log; the surface and its token are dropped.
+    pub(super) fn create(
+        &mut self,
+        id: u32,
+        mapped: MappedSurface,
+        token: Option<ReleaseToken>,
+    ) -> Result<&Surface, &'static str> {
+        if id >= self.limit {
+            return Err("surface id out of range");
+        }
+        if self.map.contains_key(&id) {
+            return Err("surface exists already");
+        }
+        let (width, height, format) = (mapped.width, mapped.height, mapped.format);
+        let canvas = Canvas::new(mapped).map_err(|_| "surface memory does not hold its rows")?;
+        self.last_key += 1;
+        let surface = Surface {
+            key: SurfaceKey(self.last_key),
+            width,
+            height,
+            format,
+            canvas,
+            host_dirty: HostDirty::default(),
+            tree: Tree::default(),
+            readers: Vec::new(),
+            life: SurfaceLife::new(token),
+        };
+        Ok(self.map.entry(id).or_insert(surface))
+    }
+
+    /// Removes a surface, after rendering the commands that read it. Its own pending commands are returned without being
+    /// rendered.
+    pub(super) fn destroy(&mut self, id: u32, token: Option<ReleaseToken>) -> Option<(SurfaceKey, Covered)> {
+        self.count_readers(id);
+        self.render_readers(id, |_| true);
+        let mut surface = self.map.remove(&id)?;
+        let dropped = surface.tree.clear();
+        for pending in dropped.covered.iter().chain(&dropped.begun) {
+            self.forget(pending);
+        }
+        if let Some(token) = token {
+            surface.life.ended(token);
+        }
+        Some((surface.key, dropped.covered))
+    }
+
+    /// Puts an accepted command into the tree (display.md 4.1, steps 2, 6 to 8).
+    pub(super) fn insert(&mut self, pending: &Arc<PendingDrawable>) -> Covered {
+        let cost = pending.cost.total();
+        // The worker makes room before it takes a command ([`Self::has_excess`]), so this loop rarely runs.
+        let too_much = |s: &Self| {
+            let waits = s.pending_cost.saturating_add(cost);
+            s.pending >= MAX_DRAWABLES || waits > MAX_PENDING_COST.saturating_add(MAX_COMMAND_COST)
+        };
+        while too_much(self) && self.render_oldest() {}
+        let id = pending.drawable.surface_id;
+        self.make_way(pending);
+        let gone = match self.map.get_mut(&id) {
+            Some(surface) => surface.tree.insert(pending.clone()),
+            None => return Vec::new(),
+        };
+        for gone in gone.covered.iter().chain(&gone.begun) {
+            self.forget(gone);
+        }
+        self.pending += 1;
+        self.pending_cost = self.pending_cost.saturating_add(cost);
+        self.order.push_back((pending.seq, id));
+        if self.order.len() > 2 * self.pending + 64 {
+            let map = &self.map;
+            self.order.retain(|(seq, id)| map.get(id).is_some_and(|s| s.tree.contains(*seq)));
+        }
+        for read in &pending.reads {
+            if let Some(surface) = self.map.get_mut(&read.surface_id) {
+                let bbox = pending.drawable.bbox;
+                surface.readers.push(Reader { target: id, seq: pending.seq, bbox, area: read.area });
+            }
+        }
+        gone.covered
+    }
+
+    /// Renders all commands that read what a new command draws over.
+    fn make_way(&mut self, pending: &PendingDrawable) {
+        let id = pending.drawable.surface_id;
+        self.count_readers(id);
+        let many = self.map.get(&id).is_some_and(|s| s.readers.len() >= MAX_READERS);
+        self.render_readers(id, |area| many || pending.region.intersects_rect(area));
+    }
+
+    /// Finds a pending command that a new one repeats (display.md 4.2), and removes it unless it stays as it is.
+    pub(super) fn repeated(&mut self, pending: &PendingDrawable) -> Option<(Repeat, Arc<PendingDrawable>)> {
+        if !matches!(pending.drawable.op, DrawOp::Fill(_) | DrawOp::Stroke(_)) {
+            return None;
+        }
+        let id = pending.drawable.surface_id;
+        repeats(&pending.drawable, &pending.drawable)?;
+        self.make_way(pending);
+        let surface = self.map.get_mut(&id)?;
+        let old = surface.tree.newest_at(&pending.region)?.clone();
+        let repeat =
+            repeats(&pending.drawable, &old.drawable).filter(|_| !surface.host_dirty.counts(old.seq))?;
+        if repeat != Repeat::Idles {
+            surface.tree.take(old.seq);
+            self.forget(&old);
+        }
+        Some((repeat, old))
+    }
+
+    /// Takes a command that left its tree off all other lists.
+    fn forget(&mut self, pending: &PendingDrawable) {
+        self.pending = self.pending.saturating_sub(1);
+        self.pending_cost = self.pending_cost.saturating_sub(pending.cost.total());
+        for read in &pending.reads {
+            if let Some(surface) = self.map.get_mut(&read.surface_id) {
+                surface.readers.retain(|reader| reader.seq != pending.seq);
+            }
+        }
+    }
+
+    /// Drops the decoded images of the guest.
+    pub(super) fn reset_image_cache(&mut self) {
+        self.decoded.clear();
+    }
+
+    /// Whether so many commands wait that the worker should render some before it takes more.
+    #[must_use]
+    pub(super) fn has_excess(&self) -> bool {
+        self.pending >= MAX_DRAWABLES || self.pending_cost > MAX_PENDING_COST
+    }
+
+    /// Estimated cost of all work for commands so far (see [`crate::display::cost`]).
+    #[must_use]
+    pub(super) fn work(&self) -> u64 {
+        self.work
+    }
+
+    #[cfg(test)]
+    pub(super) fn pixels(&self, id: u32) -> Vec<u8> {
+        crate::display::model::pixels(&self.map[&id].canvas)
+    }
+
+    /// The rectangles that the host has to see as changed. More than `max` are joined into the last one.
+    pub(super) fn dirty_rects(&mut self, id: u32, max: Option<usize>, clear: bool) -> Vec<Rect> {
+        self.settle(id);
+        self.map.get_mut(&id).map(|surface| surface.host_dirty.rects(max, clear)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
