@@ -1,6 +1,16 @@
 //! Points and rectangles in surface pixels.
 #![warn(missing_docs)]
 
+/// A size in pixels as an index.
+pub(crate) fn index(size: u32) -> usize {
+    size as usize
+}
+
+/// A column or row as an index. The caller knows that it is not negative.
+pub(crate) fn index_i32(position: i32) -> usize {
+    usize::try_from(position).unwrap_or(0)
+}
+
 /// A position in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Point {

@@ -146,6 +146,22 @@ pub struct Bitmap {
 }
 
 impl Bitmap {
+    /// Bytes of the pixels with the bitmap's own stride.
+    #[must_use]
+    pub(crate) fn size(&self) -> usize {
+        let bytes = u64::from(self.stride) * u64::from(self.height);
+        // The bitmap promises that the source has them.
+        usize::try_from(bytes).unwrap_or(usize::MAX).min(self.pixels.len())
+    }
+
+    /// A copy of the pixels with the bitmap's own stride.
+    #[must_use]
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut data = vec![0; self.size()];
+        self.pixels.read_at(0, &mut data);
+        data
+    }
+
     /// A view of the pixels for encoders.
     #[must_use]
     pub fn view(&self) -> ImageView<'_> {

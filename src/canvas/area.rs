@@ -1,8 +1,7 @@
 //! The pixels that a command may touch: box, surface, clip and mask (canvas.md 3).
 
 use super::region::Region;
-use super::target::{index, index_i32};
-use crate::geometry::{Point, Rect};
+use crate::geometry::{Point, Rect, index, index_i32};
 
 /// A horizontal run of pixels: columns `left..right` of row `y`. Never empty, and always inside the bounds of
 /// its area.

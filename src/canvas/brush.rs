@@ -1,10 +1,10 @@
 //! Brushes as rows of native values in the destination's format (canvas.md 5).
 
 use super::picture::{Picture, Want};
-use super::target::{Canvas, index_i32};
+use super::target::Canvas;
 use super::{DrawError, Env};
 use crate::draw::Brush;
-use crate::geometry::{Point, Rect};
+use crate::geometry::{Point, Rect, index_i32};
 use crate::image::{Image, SurfaceFormat};
 
 /// A brush that an operation can read.

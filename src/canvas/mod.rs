@@ -32,12 +32,11 @@ pub use target::Canvas;
 
 use crate::codec::quic::{self, PixelLayout};
 use crate::draw::{Clip, DrawOp, Drawable, Mask};
-use crate::geometry::Rect;
+use crate::geometry::{Rect, index};
 use crate::image::{Image, ImageData};
 use area::BitMask;
 use picture::{MaskRows, Picture, Want};
 use std::sync::Arc;
-use target::index;
 
 /// Why a command was not drawn. The surface is then unchanged, except that a TEXT may have drawn its
 /// background.

@@ -5,10 +5,10 @@
 //! the next command. If the source is the target itself, the needed pixels are copied before they can change.
 
 use super::pixel;
-use super::target::{Canvas, index, index_i32};
+use super::target::Canvas;
 use super::{DrawError, ImageCache};
 use crate::codec::quic::{PixelLayout, QuicType, parse_header};
-use crate::geometry::Rect;
+use crate::geometry::{Rect, index, index_i32};
 use crate::guest::{ByteSource, Rows};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use std::sync::Arc;

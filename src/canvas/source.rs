@@ -1,10 +1,10 @@
 //! A source image placed on the box of an operation, unscaled or scaled (canvas.md 6 and 7).
 
 use super::picture::{Picture, Raw, Want};
-use super::target::{Canvas, index, index_i32};
+use super::target::Canvas;
 use super::{DrawError, Env, moved, pixel, source_coordinate};
 use crate::draw::ScaleMode;
-use crate::geometry::Rect;
+use crate::geometry::{Rect, index, index_i32};
 use crate::image::{Image, SurfaceFormat};
 
 /// Where a scaled source is sampled.

@@ -7,7 +7,7 @@
 use super::DrawError;
 use super::area::Area;
 use super::pixel;
-use crate::geometry::Rect;
+use crate::geometry::{Rect, index, index_i32};
 use crate::guest::{ByteSource, Rows};
 use crate::image::SurfaceFormat;
 use crate::qxl_command::MappedSurface;
@@ -358,14 +358,4 @@ impl Canvas {
             self.surface.memory.fill_rows(rows, pattern, len, count);
         });
     }
-}
-
-/// A size in pixels as an index.
-pub(super) fn index(v: u32) -> usize {
-    v as usize
-}
-
-/// A column or row, which must not be negative, as an index.
-pub(super) fn index_i32(v: i32) -> usize {
-    usize::try_from(v).unwrap_or(0)
 }

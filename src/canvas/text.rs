@@ -4,11 +4,11 @@ use super::area::Area;
 use super::brush::Tile;
 use super::pixel;
 use super::rop::RasterOp;
-use super::target::{Canvas, index, index_i32};
+use super::target::Canvas;
 use super::{DrawError, Env};
 use crate::blend::{over, scale};
 use crate::draw::{Brush, Glyph, GlyphString, Rop, Text};
-use crate::geometry::{Point, Rect};
+use crate::geometry::{Point, Rect, index, index_i32};
 use crate::image::SurfaceFormat;
 
 impl Canvas {

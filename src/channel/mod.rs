@@ -15,6 +15,7 @@
 pub mod connection;
 pub(crate) mod inputs;
 pub(crate) mod link;
+pub(crate) mod links;
 pub(crate) mod main;
 pub(crate) mod out;
 pub(crate) mod pings;

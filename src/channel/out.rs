@@ -3,8 +3,8 @@
 use super::connection::ConnectionId;
 use super::inputs::AgentMouse;
 use super::link::{ChannelError, ChannelLink};
+use super::links::Links;
 use super::pings::LinkQuality;
-use super::served::Links;
 use super::stream::PointerChange;
 use crate::host::call::HostCall;
 use crate::protocol::Message;

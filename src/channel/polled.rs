@@ -64,7 +64,7 @@ impl<C: Channel> Polled<C> {
 
     /// The links, to look at.
     #[cfg(test)]
-    pub(crate) fn links(&self) -> &super::served::Links {
+    pub(crate) fn links(&self) -> &super::links::Links {
         self.served.links()
     }
 

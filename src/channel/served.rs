@@ -3,71 +3,16 @@
 
 use super::connection::{ChannelConnection, ClientId, ConnectionId};
 use super::link::{ChannelError, ChannelLink, Received};
+use super::links::Links;
 use super::out::Said;
 use super::{Channel, Out, ServerRequest};
 use crate::host::Readiness;
 use crate::limits::MAX_WORK_PER_TURN;
 use crate::net::stream::Flush;
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// How often one flush may find that the channel had more to send, before others get their turn.
 const MAX_REFILLS: usize = 64;
-
-/// The links of a channel, and which of them have something to flush.
-#[derive(Debug, Default)]
-pub struct Links {
-    links: BTreeMap<ConnectionId, ChannelLink>,
-    touched: Vec<ConnectionId>,
-    /// Links whose channel had more to send when their turn was over.
-    unfinished: BTreeSet<ConnectionId>,
-}
-
-impl Links {
-    /// A link that something may be sent to now.
-    pub fn touch(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
-        let link = self.links.get_mut(&at)?;
-        if self.touched.last() != Some(&at) {
-            self.touched.push(at);
-        }
-        Some(link)
-    }
-
-    /// A link whose user flushes it.
-    pub fn get_mut(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
-        self.links.get_mut(&at)
-    }
-
-    /// A link, to look at.
-    #[must_use]
-    pub fn get(&self, at: ConnectionId) -> Option<&ChannelLink> {
-        self.links.get(&at)
-    }
-
-    /// All connections, oldest first.
-    pub fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
-        self.links.keys().copied()
-    }
-
-    /// All links, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &ChannelLink)> {
-        self.links.iter().map(|(&at, link)| (at, link))
-    }
-
-    /// Whether something was sent to a link since its last flush, which is forgotten.
-    fn take_touch(&mut self, at: ConnectionId) -> bool {
-        let before = self.touched.len();
-        self.touched.retain(|&touched| touched != at);
-        self.touched.len() != before
-    }
-
-    fn take_touched(&mut self) -> Vec<ConnectionId> {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable();
-        touched.dedup();
-        touched
-    }
-}
 
 /// A channel and its links.
 #[derive(Debug)]
@@ -91,7 +36,7 @@ impl<C: Channel + ?Sized> Served<C> {
 
     /// A link, past its channel.
     pub(crate) fn link_mut(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
-        self.links.links.get_mut(&at)
+        self.links.get_mut(at)
     }
 
     /// The channel, to look at.
@@ -128,8 +73,7 @@ impl<C: Channel + ?Sized> Served<C> {
         }
         // Layers below may hold bytes that no watch reports.
         link.resume_reading();
-        self.links.links.insert(at, link);
-        self.links.touched.push(at);
+        self.links.insert(at, link);
         let (channel, mut out) = self.parts(now, said);
         let opened = channel.on_open(at, &mut out);
         self.judge(at, opened, said);
@@ -143,8 +87,7 @@ impl<C: Channel + ?Sized> Served<C> {
 
     /// Takes a link out; nothing can be sent to it any more. [`Self::on_closed`] must follow.
     pub(crate) fn take(&mut self, at: ConnectionId) -> Option<ChannelLink> {
-        self.links.unfinished.remove(&at);
-        self.links.links.remove(&at)
+        self.links.remove(at)
     }
 
     /// The channel learns that a link is gone.
@@ -213,7 +156,7 @@ impl<C: Channel + ?Sized> Served<C> {
     /// Whether something was sent to a link since the last flush.
     #[must_use]
     pub(crate) fn is_touched(&self) -> bool {
-        !self.links.touched.is_empty()
+        self.links.is_touched()
     }
 
     /// Writes what was sent to a link. A link whose client took everything gets more from the channel.
@@ -223,7 +166,7 @@ impl<C: Channel + ?Sized> Served<C> {
     }
 
     fn flush_link(&mut self, at: ConnectionId, now: Instant, said: &mut Said) -> Result<(), ChannelError> {
-        self.links.unfinished.remove(&at);
+        self.links.set_unfinished(at, false);
         for _ in 0..MAX_REFILLS {
             let waiting = self.channel.is_waiting(at);
             let Some(link) = self.links.get_mut(at) else { return Ok(()) };
@@ -237,7 +180,7 @@ impl<C: Channel + ?Sized> Served<C> {
                 return Ok(());
             }
         }
-        self.links.unfinished.insert(at);
+        self.links.set_unfinished(at, true);
         Ok(())
     }
 
@@ -259,7 +202,7 @@ impl<C: Channel + ?Sized> Served<C> {
 
     /// When a link, or the channel on behalf of its client, wants its time.
     fn deadline_of(&self, at: ConnectionId, link: &ChannelLink, now: Instant) -> Option<Instant> {
-        let unfinished = self.links.unfinished.contains(&at).then_some(now);
+        let unfinished = self.links.is_unfinished(at).then_some(now);
         let client = self.channel.client_deadline(at, link, now);
         [link.next_deadline(now), client, unfinished].into_iter().flatten().min()
     }

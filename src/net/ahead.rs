@@ -2,7 +2,7 @@
 //! headers and short bodies, take what is there into a buffer; large ones go past it once it is empty.
 
 use super::link_estimate::KernelLink;
-use super::stream::Transport;
+use super::transport::Transport;
 use std::io::{self, IoSlice, Read, Write};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};

@@ -2,7 +2,7 @@
 //!
 //! - Coming in: `listener.rs` accepts, `upgrade.rs` answers a browser's HTTP request, `link.rs` is the link stage as a
 //!   machine without I/O, `keys/` has the ticket keys and the threads for cryptography and logins, `sasl/` the exchange.
-//! - Layers of a connection, each a [`stream::Transport`]: `socket.rs`, `tls/`, `websocket.rs`, `sasl/`.
+//! - Layers of a connection, each a [`transport::Transport`]: `socket.rs`, `tls/`, `websocket.rs`, `sasl/`.
 //! - On top: `stream.rs` frames messages, `flow.rs` counts those that the client has not acknowledged.
 #![warn(missing_docs)]
 
@@ -17,5 +17,6 @@ pub mod sasl;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;
+pub(crate) mod transport;
 pub(crate) mod upgrade;
 pub(crate) mod websocket;

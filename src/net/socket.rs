@@ -1,7 +1,7 @@
 //! A plain socket as a transport.
 
 use super::link_estimate::KernelLink;
-use super::stream::Transport;
+use super::transport::Transport;
 use crate::limits::MAX_UNSENT;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockaddrLike, SockaddrStorage, UnixAddr, getpeername,

@@ -2,6 +2,7 @@ use super::*;
 use crate::net::socket::SocketTransport;
 use crate::protocol::common::{WaitFor, wait_for_channels};
 use proptest::prelude::*;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 

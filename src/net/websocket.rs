@@ -7,7 +7,7 @@
 //! the caller to come back, so that no client keeps the thread.
 
 use super::link_estimate::KernelLink;
-use super::stream::Transport;
+use super::transport::Transport;
 use crate::limits::{MAX_DATALESS_FRAMES, MAX_DATALESS_READS};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};

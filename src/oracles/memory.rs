@@ -1,7 +1,8 @@
 //! A client in memory, for oracles. It checks that everything the server sends is framed.
 
 use crate::channel::connection::{ChannelConnection, ClientId};
-use crate::net::stream::{ChannelStream, Transport};
+use crate::net::stream::ChannelStream;
+use crate::net::transport::Transport;
 use crate::protocol::{Caps, ChannelType};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

@@ -5,10 +5,10 @@ use super::sample::{Extent, Filter, Placement, Repeat, Sampler, Texture};
 use super::{Composer, Request};
 use crate::canvas::area::Area;
 use crate::canvas::picture::Want;
-use crate::canvas::target::{Canvas, index, index_i32};
+use crate::canvas::target::Canvas;
 use crate::canvas::{DrawError, Env, source_of};
 use crate::draw::{Composite, Transform};
-use crate::geometry::{Point16, Rect};
+use crate::geometry::{Point16, Rect, index, index_i32};
 use crate::image::{Image, ImageData, SurfaceFormat};
 use crate::limits::MAX_DECODED_PIXELS;
 

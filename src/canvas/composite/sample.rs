@@ -2,9 +2,8 @@
 
 use super::wide;
 use crate::canvas::pixel;
-use crate::canvas::target::index;
 use crate::draw::Transform;
-use crate::geometry::{Point16, Rect};
+use crate::geometry::{Point16, Rect, index};
 use crate::image::SurfaceFormat;
 
 /// How values between the pixels are computed.

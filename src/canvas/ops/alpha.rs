@@ -6,10 +6,10 @@ use crate::canvas::picture::Raw;
 use crate::canvas::pixel;
 use crate::canvas::rop::RasterOp;
 use crate::canvas::source::{SamplePhase, Source, SourceSpec};
-use crate::canvas::target::{BOUNCE, Canvas, index, index_i32};
+use crate::canvas::target::{BOUNCE, Canvas};
 use crate::canvas::{DrawError, Env, Region, source_coordinate, source_of};
 use crate::draw::{AlphaBlend, ScaleMode};
-use crate::geometry::Rect;
+use crate::geometry::{Rect, index, index_i32};
 use crate::image::{ImageData, SurfaceFormat};
 
 impl Canvas {

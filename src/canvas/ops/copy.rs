@@ -5,10 +5,10 @@ use crate::canvas::brush::BrushRows;
 use crate::canvas::picture::{Raw, RawRow};
 use crate::canvas::rop::{RasterOp, rop3_row};
 use crate::canvas::source::{SamplePhase, Source, SourceSpec};
-use crate::canvas::target::{BOUNCE, Canvas, index, index_i32};
+use crate::canvas::target::{BOUNCE, Canvas};
 use crate::canvas::{DrawError, Env, Region, moved, source_coordinate, source_of};
 use crate::draw::{Copy, Opaque, Rop3, ScaleMode, Transparent};
-use crate::geometry::{Point, Rect};
+use crate::geometry::{Point, Rect, index, index_i32};
 use crate::guest::Rows;
 use crate::image::{Image, ImageData, SurfaceFormat};
 

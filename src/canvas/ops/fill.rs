@@ -3,9 +3,10 @@
 use crate::canvas::area::Area;
 use crate::canvas::brush::BrushRows;
 use crate::canvas::rop::RasterOp;
-use crate::canvas::target::{Canvas, index};
+use crate::canvas::target::Canvas;
 use crate::canvas::{DrawError, Env};
 use crate::draw::{Brush, Fill};
+use crate::geometry::index;
 
 impl Canvas {
     pub(in crate::canvas) fn draw_fill<'a>(

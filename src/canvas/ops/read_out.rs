@@ -1,8 +1,8 @@
 //! Pixels of a surface as images for clients (display.md 4.7, canvas.md 6.10).
 
 use crate::canvas::pixel;
-use crate::canvas::target::{Canvas, index};
-use crate::geometry::Rect;
+use crate::canvas::target::Canvas;
+use crate::geometry::{Rect, index};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use std::sync::Arc;
 

@@ -4,9 +4,10 @@ use super::{Span, spans};
 use crate::canvas::area::Area;
 use crate::canvas::brush::BrushRows;
 use crate::canvas::rop::RasterOp;
-use crate::canvas::target::{Canvas, index};
+use crate::canvas::target::Canvas;
 use crate::canvas::{DrawError, Env};
 use crate::draw::Stroke;
+use crate::geometry::index;
 
 impl Canvas {
     pub(in crate::canvas) fn draw_stroke<'a>(

@@ -6,7 +6,7 @@
 //! encoded. Where a match in an older image ends, the search tries the same displacement again.
 
 use super::Channel;
-use super::dictionary::{PositionIndex, WindowImage};
+use super::window::{PositionIndex, WindowImage};
 use crate::codec::lz::{LzType, MAX_LITERALS, put_long_length};
 use std::collections::VecDeque;
 

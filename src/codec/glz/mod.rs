@@ -14,6 +14,7 @@ mod dictionary;
 mod matcher;
 #[cfg(test)]
 mod tests;
+mod window;
 mod zlib;
 
 pub use decode::{DecodedImage, Decoder};

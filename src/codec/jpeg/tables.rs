@@ -126,7 +126,11 @@ pub(super) static CHROMA_CODES: ComponentCodes =
 
 pub(super) const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 
-/// Factors by which the fast transform's outputs are too large, per row or column: 1 for the first, otherwise
+/// By how much the fast transform's outputs are too large in all rows and columns: 8 by the transform, 2 by the
+/// samples.
+const OUTPUT_SCALE: f64 = 16.0;
+
+/// Factors by which the fast transform's outputs are too large beside that, per row or column: 1 for the first, otherwise
 /// sqrt(2) * cos(k * pi / 16).
 const TRANSFORM_SCALES: [f64; 8] = [
     1.0,
@@ -163,7 +167,7 @@ impl Divisors {
         let mut divisors = Self { bias: [0; 64], reciprocal: [0; 64], shift: [0; 64], steps: [0; 64] };
         for (i, base) in base.iter().enumerate() {
             let (row, column) = (i / 8, i % 8);
-            let factor = TRANSFORM_SCALES[row] * TRANSFORM_SCALES[column] * super::transform::OUTPUT_SCALE;
+            let factor = TRANSFORM_SCALES[row] * TRANSFORM_SCALES[column] * OUTPUT_SCALE;
             // A divisor below 2 would not fit the arithmetic, so the few steps concerned are made coarser.
             let least = (2.0 / factor).ceil();
             let step = f64::from(((u32::from(*base) * scale + 50) / 100).clamp(1, 255)).max(least);

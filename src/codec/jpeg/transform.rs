@@ -4,10 +4,6 @@
 
 use super::tables::Divisors;
 
-/// By how much coefficients are larger than the standard's, apart from the per-row factors: 8 by the
-/// transform, 2 by the samples.
-pub(super) const OUTPUT_SCALE: f64 = 16.0;
-
 /// A quantized block.
 #[derive(Debug)]
 pub(super) struct Block {

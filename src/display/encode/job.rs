@@ -96,7 +96,7 @@ impl GlzJob {
         let ImageData::Bitmap(bitmap) = &self.image.data else {
             return Compressed::Image(EncodedImage::empty());
         };
-        let mut data = Vec::with_capacity(raw_size(bitmap) / 8 + 64);
+        let mut data = Vec::with_capacity(bitmap.size() / 8 + 64);
         if self.dictionary.encode(self.channel_id, &bitmap.view(), &mut data).is_err() {
             let job = CompressJob { image: self.image, coding: Coding::Lz };
             return Compressed::Image(job.run(encoders));
@@ -117,7 +117,7 @@ impl Encoders {
 
     fn encode(&mut self, bitmap: &Bitmap, coding: Coding) -> Result<EncodedImage, EncodeError> {
         let view = bitmap.view();
-        let limit = raw_size(bitmap);
+        let limit = bitmap.size();
         let mut out = Vec::with_capacity(limit / 4 + 64);
         let mut jpeg_size = None;
         match coding {
@@ -147,21 +147,8 @@ impl Encoders {
     }
 }
 
-/// Bytes of the pixels with the bitmap's own stride. The bitmap promises that the source has them.
-fn raw_size(bitmap: &Bitmap) -> usize {
-    let bytes = u64::from(bitmap.stride) * u64::from(bitmap.height);
-    usize::try_from(bytes).unwrap_or(usize::MAX).min(bitmap.pixels.len())
-}
-
-/// The pixels as they are, with the bitmap's own stride.
-pub(super) fn raw_bytes(bitmap: &Bitmap) -> Vec<u8> {
-    let mut data = vec![0; raw_size(bitmap)];
-    bitmap.pixels.read_at(0, &mut data);
-    data
-}
-
 fn raw(bitmap: &Bitmap) -> EncodedImage {
-    let data = Arc::new(raw_bytes(bitmap));
+    let data = Arc::new(bitmap.to_bytes());
     EncodedImage { coding: Coding::Raw, data, jpeg_size: None, padded: None }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn check(bitmap: &Bitmap) -> Checked<'_> {
     if let Some(pixels) = bitmap.pixels.as_private() {
         return Checked { padded: padded.filter(|_| exceeds(pixels)), ..unchanged };
     }
-    let pixels = Arc::new(super::job::raw_bytes(bitmap));
+    let pixels = Arc::new(bitmap.to_bytes());
     let padded = padded.filter(|_| exceeds(&pixels));
     Checked { bitmap: Cow::Owned(Bitmap { pixels, ..bitmap.clone() }), padded }
 }

@@ -3,7 +3,7 @@
 use super::{SaslFault, SaslSession};
 use crate::limits::{MAX_DATALESS_READS, MAX_SASL_BARREN};
 use crate::net::link_estimate::KernelLink;
-use crate::net::stream::Transport;
+use crate::net::transport::Transport;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 

@@ -8,7 +8,7 @@ use super::transport::TlsTransport;
 use super::{Handshake, Step, TlsSource};
 use crate::net::link::fuzz_machine;
 use crate::net::socket::SocketTransport;
-use crate::net::stream::Transport;
+use crate::net::transport::Transport;
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream, SslVerifyMode, SslVersion};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

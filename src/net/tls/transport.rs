@@ -9,7 +9,7 @@ use super::files::reasons;
 use crate::limits::{MAX_TLS_BARREN, MAX_TLS_READS};
 use crate::net::link_estimate::KernelLink;
 use crate::net::socket::SocketTransport;
-use crate::net::stream::Transport;
+use crate::net::transport::Transport;
 use openssl::ssl::{self, ErrorCode, SslStream};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};

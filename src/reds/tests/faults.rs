@@ -3,7 +3,7 @@
 use super::harness::Host;
 use crate::channel::connection::ConnectionId;
 use crate::net::socket::SocketTransport;
-use crate::net::stream::Transport;
+use crate::net::transport::Transport;
 use crate::protocol::link::LinkMessage;
 use crate::reds::links::PendingLink;
 use std::io::{self, Read, Write};

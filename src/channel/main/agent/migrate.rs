@@ -3,6 +3,7 @@
 
 use super::chunks::Chunks;
 use super::filter::{Filter, Verdict};
+use super::held::Held;
 use super::port::{AGENT_TOKENS, AgentPort, Client, Origin};
 use super::{AgentError, chunks::Piece};
 use crate::channel::Out;
@@ -10,22 +11,6 @@ use crate::channel::connection::ConnectionId;
 use crate::protocol::agent::{CHUNK_HEADER_SIZE, ChunkHeader, MESSAGE_HEADER_SIZE};
 use crate::protocol::main_channel;
 use crate::protocol::migrate::{CharDeviceState, MainState};
-
-/// A client whose state at the source is still to come, or waits for the agent that it is about.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    /// The agent's device went since.
-    lost: bool,
-    /// The client brought its state, but no device is there yet.
-    brought: Option<Box<MainState>>,
-}
-
-impl Held {
-    /// The agent's device went: another that comes is another agent's.
-    pub(super) fn on_agent_gone(&mut self) {
-        self.lost = true;
-    }
-}
 
 /// Codes of verdicts in migration data. The original's ERROR (2) never outlives its client.
 const PASS: u8 = 0;

@@ -3,6 +3,7 @@
 
 mod chunks;
 mod filter;
+mod held;
 mod migrate;
 mod monitors;
 mod port;

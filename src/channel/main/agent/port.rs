@@ -3,7 +3,7 @@
 use super::AgentError;
 use super::chunks::{Chunks, Piece};
 use super::filter::{Filter, Rules, Verdict};
-use super::migrate::Held;
+use super::held::Held;
 use super::monitors::Collector;
 use crate::channel::connection::ConnectionId;
 use crate::channel::inputs::AgentMouse;
