@@ -27,6 +27,9 @@ const LAYERS: &[&[&str]] = &[
     &["geometry", "limits", "log", "clock", "testing", "thread"],
 ];
 
+/// The sources of crates that consist of several folders or files.
+pub(super) const CRATES: [&str; 5] = ["src", "qxl/src", "capi/src", "sasl/src", "opus/src"];
+
 /// Arrows that still point upward, `file -> folder`. The list only shrinks.
 const UPWARD: &[&str] = &[];
 
@@ -35,10 +38,10 @@ fn layer(folder: &str) -> Option<usize> {
 }
 
 /// A path that code names, as the module path that it leads to from the crate's root.
-type ModulePath = Vec<String>;
+pub(super) type ModulePath = Vec<String>;
 
 /// The module that a source file is: `src/net/tls/mod.rs` is `net::tls`, `src/net/link.rs` is `net::link`.
-fn module(file: &Path, crate_root: &Path) -> ModulePath {
+pub(super) fn module(file: &Path, crate_root: &Path) -> ModulePath {
     let relative = file.strip_prefix(crate_root).unwrap_or(file).with_extension("");
     let mut path: ModulePath = relative.iter().map(|part| part.to_str().unwrap().into()).collect();
     if path.last().is_some_and(|last| last == "mod" || last == "lib") {
@@ -47,50 +50,76 @@ fn module(file: &Path, crate_root: &Path) -> ModulePath {
     path
 }
 
-/// What a source names by `crate::` and `super::`, without its tests and comments.
-fn used(text: &str, module: &[String]) -> BTreeSet<ModulePath> {
-    let mut found = BTreeSet::new();
+/// A source without its tests and comments.
+pub(super) fn code_of(file: &Path) -> String {
+    without_tests(&fs::read_to_string(file).unwrap())
+}
+
+fn without_tests(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
-    for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
-        for start in ["crate::", "super::"] {
-            for (at, _) in line.match_indices(start) {
-                // A later `super::` of the same path was read with the first.
-                let before = line[..at].chars().next_back().unwrap_or(' ');
-                if before == ':' || before == '_' || before.is_ascii_alphanumeric() {
-                    continue;
-                }
-                found.extend(resolved(&line[at..], module));
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// What the code of a module names by `crate::` and `super::`.
+pub(super) fn used(code: &str, module: &[String]) -> BTreeSet<ModulePath> {
+    let mut found = BTreeSet::new();
+    for start in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(start) {
+            // A later `super::` of the same path was read with the first.
+            let before = code[..at].chars().next_back().unwrap_or(' ');
+            if before != ':' && before != '_' && !before.is_ascii_alphanumeric() {
+                found.extend(paths(&code[at..], module));
             }
         }
     }
     found
 }
 
-/// The paths that begin here: one, or one for each name of a list in braces.
-fn resolved(text: &str, module: &[String]) -> Vec<ModulePath> {
+/// The paths that begin here, seen from a module: one, or those of a list in braces.
+pub(super) fn paths(text: &str, module: &[String]) -> Vec<ModulePath> {
     let mut path = module.to_vec();
-    let mut rest = text;
+    let mut rest = text.trim_start();
     loop {
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
         match &rest[..end] {
             "crate" => path.clear(),
             "super" => drop(path.pop()),
-            "" => break,
+            "self" | "" => {}
             segment => path.push(segment.into()),
         }
         match rest[end..].strip_prefix("::") {
             Some(next) => rest = next,
-            None => return vec![path],
+            None => {
+                return list(&rest[end..]).map_or(vec![path.clone()], |items| {
+                    items.into_iter().flat_map(|item| paths(item, &path)).collect()
+                });
+            }
         }
     }
-    let Some(list) = rest.strip_prefix('{') else { return vec![path] };
-    let names = list.split(['}', ',', '{']).filter_map(|name| name.trim().split("::").next());
-    let names =
-        names.filter(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_'));
-    names.map(|name| path.iter().cloned().chain([name.to_owned()]).collect()).collect()
 }
 
-fn is_test(file: &str) -> bool {
+/// The items of a list in braces.
+fn list(text: &str) -> Option<Vec<&str>> {
+    let (mut depth, mut items, mut rest) = (1, Vec::new(), text.strip_prefix('{')?);
+    let mut at = 0;
+    while depth > 0 {
+        at += rest[at..].find(['{', '}', ','])?;
+        match rest.as_bytes()[at] {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 || (depth == 1 && rest.as_bytes()[at - 1] == b',') {
+            items.push(rest[..at - 1].trim());
+            (rest, at) = (&rest[at..], 0);
+        }
+    }
+    items.retain(|item| !item.is_empty());
+    Some(items)
+}
+
+pub(super) fn is_test(file: &str) -> bool {
     ["/tests/", "tests.rs", "_tests", "oracle", "testing", "/mock/", "model"]
         .iter()
         .any(|part| file.contains(part))
@@ -111,8 +140,7 @@ fn dependencies_run_downward() {
         if folder == "lib" || (is_test(&file) && folder != "oracles") {
             continue;
         }
-        let text = fs::read_to_string(&path).unwrap();
-        let tops: BTreeSet<String> = used(&text, &module(&path, &root().join("src")))
+        let tops: BTreeSet<String> = used(&code_of(&path), &module(&path, &root().join("src")))
             .into_iter()
             .filter_map(|path| path.into_iter().next())
             .collect();
@@ -137,14 +165,14 @@ fn folder_of(path: &[String], folders: &BTreeSet<ModulePath>) -> ModulePath {
 
 #[test]
 fn folders_form_no_circle() {
-    for crate_root in ["src", "qxl/src", "capi/src", "sasl/src", "opus/src"] {
+    for crate_root in CRATES {
         let files = sources(&[crate_root]);
         let top = root().join(crate_root);
         let folders: BTreeSet<ModulePath> = files.iter().map(|f| module(f.parent().unwrap(), &top)).collect();
         let mut arrows: BTreeMap<ModulePath, BTreeSet<ModulePath>> = BTreeMap::new();
         for file in files.iter().filter(|file| !is_test(&name(file))) {
             let own = module(file.parent().unwrap(), &top);
-            for path in used(&fs::read_to_string(file).unwrap(), &module(file, &top)) {
+            for path in used(&code_of(file), &module(file, &top)) {
                 let other = folder_of(&path, &folders);
                 // A folder and those inside of it are one thing.
                 if !other.starts_with(&own) && !own.starts_with(&other) {
@@ -171,11 +199,15 @@ fn folders_form_no_circle() {
 fn paths_are_resolved_as_the_compiler_does() {
     let used = |text: &str| {
         let module = ["net".to_owned(), "tls".to_owned(), "files".to_owned()];
-        used(text, &module).iter().map(|path| path.join("::")).collect::<Vec<_>>()
+        used(&without_tests(text), &module).iter().map(|path| path.join("::")).collect::<Vec<_>>()
     };
     assert_eq!(used("use crate::host::EventLoop;"), ["host::EventLoop"]);
     assert_eq!(used("use super::super::link::Link;"), ["net::link::Link"]);
-    assert_eq!(used("use crate::{guest, image::Image};"), ["guest", "image"]);
+    assert_eq!(used("use crate::{guest, image::Image};"), ["guest", "image::Image"]);
+    assert_eq!(
+        used("use crate::{\n    draw::{Clip, op::{A, B}},\n    net as n,\n};\n{ c }"),
+        ["draw::Clip", "draw::op::A", "draw::op::B", "net"]
+    );
     assert_eq!(used("// crate::display\nlet x = crate::log::emit(1);"), ["log::emit"]);
     assert!(used("fn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::reds::Server;\n}").is_empty());
 }
