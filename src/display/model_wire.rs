@@ -263,7 +263,7 @@ impl Images {
         let known = matches!(target, SurfaceFormat::Xrgb32 | SurfaceFormat::Rgb555);
         assert!(known || !has_palette(&image), "nobody knows what colours are on {target:?}");
         if cache_me {
-            let kept = Kept { image: image.clone(), lossy, format: target };
+            let kept = Kept { image: as_kept(&image, target), lossy, format: target };
             let replaced = self.kept.insert(id, kept);
             assert_eq!(
                 replaced.is_some(),
@@ -292,6 +292,32 @@ impl Images {
 
 fn has_palette(image: &Image) -> bool {
     matches!(&image.data, ImageData::Bitmap(b) if b.palette.is_some())
+}
+
+/// What a client's cache keeps of an image. On a surface of 32 bits, palettes give true colours, which stay right on any
+/// other surface. Elsewhere they give native values of that surface.
+fn as_kept(image: &Arc<Image>, target: SurfaceFormat) -> Arc<Image> {
+    let ImageData::Bitmap(bitmap) = &image.data else { return image.clone() };
+    let Some(palette) = bitmap.palette.as_ref().filter(|_| target == SurfaceFormat::Xrgb32) else {
+        return image.clone();
+    };
+    let mut pixels = Vec::new();
+    for row in bitmap.to_bytes().chunks(bitmap.stride as usize) {
+        for x in 0..bitmap.width as usize {
+            let index = match bitmap.format {
+                BitmapFormat::OneBitLe => row[x / 8] >> (x % 8) & 1,
+                BitmapFormat::OneBitBe => row[x / 8] >> (7 - x % 8) & 1,
+                BitmapFormat::FourBitLe => row[x / 2] >> (x % 2 * 4) & 15,
+                BitmapFormat::FourBitBe => row[x / 2] >> (4 - x % 2 * 4) & 15,
+                _ => row[x],
+            };
+            let colour = palette.entries.get(usize::from(index)).copied().unwrap_or(0);
+            pixels.extend_from_slice(&colour.to_le_bytes());
+        }
+    }
+    let (format, stride, pixels) = (BitmapFormat::ThirtyTwoBit, bitmap.width * 4, Arc::new(pixels));
+    let bitmap = Bitmap { format, stride, palette: None, pixels, ..*bitmap };
+    Arc::new(Image { data: ImageData::Bitmap(bitmap), ..Image::clone(image) })
 }
 
 /// The bitmap format of what the LZ family decodes.
