@@ -106,3 +106,18 @@ fn what_answers_a_key_is_sent_at_once() {
     assert_eq!(read(&mut rig), [server::DRAW_FILL]);
     rig.check();
 }
+
+#[test]
+fn a_surface_that_goes_leaves_nothing_unsent_that_others_were_copied_from() {
+    let mut rig = rig(Some(100));
+    let area = Rect::new(0, 0, 40, 20);
+    rig.surface(1, false);
+    rig.draw(1, Effect::Opaque, Rect::new(0, 0, 4, 4), Clip::None, fill(0xff, Rop::PUT));
+    rig.drain();
+    let image = bitmap_image(0, false, area.width(), area.height(), 1);
+    rig.draw(1, Effect::Opaque, area, Clip::None, copy(image, area));
+    rig.channel.clients.each(DisplayClient::begin_slices);
+    rig.draw(0, Effect::Opaque, area, Clip::None, copy(surface_image(1), area));
+    rig.no_surface(1);
+    rig.check();
+}

@@ -203,7 +203,8 @@ impl DisplayClient {
         self.bound();
     }
 
-    /// A surface is gone. `dropped` are commands on it that nobody will see.
+    /// A surface is gone. `dropped` are commands on it that nobody will see: others may be read by commands in the pipe, so a
+    /// command in slices is sent to its end.
     pub(super) fn surface_destroyed(
         &mut self,
         id: u32,
@@ -212,9 +213,9 @@ impl DisplayClient {
         now: Instant,
     ) {
         for pending in dropped {
+            self.slices.remove(pending);
             self.pipe.remove(pending);
         }
-        self.slices.surface_destroyed(key);
         if self.surfaces.remove(id, key) {
             self.pipe.push(PipeItem::SurfaceDestroy { id, key }, now);
             self.bound();

@@ -4,7 +4,6 @@ use super::express::Ahead;
 use crate::canvas::Region;
 use crate::display::encode::sliceable_rows;
 use crate::display::pending::PendingDrawable;
-use crate::display::reads::SurfaceKey;
 use crate::geometry::Rect;
 use crate::limits::MAX_SLICE_PIXELS;
 use std::ops::Range;
@@ -86,11 +85,6 @@ impl Slices {
     /// Nobody will see the rest of this command. Whether it was being sent.
     pub(super) fn remove(&mut self, pending: &PendingDrawable) -> bool {
         self.rest.take_if(|rest| rest.pending.seq == pending.seq).is_some()
-    }
-
-    /// A surface is gone.
-    pub(super) fn surface_destroyed(&mut self, key: SurfaceKey) {
-        self.rest.take_if(|rest| rest.pending.key == key);
     }
 
     /// What small commands that go before the rest must be independent of.
