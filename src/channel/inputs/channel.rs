@@ -73,6 +73,7 @@ impl InputsChannel {
     /// Attaches or detaches the tablet.
     pub(crate) fn set_tablet(&mut self, tablet: Option<Arc<dyn Tablet>>) {
         self.tablet = tablet;
+        self.tablet_buttons = 0;
     }
 
     /// The tablet, if one is attached.
@@ -141,19 +142,24 @@ impl InputsChannel {
         }
     }
 
-    /// A client is gone, or another device takes the pointer's place: the buttons that are held down go up.
-    fn release_buttons(&mut self, at: ConnectionId, out: &mut Out<'_>) {
-        if std::mem::take(&mut self.mouse_buttons) != 0
+    /// Lets go of the buttons that devices other than `used` hold down: none stays down with a device that clients have left.
+    fn release_buttons(&mut self, used: Pointer, at: ConnectionId, out: &mut Out<'_>) {
+        if used != Pointer::Mouse
+            && std::mem::take(&mut self.mouse_buttons) != 0
             && let Some(mouse) = self.mouse.clone()
         {
             out.call(HostCall::MouseButtons { mouse, buttons: 0 });
         }
-        if std::mem::take(&mut self.tablet_buttons) != 0
+        if used != Pointer::Tablet
+            && std::mem::take(&mut self.tablet_buttons) != 0
             && let Some(tablet) = self.tablet.clone()
         {
             out.call(HostCall::TabletButtons { tablet, buttons: 0 });
         }
-        if std::mem::take(&mut self.agent_mouse.buttons) != 0 && self.agent_takes_mouse {
+        if used != Pointer::Agent
+            && std::mem::take(&mut self.agent_mouse.buttons) != 0
+            && self.agent_takes_mouse
+        {
             out.ask(at, ServerRequest::AgentMouse(self.agent_mouse));
         }
     }
@@ -167,16 +173,31 @@ impl InputsChannel {
     }
 
     fn on_action(&mut self, at: ConnectionId, action: InputsAction, out: &mut Out<'_>) {
-        let (mouse, tablet) = (self.mouse.clone(), self.tablet.clone());
+        let mut used = None;
         match action {
             InputsAction::Motion { buttons, .. } | InputsAction::MouseButtons(buttons) => {
                 self.mouse_buttons = buttons;
+                used = Some(Pointer::Mouse);
             }
             InputsAction::Position { buttons, .. }
             | InputsAction::Wheel { buttons, .. }
-            | InputsAction::TabletButtons(buttons) => self.tablet_buttons = buttons,
+            | InputsAction::TabletButtons(buttons) => {
+                self.tablet_buttons = buttons;
+                used = Some(Pointer::Tablet);
+            }
+            InputsAction::Agent(_) => used = Some(Pointer::Agent),
             _ => {}
         }
+        self.act(at, action, out);
+        // The device that took the pointer's place knows by now what is held down, so a drag goes on.
+        if let Some(used) = used {
+            self.release_buttons(used, at, out);
+        }
+    }
+
+    /// Tells the host or the agent.
+    fn act(&mut self, at: ConnectionId, action: InputsAction, out: &mut Out<'_>) {
+        let (mouse, tablet) = (self.mouse.clone(), self.tablet.clone());
         let call = match action {
             InputsAction::Scan(bytes) => return self.scan(bytes, out),
             InputsAction::StartModifiersTimer => {
@@ -267,7 +288,7 @@ impl Channel for InputsChannel {
         self.clients.remove(&at);
         let bytes = self.keys.release_all();
         self.scan(bytes, out);
-        self.release_buttons(at, out);
+        self.release_buttons(Pointer::Nobody, at, out);
     }
 
     fn migrate_data(&mut self, at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {

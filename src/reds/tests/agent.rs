@@ -33,7 +33,7 @@ fn start(client: &mut Client, tokens: u32) {
     client.round_trip();
 }
 
-fn agent(host: &Host) -> (Arc<Guest>, DeviceId) {
+pub(super) fn agent(host: &Host) -> (Arc<Guest>, DeviceId) {
     let guest = Guest::new(usize::MAX);
     let id = add(host, CharKind::Agent, &guest);
     (guest, id)

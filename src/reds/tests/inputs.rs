@@ -109,6 +109,61 @@ fn buttons_that_a_client_held_are_released_when_it_goes() {
 }
 
 #[test]
+fn no_button_stays_down_when_the_pointer_changes_its_device() {
+    let (host, devices) = host();
+    let mut main = host.main();
+    host.run(|server| server.core.with(|s| s.allow_pointer()));
+    let (agent, id) = super::agent::agent(&host);
+    assert_eq!(main.until(105), [3, 0, 1, 0]);
+    let mut inputs = host.inputs(&main);
+    let logged = |count: usize| {
+        host.wait("the mouse", |_| devices.log.lock().unwrap().len() >= count);
+        devices.take()
+    };
+    // Held with the mouse, dragged through the agent: the agent has the button before the mouse lets it go.
+    inputs.send(113, &[1, 1, 0]);
+    assert_eq!(logged(1), ["motion 0 0 0 1"]);
+    main.send(105, &[2, 0]);
+    assert_eq!(main.until(105), [3, 0, 2, 0]);
+    assert!(devices.take().is_empty(), "the user has not let go");
+    inputs.send(112, &[9, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0]);
+    assert_eq!(logged(1), ["buttons 0"]);
+    let buttons =
+        || -> Vec<u8> { agent.taken().chunks(41).filter_map(|state| state.get(36).copied()).collect() };
+    wait("the button at the agent", || buttons() == [2]);
+    // And back, with the button still down.
+    main.send(105, &[1, 0]);
+    assert_eq!(main.until(105), [3, 0, 1, 0]);
+    inputs.send(111, &[3, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    assert_eq!(logged(1), ["motion 3 0 0 1"]);
+    wait("the release at the agent", || buttons() == [2, 0]);
+    inputs.send(114, &[1, 0, 0]);
+    assert_eq!(logged(1), ["buttons 0"]);
+    host.run(move |server| server.remove_char_device(id)).unwrap();
+}
+
+#[test]
+fn keys_do_not_wait_behind_motion() {
+    let (host, devices) = host();
+    let mut main = host.main();
+    host.run(|server| server.core.with(|s| s.allow_pointer()));
+    let (agent, _) = super::agent::agent(&host);
+    main.until(105);
+    main.send(105, &[2, 0]);
+    main.until(105);
+    // The agent takes nothing, and the client reads none of its acknowledgements.
+    agent.room.store(0, Ordering::SeqCst);
+    let mut inputs = host.inputs(&main);
+    for x in 0..5_000u32 {
+        inputs.send(112, &[&x.to_le_bytes()[..], &[2, 0, 0, 0, 0, 0, 0]].concat());
+    }
+    inputs.send(101, &[0x1e, 0, 0, 0]);
+    inputs.send(102, &[0x9e, 0, 0, 0]);
+    host.wait("the key", |_| devices.log.lock().unwrap().len() == 2);
+    assert_eq!(devices.take(), ["key 1e", "key 9e"]);
+}
+
+#[test]
 fn bad_messages_end_the_channel_but_not_the_client() {
     let (host, _) = host();
     let mut main = host.main();
