@@ -334,6 +334,10 @@ pub const MAX_POOL_THREADS: usize = 4;
 /// wait for.
 pub const MAX_POOL_QUEUE: usize = 64;
 
+/// Frames of video that wait for each of these threads. A guest that plays many videos would make all of them
+/// late; beyond these frames, its worker encodes them itself.
+pub const MAX_POOL_JOBS: usize = 2;
+
 // # Client: display pipe
 
 /// Items in a display client's pipe before the pipe collapses: the worker forgets the commands and later

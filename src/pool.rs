@@ -1,15 +1,19 @@
-//! Threads that help with work which falls into independent parts, such as the bands of a large image.
+//! Threads that encode for the workers: bands of large images, and frames of video.
 //!
-//! Whoever has such work hands it to [`Pool::map`], takes part in it, and goes on when all of it is done: so nothing changes
-//! for it but the time. The parts are taken one after the other by whoever is free. A thread of the pool that comes
-//! late finds nothing left, so nobody ever waits for work of others that stands before its own; and where the
-//! queue is full, the caller does it all by itself.
+//! There are two ways to use them:
+//!
+//! - [`Pool::map`] is for work that falls into independent parts, such as the bands of an image. The caller takes part in
+//!   it, and goes on when all parts are done: nothing changes for it but the time. Whoever is free takes the next part. A
+//!   thread of the pool that comes late finds no part left, so the caller never waits for what others queued before.
+//! - [`Pool::give`] is for work that nobody waits for, such as a frame of a stream. The caller goes on at once.
+//!
+//! Both queues are short. Where one is full, the caller does the work itself.
 //!
 //! All workers of a process share one pool. Its threads start with the first work, sleep while there is none, and end with
 //! the last [`Pool`].
 #![warn(missing_docs)]
 
-use crate::limits::{MAX_POOL_QUEUE, MAX_POOL_THREADS};
+use crate::limits::{MAX_POOL_JOBS, MAX_POOL_QUEUE, MAX_POOL_THREADS};
 use crate::panic::guarded;
 use crate::thread;
 use std::collections::VecDeque;
@@ -36,8 +40,20 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
+    /// Requests for help with work that falls into parts: somebody waits for it.
     tickets: VecDeque<Arc<dyn Work>>,
+    /// Work that nobody waits for.
+    jobs: VecDeque<Job>,
     closed: bool,
+}
+
+/// Work of [`Pool::give`].
+type Job = Box<dyn FnOnce() + Send>;
+
+/// What a thread of the pool does next.
+enum Next {
+    Help(Arc<dyn Work>),
+    Run(Job),
 }
 
 /// Work that several threads may take part in.
@@ -102,6 +118,25 @@ impl Pool {
         let state = batch.idle.wait_while(lock(&batch.state), |state| state.running > 0);
         std::mem::take(&mut state.unwrap_or_else(PoisonError::into_inner).results)
     }
+
+    /// Gives `job` to the threads of the pool, which run it soon. A job that panics costs a line in the log.
+    ///
+    /// # Errors
+    /// Gives the job back if there are no threads, or so many jobs wait that this one had to wait too long: the caller
+    /// should run it.
+    pub fn give<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), F> {
+        if self.0.count == 0 || !self.0.start() {
+            return Err(job);
+        }
+        let mut queue = lock(&self.0.shared.queue);
+        if queue.jobs.len() >= self.0.count.saturating_mul(MAX_POOL_JOBS) {
+            return Err(job);
+        }
+        queue.jobs.push_back(Box::new(job));
+        drop(queue);
+        self.0.shared.wanted.notify_one();
+        Ok(())
+    }
 }
 
 impl Threads {
@@ -149,17 +184,33 @@ impl Shared {
     /// What each thread does until the pool is gone.
     fn serve(&self) {
         loop {
-            let idle = |queue: &mut Queue| queue.tickets.is_empty() && !queue.closed;
+            let idle = |queue: &mut Queue| queue.next_is_none() && !queue.closed;
             let queue = self.wanted.wait_while(lock(&self.queue), idle);
-            let ticket = queue.unwrap_or_else(PoisonError::into_inner).tickets.pop_front();
-            match ticket {
-                Some(work) => work.help(),
+            let next = queue.unwrap_or_else(PoisonError::into_inner).take();
+            match next {
+                Some(Next::Help(work)) => work.help(),
+                Some(Next::Run(job)) => {
+                    guarded("work for the pool", job);
+                }
                 None => return,
             }
         }
     }
 }
 
+impl Queue {
+    fn next_is_none(&self) -> bool {
+        self.tickets.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Work that somebody waits for goes first.
+    fn take(&mut self) -> Option<Next> {
+        let help = self.tickets.pop_front().map(Next::Help);
+        help.or_else(|| self.jobs.pop_front().map(Next::Run))
+    }
+}
+
+/// Work of [`Pool::map`].
 struct Batch<P, R, F> {
     state: Mutex<State<P, R>>,
     /// Nobody runs a part any more.
@@ -255,6 +306,56 @@ mod tests {
         }
         assert!(lock(&pool.0.shared.queue).tickets.len() <= MAX_POOL_QUEUE);
         gate.wait();
+    }
+
+    #[test]
+    fn a_job_is_done_while_the_caller_goes_on() {
+        let pool = Pool::new(1);
+        let gate = Arc::new(Barrier::new(2));
+        let (tell, told) = std::sync::mpsc::channel();
+        let there = Arc::clone(&gate);
+        let job = move || {
+            there.wait();
+            tell.send(std::thread::current().id()).unwrap();
+        };
+        assert!(pool.give(job).is_ok());
+        gate.wait();
+        assert_ne!(told.recv().unwrap(), std::thread::current().id());
+        // One that panics leaves the thread to the next.
+        assert!(pool.give(|| panic!("of a test")).is_ok());
+        let (tell, told) = std::sync::mpsc::channel();
+        assert!(pool.give(move || tell.send(()).unwrap()).is_ok());
+        assert_eq!(told.recv(), Ok(()));
+    }
+
+    #[test]
+    fn jobs_that_would_wait_too_long_come_back() {
+        assert!(Pool::new(0).give(|| ()).is_err());
+        let pool = Pool::new(1);
+        let (busy, gate) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (here, there) = (Arc::clone(&busy), Arc::clone(&gate));
+        let hold = move || {
+            here.wait();
+            there.wait();
+        };
+        assert!(pool.give(hold).is_ok());
+        busy.wait();
+        let done = Arc::new(AtomicUsize::new(0));
+        let count = |done: &Arc<AtomicUsize>| {
+            let done = Arc::clone(done);
+            move || {
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        for _ in 0..MAX_POOL_JOBS {
+            assert!(pool.give(count(&done)).is_ok());
+        }
+        assert!(pool.give(count(&done)).is_err());
+        // Nobody who waits for parts of an image waits for them.
+        assert_eq!(pool.map(vec![1, 2], |n: i32| n), [Some(1), Some(2)]);
+        gate.wait();
+        drop(pool);
+        assert_eq!(done.load(Ordering::SeqCst), MAX_POOL_JOBS, "what was taken is done");
     }
 
     #[test]

@@ -117,6 +117,28 @@ fn video_in_a_scanout_is_a_stream_and_ends_with_the_true_picture() {
 }
 
 #[test]
+fn large_frames_come_from_the_pool() {
+    let mut rig = rig();
+    rig.attach(1000);
+    let screen = Screen::new(7);
+    rig.channel.set_scanout(screen.scanout(), rig.now);
+    let frames = |rig: &Rig| rig.clients[0].1.log.iter().filter(|&&m| m == server::STREAM_DATA).count();
+    let end = Instant::now() + Duration::from_secs(60);
+    for n in 0.. {
+        if frames(&rig) >= 10 {
+            break;
+        }
+        assert!(Instant::now() < end, "{} frames", frames(&rig));
+        change(&mut rig, &screen, SCREEN, n as u8);
+        // The pool has a time of its own.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    rig.now += Duration::from_millis(250);
+    rig.drain();
+    assert_eq!(seen(&rig, 0), Some(screen.pixels()));
+}
+
+#[test]
 fn the_screen_comes_and_goes_with_scanout_and_primary_surface() {
     let mut rig = rig();
     rig.attach(1000);

@@ -14,7 +14,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 pub struct Services {
     /// Makes the encoders of video streams.
     pub encoders: Arc<dyn VideoEncoders>,
-    /// Threads that help with large images.
+    /// Threads that help with large images and large frames of video.
     pub pool: Option<Pool>,
     /// Called when an encoder has a frame ready.
     pub wake: Wake,

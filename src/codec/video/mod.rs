@@ -2,6 +2,7 @@
 //!
 //! - [`VideoEncoder`] is one stream at one client; [`VideoEncoders`] makes them.
 //! - [`mjpeg`]: built in, always there. [`plugin`]: all others, from a shared object where one is installed.
+//! - [`Pooled`]: the built-in encoder on the threads of the pool.
 //! - [`Supervised`]: an encoder of the shared object on a thread of its own, so that one which fails, stalls or eats memory
 //!   costs its stream and nothing else.
 //! - [`choice`]: which codec a client gets.
@@ -11,8 +12,10 @@ mod meter;
 pub(crate) mod mjpeg;
 mod picture;
 pub(crate) mod plugin;
+mod pooled;
 mod supervised;
 
+pub(crate) use pooled::Pooled;
 pub(crate) use supervised::Supervised;
 
 use crate::image::ImageView;

@@ -183,7 +183,7 @@ impl ClientStreams {
         self.agents.values_mut().for_each(Agent::forget_waiting);
     }
 
-    /// What encoders on threads of their own have done since.
+    /// What the encoders have done on other threads since.
     pub(super) fn collect(&mut self, now: Instant) -> Output {
         join(self.agents.values_mut().filter_map(|agent| agent.collect(now)))
     }

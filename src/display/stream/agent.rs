@@ -193,7 +193,7 @@ impl Agent {
         (!output.stale.is_empty()).then_some(output)
     }
 
-    /// What an encoder on a thread of its own has done since; `None`: nothing.
+    /// What the encoder has done on another thread since; `None`: nothing.
     pub(crate) fn collect(&mut self, now: Instant) -> Option<Output> {
         if !self.told || self.ended {
             return None;

@@ -1,14 +1,15 @@
 //! The encoding of one stream for one client: by the best codec that works.
 //!
-//! MJPEG is encoded while the worker waits. Encoders of the shared object work on threads of their own: a frame is handed
-//! over, and comes back in a later turn. Of the frames that come meanwhile the newest waits, and takes the place of those
-//! before it. An encoder that fails costs the frame; the next codec takes its place.
+//! MJPEG is encoded by the threads of the pool, unless the frame is small. Encoders of the shared object have threads of
+//! their own. Either way the worker hands a frame over, and takes it back encoded in a later turn. Of the frames that come
+//! meanwhile the newest waits, and replaces the one that waited before. An encoder that fails costs the frame, and the
+//! stream goes on with the next codec.
 
 use super::frame::frame_of;
 use super::rate::Rate;
 use super::{Shape, Stream};
 use crate::clock::mm_time;
-use crate::codec::video::{Codec, EncodedFrame, Supervised, VideoEncoder, VideoError, VideoSpec};
+use crate::codec::video::{Codec, EncodedFrame, Pooled, Supervised, VideoEncoder, VideoError, VideoSpec};
 use crate::display::pending::PendingDrawable;
 use crate::display::services::Services;
 use crate::image::{Image, ImageData};
@@ -34,7 +35,7 @@ pub(super) struct Coder {
 
 #[derive(Debug)]
 enum Engine {
-    BuiltIn(Box<dyn VideoEncoder>),
+    BuiltIn(Pooled),
     Supervised(Box<Supervised>),
 }
 
@@ -111,10 +112,12 @@ impl Coder {
         }
     }
 
-    /// What an encoder on a thread of its own has done; `None`: nothing new.
+    /// What the encoder has done on another thread; `None`: nothing new.
     pub(super) fn poll(&mut self, now: Instant) -> Option<FrameOutcome> {
-        let Engine::Supervised(encoder) = &mut self.engine else { return None };
-        let result = encoder.poll().or_else(|| encoder.failure().map(Err))?;
+        let result = match &mut self.engine {
+            Engine::BuiltIn(encoder) => encoder.poll()?,
+            Engine::Supervised(encoder) => encoder.poll().or_else(|| encoder.failure().map(Err))?,
+        };
         if let (Ok(_), Some(pending)) = (&result, self.waiting.take())
             && let Some(image) = frame_of(&pending.drawable)
             && let Err(error) = self.submit(image, now)
@@ -157,15 +160,15 @@ impl Coder {
     fn submit(&mut self, image: &Image, now: Instant) -> Result<Option<EncodedFrame>, VideoError> {
         let ImageData::Bitmap(bitmap) = &image.data else { return Err(VideoError::BadFrame) };
         let rate = self.rate.take_change();
-        let (view, time) = (bitmap.view(), mm_time(now));
+        let time = mm_time(now);
         match &mut self.engine {
             Engine::BuiltIn(encoder) => {
                 rate.into_iter().for_each(|rate| encoder.set_bit_rate(rate));
-                encoder.encode(&view, time, false).map(Some)
+                encoder.encode(bitmap, time)
             }
             Engine::Supervised(encoder) => {
                 rate.into_iter().for_each(|rate| encoder.set_bit_rate(rate));
-                encoder.submit(&view, time, false).map(|()| None)
+                encoder.submit(&bitmap.view(), time, false).map(|()| None)
             }
         }
     }
@@ -194,7 +197,9 @@ fn begin(
 
 fn engine(services: &Services, spec: VideoSpec) -> Result<Engine, VideoError> {
     if spec.codec == Codec::Mjpeg {
-        return services.encoders.create(&spec).map(Engine::BuiltIn);
+        let (pool, wake) = (services.pool.clone(), Arc::clone(&services.wake));
+        let encoder = services.encoders.create(&spec)?;
+        return Ok(Engine::BuiltIn(Pooled::new(encoder, pool, wake)));
     }
     let (encoders, wake) = (Arc::clone(&services.encoders), Arc::clone(&services.wake));
     let make = Box::new(move || encoders.create(&spec));
