@@ -236,10 +236,11 @@ class Qemu(Process):
 class Client(Process):
     """The scriptable spice-gtk client, which runs one action at a time."""
 
-    def __init__(self, directory, port, *options, name="client", uri=None):
+    def __init__(self, directory, port, *options, name="client", uri=None, **env):
         super().__init__(["/usr/bin/python3", TOOLS / "gtkclient.py", "--uri", uri or f"spice://127.0.0.1:{port}",
                           "--timeout", PATIENCE, *options, "-"], directory, name,
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ, G_MESSAGES_DEBUG="", G_DEBUG="fatal-criticals"))
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         env={**os.environ, "G_MESSAGES_DEBUG": "", "G_DEBUG": "fatal-criticals", **env})
         self.events = []
 
     def __call__(self, action):
@@ -254,6 +255,9 @@ class Client(Process):
             self.proc.wait()
             return False
         for line in self.proc.stdout:
+            if not line.startswith(b"{"):  # GLib's debug messages, if they are wanted
+                self.log.write(line)
+                continue
             event = json.loads(line)
             self.events.append(event)
             if event["event"] == "action":

@@ -9,9 +9,11 @@
  *   hide DEVICE             destroys the primary surface: the screen is a scanout from now on
  *   screen DEVICE W H       a scanout with a picture, in a udmabuf where the kernel makes one, else in a sealed memory file
  *   fill DEVICE X Y W H VALUE       paints an area of the screen and draws it
- *   film DEVICE X Y W H FRAMES MS   the same with a moving picture, so many times, so many milliseconds apart
+ *   film DEVICE X Y W H FRAMES MS   the same with a moving picture, so many times (0: until the next line comes), so many
+ *                           milliseconds apart
  *   picture FILE            the screen as a PPM
- *   longest                 "longest N": microseconds that a draw of fill or film took at most since it was last asked
+ *   draws                   "draws N QUICK LONGEST": how many draws of fill and film were done since it was last asked, and
+ *                           the microseconds that a quarter of them stays below, and all
  *
  *   host (--port N | --unix PATH) [--compression N] [--devices N] [--streaming N] [--codecs LIST]
  *
@@ -119,16 +121,17 @@ static int64_t microseconds(void)
     return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
 }
 
-enum { OWN_COOKIE = 1000000 };
-static _Atomic int64_t asked, longest;
+enum { OWN_COOKIE = 1000000, TIMES = 4096 };
+static _Atomic int64_t asked;
+static _Atomic int n_times;
+static int64_t times[TIMES];
 
 static void done(QXLInstance *q, uint64_t cookie)
 {
     (void)q;
     if (cookie == OWN_COOKIE) {
-        int64_t took = microseconds() - asked;
-        if (took > longest) {
-            longest = took;
+        if (n_times < TIMES) {
+            times[n_times++] = microseconds() - asked;
         }
         asked = 0;
         return;
@@ -190,11 +193,15 @@ static void show_screen(struct Device *d, int width, int height)
 
 static void tick(void *opaque) { (void)opaque; }
 
+/* Set when a line comes in. */
+static bool told;
+
 static void film(struct Device *d, int x, int y, int w, int h, int frames, int ms)
 {
     SpiceTimer *timer = timer_add(tick, NULL);
     int64_t next = microseconds();
-    for (int n = 1; n <= frames; n++) {
+    told = false;
+    for (int n = 1; frames ? n <= frames : !told && !quit; n++) {
         paint_screen(x, y, w, h, n);
         draw_screen(d, x, y, w, h);
         for (next += ms * 1000; microseconds() < next;) {
@@ -203,6 +210,23 @@ static void film(struct Device *d, int x, int y, int w, int h, int frames, int m
         }
     }
     timer_remove(timer);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void tell_draws(void)
+{
+    while (asked) {
+        usleep(50);
+    }
+    int n = n_times;
+    qsort(times, n, sizeof times[0], by_value);
+    printf("draws %d %lld %lld\n", n, n ? (long long)times[n / 4] : 0, n ? (long long)times[n - 1] : 0);
+    n_times = 0;
 }
 
 static void picture(const char *path)
@@ -273,6 +297,7 @@ static void read_line(int fd, int event, void *opaque)
     }
     used += got;
     text[used] = 0;
+    told = true;
     for (char *end; (end = strchr(text, '\n'));) {
         *end = 0;
         if (sscanf(text, "paint %d %d %d", &n, &a, &b) == 3) {
@@ -303,9 +328,8 @@ static void read_line(int fd, int event, void *opaque)
             film(&device[n], a, b, c, e, cookie, ms);
         } else if (sscanf(text, "picture %s", file) == 1) {
             picture(file);
-        } else if (!strcmp(text, "longest")) {
-            printf("longest %lld\n", (long long)longest);
-            longest = 0;
+        } else if (!strcmp(text, "draws")) {
+            tell_draws();
         }
         printf("ok %s\n", text);
         used -= end + 1 - text;
