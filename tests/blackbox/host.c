@@ -5,6 +5,7 @@
  *   dump DEVICE FILE        the primary surface as a PPM
  *   scanout DEVICE W H      a GL scanout, in a memory file instead of a dmabuf; W 0: none
  *   scanout2 DEVICE W H PLANES      the same of 0 (none) to 4 planes, by spice_qxl_gl_scanout2()
+ *   shape DEVICE W H STRIDE OFFSET FORMAT MODIFIER      a scanout of one plane of 4096 bytes, with any numbers
  *   draw DEVICE X Y W H COOKIE      "done COOKIE" comes when it is done
  *   hide DEVICE             destroys the primary surface: the screen is a scanout from now on
  *   screen DEVICE W H       a scanout with a picture, in a udmabuf where the kernel makes one, else in a sealed memory file
@@ -282,12 +283,25 @@ static void scanout_planes(struct Device *d, int width, int height, int planes)
     }
 }
 
+static void scanout_shape(struct Device *d, const uint32_t number[5], uint64_t modifier)
+{
+    void (*scanout2)(QXLInstance *, const int *, uint32_t, uint32_t, const uint32_t *, const uint32_t *, uint32_t, uint32_t, uint64_t,
+                     int) = (void *)dlsym(RTLD_DEFAULT, "spice_qxl_gl_scanout2");
+    int fd = memfd_create("plane", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    ftruncate(fd, 4096);
+    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
+    scanout2(&d->qxl, &fd, number[0], number[1], &number[3], &number[2], 1, number[4], modifier, 1);
+}
+
 static void read_line(int fd, int event, void *opaque)
 {
     static char text[4096];
     static size_t used;
     char file[4000];
     int n, a, b, c, e, cookie, ms;
+    uint32_t number[5];
+    unsigned long long modifier;
 
     (void)event, (void)opaque;
     ssize_t got = read(fd, text + used, sizeof text - 1 - used);
@@ -313,6 +327,8 @@ static void read_line(int fd, int event, void *opaque)
                 dprintf(memory, "%dx%d", a, b);
             }
             spice_qxl_gl_scanout(&device[n].qxl, memory, a, b, a * 4, a ? 0x34325258 : 0, 1);
+        } else if (sscanf(text, "shape %d %u %u %u %u %u %llu", &n, number, number + 1, number + 2, number + 3, number + 4, &modifier) == 7) {
+            scanout_shape(&device[n], number, modifier);
         } else if (sscanf(text, "draw %d %d %d %d %d %d", &n, &a, &b, &c, &e, &cookie) == 6) {
             spice_qxl_gl_draw_async(&device[n].qxl, a, b, c, e, cookie);
         } else if (sscanf(text, "hide %d", &n) == 1) {
