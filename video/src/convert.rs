@@ -1,15 +1,15 @@
-//! Pixels of the bytes blue, green, red and one that does not count to planes of luma and halved chroma (I420), in the
-//! limited range of video: luma 16 to 235, chroma 16 to 240.
+//! Converts pixels of four bytes (blue, green, red, unused) to planes of luma and halved chroma (I420), in the limited range
+//! of video: luma 16 to 235, chroma 16 to 240.
 //!
-//! GStreamer has an element for it, too. This is several times as fast, reads the frame once, and leaves no doubt which
-//! colours the decoder will see.
+//! GStreamer has an element that does the same. This code is several times as fast, reads the frame once, and fixes the
+//! colours that the decoder will see.
 
-/// How red, green and blue weigh in luma and chroma.
+/// The standard by which luma and chroma are computed from red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matrix {
-    /// ITU-R BT.601, what decoders assume of small pictures.
+    /// ITU-R BT.601, which decoders assume for small pictures.
     Bt601,
-    /// ITU-R BT.709, what they assume of large ones.
+    /// ITU-R BT.709, which decoders assume for large pictures.
     Bt709,
 }
 
@@ -42,8 +42,8 @@ pub struct Planes<'a> {
     pub uv_stride: usize,
 }
 
-/// Converts `height` rows of `width` pixels at `pixels`, `stride` bytes apart. Chroma of an odd last column or row is that
-/// of the pixels there are. Rows that a slice has no room for are left out.
+/// Converts `height` rows of `width` pixels. Rows in `pixels` are `stride` bytes apart. An odd last column or row has the
+/// chroma of the pixels that exist. The function leaves out rows that a slice has no room for.
 pub fn to_i420(pixels: &[u8], stride: usize, width: usize, height: usize, matrix: Matrix, out: Planes<'_>) {
     if width == 0 || height == 0 || stride < width * 4 {
         return;

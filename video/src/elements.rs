@@ -1,6 +1,6 @@
-//! The encoder elements that are known to be of use, and how they are set up for one viewer of a screen: each frame comes
-//! out before the next goes in, none refers to later ones, and there are no key frames but the first and those that
-//! are asked for, since nothing is lost on the way.
+//! The encoder elements that this crate uses, and their settings for one viewer of a screen: each frame comes out before
+//! the next goes in, and no frame refers to later ones. Only the first frame and those that the caller asks for are key
+//! frames, because no frame is lost on the way to the client.
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -20,15 +20,15 @@ pub struct Element {
     pub name: &'static str,
     /// Codec number of STREAM_CREATE.
     pub codec: u32,
-    /// What its output must be like.
+    /// Caps that its output must have.
     caps: &'static str,
-    /// Properties and their values. Those that an element of another version lacks are left out.
+    /// Properties and their values. Properties that the installed version of the element lacks are skipped.
     settings: &'static [(&'static str, &'static str)],
-    /// The property for the number of threads, if it may have several.
+    /// The property for the number of threads; `None`: the element has one thread.
     threads: Option<&'static str>,
     /// The property for the bit rate.
     bit_rate: &'static str,
-    /// Bits per second of one unit of that property.
+    /// How many bits per second one unit of that property stands for.
     bit_rate_unit: u64,
     /// Width and height must be even.
     even: bool,
@@ -61,8 +61,8 @@ pub static ELEMENTS: [Element; 5] = [
             ("buffer-size", "600"),
             ("buffer-initial-size", "400"),
             ("buffer-optimal-size", "500"),
-            // More threads wait for each other by spinning: on a host whose processors are busy, a frame of 1080 rows took
-            // 271 ms with two and 23 ms with one.
+            // Several threads of this encoder wait for each other by spinning. On a host with busy processors, a frame of
+            // 1080 rows took 271 ms with two threads, and 23 ms with one.
             ("threads", "1"),
         ],
         threads: None,
@@ -185,7 +185,7 @@ impl Element {
         sides.contains(&width) && sides.contains(&height) && !odd
     }
 
-    /// Makes one, set up but for its bit rate. `None` if it cannot be made.
+    /// Makes the element with all its settings but the bit rate. `None`: GStreamer cannot make it.
     #[must_use]
     pub fn make(&self, threads: u32) -> Option<gst::Element> {
         let element = gst::ElementFactory::make(self.name).build().ok()?;
@@ -196,20 +196,20 @@ impl Element {
             set(&element, name, &threads.to_string());
         }
         if self.codec == codec::H265 {
-            // Frames that are encoded side by side would come out late.
+            // An encoder that works on several frames at a time would give them late.
             let options = format!("bframes=0:scenecut=0:repeat-headers=1:frame-threads=1:pools={threads}");
             set(&element, "option-string", &options);
         }
         Some(element)
     }
 
-    /// What comes out of it.
+    /// The caps of its output.
     #[must_use]
     pub fn caps(&self) -> Option<gst::Caps> {
         self.caps.parse().ok()
     }
 
-    /// Sets the bit rate (bits per second), as near as the element allows. Also while it runs.
+    /// Sets the bit rate (bits per second), as near as the element allows. May be called while the element runs.
     pub fn set_bit_rate(&self, element: &gst::Element, bits_per_second: u64) {
         let value = (bits_per_second / self.bit_rate_unit).clamp(1, i32::MAX as u64);
         let Some(property) = element.find_property(self.bit_rate) else { return };
@@ -224,7 +224,7 @@ impl Element {
     }
 }
 
-/// Sets a property that the element may not have, from text.
+/// Sets a property from text, if the element has it.
 fn set(element: &gst::Element, name: &str, value: &str) {
     if element.find_property(name).is_some() {
         element.set_property_from_str(name, value);
@@ -244,7 +244,8 @@ mod tests {
         assert!(!by_name("vp8enc").takes(8, 100) && !by_name("vp8enc").takes(100, 20_000));
     }
 
-    /// Names and values of properties are strings here: a wrong one would be left out or panic where it is used first.
+    /// Names and values of properties are strings in this module, so the compiler does not check them. A wrong name would be
+    /// skipped, and a wrong value would panic on its first use.
     #[test]
     fn elements_of_this_machine_know_their_settings() {
         crate::library::start().unwrap();

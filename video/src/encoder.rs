@@ -1,4 +1,4 @@
-//! One encoder: a pipeline that gives a frame for each frame before it takes the next.
+//! One encoder: a GStreamer pipeline that gives the encoded frame before it takes the next one.
 
 use crate::convert::{Matrix, Planes, to_i420};
 use crate::elements::{self, Element};
@@ -12,14 +12,14 @@ use spice_video_loader::Spec;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most time between two frames that the rate control of an encoder is told (milliseconds): after a pause it would otherwise
-/// spend all bits that it saved on one frame.
+/// The longest time between two frames that the rate control of an encoder is told (milliseconds). After a longer pause it
+/// would spend all bits that it saved on one frame.
 const MAX_STEP_MS: u32 = 1000;
 
-/// Pictures that are converted but not encoded: an encoder that keeps more would eat memory.
+/// Pictures that an encoder may hold at a time. One that holds more would eat memory.
 const MAX_PICTURES: u32 = 8;
 
-/// A frame to encode: rows from top to bottom of the bytes blue, green, red and one that does not count.
+/// A frame to encode: rows from top to bottom, four bytes a pixel (blue, green, red, unused).
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     pub pixels: &'a [u8],
@@ -31,7 +31,7 @@ pub struct Frame<'a> {
     pub force_key: bool,
 }
 
-/// See the module.
+/// A video encoder: see the module.
 #[derive(Debug)]
 pub struct Encoder {
     element: &'static Element,
@@ -44,18 +44,18 @@ pub struct Encoder {
     matrix: Matrix,
     limit_ms: u32,
     bit_rate: u64,
-    /// Time of the last frame at the client's and at the pipeline's clock (milliseconds).
+    /// The time of the last frame by the client's clock and by the pipeline's (milliseconds).
     last: Option<(u32, u64)>,
     frame_ms: u64,
-    /// What the pipeline's first error said.
+    /// The text of the pipeline's first error.
     error: Arc<Mutex<Option<String>>>,
 }
 
 impl Encoder {
-    /// An encoder of the first element for the codec that can be made.
+    /// Makes an encoder from the first element for the codec that works.
     ///
     /// # Errors
-    /// [`EncoderError::Unsupported`]; [`EncoderError::Failed`] if elements exist but none can be made.
+    /// [`EncoderError::Unsupported`] if no element exists for the codec and size, [`EncoderError::Failed`] if none works.
     pub fn new(spec: &Spec) -> Result<Self, EncoderError> {
         let (width, height) = (spec.width, spec.height);
         let mut result = Err(EncoderError::Unsupported { codec: spec.codec.into(), width, height });
@@ -75,7 +75,7 @@ impl Encoder {
         self.element.name
     }
 
-    /// An encoder of this element.
+    /// Makes an encoder from this element.
     ///
     /// # Errors
     /// [`EncoderError::Failed`].
@@ -87,7 +87,7 @@ impl Encoder {
             .fps(gst::Fraction::new(fps as i32, 1))
             .build()
             .map_err(|_| failed("no such picture"))?;
-        // The colours that decoders assume where the stream does not say.
+        // The stream does not name its standard, so these are the colours that decoders assume.
         let matrix = match info.colorimetry().matrix() {
             gst_video::VideoColorMatrix::Bt709 => Matrix::Bt709,
             _ => Matrix::Bt601,
@@ -138,7 +138,7 @@ impl Encoder {
         }
     }
 
-    /// Encodes a frame and hands the result to `out`, in one or several parts, with whether it is a key frame.
+    /// Encodes a frame and gives the result to `out`, in one or several parts, each with a flag for key frames.
     ///
     /// # Errors
     /// [`EncoderError::Failed`] and [`EncoderError::TimedOut`], after which the encoder is of no use.
@@ -189,7 +189,7 @@ impl Encoder {
         Ok(picture.into_buffer())
     }
 
-    /// The time of a frame at the pipeline's clock (milliseconds), which always goes on.
+    /// The time of a frame by the pipeline's clock (milliseconds), which never goes back.
     fn tick(&mut self, time_ms: u32) -> u64 {
         let time = match self.last {
             None => 0,
@@ -204,7 +204,7 @@ impl Encoder {
         time
     }
 
-    /// Waits for what comes out.
+    /// Waits for the encoded frame.
     fn take(&self, end: Instant, out: &mut dyn FnMut(&[u8], bool)) -> Result<(), EncoderError> {
         let mut any = false;
         loop {
@@ -244,7 +244,7 @@ impl Drop for Encoder {
     }
 }
 
-/// Keeps the first error of a pipeline, and throws all its other messages away: nobody reads its bus.
+/// Keeps the first error of a pipeline and drops all its other messages, because nobody reads its bus.
 fn watch(pipeline: &gst::Pipeline) -> Arc<Mutex<Option<String>>> {
     let kept = Arc::new(Mutex::new(None));
     let error = Arc::clone(&kept);

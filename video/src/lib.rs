@@ -1,14 +1,13 @@
 //! Video encoders of libspice-server over GStreamer: VP8, VP9, H.264 and H.265.
 //!
-//! The crate makes `libspice-server-gst.so`, which the library loads at run time where it is installed, and which speaks
-//! the C interface of `spice_video_loader::abi`. Which codecs there are depends on the encoder elements that the machine's
-//! GStreamer has.
+//! The crate makes `libspice-server-gst.so`, which has the C interface of `spice_video_loader::abi`. The library loads it at
+//! run time where it is installed. It has the codecs for which the machine's GStreamer has encoder elements.
 //!
 //! - `table.rs`: the C interface.
-//! - `elements.rs`: the encoder elements that are known to be of use, and how they are set up.
-//! - `library.rs`: what is done once in a process.
-//! - `encoder.rs`: one encoder, a pipeline that gives a frame for each frame.
-//! - `convert.rs`: pixels as SPICE has them to those that encoders take.
+//! - `elements.rs`: the encoder elements that the crate uses, and their settings.
+//! - `library.rs`: starts GStreamer, once in a process.
+//! - `encoder.rs`: one encoder, a pipeline that gives each frame encoded before it takes the next.
+//! - `convert.rs`: converts pixels of SPICE to those that encoders take.
 
 pub mod convert;
 pub mod elements;
@@ -21,7 +20,7 @@ pub use table::spice_server_video_plugin;
 
 use thiserror::Error;
 
-/// Why there is no encoder or no frame.
+/// Why the crate cannot make an encoder or a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EncoderError {
     /// No element for this codec and size.
@@ -47,7 +46,7 @@ pub enum EncoderError {
     TimedOut {
         /// The encoder element.
         element: &'static str,
-        /// The time that it had.
+        /// The time limit.
         limit_ms: u32,
     },
 }

@@ -1,11 +1,11 @@
-//! What is done once in a process: GStreamer is started, in a way that suits a process which runs a virtual machine.
+//! Starts GStreamer, once, in a way that suits a process which runs a virtual machine.
 
 use crate::log;
 use gstreamer as gst;
 use std::sync::OnceLock;
 
-/// Starts GStreamer, once; later calls give the first one's result. May take seconds, when GStreamer has to look through
-/// all plugins of the machine because its cache of them is old or cannot be kept.
+/// Starts GStreamer. Only the first call does so; later calls give its result again. It takes seconds where GStreamer has to
+/// look through all plugins of the machine, because its cache of them is old or cannot be written.
 ///
 /// # Errors
 /// GStreamer's own words.
@@ -17,10 +17,10 @@ pub fn start() -> Result<(), String> {
 fn start_once() -> Result<(), String> {
     // SAFETY: both calls set a flag that GStreamer reads later, and are meant to be made before it is started.
     unsafe {
-        // GStreamer would catch SIGSEGV of the whole process while it loads a plugin: signals are the host's.
+        // GStreamer would catch SIGSEGV of the whole process while it loads a plugin. Signals are the host's business.
         gst::ffi::gst_segtrap_set_enabled(gst::glib::ffi::GFALSE);
-        // GStreamer looks through unknown plugins in a child process, which keeps their faults there. But the system call
-        // filter of a sandboxed host may end the process for making a child.
+        // GStreamer looks through unknown plugins in a child process, so that their faults do not reach the host. But the
+        // system call filter of a sandboxed host may end the host when it makes a child.
         if has_system_call_filter() {
             gst::ffi::gst_registry_fork_set_enabled(gst::glib::ffi::GFALSE);
         }
@@ -30,7 +30,7 @@ fn start_once() -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the system calls of this process are filtered (seccomp); also when nobody knows.
+/// Whether the kernel filters the system calls of this process (seccomp). `true`, too, if it does not say.
 fn has_system_call_filter() -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
     filter_in(&status)

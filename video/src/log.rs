@@ -1,4 +1,4 @@
-//! Lines for the library's log.
+//! Writes lines to the library's log.
 
 use spice_video_loader::abi::Log;
 use std::ffi::CString;
@@ -6,17 +6,17 @@ use std::sync::OnceLock;
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Sets where lines go, once in a process.
+/// Sets the function that takes the lines. Only the first call in a process counts.
 pub(crate) fn set(log: Log) {
     let _ = LOG.set(log);
 }
 
-/// Something that an administrator can help with.
+/// Logs a fault that an administrator can help with.
 pub(crate) fn warning(text: &str) {
     write(2, text);
 }
 
-/// What was found.
+/// Logs what the crate found on this machine.
 pub(crate) fn info(text: &str) {
     write(1, text);
 }

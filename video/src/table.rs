@@ -1,4 +1,5 @@
-//! The C interface (`spice_video_loader::abi`): pointers to what they point to, results to numbers, panics to failures.
+//! The C interface (`spice_video_loader::abi`): this module reads the structures behind pointers, and turns results into
+//! numbers and panics into failures.
 
 use crate::encoder::{Encoder, Frame};
 use crate::{EncoderError, elements, library, log};
@@ -150,7 +151,7 @@ unsafe extern "C" fn destroy(encoder: *mut c_void) {
     });
 }
 
-/// A structure of the caller's, if it is at least as long as this side knows it.
+/// A structure of the caller, if it has at least the fields that this side knows.
 ///
 /// # Safety
 /// `from` is NULL or points to a structure whose first field, a `u32`, is its number of bytes.

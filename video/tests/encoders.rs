@@ -1,4 +1,4 @@
-//! Every encoder element of this machine: what it makes, decoded by GStreamer's decoders.
+//! Decodes what every encoder element of this machine makes, by GStreamer's decoders.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test program")]
 
 mod common;
@@ -37,7 +37,7 @@ fn encode_one(encoder: &mut Encoder, pixels: &[u8], width: u32, n: u32, force_ke
     (bytes, key)
 }
 
-/// The picture survives at least this well (dB).
+/// The least likeness of a decoded picture to its source (PSNR, dB).
 const GOOD: f64 = 35.0;
 
 fn moving_picture(element: &'static Element, width: u32, height: u32) {
@@ -57,7 +57,7 @@ fn moving_picture(element: &'static Element, width: u32, height: u32) {
         let quality = psnr(decoded, original);
         assert!(quality >= GOOD, "{name} {width} x {height}: frame {n} has {quality:.1} dB");
     }
-    // Whoever joins at the key frame that was asked for sees the same.
+    // A decoder that begins with the key frame that the test asked for gives the same pictures.
     let late = decode(element.codec, &frames[20..], width, height);
     assert_eq!(late.len(), 10, "{name}: from the second key frame on");
     assert!(psnr(&late[9], &decoded[29]) > 50.0, "{name}: both see the same end");
@@ -104,7 +104,7 @@ fn h264_is_constrained_baseline_from_its_first_frame() {
     }
 }
 
-/// A picture that takes many bits: each frame has other noise in places.
+/// A picture that takes many bits, because each frame has new noise in places.
 fn noisy(n: u32, width: u32, height: u32) -> Vec<u8> {
     let mut pixels = picture(n, width, height);
     let mut seed = n.wrapping_mul(0x9e37_79b9) | 1;
@@ -137,7 +137,7 @@ fn the_bit_rate_follows_at_run_time() {
             seconds[n / SECOND] += bytes.len() * 8;
         }
         let name = element.name;
-        // The first second of each rate is for the encoder to get there.
+        // The encoder has the first second to reach each rate.
         for (bits, rate) in [(seconds[2], low), (seconds[5], high)] {
             let ratio = bits as f64 / rate as f64;
             assert!((0.5..1.5).contains(&ratio), "{name}: {bits} bits in a second at {rate}: {seconds:?}");
@@ -158,7 +158,7 @@ fn sizes_that_no_element_takes_are_told_apart_from_failures() {
     }
 }
 
-/// Times of frames come from the guest's clock by way of the client's: they may stand still, jump and go back.
+/// The times of frames may stand still, jump and go back.
 #[test]
 fn odd_times_of_frames_do_not_stop_the_stream() {
     for element in installed() {

@@ -1,4 +1,4 @@
-//! The shared object as the library loads it.
+//! Loads the shared object as the library does.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test program")]
 
 mod common;
@@ -7,7 +7,7 @@ use common::{decode, picture, psnr};
 use spice_video_loader::{Error, Frame, Level, Plugin, Spec};
 use std::path::PathBuf;
 
-/// What cargo built for this test program.
+/// The shared object that cargo built for this test.
 fn path() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     let folder = program.parent().unwrap();

@@ -1,9 +1,9 @@
-//! Which codec the streams of a client have: from the host's list, the client's capabilities and preferences, and what can be
-//! encoded here (display.md 11.9).
+//! Chooses the codecs for the streams of a client: from the host's list, the client's capabilities and preferences, and the
+//! encoders of this machine (display.md 11.9).
 
 use super::{Codec, CodecSet};
 
-/// Who encodes, as hosts write it.
+/// The name of an encoder in a host's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EncoderName {
     /// The encoder that is built in, for MJPEG.
@@ -24,15 +24,15 @@ impl EncoderName {
 /// One entry of a host's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HostCodec {
-    /// Who is to encode.
+    /// The encoder to use.
     pub encoder: EncoderName,
-    /// What is to be encoded.
+    /// The codec to use.
     pub codec: Codec,
 }
 
 impl HostCodec {
-    /// Whether there is an encoder of this name for this codec at all: all but `spice:vp8` and its like, which the
-    /// original takes into its list, too, and then dies of.
+    /// Whether this encoder knows this codec at all. Only `spice:vp8` and the like are impossible: the original accepts them in
+    /// its list, and crashes when it uses them.
     const fn is_possible(self) -> bool {
         matches!(self.encoder, EncoderName::GStreamer) || matches!(self.codec, Codec::Mjpeg)
     }
@@ -49,8 +49,8 @@ impl HostCodec {
 pub(crate) const DEFAULT_LIST: &str =
     "spice:mjpeg;gstreamer:mjpeg;gstreamer:h264;gstreamer:vp8;gstreamer:vp9";
 
-/// Reads a host's list: `encoder:codec;...` or `auto`. Also gives the entries that are not known, which do not count; empty
-/// ones mean nothing.
+/// Reads a host's list: `encoder:codec;...` or `auto`. Returns the known entries, and the unknown ones, which do not count.
+/// Empty entries mean nothing.
 #[must_use]
 pub(crate) fn parse_list(text: &str) -> (Vec<HostCodec>, Vec<&str>) {
     let text = if text == "auto" { DEFAULT_LIST } else { text };
@@ -71,7 +71,7 @@ pub(crate) fn format_list(list: &[HostCodec]) -> String {
     entries.join(";")
 }
 
-/// What a client can decode, and would like best.
+/// The codecs that a client can decode, and those that it prefers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientCodecs {
     supported: CodecSet,
@@ -136,7 +136,8 @@ impl ClientCodecs {
     }
 }
 
-/// The codecs that stand in for others, best first: what they cost to encode on a busy host counts with their bytes.
+/// The codecs that stand in for others, best first. The order weighs their bytes and the time that a busy host needs to encode
+/// them.
 const BEST: [Codec; 3] = [Codec::H264, Codec::Vp8, Codec::Vp9];
 
 #[cfg(test)]

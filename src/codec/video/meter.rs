@@ -1,16 +1,16 @@
-//! How much memory of the process an encoder takes, judged from outside.
+//! Estimates how much memory an encoder keeps, from the memory of the whole process.
 //!
-//! Encoders of a shared object allocate as they like, in threads of their own. What the process has mapped for itself before
-//! and after each frame is all that can be seen: the differences add up to what the encoder keeps. Other threads disturb
-//! that little, since an encoder works a part of the time only, and memory that the host gives to its guest is either
-//! mapped before the guest runs or shared.
+//! Encoders of the shared object allocate as they like, on threads of their own, and nothing tells what they allocate. So the
+//! meter reads how much memory the process has mapped before and after each frame, and adds up the differences. What other
+//! threads map meanwhile disturbs that little: an encoder works only a part of the time, and the host's memory for its
+//! guest is either mapped before the guest runs or shared.
 
 use super::VideoSpec;
 use crate::limits::{VIDEO_MEMORY, VIDEO_MEMORY_PER_PIXEL};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// Bytes that the process has mapped for data; `None` if the kernel does not say.
+/// Gives the bytes that the process has mapped for data; `None` if the kernel does not say.
 pub(super) type Probe = Box<dyn FnMut() -> Option<u64> + Send>;
 
 /// Watches the memory of the process while one encoder works, and says when it has grown too far.
@@ -35,17 +35,17 @@ impl Meter {
         self.before = (self.probe)();
     }
 
-    /// It is done. `false`: it keeps too much.
+    /// The encoder is done with a frame. `false`: it keeps too much memory.
     pub(super) fn end(&mut self) -> bool {
         if let (Some(before), Some(after)) = (self.before.take(), (self.probe)()) {
-            // What other threads gave back must not become the encoder's to take.
+            // Other threads may have given memory back: the encoder gets no credit for it.
             self.kept = self.kept.saturating_add_unsigned(after).saturating_sub_unsigned(before).max(0);
         }
         self.kept <= self.limit
     }
 }
 
-/// Asks the kernel.
+/// A probe that asks the kernel.
 pub(super) fn probe() -> Probe {
     let file = File::open("/proc/self/statm");
     let page = page_size();

@@ -1,11 +1,11 @@
-//! Video codecs: frames of a stream become bytes that the client's decoder takes in order (display.md 11).
+//! Video codecs, which turn the frames of a stream into bytes for the client's decoder (display.md 11).
 //!
-//! - [`VideoEncoder`] is one stream at one client; [`VideoEncoders`] makes them.
+//! - [`VideoEncoder`] encodes one stream for one client; [`VideoEncoders`] makes them.
 //! - [`mjpeg`]: built in, always there. [`plugin`]: all others, from a shared object where one is installed.
 //! - [`Pooled`]: the built-in encoder on the threads of the pool.
-//! - [`Supervised`]: an encoder of the shared object on a thread of its own, so that one which fails, stalls or eats memory
-//!   costs its stream and nothing else.
-//! - [`choice`]: which codec a client gets.
+//! - [`Supervised`]: an encoder of the shared object on a thread of its own. One that fails, stalls or eats memory costs its
+//!   stream, and nothing else.
+//! - [`choice`]: chooses the codecs of a client.
 
 pub(crate) mod choice;
 mod meter;
@@ -124,7 +124,7 @@ impl FromIterator<Codec> for CodecSet {
     }
 }
 
-/// What an encoder is made for.
+/// What an encoder is to encode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VideoSpec {
     /// What it is to make.
@@ -142,13 +142,13 @@ pub struct VideoSpec {
 /// One encoded frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EncodedFrame {
-    /// What the client's decoder takes.
+    /// The bytes for the client's decoder.
     pub data: Vec<u8>,
-    /// It can be decoded without those before it.
+    /// The decoder needs no frame before it.
     pub key: bool,
 }
 
-/// Why there is no encoder or no frame.
+/// Why an encoder or a frame cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VideoError {
     /// No encoder for this codec and size at present.
@@ -208,13 +208,14 @@ pub trait VideoEncoder: Send + fmt::Debug {
 
 /// Makes encoders. Shared by all displays of a process.
 pub trait VideoEncoders: Send + Sync + fmt::Debug {
-    /// Looks for encoders that are not known yet, without waiting for the result. To be called when a client may need them.
+    /// Begins to look for encoders that are not known yet, and does not wait for the result. The display channel calls this
+    /// when a client may need them.
     fn prepare(&self) {}
 
     /// The codecs that there are encoders for at present: [`Self::prepare`] may add some, [`Self::failed`] take some away.
     fn available(&self) -> CodecSet;
 
-    /// Makes an encoder. May take as long as a frame; [`Supervised`] takes that off the caller.
+    /// Makes an encoder. This may take as long as a frame, so [`Supervised`] calls it on the encoder's thread.
     ///
     /// # Errors
     /// [`VideoError::Unavailable`], [`VideoError::NoResources`], [`VideoError::Failed`].

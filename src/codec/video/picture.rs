@@ -1,11 +1,11 @@
-//! Frames as encoders take them: rows from the top, four bytes a pixel (blue, green, red and one that does not count), in
-//! memory of ours that nobody changes.
+//! Copies frames into the form that encoders take: rows from the top, four bytes a pixel (blue, green, red, unused), in
+//! memory of the library that nobody else changes.
 
 use super::VideoError;
 use crate::codec::jpeg::load;
 use crate::image::{BitmapFormat, ImageView};
 
-/// A copy of a frame; its memory serves for the next one.
+/// A copy of a frame. The next copy uses the same memory.
 #[derive(Debug, Default)]
 pub(super) struct Picture {
     pub(super) width: u32,
@@ -19,7 +19,11 @@ impl Picture {
         self.width * 4
     }
 
-    /// Takes the pixels of `frame`.
+    /// Copies the pixels of `frame`.
+    ///
+    /// # Errors
+    /// [`VideoError::BadFrame`] for formats without colours and for rows that overlap, [`VideoError::NoResources`] if there is
+    /// no memory for the copy.
     pub(super) fn copy(&mut self, frame: &ImageView<'_>) -> Result<(), VideoError> {
         let ImageView { format, width, height, stride, .. } = *frame;
         let coloured = matches!(

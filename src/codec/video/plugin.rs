@@ -1,5 +1,5 @@
-//! All encoders of a process: MJPEG, which is built in, and those of a shared object, which is looked for when a client may
-//! need it (`docs/video.md`).
+//! All encoders of a process: MJPEG, which is built in, and those of the shared object, which the library loads when the first
+//! client may need it (`docs/video.md`).
 
 use super::mjpeg::Mjpeg;
 use super::picture::Picture;
@@ -25,12 +25,12 @@ struct State {
 
 #[derive(Debug)]
 enum Load {
-    /// Nobody needed it; `path`: where it is, in place of where it is looked for.
+    /// Nobody needed the shared object so far. `path`: where it is; `None`: the library looks for it.
     NotYet {
         path: Option<PathBuf>,
     },
     Running,
-    /// It, if there is one that works.
+    /// The shared object, if there is one that works.
     Done(Option<Loaded>),
 }
 
@@ -41,7 +41,7 @@ struct Loaded {
 }
 
 impl InstalledEncoders {
-    /// Those of this process.
+    /// The encoders of this process.
     #[must_use]
     pub(crate) fn of_process() -> Self {
         static PROCESS: OnceLock<InstalledEncoders> = OnceLock::new();
@@ -54,7 +54,7 @@ impl InstalledEncoders {
         Self::with(Load::Done(None))
     }
 
-    /// Those of a shared object at this place.
+    /// MJPEG, and the encoders of a shared object at this place.
     #[cfg(test)]
     fn at(path: PathBuf) -> Self {
         Self::with(Load::NotYet { path: Some(path) })
@@ -68,7 +68,7 @@ impl InstalledEncoders {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The shared object, if it is loaded, and the codecs of it that are of use.
+    /// The shared object, if it is loaded, with those of its codecs that did not fail too often.
     fn loaded(&self) -> Option<Loaded> {
         let state = self.state();
         let Load::Done(Some(loaded)) = &state.plugin else { return None };

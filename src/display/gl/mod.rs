@@ -1,7 +1,7 @@
-//! The GL scanout: a screen in a dmabuf, which local clients show themselves (display.md 14). No surface is involved.
+//! The GL scanout: a screen in a dmabuf, which local clients show themselves (display.md 14).
 //!
-//! For clients that cannot, `source` reads its pixels, and `screen` keeps a copy and finds what has changed; `motion` says
-//! where it plays video.
+//! Remote clients cannot. For them `source` reads the pixels of the scanout, `screen` keeps a copy and finds what has
+//! changed, and `motion` finds the area that plays video.
 
 mod motion;
 mod screen;
@@ -23,11 +23,11 @@ use std::time::Instant;
 /// Unanswered GL_DRAW messages of one client. Further ones wait and are joined.
 const MAX_OWED: usize = 2;
 
-/// Which request to draw.
+/// Names one request to draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DrawId(u64);
 
-/// What the device knows.
+/// The scanout of one device, and the requests to draw it that are not done.
 #[derive(Debug, Default)]
 pub(super) struct Gl {
     scanout: Option<Arc<GlScanout>>,
@@ -96,7 +96,7 @@ impl Gl {
     }
 }
 
-/// What one client owes.
+/// The GL_DRAW messages that one client has not answered.
 #[derive(Debug, Default)]
 pub(super) struct GlClient {
     owed: VecDeque<DrawId>,

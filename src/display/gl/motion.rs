@@ -1,7 +1,8 @@
-//! Where a screen plays video: tiles that have changed again and again.
+//! Finds the area of a scanout that plays video.
 //!
-//! A scanout says nothing of what is drawn in it. What changes several times a second, and fills most of a rectangle, is shown
-//! as frames of that one rectangle, so that it can become a stream like the video of any other guest.
+//! A host does not say what its guest draws in a scanout. Where tiles change several times a second and fill most of a
+//! rectangle, the worker draws that whole rectangle each time. The display channel then finds the frames of a video in it,
+//! as it does in the commands of other guests, and makes a stream of them.
 
 use crate::geometry::Rect;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A scanout as remote clients see it: a copy of its pixels, and what of them has changed.
+//! Keeps a copy of the pixels of a scanout for remote clients, and finds the areas that have changed.
 
 use super::motion::Motion;
 use super::source::{Reader, Source};
@@ -10,10 +10,10 @@ use std::time::Instant;
 
 /// Side of the tiles that changes are looked for in (pixels).
 pub(super) const TILE: i32 = 64;
-/// Rectangles of one update. Where more have changed, those of a row of tiles become one.
+/// Most rectangles of one update. Where more have changed, the rectangles of a row of tiles become one.
 const MAX_RECTS: usize = 64;
 
-/// A copy of the pixels of a scanout, with the tiles that have changed since clients saw them.
+/// A copy of the pixels of a scanout, as the clients have last seen them.
 #[derive(Debug)]
 pub(crate) struct Screen {
     width: u32,
@@ -55,8 +55,7 @@ impl Screen {
         &self.pixels
     }
 
-    /// Takes what the source, which has the same size, shows in `area` now. Gives the areas to be shown anew, which do not
-    /// overlap.
+    /// Copies what `source`, which has the same size, shows in `area` now. Returns the areas to draw, which do not overlap.
     pub(crate) fn update(&mut self, source: &Source, area: &Rect, now: Instant) -> Vec<Rect> {
         let area = source.area_of(area).intersect(&Rect::of_size(self.width, self.height));
         if area.is_empty() {
@@ -83,7 +82,7 @@ impl Screen {
         }
     }
 
-    /// Takes rows that are in one row of tiles, and appends what of each tile has changed.
+    /// Copies `area`, which lies in one row of tiles, and appends the part of each tile that has changed.
     fn update_tiles(&mut self, reader: &Reader<'_>, area: &Rect, changed: &mut Vec<Rect>, now: Instant) {
         let unsigned = |v: i32| u32::try_from(v).unwrap_or(0);
         let (left, len) = (unsigned(area.left) as usize, area.width() as usize * 4);
@@ -163,7 +162,7 @@ fn difference(old: &[u8], new: &[u8]) -> Option<(usize, usize)> {
     Some((first, last + 1))
 }
 
-/// Joins neighbours that make up a rectangle: first in a row of tiles, then one below the other.
+/// Joins neighbours that form a rectangle: first those in a row of tiles, then those below each other.
 fn joined(rects: Vec<Rect>) -> Vec<Rect> {
     let mut rows: Vec<Rect> = Vec::new();
     for rect in rects {
@@ -188,7 +187,7 @@ fn joined(rects: Vec<Rect>) -> Vec<Rect> {
     if joined.len() <= MAX_RECTS {
         return joined;
     }
-    // One for each row of tiles: what is between them is sent again.
+    // One for each row of tiles: clients are sent what is between them again.
     let mut bands: Vec<Rect> = Vec::new();
     joined.sort_by_key(|rect| rect.top);
     for rect in joined {

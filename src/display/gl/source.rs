@@ -1,4 +1,4 @@
-//! The pixels of a scanout, where its memory can be read: one plane of 32-bit pixels, row by row.
+//! Reads the pixels of a scanout, row by row, where its memory is one plane of 32-bit pixels.
 
 use crate::geometry::Rect;
 use crate::host::GlScanout;
@@ -6,7 +6,7 @@ use crate::limits::{MAX_SCANOUT_PIXELS, MAX_SCANOUT_SIDE};
 use spice_dmabuf::{Access, Mapping};
 use std::os::fd::AsFd;
 
-/// Modifiers of linux/drm_fourcc.h: rows one after the other, and "not said", which hosts use for the same.
+/// Modifiers of linux/drm_fourcc.h: rows that follow each other, and "invalid", which hosts use for the same.
 const LINEAR: u64 = 0;
 const NOT_SAID: u64 = 0x00ff_ffff_ffff_ffff;
 
@@ -97,11 +97,11 @@ impl Source {
     pub(crate) fn area_of(&self, area: &Rect) -> Rect {
         let all = Rect::of_size(self.width, self.height);
         let area = area.intersect(&all);
-        // Whether hosts count rows of upside-down pictures from the top or from the bottom, they do not say.
+        // For upside-down pictures, hosts do not say whether they count rows from the top or from the bottom.
         if self.top_down { area } else { Rect { top: all.top, bottom: all.bottom, ..area } }
     }
 
-    /// Begins to read what is there now.
+    /// Begins to read what the scanout shows now.
     #[must_use]
     pub(crate) fn begin(&self) -> Reader<'_> {
         Reader { source: self, access: self.memory.begin() }
@@ -122,7 +122,7 @@ pub(crate) fn check_size(width: u32, height: u32) -> Result<(), Unreadable> {
     }
 }
 
-/// See [`Source::begin`].
+/// Reads rows of a [`Source`], made by [`Source::begin`].
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     source: &'a Source,

@@ -40,7 +40,7 @@ pub(crate) struct Agent {
     coder: Coder,
 }
 
-/// What follows from a frame, or from what became of one.
+/// What the display channel has to do after a frame was queued, encoded or reported on.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     /// To be sent, in this order.
@@ -79,7 +79,7 @@ impl Agent {
         !self.ended
     }
 
-    /// No frames any more. The area is the caller's to repair.
+    /// Ends the stream. The caller has to repair the area that this returns.
     pub(crate) fn end(&mut self) -> Region {
         self.ended = true;
         self.clip = Region::new();

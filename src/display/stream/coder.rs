@@ -1,4 +1,4 @@
-//! The encoding of one stream for one client: by the best codec that works.
+//! Encodes one stream for one client, with the best codec that works.
 //!
 //! MJPEG is encoded by the threads of the pool, unless the frame is small. Encoders of the shared object have threads of
 //! their own. Either way the worker hands a frame over, and takes it back encoded in a later turn. Of the frames that come
@@ -68,12 +68,12 @@ impl Coder {
         Some(Self { services, shape, fps, low_bandwidth, codec, engine, rate, left, waiting: None })
     }
 
-    /// What it makes.
+    /// The codec that it encodes with.
     pub(super) fn codec(&self) -> Codec {
         self.codec
     }
 
-    /// How good its frames are.
+    /// The bit rate of its frames.
     pub(super) fn rate(&mut self) -> &mut Rate {
         &mut self.rate
     }

@@ -1,9 +1,9 @@
-//! Video that is drawn in pieces: a display that has no commands of its own, such as that of a plain framebuffer, copies what has
-//! changed, and that is another set of rectangles in each frame.
+//! Finds videos that are drawn in pieces. A display without commands of its own, such as a plain framebuffer, copies what has
+//! changed, and that is a different set of rectangles in each frame.
 //!
-//! Pieces that come at the same time and lie side by side are a *cluster*. Where clusters follow each other as the frames of a
-//! video do, the area is *composed*: its pieces are drawn on our side alone, and when those of a frame are there, the device
-//! makes one command of the whole area, which is a frame of a stream like any other ([`super::Streams`]).
+//! Pieces that come at the same time and lie side by side are a *cluster*. Where clusters follow each other like the frames of
+//! a video, the device *composes* the area: it draws the pieces on its own surface alone, and when the pieces of a frame are
+//! complete, it makes one command of the whole area. This command is a frame of a stream like any other ([`super::Streams`]).
 //!
 //! This module only decides. The owner draws the pieces, asks when a frame is due, and composes one before anything else that
 //! touches an area whose pieces wait.

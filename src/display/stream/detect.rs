@@ -1,4 +1,4 @@
-//! When repeated drawing is a video (display.md 11.3).
+//! Decides when repeated drawing is a video (display.md 11.3).
 
 use super::Shape;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ struct Trace {
     last_gradual: u32,
 }
 
-/// What a frame means.
+/// What a frame tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     /// Nothing yet.

@@ -1,9 +1,9 @@
 //! Video streams: areas that are redrawn again and again become streams of encoded frames (display.md 11).
 //!
-//! [`Streams`] is what the device knows: which commands are frames of what. [`Agent`] is one stream at one client, whose frames
-//! its `coder` encodes. What a stream has painted at a client is its `area`, where pixels only resemble ours. Whoever needs
-//! the true pixels, a pause in the video, or the end of the stream makes the area stale, and it is sent as an image like
-//! anything else.
+//! [`Streams`] belongs to the device, and says which commands are frames of which stream. [`Agent`] is one stream at one
+//! client; its `coder` encodes the frames. The `area` of an agent is where the client has painted frames, so that its pixels
+//! only resemble ours. A command that reads these pixels, a pause in the video, and the end of the stream make the area
+//! stale: the client is then sent its true pixels as an image.
 
 mod agent;
 mod coder;
@@ -46,7 +46,7 @@ const STILL: (Duration, Duration) = (Duration::from_millis(150), Duration::from_
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct StreamKey(pub u64);
 
-/// What frames of a stream have in common.
+/// The size and place that all frames of a stream have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     pub width: u32,
@@ -71,7 +71,7 @@ pub(super) struct Stream {
     last: Instant,
     /// Usual time from one frame to the next.
     interval: Duration,
-    /// The present picture has been shown truly.
+    /// Clients have been sent the true pixels of the present picture.
     still: bool,
 }
 
@@ -198,8 +198,8 @@ impl Streams {
     }
 }
 
-/// A stream at a client, with the first of these codecs that works. The first frame, which is about to be queued, covers
-/// `region`. `None`: no codec works.
+/// Begins a stream at a client, with the first of these codecs that works. The first frame, which is about to be queued,
+/// covers `region`. `None`: no codec works.
 #[must_use]
 pub(super) fn begin(
     stream: Stream,
@@ -214,7 +214,7 @@ pub(super) fn begin(
     Some(Agent::new(stream, region, unique_id, reports, coder))
 }
 
-/// What counts of a client for a stream.
+/// The properties of a client that matter to its streams.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamClient {
     /// It says how it gets on.

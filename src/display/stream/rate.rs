@@ -1,15 +1,15 @@
-//! How many bits a second one stream may take of one client's link: as many as get through (display.md 11.10 to 11.12).
+//! Finds how many bits a second one stream may take of one client's link (display.md 11.10 to 11.12).
 //!
-//! A stream begins with what makes a good picture of its size, or with less on a thin link. Frames that a later one overtakes
-//! before they are sent, late frames, and drops that the client reports lower the rate; a stretch of undisturbed
-//! time raises it. The number of frames needs no control of its own: what the socket does not take is replaced by newer
-//! frames before it is encoded.
+//! A stream begins with the rate of a good picture of its size, or with less on a thin link. Three things lower the rate:
+//! frames that a later one replaces before they are sent, late frames, and drops that the client reports. Undisturbed time
+//! raises it. Nothing has to control the number of frames: while the socket is full, newer frames replace those that wait,
+//! before they are encoded.
 
 use crate::codec::video::Codec;
 use crate::protocol::display::StreamReport;
 use std::time::{Duration, Instant};
 
-/// Undisturbed time after which the rate rises; doubled each time that a rise did not last.
+/// Undisturbed time after which the rate rises. It doubles each time that a rise did not last.
 const RISE_AFTER: Duration = Duration::from_secs(2);
 const MAX_RISE_AFTER: Duration = Duration::from_secs(32);
 /// Time after a change in which its effect is awaited.
@@ -28,7 +28,7 @@ const THIN_START: u64 = 2_000_000;
 struct Worth {
     /// A good picture of ordinary video.
     start: u64,
-    /// More than this nobody sees.
+    /// Nobody sees the difference of more than this.
     most: u64,
 }
 

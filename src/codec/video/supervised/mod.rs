@@ -1,11 +1,11 @@
-//! An encoder on a thread of its own, which nobody waits for longer than a frame may take.
+//! Runs an encoder of the shared object on a thread of its own, and gives it up when it misbehaves.
 //!
-//! Encoders of a shared object are not ours: one may fail, hang, or keep memory with every frame. Here that costs its
-//! stream. A thread that does not come back is left behind, with the encoder and one frame; how many there may be,
-//! `limits::MAX_VIDEO_ENCODERS` says.
+//! Such an encoder is foreign code. It may fail, hang, or keep memory with every frame. Then its stream loses it, and the
+//! worker goes on. The worker leaves a thread that does not come back behind, with the encoder and one frame;
+//! `limits::MAX_VIDEO_ENCODERS` bounds the number of such threads.
 //!
-//! Whoever must not wait at all uses [`Supervised::submit`] and [`Supervised::poll`]. The first frame may be submitted at
-//! once: it waits until the encoder is made.
+//! The worker, which must not wait, uses [`Supervised::submit`] and [`Supervised::poll`]. It may submit the first frame at
+//! once: the frame waits until the encoder is made.
 
 use super::meter::{Meter, Probe, probe};
 use super::picture::Picture;
@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 /// Encoder threads of this process that have not ended.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// How long after its limit an encoder is given up: the shared object itself keeps the limit if it can, and then says what
-/// was wrong.
+/// The time after its limit at which the worker gives an encoder up. The shared object keeps the limit itself where it can,
+/// and then says what was wrong.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Makes the encoder, on its thread.
