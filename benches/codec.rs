@@ -74,7 +74,8 @@ fn quic_encode_4k_photo_in_bands(bencher: Bencher<'_, '_>, threads: usize) {
             let (width, stride) = (2 * WIDTH as u32, 2 * row as u32);
             let format = BitmapFormat::ThirtyTwoBit;
             let image = ImageView { format, width, height, stride, top_down: true, source: &*band };
-            let mut out = Vec::new();
+            // As much room as the display channel gives it.
+            let mut out = Vec::with_capacity(band.len() / 4);
             ENCODER.with_borrow_mut(|encoder| encoder.encode(&image, usize::MAX, &mut out)).unwrap();
             out
         });
