@@ -17,6 +17,8 @@ enum Fate {
     Fails,
     /// Comes back much later than it may.
     Stalls,
+    /// Keeps memory with each frame, though it never uses it.
+    Eats,
 }
 
 /// MJPEG as it is, and VP8 of a test.
@@ -28,7 +30,10 @@ struct Doubles {
 }
 
 #[derive(Debug)]
-struct Double(Fate);
+struct Double {
+    fate: Fate,
+    hoard: Vec<Vec<u8>>,
+}
 
 impl VideoEncoders for Doubles {
     fn available(&self) -> CodecSet {
@@ -37,7 +42,7 @@ impl VideoEncoders for Doubles {
 
     fn create(&self, spec: &VideoSpec) -> Result<Box<dyn VideoEncoder>, VideoError> {
         match spec.codec {
-            Codec::Vp8 => Ok(Box::new(Double(self.fate))),
+            Codec::Vp8 => Ok(Box::new(Double { fate: self.fate, hoard: Vec::new() })),
             _ => self.built_in.create(spec),
         }
     }
@@ -54,7 +59,11 @@ impl VideoEncoder for Double {
     }
 
     fn encode(&mut self, _: &ImageView<'_>, _: u32, _: bool) -> Result<EncodedFrame, VideoError> {
-        match self.0 {
+        match self.fate {
+            Fate::Eats => {
+                self.hoard.push(vec![0; 512 << 20]);
+                Ok(EncodedFrame { data: vec![1; 10], key: true })
+            }
             Fate::Works => Ok(EncodedFrame { data: vec![1; 10], key: true }),
             Fate::Fails => Err(VideoError::Failed("of a test".into())),
             Fate::Stalls => {
@@ -180,6 +189,17 @@ fn an_encoder_that_fails_costs_its_stream_the_codec() {
     // It knows no other codec, and gets images.
     assert_eq!(rig.clients[1].1.codecs, [2]);
     assert_eq!(count(&rig, 1, server::STREAM_DATA), 0);
+    end(&mut rig);
+}
+
+#[test]
+fn an_encoder_that_eats_memory_costs_its_stream_the_codec() {
+    let (mut rig, doubles) = rig(Fate::Eats, "gstreamer:vp8;spice:mjpeg");
+    attach(&mut rig, &ALL);
+    play_until(&mut rig, "the encoder is given up", |_| doubles.failed.load(Ordering::SeqCst) == 1);
+    let before = count(&rig, 0, server::STREAM_DATA);
+    play_until(&mut rig, "frames of MJPEG", |rig| count(rig, 0, server::STREAM_DATA) >= before + 5);
+    assert_eq!(rig.clients[0].1.codecs, [2, 1]);
     end(&mut rig);
 }
 
