@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,10 @@ pub fn set_sink(sink: Box<dyn Sink>) {
 }
 
 thread_local! {
-    /// How many [`Held`] values this thread has, and the lines that it writes when the last one is dropped.
-    static WAITING: RefCell<(u32, Vec<Line>)> = const { RefCell::new((0, Vec::new())) };
+    /// How many [`Held`] values this thread has, and the lines that it writes when the last one is dropped. Never
+    /// dropped, so that it is there to the end: a host may call from functions that run at its exit, when the values
+    /// of its thread that can be dropped are gone. Nothing is lost, as no lines are left without a `Held`.
+    static WAITING: ManuallyDrop<RefCell<(u32, Vec<Line>)>> = const { ManuallyDrop::new(RefCell::new((0, Vec::new()))) };
 }
 
 /// Lines that one thread holds back at most; further ones are lost. One change of the state writes a few
@@ -61,13 +64,14 @@ pub struct Held(());
 /// Holds back this thread's lines until the returned value is dropped.
 #[must_use]
 pub fn hold() -> Held {
-    WAITING.with_borrow_mut(|(depth, _)| *depth += 1);
+    WAITING.with(|waiting| waiting.borrow_mut().0 += 1);
     Held(())
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let lines = WAITING.with_borrow_mut(|(depth, lines)| {
+        let lines = WAITING.with(|waiting| {
+            let (depth, lines) = &mut *waiting.borrow_mut();
             *depth = depth.saturating_sub(1);
             if *depth == 0 { std::mem::take(lines) } else { Vec::new() }
         });
@@ -79,10 +83,11 @@ impl Drop for Held {
 
 /// Stores a line if this thread holds its lines back. `false` if the caller is to write the line now.
 fn keep_back(level: Level, file: &str, line: u32, text: fmt::Arguments<'_>) -> bool {
-    let holds = WAITING.try_with(|waiting| waiting.borrow().0 > 0).unwrap_or(false);
+    let holds = WAITING.with(|waiting| waiting.borrow().0 > 0);
     if holds {
         let text = text.to_string();
-        WAITING.with_borrow_mut(|(_, lines)| {
+        WAITING.with(|waiting| {
+            let (_, lines) = &mut *waiting.borrow_mut();
             if lines.len() < MAX_HELD_LINES {
                 lines.push(Line { level, file: file.to_owned(), line, text });
             }
@@ -201,6 +206,11 @@ mod tests {
         assert_eq!(written, 10);
         assert_eq!(limit.admit(start + PERIOD), Some(90));
         assert_eq!(limit.admit(start + PERIOD), Some(0));
+    }
+
+    #[test]
+    fn lines_are_held_back_also_when_a_thread_ends() {
+        crate::testing::at_thread_end(|| drop(hold()));
     }
 
     #[test]

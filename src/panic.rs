@@ -19,6 +19,7 @@
 use crate::log::{Level, RateLimit, emit_limited, enabled};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,8 +31,9 @@ thread_local! {
     /// How many boundaries the thread is inside of.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// Where the panics began that no boundary has caught yet; more than one only when a `drop` panics during
-    /// unwinding.
-    static PLACES: RefCell<Vec<(String, u32)>> = const { RefCell::new(Vec::new()) };
+    /// unwinding. Never dropped, so that it is there to the end of the thread: a host may call from functions that run
+    /// at its exit. Without panics it holds no memory.
+    static PLACES: ManuallyDrop<RefCell<Vec<(String, u32)>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
 /// Runs `work`. Returns `None` if it panicked, after one rate-limited log line that says what was being done
@@ -61,11 +63,12 @@ pub fn count() -> u64 {
 
 fn report(what: &str, depth: u32, payload: &(dyn Any + Send)) {
     static LIMIT: RateLimit = RateLimit::new();
-    let place = PLACES.with_borrow_mut(|places| {
+    let place = PLACES.with(|places| {
+        let mut places = places.borrow_mut();
         let place = places.pop();
         if depth == 0 {
             // Left by panics that something else caught inside of `work`.
-            places.clear();
+            *places = Vec::new();
         }
         place
     });
@@ -97,23 +100,32 @@ fn install_hook() {
 /// Keeps the place of the panic for the boundary that will catch it. False if there is no such boundary, or
 /// if the thread already unwinds.
 fn remember(info: &PanicHookInfo<'_>) -> bool {
-    // A thread that ends has no thread-local values any more.
-    if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
+    if DEPTH.get() == 0 {
         return false;
     }
     let Some(at) = info.location() else { return true };
-    let first = PLACES.try_with(|places| {
+    PLACES.with(|places| {
         places.try_borrow_mut().is_ok_and(|mut places| {
             places.push((at.file().to_owned(), at.line()));
             places.len() == 1
         })
-    });
-    first.unwrap_or(false)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn waiting_places() -> usize {
+        PLACES.with(|places| places.borrow().len())
+    }
+
+    #[test]
+    fn panics_stop_here_also_when_a_thread_ends() {
+        crate::testing::at_thread_end(|| {
+            assert_eq!(guarded("the end of a thread", || -> u8 { panic!("late") }), None);
+        });
+    }
 
     #[test]
     fn a_value_passes_through() {
@@ -134,7 +146,7 @@ mod tests {
         impl Drop for Inner {
             fn drop(&mut self) {
                 assert_eq!(guarded("a drop during unwinding", || -> u8 { panic!("inner") }), None);
-                assert_eq!(PLACES.with_borrow(Vec::len), 1, "the outer panic still waits for its boundary");
+                assert_eq!(waiting_places(), 1, "the outer panic still waits for its boundary");
             }
         }
         let outer = guarded("the outer boundary", || {
@@ -142,7 +154,7 @@ mod tests {
             panic!("outer")
         });
         assert_eq!(outer, None::<()>);
-        assert_eq!((DEPTH.get(), PLACES.with_borrow(Vec::len)), (0, 0));
+        assert_eq!((DEPTH.get(), waiting_places()), (0, 0));
     }
 
     #[test]
@@ -162,6 +174,6 @@ mod tests {
             assert!(catch_unwind(|| panic!("caught inside")).is_err());
         });
         assert_eq!(guarded("a test", || -> u8 { panic!("again") }), None);
-        assert_eq!(PLACES.with_borrow(Vec::len), 0);
+        assert_eq!(waiting_places(), 0);
     }
 }
