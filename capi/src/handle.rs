@@ -10,7 +10,7 @@ use spice_qxl::Recorder;
 use spice_server_core::host::DeviceId;
 use spice_server_core::reds::{QxlInstance, Server, TabletId};
 use spice_server_core::{warning, warning_limited};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_char;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -96,6 +96,8 @@ unsafe impl Sync for StateField {}
 struct Tables {
     servers: HashMap<usize, Arc<ServerEntry>>,
     instances: HashMap<usize, Arc<Instance>>,
+    /// Instances that the host was told are added although nothing was attached. It uses and removes them like others.
+    declined: HashSet<usize>,
 }
 
 static TABLES: RwLock<Option<Tables>> = RwLock::new(None);
@@ -137,6 +139,9 @@ pub(crate) fn remove_server(pointer: *mut SpiceServer) -> Option<(Arc<ServerEntr
             }
             !ours
         });
+        if tables.servers.is_empty() {
+            tables.declined.clear();
+        }
         Some((entry, gone))
     })
 }
@@ -156,7 +161,25 @@ pub(crate) unsafe fn attach<T>(
     let field = entry.st.0;
     // SAFETY: a field of the host's instance, by contract. The value is opaque to hosts.
     unsafe { field.write(Arc::as_ptr(&entry).cast::<QXLState>().cast_mut()) };
-    with_tables(|tables| tables.instances.insert(instance.addr(), entry));
+    with_tables(|tables| {
+        tables.declined.remove(&instance.addr());
+        tables.instances.insert(instance.addr(), entry)
+    });
+}
+
+/// Remembers an instance that is not attached although the host was told 0, so that what the host does with it is no misuse.
+pub(crate) fn decline(instance: *const SpiceBaseInstance) {
+    with_tables(|tables| tables.declined.insert(instance.addr()));
+}
+
+/// Forgets an instance of [`decline`]; whether it was one.
+pub(crate) fn take_declined(instance: *const SpiceBaseInstance) -> bool {
+    with_tables(|tables| tables.declined.remove(&instance.addr()))
+}
+
+fn is_declined(instance: usize) -> bool {
+    let tables = TABLES.read().unwrap_or_else(PoisonError::into_inner);
+    tables.as_ref().is_some_and(|tables| tables.declined.contains(&instance))
 }
 
 /// The attached instance at this address, without a warning if there is none.
@@ -168,10 +191,10 @@ pub(crate) fn find_instance(instance: *const SpiceBaseInstance) -> Option<Arc<In
         .and_then(|tables| tables.instances.get(&instance.addr()).cloned())
 }
 
-/// The attached instance at this address; warns if there is none.
+/// The attached instance at this address; warns if there is none, unless the host has reason to believe that there is.
 pub(crate) fn instance<T>(function: &'static str, instance: *const T) -> Option<Arc<Instance>> {
     let found = find_instance(instance.cast());
-    if found.is_none() {
+    if found.is_none() && !is_declined(instance.addr()) {
         warning_limited!("{function}: NULL or not attached");
     }
     found
@@ -217,6 +240,16 @@ mod tests {
         assert!(remove_server(pointer).is_some());
         assert!(server("test", pointer).is_none());
         assert!(remove_server(pointer).is_none());
+    }
+
+    #[test]
+    fn a_declined_instance_is_known_until_it_is_removed() {
+        let instance = SpiceBaseInstance { sif: std::ptr::null() };
+        assert!(!is_declined((&raw const instance).addr()));
+        decline(&raw const instance);
+        assert!(is_declined((&raw const instance).addr()));
+        assert!(super::instance("test", &raw const instance).is_none());
+        assert!(take_declined(&raw const instance) && !take_declined(&raw const instance));
     }
 
     #[test]

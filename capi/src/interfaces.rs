@@ -72,6 +72,7 @@ pub(crate) unsafe fn add(server: &Arc<ServerEntry>, sin: *mut SpiceBaseInstance)
             SPICE_INTERFACE_MIGRATION => add_migration(server, interface, sin.cast()),
             other => {
                 warning!("interface of unknown type {other:?} ignored");
+                handle::decline(sin);
                 0
             }
         }
@@ -215,10 +216,12 @@ unsafe fn add_char_device(
         (Some("port"), Some(name)) => CharKind::Port(name),
         (Some("port"), None) => {
             warning!("a port without a name is not attached");
+            handle::decline(sin.cast());
             return 0;
         }
         (subtype, _) => {
             warning!("a char device of subtype {:?} is not attached", subtype.unwrap_or("NULL"));
+            handle::decline(sin.cast());
             return 0;
         }
     };
@@ -236,7 +239,10 @@ unsafe fn add_char_device(
             unsafe { handle::detach(&instance) };
         }
         warning!("char device is not attached: {error}");
-        return if matches!(error, ServerError::NotInitialized) { -1 } else { 0 };
+        if matches!(error, ServerError::NotInitialized) {
+            return -1;
+        }
+        handle::decline(sin.cast());
     }
     0
 }
@@ -267,7 +273,10 @@ unsafe fn add_migration(
 /// # Safety
 /// `sin` is NULL or points to an instance.
 pub(crate) unsafe fn remove(sin: *mut SpiceBaseInstance) -> c_int {
-    let Some(instance) = handle::instance("spice_server_remove_interface", sin) else { return -1 };
+    let Some(instance) = handle::instance("spice_server_remove_interface", sin) else {
+        handle::take_declined(sin);
+        return -1;
+    };
     let result = match &instance.kind {
         Kind::Tablet(id) => instance.server.remove_tablet(*id),
         // Callbacks of the device may still call us while the worker ends, so it stays known until then.
