@@ -168,7 +168,9 @@ impl Queues {
 
     fn take(&mut self, kind: Kind) -> Option<Entry> {
         let lane = self.lane(kind);
-        let entry = lane.waiting.pop_front()?;
+        // Strangers can cause more handshakes than the thread can do. In turn, each would wait until its connection is
+        // closed in favour of newer ones, and nobody would get in. So the newest is served, and the oldest may be lost.
+        let entry = if kind == Kind::Handshake { lane.waiting.pop_back() } else { lane.waiting.pop_front() }?;
         lane.running += 1;
         Some(entry)
     }
