@@ -183,9 +183,10 @@ impl PendingLink {
         match self.stage {
             LinkStage::Held { .. } | LinkStage::Refused(_) => 0,
             _ if self.origin == Origin::Local || self.skip_auth => 3,
-            _ if !self.identified => 1,
-            _ if clients.of_session(self.message.connection_id).is_some() => 3,
-            _ => 2,
+            _ if self.identified && clients.of_session(self.message.connection_id).is_some() => 3,
+            // It has said what it wants, or done its part of a TLS handshake.
+            _ if self.identified || (self.tls && self.stream.is_some()) => 2,
+            _ => 1,
         }
     }
 
@@ -246,9 +247,9 @@ impl Links {
         self.links.iter().filter(|(_, link)| link.deadline <= now).map(|(&at, _)| at).collect()
     }
 
-    /// The one to go when there are too many. Guessers first, then strangers, then those that said what they want, and
-    /// last the further channels of clients that are in already and sockets that the host vouches for. Among equals the
-    /// address with the most links loses its oldest.
+    /// The one to go when there are too many. Guessers first, then strangers, then those that have done their part of a
+    /// TLS handshake or said what they want, and last the further channels of clients that are in already and sockets that
+    /// the host vouches for. Among equals the address with the most links loses its oldest.
     fn least_promising(&self, clients: &Clients) -> Option<ConnectionId> {
         let mut per_origin: BTreeMap<Origin, usize> = BTreeMap::new();
         for link in self.links.values() {
@@ -321,5 +322,53 @@ impl State {
                 self.close_link(link, "the link stage took too long");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Links from these peers, oldest first; a star in front: it has sent its link message.
+    fn links(peers: &[&str]) -> Links {
+        let mut links = Links::default();
+        for (n, peer) in (1..).zip(peers) {
+            let identified = peer.starts_with('*');
+            let peer = peer.trim_start_matches('*').to_owned();
+            let link = PendingLink::new(peer, Instant::now(), ConnectionGuard::default());
+            links.insert(ConnectionId(n), PendingLink { identified, ..link });
+        }
+        links
+    }
+
+    /// Which links go, one after the other.
+    fn victims(links: &mut Links) -> Vec<u64> {
+        let clients = Clients::default();
+        let mut gone = Vec::new();
+        while let Some(at) = links.least_promising(&clients) {
+            links.remove(at);
+            gone.push(at.0);
+        }
+        gone
+    }
+
+    #[test]
+    fn a_flood_from_one_address_drops_its_own_oldest_links() {
+        let mut links = links(&["10.0.0.1:1", "10.0.0.9:1", "10.0.0.9:2", "10.0.0.9:3", "10.0.0.2:1"]);
+        assert_eq!(victims(&mut links), [2, 3, 1, 4, 5]);
+    }
+
+    #[test]
+    fn who_has_said_what_it_wants_outlasts_strangers_and_the_host_s_own_sockets_outlast_all() {
+        let mut links = links(&["unix", "*10.0.0.9:1", "10.0.0.9:2", "*10.0.0.9:3", "10.0.0.2:1"]);
+        assert_eq!(victims(&mut links), [3, 5, 2, 4, 1]);
+    }
+
+    #[test]
+    fn guessers_go_first() {
+        let mut links = links(&["10.0.0.9:1", "*10.0.0.1:1", "10.0.0.9:2"]);
+        let held = LinkStage::Held { until: Instant::now(), what: Held::Sasl };
+        links.links.get_mut(&ConnectionId(2)).unwrap().stage = held;
+        assert_eq!(victims(&mut links), [2, 1, 3]);
     }
 }
