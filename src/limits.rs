@@ -164,6 +164,10 @@ pub const MAX_MESSAGES_PER_READ: u32 = 64;
 /// second.
 pub const MAX_WORK_PER_TURN: usize = 2048;
 
+/// How long the server leaves the messages of a client alone that has caused [`MAX_WORK_PER_TURN`] in one turn.
+/// The host's monitor and disks need several turns for each of their requests.
+pub const WORK_REST: Duration = Duration::from_millis(10);
+
 // # Client: migration
 
 /// How long clients may take to link to the target of a migration (server.md 9.2). The host waits for all of

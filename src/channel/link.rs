@@ -16,7 +16,7 @@
 use super::connection::{ChannelConnection, ClientId};
 use super::pings::{LatencyTest, Silence};
 use crate::host::Readiness;
-use crate::limits::{HOST_CHANNEL_BACKLOG, MAX_HOST_CHANNEL_BACKLOG, MAX_MESSAGES_PER_READ};
+use crate::limits::{HOST_CHANNEL_BACKLOG, MAX_HOST_CHANNEL_BACKLOG, MAX_MESSAGES_PER_READ, WORK_REST};
 use crate::net::flow::AckWindow;
 use crate::net::stream::{ChannelStream, Flush, Incoming, Outgoing, StreamError};
 use crate::protocol::Message;
@@ -114,6 +114,8 @@ pub struct ChannelLink {
     /// Messages wait in the owner's pipe.
     waiting: bool,
     read_budget: u32,
+    /// Until when the client's messages are left alone, since those of the last batch cost so much.
+    rest: Option<Instant>,
     /// Bytes may be in the transport that no poll reports.
     unread: bool,
     expect_flush_mark: bool,
@@ -142,6 +144,7 @@ impl ChannelLink {
             blocked: false,
             waiting: false,
             read_budget: MAX_MESSAGES_PER_READ,
+            rest: None,
             unread: false,
             expect_flush_mark: false,
             expect_migrate_data: false,
@@ -287,7 +290,7 @@ impl ChannelLink {
 
     fn reads(&self) -> bool {
         let backlog = !self.options.window && self.connection.stream.pending_bytes() > HOST_CHANNEL_BACKLOG;
-        self.reading && !backlog
+        self.reading && !backlog && self.rest.is_none()
     }
 
     fn window_is_open(&self) -> bool {
@@ -365,9 +368,16 @@ impl ChannelLink {
         self.unread = false;
     }
 
-    /// Ends the present batch early: what its messages cost is enough for one turn.
-    pub fn end_batch(&mut self) {
+    /// Ends the present batch early, as its messages have cost enough. The client rests, since turn after turn like this
+    /// one would leave little of the thread to others.
+    pub fn end_batch(&mut self, now: Instant) {
         self.read_budget = 0;
+        self.rest = Some(now + WORK_REST);
+    }
+
+    /// Ends a rest that is over.
+    pub fn end_rest(&mut self, now: Instant) {
+        self.rest.take_if(|until| *until <= now);
     }
 
     /// Whether reading stopped at the end of the batch, or layers below hold bytes: read again without waiting for the poll.
@@ -442,7 +452,7 @@ impl ChannelLink {
     /// When [`Self::on_timer`] wants to be called; a time that has passed: at once.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let reading = self.wants_reading().then_some(now);
+        let reading = self.rest.or(self.wants_reading().then_some(now));
         [reading, self.silence.limit(), self.ping.due()].into_iter().flatten().min()
     }
 

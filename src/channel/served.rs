@@ -116,7 +116,7 @@ impl<C: Channel + ?Sized> Served<C> {
         }
         while let Some(link) = self.links.touch(at) {
             if said.work >= MAX_WORK_PER_TURN {
-                link.end_batch();
+                link.end_batch(now);
                 return Ok(());
             }
             let Some(received) = link.receive(now)? else { return Ok(()) };
@@ -226,6 +226,7 @@ impl<C: Channel + ?Sized> Served<C> {
     /// Pings, liveness, and messages left unread of one link, and what the channel does for its client in time.
     pub(crate) fn on_link_timer(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let Some(link) = self.links.touch(at) else { return };
+        link.end_rest(now);
         let wants_reading = link.wants_reading();
         let mut result = link.on_timer(now);
         if result.is_ok() && wants_reading {

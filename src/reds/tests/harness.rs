@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, ThreadId};
@@ -36,6 +36,7 @@ struct Inner {
 #[derive(Default)]
 pub(super) struct TestLoop {
     inner: Mutex<Inner>,
+    turns: AtomicU64,
     hook: Mutex<Option<Arc<EventHook>>>,
 }
 
@@ -88,6 +89,7 @@ impl EventLoop for TestLoop {
 impl TestLoop {
     /// Waits for readiness or timers at most `limit` and runs their callbacks.
     pub(super) fn turn(&self, limit: Duration) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         let watches: Vec<(u64, RawFd, Readiness)> =
             self.inner.lock().unwrap().watches.iter().map(|(&id, w)| (id, w.0, w.1)).collect();
         let mut poll = Poll::new().unwrap();
@@ -131,6 +133,11 @@ impl TestLoop {
 
     pub(super) fn calls(&self) -> Vec<&'static str> {
         self.inner.lock().unwrap().calls.clone()
+    }
+
+    /// How many turns it has begun.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     pub(super) fn watches(&self) -> usize {

@@ -1,6 +1,10 @@
 use super::harness::*;
-use std::sync::Arc;
+use crate::host::Keyboard;
+use crate::host::call::HostCall;
+use crate::limits::{MAX_WORK_PER_TURN, WORK_REST};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn host() -> (Host, Arc<Devices>) {
@@ -195,4 +199,62 @@ fn tablet_alone_does_not_allow_client_mode() {
         s.remove_tablet(id).unwrap();
         assert!(s.remove_tablet(id).is_err());
     });
+}
+
+/// A keyboard that counts its scan codes by the turns of the host's loop.
+struct Counting {
+    event_loop: Arc<TestLoop>,
+    by_turn: Mutex<BTreeMap<u64, usize>>,
+}
+
+impl Keyboard for Counting {
+    fn push_scan_code(&self, _: u8) {
+        *self.by_turn.lock().unwrap().entry(self.event_loop.turns()).or_default() += 1;
+    }
+    fn leds(&self) -> u8 {
+        0
+    }
+}
+
+#[test]
+fn floods_of_scan_codes_leave_the_hosts_loop_its_turns() {
+    const MESSAGES: usize = 60;
+    let host = Host::start(|_| {});
+    let keyboard = Arc::new(Counting { event_loop: host.event_loop.clone(), by_turn: Mutex::default() });
+    let attached = keyboard.clone();
+    host.run(move |s| s.add_keyboard(attached).unwrap());
+    let main = host.main();
+    let mut inputs = host.inputs(&main);
+    // All of them are there when the server looks, in as few turns as it can.
+    let mut flood = Vec::new();
+    for _ in 0..MESSAGES {
+        flood.extend(104u16.to_le_bytes());
+        flood.extend(2000u32.to_le_bytes());
+        flood.extend([0x9e; 2000]);
+    }
+    let start = std::time::Instant::now();
+    inputs.send_raw(&flood);
+    let arrived = || keyboard.by_turn.lock().unwrap().values().sum::<usize>();
+    host.wait("all keys", |_| arrived() >= MESSAGES * 2000);
+    // The message in which the budget ends is read whole.
+    let most = keyboard.by_turn.lock().unwrap().values().copied().max().unwrap();
+    assert!(most <= MAX_WORK_PER_TURN + 2000, "{most}");
+    // Two messages use a budget up, so most turns are followed by a rest.
+    assert!(start.elapsed() >= WORK_REST * 10, "{:?}", start.elapsed());
+}
+
+/// Calls that wait for their turn while the host, deep inside of callbacks, removes the tablet.
+#[test]
+fn a_tablet_is_not_called_after_its_removal() {
+    let (host, _) = host();
+    let tablet = Arc::new(Devices::default());
+    let attached = tablet.clone();
+    let id = host.run(move |s| s.add_tablet(attached).unwrap());
+    tablet.take();
+    let called = tablet.clone();
+    host.run(move |s| {
+        s.core.within(|state| state.host_call(HostCall::TabletWheel { tablet: called, dz: 1, buttons: 0 }));
+        s.remove_tablet(id).unwrap();
+    });
+    assert_eq!(tablet.take(), Vec::<String>::new());
 }
