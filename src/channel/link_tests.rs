@@ -174,6 +174,19 @@ fn a_client_that_answers_no_ping_is_disconnected() {
     assert!(matches!(client.on_timer(end), Err(ChannelError::Silent(_))));
 }
 
+/// Phones and roaming laptops: with the original they live at 68 s and are gone at 84 s.
+#[test]
+fn a_client_may_be_silent_for_as_long_as_with_the_original() {
+    let start = Instant::now();
+    let (mut client, _peer) = unix(start);
+    while !client.is_blocked() {
+        client.send(Message::new(103, vec![7; 60_000]));
+        client.flush(true, start).unwrap();
+    }
+    client.on_timer(start + Duration::from_secs(68)).unwrap();
+    assert!(client.on_timer(start + Duration::from_secs(84)).is_err());
+}
+
 #[test]
 fn a_client_that_stops_reading_is_disconnected_and_one_that_reads_slowly_is_not() {
     let start = Instant::now();

@@ -84,6 +84,21 @@ fn a_client_that_stops_reading_costs_neither_guest_nor_others() {
     rig.check();
 }
 
+/// An image of 18 MB, of which the command draws one pixel.
+#[test]
+fn a_large_image_is_not_sent_for_a_few_of_its_pixels() {
+    let mut rig = Rig::raw();
+    rig.primary();
+    rig.attach(1000);
+    rig.drain();
+    let side = 2100;
+    assert!(u64::from(side) * u64::from(side) > crate::limits::MAX_IMAGE_PIXELS);
+    let image = bitmap_image(0, false, side, side, 5);
+    rig.draw(0, Effect::Opaque, Rect::new(3, 3, 4, 4), Clip::None, copy(image, Rect::new(7, 7, 8, 8)));
+    rig.check();
+    assert!(rig.clients[0].1.longest < 10_000, "{}", rig.clients[0].1.longest);
+}
+
 #[test]
 fn no_init_in_time_ends_the_connection_and_nothing_else() {
     let mut rig = Rig::raw();

@@ -61,6 +61,8 @@ pub(super) struct ModelClient {
     images: Images,
     /// Types of all messages, in order.
     pub log: Vec<u16>,
+    /// The longest message so far (bytes of its body).
+    pub longest: usize,
     since_ack: u32,
     window: u32,
     pub marked: bool,
@@ -68,6 +70,8 @@ pub(super) struct ModelClient {
     streams: BTreeMap<u32, Playing>,
     /// Codecs of all streams so far.
     pub codecs: Vec<u8>,
+    /// Rectangles of the longest clip that a stream has had.
+    pub longest_clip: usize,
 }
 
 /// A video stream as it plays.
@@ -87,12 +91,14 @@ impl ModelClient {
             surfaces: BTreeMap::new(),
             images: Images::default(),
             log: Vec::new(),
+            longest: 0,
             since_ack: 0,
             window: u32::MAX,
             marked: false,
             closed: false,
             streams: BTreeMap::new(),
             codecs: Vec::new(),
+            longest_clip: 0,
         }
     }
 
@@ -141,6 +147,7 @@ impl ModelClient {
 
     fn handle(&mut self, msg_type: u16, body: &[u8]) {
         self.log.push(msg_type);
+        self.longest = self.longest.max(body.len());
         self.play();
         let mut r = Cursor::new(body);
         match msg_type {
@@ -159,6 +166,7 @@ impl ModelClient {
             server::STREAM_CLIP => {
                 let stream = self.streams.get_mut(&r.u32()).expect("stream to clip exists");
                 stream.clip = r.clip_rects();
+                self.longest_clip = self.longest_clip.max(stream.clip.len());
                 stream.frame = None;
             }
             server::STREAM_DATA => {

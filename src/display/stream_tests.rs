@@ -265,3 +265,28 @@ fn a_display_has_sixteen_streams_at_most() {
     assert_eq!(count(&rig, 0, server::STREAM_CREATE), 16);
     end(&mut rig);
 }
+
+/// Each of the pieces would be a hole in the clip of the stream.
+#[test]
+fn a_video_under_many_pieces_is_not_clipped_to_what_is_between_them() {
+    let (mut rig, _) = rig(Fate::Works, "spice:mjpeg");
+    attach(&mut rig, &ALL);
+    play_until(&mut rig, "frames", |rig| count(rig, 0, server::STREAM_DATA) >= 3);
+    let pieces: Vec<_> = (0..200).map(|n| (4 + n % 20, 4 + n / 20 * 2)).collect();
+    let clip: Vec<_> = pieces
+        .iter()
+        .filter(|(x, y)| (x + y / 2) % 2 == 0)
+        .map(|&(x, y)| Rect::new(x, y, x + 1, y + 1))
+        .collect();
+    assert!(clip.len() > crate::limits::MAX_STREAM_CLIP);
+    rig.draw(0, Effect::Opaque, PLACE, Clip::Rects(clip.clone().into()), fill(7, Rop::PUT));
+    rig.drain();
+    // The same, one hole at a time.
+    play_until(&mut rig, "frames again", |rig| count(rig, 0, server::STREAM_DATA) >= 6);
+    for hole in &clip {
+        rig.draw(0, Effect::Opaque, *hole, Clip::None, fill(9, Rop::PUT));
+        rig.drain();
+    }
+    assert!(rig.clients[0].1.longest_clip <= crate::limits::MAX_STREAM_CLIP);
+    end(&mut rig);
+}

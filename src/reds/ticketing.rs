@@ -113,6 +113,7 @@ mod tests {
         assert!(!t.admits(Some(b""), false, 0) && !t.admits(Some(b"x"), false, 0));
         assert!(t.admits(Some(b""), true, 0));
         assert!(!t.admits(None, true, 0));
+        assert!(t.why_not().contains("no password was ever set"), "{}", t.why_not());
     }
 
     #[test]

@@ -181,3 +181,26 @@ impl WakeSource {
         while matches!((&self.0).read(&mut buffer), Ok(n) if n == buffer.len()) {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn who_causes_too_many_requests_waits_for_the_worker_a_little() {
+        let (dispatcher, _wake) = Dispatcher::new(None).unwrap();
+        let request = || Request::DelMemslot { group_id: 0, slot_id: 7 };
+        let start = Instant::now();
+        for _ in 0..MAX_QUEUED_REQUESTS {
+            dispatcher.post(request()).unwrap();
+        }
+        dispatcher.post(request()).unwrap();
+        assert!(start.elapsed() >= QUEUE_WAIT);
+        // The worker never waits for itself.
+        dispatcher.adopt_thread();
+        let start = Instant::now();
+        dispatcher.post(request()).unwrap();
+        assert!(start.elapsed() < QUEUE_WAIT);
+    }
+}

@@ -76,6 +76,11 @@ impl CursorClient {
         self.pipe.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting_shapes(&self) -> usize {
+        self.pipe.iter().filter(|item| matches!(item, Item::Set { .. })).count()
+    }
+
     /// Queues INIT unless the client has it.
     pub(super) fn initialise(&mut self) {
         if !self.initialised {

@@ -4,7 +4,7 @@ use crate::channel::polled::Polled;
 use crate::channel::testing::Peer;
 use crate::guest::{ReleaseInfo, ReleaseQueue};
 use crate::host::Readiness;
-use crate::limits::MAX_CURSOR_PIPE;
+use crate::limits::{MAX_CURSOR_PIPE, MAX_WAITING_SHAPES};
 use crate::protocol::ChannelType;
 use crate::protocol::common::server::SET_ACK;
 use crate::protocol::cursor::server::{HIDE, INIT, INVAL_ALL, INVAL_ONE, MOVE, RESET, SET, TRAIL};
@@ -201,6 +201,17 @@ fn slow_client_gets_the_state_instead_of_history() {
     let shape = last.iter().rev().find(|m| m.0 == SET).unwrap();
     assert_eq!(shape.1[7..9], 1999u16.to_le_bytes());
     assert!(last.iter().any(|m| m.0 == TRAIL));
+}
+
+#[test]
+fn few_shapes_wait_for_a_client_that_does_not_read() {
+    let (mut f, mut peer) = Fixture::connected();
+    for key in 1..200 {
+        f.set(key, 1);
+        assert!(f.channel.clients[&ConnectionId(1)].waiting_shapes() <= MAX_WAITING_SHAPES);
+    }
+    let last = f.drain(&mut peer);
+    assert_eq!(last.iter().rev().find(|m| m.0 == SET).unwrap().1[7..9], 199u16.to_le_bytes());
 }
 
 /// Neither HIDE nor TRAIL says where the pointer is: it stays where INIT put it, sent before or after.
