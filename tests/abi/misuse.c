@@ -286,6 +286,13 @@ static void interfaces(void)
 
     MUST(spice_server_add_client(server, -1, 0) == -1);
     MUST(spice_server_add_client(server, 100000, 0) == -1);
+    int pipes[2];
+    MUST(pipe(pipes) == 0);
+    MUST(spice_server_add_client(server, pipes[0], 0) == -1);
+    MUST(spice_server_add_ssl_client(server, pipes[0], 0) == -1);
+    MUST(fcntl(pipes[0], F_GETFD) != -1);
+    close(pipes[0]);
+    close(pipes[1]);
     spice_server_destroy(server);
     MUST(keyboard.st == NULL);
     MUST(watches == 0 && timers == 0);
@@ -384,6 +391,32 @@ static void cycles(void)
     MUST(entries("/proc/self/task") <= threads);
 }
 
+/* Hosts end in the middle of it all by exit(): their last calls come when thread-local values are gone. */
+static SpiceServer *unfinished;
+static SpiceTabletInterface last_interface = {
+    .base = { SPICE_INTERFACE_TABLET, "test", SPICE_INTERFACE_TABLET_MAJOR, SPICE_INTERFACE_TABLET_MINOR },
+};
+static SpiceTabletInstance last = { .base.sif = &last_interface.base };
+static SpiceCoreInterface last_core;
+
+static void at_exit(void)
+{
+    if (spice_server_remove_interface(&last.base) != 0 || last.st != NULL) {
+        fputs("a tablet cannot be removed at exit\n", stderr);
+        _exit(1);
+    }
+    spice_server_destroy(unfinished);
+}
+
+static void leave_a_server(void)
+{
+    unfinished = spice_server_new();
+    last_core = core_interface();
+    MUST(spice_server_init(unfinished, &last_core) == 0);
+    MUST(spice_server_add_interface(unfinished, &last.base) == 0);
+    MUST(atexit(at_exit) == 0);
+}
+
 int main(void)
 {
     null_everywhere();
@@ -394,6 +427,7 @@ int main(void)
     before_init();
     interfaces();
     cycles();
+    leave_a_server();
     puts("misuse: ok");
     return 0;
 }

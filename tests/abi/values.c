@@ -54,6 +54,19 @@ int main(void)
     SHOW(spice_server_add_renderer(s, "sw"));
     SHOW(spice_server_add_renderer(s, "sw"));
     codecs(s);
+    static const char *const lists[] = { "auto", "spice:mjpeg", "gstreamer:mjpeg", "gstreamer:vp8", "gstreamer:h264",
+        "gstreamer:vp9", "spice:vp8", "spice:h264", "spice:vp9", "gstreamer:vp8;spice:mjpeg;", "gstreamer:h264;gstreamer:vp8;spice:mjpeg",
+        "spice:mjpeg;spice:mjpeg", "spice:mjpeg;;gstreamer:vp8", ";spice:mjpeg", "auto;spice:mjpeg", "", ";", ":", "spice", "spice:",
+        ":mjpeg", "mjpeg", "vp8", "AUTO", "Spice:mjpeg", "spice:MJPEG", "spice:mjpeg:x", "spice : mjpeg", " spice:mjpeg",
+        "spice:mjpeg ", "spice:mjpeg,gstreamer:vp8", "gst:vp8", "gstreamer:av1", "none" };
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        SpiceServer *fresh = spice_server_new();
+        printf("\"%s\": ", lists[i]);
+        SHOW(spice_server_set_video_codecs(fresh, lists[i]));
+        codecs(fresh);
+        spice_server_destroy(fresh);
+    }
+    SHOW(spice_server_set_sasl(s, 0));
     SHOW(spice_server_set_video_codecs(s, "bogus"));
     codecs(s);
     SHOW(spice_server_set_video_codecs(s, "spice:mjpeg;bogus:codec"));

@@ -122,6 +122,22 @@ def test_unix_socket(tmp_path, echo_image, abstract):
                 client.shows(qemu)
 
 
+def test_a_unix_socket_beside_a_tls_port_speaks_tls(tmp_path, echo_image, x509):
+    path = tmp_path / "spice.sock"
+    with Qemu(tmp_path, image=echo_image, listen=f"unix=on,addr={path},tls-port={{port}},x509-dir={x509}"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(PATIENCE)
+            # Two listeners have the same path, and the later one is found there.
+            sock.connect(str(path))
+            with ssl._create_unverified_context().wrap_socket(sock) as tls:
+                assert tls.version()
+
+
+def test_a_unix_socket_without_an_address_is_none(tmp_path, echo_image):
+    with Qemu(tmp_path, "-device", "VGA", image=echo_image, listen="unix=on") as qemu:
+        assert qemu("query-status")["running"]
+
+
 @pytest.mark.parametrize("listen,hosts", [
     ("port={port},addr=::1", ["::1"]), ("port={port},addr=::1,ipv6=on", ["::1"]), ("port={port},addr=127.0.0.1,ipv4=on", ["127.0.0.1"]),
     ("port={port}", ["127.0.0.1"]), ("port={port},addr=::", ["::1", "127.0.0.1"])])
