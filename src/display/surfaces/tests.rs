@@ -5,6 +5,7 @@ use super::*;
 use crate::display::model::blank;
 use crate::draw::{Clip, Drawable, Effect, Fill, Mask, Rop, Transparent};
 use crate::geometry::Point;
+use crate::guest::{ReleaseInfo, ReleaseQueue, ReleaseToken};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData};
 
 fn screen(width: u32, height: u32, format: SurfaceFormat) -> Surfaces {
@@ -107,6 +108,39 @@ fn commands_that_take_too_long_are_dropped() {
         assert!(surfaces.accept(command(whole, Effect::Blend, op)).is_err());
     }
     surfaces.accept(command(small, Effect::Blend, transparent(small))).unwrap();
+}
+
+/// A command whose release is counted.
+fn counted(queue: &Arc<ReleaseQueue>, clip: Clip, op: DrawOp) -> Box<Drawable> {
+    let release = ReleaseToken::new(queue.clone(), ReleaseInfo { address: 1, group_id: 0 });
+    let drawable = *command(Rect::of_size(64, 64), Effect::Blend, op);
+    Box::new(Drawable { clip, release: Some(release), self_bitmap: Some(Rect::of_size(64, 64)), ..drawable })
+}
+
+#[test]
+fn complicated_regions_count_as_held_memory() {
+    let (mut surfaces, queue) = (screen(64, 64, SurfaceFormat::Xrgb32), Arc::default());
+    let lines =
+        (0..32).flat_map(|n| [Rect::new(2 * n, 0, 2 * n + 1, 64), Rect::new(0, 2 * n, 64, 2 * n + 1)]);
+    let pending = surfaces.accept(counted(&queue, Clip::Rects(lines.collect()), fill(1))).unwrap();
+    let rects = pending.region.rects().len();
+    assert!(
+        rects > 1000 && queue.held_bytes() >= 2 * rects * size_of::<Rect>(),
+        "{rects}: {}",
+        queue.held_bytes()
+    );
+    drop(pending);
+    assert_eq!(queue.held_bytes(), 0);
+}
+
+#[test]
+fn snapshots_count_as_held_memory() {
+    let (mut surfaces, queue) = (screen(64, 64, SurfaceFormat::Xrgb32), Arc::default());
+    let transparent = Transparent { src: None, src_area: Rect::of_size(64, 64), src_color: 0, true_color: 0 };
+    let pending = surfaces.accept(counted(&queue, Clip::None, DrawOp::Transparent(transparent))).unwrap();
+    assert!(queue.held_bytes() >= 64 * 64 * 4);
+    drop(pending);
+    assert_eq!(queue.held_bytes(), 0);
 }
 
 /// Commands of one pixel each over the same columns: what they and one synchronous request cost.
