@@ -99,11 +99,49 @@ fn amount(value: u64) -> String {
 }
 
 fn bytes(value: usize) -> String {
+    if value > 64 << 20 {
+        return format!("{} MiB", value.div_ceil(1 << 20));
+    }
     format!("{}B", amount(value.next_multiple_of(1 << 10) as u64))
 }
 
 fn seconds(value: Duration) -> String {
     format!("{} s", value.as_secs_f64())
+}
+
+/// Memory of one TLS connection at OpenSSL, as measured (bytes): its buffers, keys and the handshake so far.
+const TLS_STATE: usize = 80 << 10;
+
+/// Memory that an entry of a pixmap cache takes, with the tables that find it (bytes).
+const CACHE_ENTRY: usize = 128;
+
+/// Channels that a client has at a machine of four displays and a dozen devices: the displays' two each, main, inputs, two
+/// of sound, and the devices'. A second link to the same channel is refused.
+const DISPLAYS: usize = 4;
+const HOST_CHANNELS: usize = 4 + 12;
+
+/// Bytes of the largest pointer shape, and of a decoded pixel.
+const SHAPE: usize = MAX_CURSOR_SIDE as usize * MAX_CURSOR_SIDE as usize * 4;
+const PIXEL: usize = 4;
+const RECT: usize = 16;
+
+/// What one client can cost in all: caches, channels on the host's thread, and displays.
+fn client_sum() -> usize {
+    let caches = MAX_CACHES_PER_CLIENT
+        * (MAX_GLZ_WINDOW_PIXELS as usize * PIXEL + MAX_PIXMAP_CACHE_ENTRIES * CACHE_ENTRY);
+    let message = main_channel::MAX_BODY.max(spicevmc::MAX_DATA);
+    let channels = HOST_CHANNELS * (MAX_HOST_CHANNEL_BACKLOG + MAX_UNSENT as usize + message);
+    // One encoded image waits for the socket, besides the shapes.
+    let image = MAX_IMAGE_PIXELS as usize * PIXEL;
+    caches + channels + DISPLAYS * (image + MAX_WAITING_SHAPES * SHAPE + MAX_UNSENT as usize)
+}
+
+/// What one display device of a guest can cost in all, without GL and video encoders.
+fn display_sum() -> usize {
+    let dirty = MAX_SURFACES as usize * MAX_DIRTY_RECTS * RECT;
+    // The command that goes beyond the budget, and an image that is decoded for it.
+    let last = MAX_SNAPSHOT.max(2 * MAX_REGION_RECTS * RECT) + MAX_DECODED_PIXELS as usize * PIXEL;
+    MAX_HELD_COPIES + last + MAX_SHARED_ENCODES + dirty + MAX_QUEUED_REQUESTS * 256 + WORKER_STACK
 }
 
 /// What the limits of one peer come to together: (peer, what, how much, how it comes about).
@@ -121,7 +159,7 @@ fn totals() -> Vec<(&'static str, &'static str, String, String)> {
             "Connection",
             "memory",
             bytes(before_login),
-            "its HTTP request and its link message; OpenSSL's own buffers come on top".into(),
+            format!("its HTTP request and its link message; with TLS, OpenSSL's state on top: {}", bytes(TLS_STATE)),
         ),
         (
             "Connection",
@@ -132,7 +170,7 @@ fn totals() -> Vec<(&'static str, &'static str, String, String)> {
         (
             "Connection",
             "all together",
-            format!("{MAX_PENDING_LINKS} connections, {}", bytes(MAX_PENDING_LINKS * before_login)),
+            format!("{MAX_PENDING_LINKS} connections, {}", bytes(MAX_PENDING_LINKS * (before_login + TLS_STATE))),
             "or a quarter of the descriptors that the process may have, if that is less".into(),
         ),
         (
@@ -168,6 +206,27 @@ fn totals() -> Vec<(&'static str, &'static str, String, String)> {
         ),
         (
             "Client",
+            "pointer shapes",
+            bytes(MAX_WAITING_SHAPES * SHAPE),
+            "per display".into(),
+        ),
+        (
+            "Client",
+            "all together",
+            bytes(client_sum()),
+            format!(
+                "with {DISPLAYS} displays and {HOST_CHANNELS} other channels; nearly all of it are GLZ windows, which hold what \
+                 was drawn. A server has one client, unless the host allows several"
+            ),
+        ),
+        (
+            "Client",
+            "time of the host's thread",
+            format!("{} callbacks", amount((MAX_WORK_PER_TURN) as u64)),
+            format!("in a turn, or those of one message, and then nothing for {} ms", WORK_REST.as_millis()),
+        ),
+        (
+            "Client",
             "silence",
             seconds(MAX_SILENCE),
             "while it owes reads, an ACK or a PONG; no other client and no guest waits for it".into(),
@@ -176,13 +235,45 @@ fn totals() -> Vec<(&'static str, &'static str, String, String)> {
             "Guest",
             "copies of its memory",
             bytes(MAX_HELD_COPIES),
-            "per device: what its unreleased commands hold of QUIC streams, glyphs, paths, lists and snapshots".into(),
+            "per device: what its unreleased commands hold of QUIC streams, glyphs, paths, lists, regions and snapshots".into(),
+        ),
+        (
+            "Guest",
+            "the command beyond that",
+            bytes(MAX_SNAPSHOT + MAX_DECODED_PIXELS as usize * PIXEL),
+            "per device: the snapshot of the newest command, and the image that is just decoded".into(),
+        ),
+        (
+            "Guest",
+            "areas that the host has not read",
+            bytes(MAX_SURFACES as usize * MAX_DIRTY_RECTS * RECT),
+            format!("per device: {} for each of {} surfaces", bytes(MAX_DIRTY_RECTS * RECT), amount(MAX_SURFACES.into())),
         ),
         (
             "Guest",
             "encoded images",
             bytes(MAX_SHARED_ENCODES),
             "per device, kept for further clients".into(),
+        ),
+        (
+            "Guest",
+            "all together",
+            bytes(display_sum()),
+            "per display device, besides the memory of the guest itself; 1024 surfaces and a decoded image of the largest size are \
+             most of it"
+                .into(),
+        ),
+        (
+            "Guest",
+            "screens drawn by a GPU",
+            bytes(2 * MAX_SCANOUT_PIXELS as usize * PIXEL),
+            "per device, while a remote client watches: a copy and a surface of the scanout's size".into(),
+        ),
+        (
+            "Guest",
+            "video encoders",
+            format!("{MAX_VIDEO_ENCODERS} of {}", bytes(usize::try_from(VIDEO_MEMORY).unwrap())),
+            "per process, only with the plugin, and only if encoders leak: the greediest keeps a third of this".into(),
         ),
         (
             "Guest",

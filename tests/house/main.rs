@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test program")]
 
 mod circles;
+mod attacks;
 mod citations;
 mod layers;
 mod length;

@@ -34,6 +34,10 @@ impl Surfaces {
             return Err(NOTHING_TO_DRAW);
         }
         let life = target.life.clone();
+        // The command keeps its region, and the tree what of it is still to be seen.
+        if let Some(release) = &mut drawable.release {
+            release.add_cost(2 * size_of_val(region.rects()));
+        }
         if drawable.op.lacks_source() {
             let area = drawable.self_bitmap.ok_or("no source image")?;
             if area.is_empty() || !bounds.contains(&area) {

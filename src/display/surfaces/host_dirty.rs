@@ -78,3 +78,23 @@ impl HostDirty {
         rects
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pixels of a chequered screen, which the host never asks about.
+    #[test]
+    fn a_pattern_without_end_is_kept_as_a_bounded_number_of_rectangles() {
+        let mut dirty = HostDirty::default();
+        for n in 0..4 * i32::try_from(MAX_DIRTY_RECTS).unwrap() {
+            let (y, x) = (n / 256, n % 256 * 2 + n / 256 % 2);
+            dirty.add(Rect::new(x, y, x + 1, y + 1));
+            assert!(dirty.region.rects().len() <= MAX_DIRTY_RECTS);
+        }
+        // Nothing is lost.
+        let rects = dirty.rects(None, true);
+        assert!(rects.iter().any(|rect| rect.contains(&Rect::new(0, 0, 1, 1))), "{}", rects.len());
+        assert!(rects.iter().any(|rect| rect.contains(&Rect::new(511, 127, 512, 128))));
+    }
+}
