@@ -1,6 +1,8 @@
 //! The pixels that a command may touch: box, surface, clip and mask (canvas.md 3).
 
+use super::DrawError;
 use super::region::Region;
+use super::zeroed::zeroed;
 use crate::geometry::{Point, Rect, index, index_i32};
 
 /// A horizontal run of pixels: columns `left..right` of row `y`. Never empty, and always inside the bounds of
@@ -112,9 +114,9 @@ pub(super) struct BitMask {
 
 impl BitMask {
     /// An all-zero mask for `bounds`.
-    pub(super) fn new(bounds: Rect) -> Self {
+    pub(super) fn new(bounds: Rect) -> Result<Self, DrawError> {
         let words_per_row = index(bounds.width()).div_ceil(64);
-        Self { bounds, words_per_row, words: vec![0; words_per_row * index(bounds.height())] }
+        Ok(Self { bounds, words_per_row, words: zeroed(words_per_row * index(bounds.height()))? })
     }
 
     /// Sets the bits of row `y` from native values (0 or 1). The first value is for column `bounds().left`.
@@ -175,7 +177,7 @@ mod tests {
             let width = i32::try_from(bits.len()).unwrap();
             let cut = i32::try_from(cut.min(bits.len())).unwrap();
             let bounds = Rect::new(5, 7, 5 + width, 8);
-            let mut mask = BitMask::new(bounds);
+            let mut mask = BitMask::new(bounds).unwrap();
             mask.set_row(7, &bits);
             let mut area = Area::from(Region::from(Rect::new(5 + cut, 0, 400, 20)));
             area.set_mask(mask);

@@ -21,6 +21,7 @@ mod source;
 mod stroke;
 mod target;
 mod text;
+mod zeroed;
 
 #[cfg(test)]
 mod hostile_tests;
@@ -37,6 +38,7 @@ use crate::image::{Image, ImageData};
 use area::BitMask;
 use picture::{MaskRows, Picture, Want};
 use std::sync::Arc;
+use zeroed::reserved;
 
 /// Why a command was not drawn. The surface is then unchanged, except that a TEXT may have drawn its
 /// background.
@@ -70,6 +72,8 @@ pub enum DrawError {
     BadComposite,
     #[error("the operation is not supported")]
     Unsupported,
+    #[error("the host is short of memory")]
+    NoMemory,
 }
 
 /// The surfaces that a command may read. The surface being drawn on need not be among them.
@@ -121,7 +125,13 @@ impl ImageCache {
             self.entries[..=at].rotate_right(1);
             return Ok(self.entries[0].pixels.clone());
         }
-        let mut pixels = Vec::new();
+        // A few bytes can stand for all of them.
+        let pixel = match layout {
+            PixelLayout::Bgra32 => 4,
+            PixelLayout::Rgb555 => 2,
+            PixelLayout::Gray8 => 1,
+        };
+        let mut pixels = reserved(index(image.width) * index(image.height) * pixel)?;
         quic::decode(stream, image.width, image.height, layout, &mut pixels)
             .map_err(|_| DrawError::BadImage)?;
         let pixels = Arc::new(pixels);
@@ -222,7 +232,7 @@ impl<'a> Env<'a> {
             *area = Area::default();
             return Ok(());
         }
-        let mut bits = BitMask::new(bounds);
+        let mut bits = BitMask::new(bounds)?;
         let mut row = vec![0; index(bounds.width())];
         for y in bounds.top..bounds.bottom {
             let (x, y_in_mask) = (source_coordinate(bounds.left, dx), source_coordinate(y, dy));

@@ -6,6 +6,7 @@
 
 use super::pixel;
 use super::target::Canvas;
+use super::zeroed::zeroed;
 use super::{DrawError, ImageCache};
 use crate::codec::quic::{PixelLayout, QuicType, parse_header};
 use crate::geometry::{Rect, index, index_i32};
@@ -193,7 +194,7 @@ impl<'a> Picture<'a> {
         let width = index(area.width());
         let mut pixels = Vec::new();
         if width > 0 {
-            pixels = vec![0; width * index(area.height())];
+            pixels = zeroed(width * index(area.height()))?;
             for (y, row) in (area.top..area.bottom).zip(pixels.chunks_exact_mut(width)) {
                 canvas.read_row(area.left, y, row);
             }

@@ -5,6 +5,7 @@ use super::brush::Tile;
 use super::pixel;
 use super::rop::RasterOp;
 use super::target::Canvas;
+use super::zeroed::zeroed;
 use super::{DrawError, Env};
 use crate::blend::{over, scale};
 use crate::draw::{Brush, Glyph, GlyphString, Rop, Text};
@@ -27,16 +28,15 @@ impl Canvas {
         let text_box = StringBox::around(&op.string);
         let visible = text_box.visible(&area.bounds());
         let mut foreground = Foreground::open(&op.fore_brush, self, &text_box, &visible, env)?;
+        let hidden = visible.is_empty() || matches!(foreground, Foreground::None);
+        let mask = if hidden { None } else { Some(Coverage::of(&op.string, depth, visible)?) };
         if has_background {
             let background = area.intersect_rect(&op.back_area);
             if !background.is_empty() {
                 self.combine_brush(&background, &op.back_brush, RasterOp::COPY, env)?;
             }
         }
-        if visible.is_empty() || matches!(foreground, Foreground::None) {
-            return Ok(());
-        }
-        let mask = Coverage::of(&op.string, depth, visible);
+        let Some(mask) = mask else { return Ok(()) };
         // The unused byte of xRGB is blended like an alpha channel.
         let format = match self.format() {
             SurfaceFormat::Xrgb32 => SurfaceFormat::Argb32,
@@ -224,9 +224,9 @@ struct Coverage {
 }
 
 impl Coverage {
-    fn of(string: &GlyphString, depth: Depth, bounds: Rect) -> Self {
+    fn of(string: &GlyphString, depth: Depth, bounds: Rect) -> Result<Self, DrawError> {
         let width = index(bounds.width());
-        let mut values = vec![0; width * index(bounds.height())];
+        let mut values = zeroed(width * index(bounds.height()))?;
         for glyph in &string.glyphs {
             let glyph_box = StringBox::of(glyph);
             let part = glyph_box.visible(&bounds);
@@ -247,7 +247,7 @@ impl Coverage {
                 }
             }
         }
-        Self { bounds, values }
+        Ok(Self { bounds, values })
     }
 
     /// `len` values from (x, y) on, which must lie inside the bounds.
@@ -273,14 +273,14 @@ mod tests {
     #[test]
     fn rows_are_stored_bottom_up_and_most_significant_bit_first() {
         let s = string(GlyphString::A1, &[glyph(0, 0, 3, 2, &[0b1000_0000, 0b0010_0000])]);
-        let c = Coverage::of(&s, Depth::A1, Rect::new(0, 0, 3, 2));
+        let c = Coverage::of(&s, Depth::A1, Rect::new(0, 0, 3, 2)).unwrap();
         assert_eq!(c.values, [0, 0, 255, 255, 0, 0]);
     }
 
     #[test]
     fn overlapping_glyphs_show_the_greater_coverage() {
         let s = string(GlyphString::A4, &[glyph(0, 0, 2, 1, &[0x3f]), glyph(1, 0, 2, 1, &[0x5a])]);
-        let c = Coverage::of(&s, Depth::A4, Rect::new(0, 0, 3, 1));
+        let c = Coverage::of(&s, Depth::A4, Rect::new(0, 0, 3, 1)).unwrap();
         assert_eq!(c.values, [0x30, 0xf0, 0xa0]);
     }
 
@@ -289,7 +289,7 @@ mod tests {
         let under = glyph(0, 0, 2, 1, &[0x99]);
         for (over, want) in [(0x14, 0x40), (0x04, 0x90)] {
             let s = string(GlyphString::A4, &[under.clone(), glyph(0, 0, 2, 1, &[over])]);
-            assert_eq!(Coverage::of(&s, Depth::A4, Rect::new(0, 0, 2, 1)).values, [0x90, want]);
+            assert_eq!(Coverage::of(&s, Depth::A4, Rect::new(0, 0, 2, 1)).unwrap().values, [0x90, want]);
         }
     }
 
@@ -303,7 +303,7 @@ mod tests {
         let s = string(GlyphString::A8, &far);
         let visible = StringBox::around(&s).visible(&Rect::new(0, 0, 4, 4));
         assert_eq!(visible, Rect::new(0, 0, 4, 4));
-        assert_eq!(Coverage::of(&s, Depth::A8, visible).values.len(), 16);
+        assert_eq!(Coverage::of(&s, Depth::A8, visible).unwrap().values.len(), 16);
     }
 
     #[test]

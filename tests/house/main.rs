@@ -1,8 +1,8 @@
 //! Rules about the sources themselves, so that the house stays as ARCHITECTURE.md describes it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test program")]
 
-mod circles;
 mod attacks;
+mod circles;
 mod citations;
 mod layers;
 mod length;

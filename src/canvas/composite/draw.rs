@@ -6,6 +6,7 @@ use super::{Composer, Request};
 use crate::canvas::area::Area;
 use crate::canvas::picture::Want;
 use crate::canvas::target::Canvas;
+use crate::canvas::zeroed::zeroed;
 use crate::canvas::{DrawError, Env, source_of};
 use crate::draw::{Composite, Transform};
 use crate::geometry::{Point16, Rect, index, index_i32};
@@ -88,7 +89,7 @@ impl Canvas {
             return Err(DrawError::BadComposite);
         }
         let mut picture = env.open(image, self, Want::ConvertedBitmap, &window)?;
-        let mut pixels = vec![0; index(window.width()) * index(window.height())];
+        let mut pixels = zeroed(index(window.width()) * index(window.height()))?;
         if !window.is_empty() {
             for (row, y) in pixels.chunks_exact_mut(index(window.width())).zip(window.top..) {
                 picture.read(window.left, y, row);

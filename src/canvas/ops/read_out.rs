@@ -2,6 +2,7 @@
 
 use crate::canvas::pixel;
 use crate::canvas::target::Canvas;
+use crate::canvas::zeroed::{reserved, zeroed};
 use crate::geometry::{Rect, index};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use std::sync::Arc;
@@ -71,14 +72,14 @@ impl Canvas {
         let row_bytes = index(area.width()) * bytes;
         let mut stride = row_bytes.next_multiple_of(alignment);
         let x_byte = usize::try_from(area.left).ok()? * bytes;
-        let mut pixels = vec![0; stride * index(area.height())];
+        let mut pixels = zeroed(stride * index(area.height())).ok()?;
         for (y, row) in (area.top..area.bottom).zip(pixels.chunks_exact_mut(stride)) {
             self.read_bytes(x_byte, y, &mut row[..row_bytes]);
         }
         let mut high_bits_set = false;
         match self.format() {
             SurfaceFormat::Rgb565 => {
-                pixels = widen_565(&pixels, row_bytes, stride);
+                pixels = widen_565(&pixels, row_bytes, stride)?;
                 stride = row_bytes * 2;
                 format = BitmapFormat::ThirtyTwoBit;
             }
@@ -131,15 +132,15 @@ fn unused_bytes(pixels: &[u8]) -> Unused {
 }
 
 /// Converts rows of 565 pixels to packed rows of 32 bits, without loss.
-fn widen_565(pixels: &[u8], row_bytes: usize, stride: usize) -> Vec<u8> {
+fn widen_565(pixels: &[u8], row_bytes: usize, stride: usize) -> Option<Vec<u8>> {
     let rows = pixels.chunks_exact(stride).flat_map(|row| row[..row_bytes].as_chunks::<2>().0);
-    let mut wide = Vec::with_capacity(pixels.len() * 2);
+    let mut wide = reserved(pixels.len() * 2).ok()?;
     for pixel in rows {
         let mut value = [u32::from(u16::from_le_bytes(*pixel))];
         pixel::convert_row(SurfaceFormat::Rgb565, SurfaceFormat::Xrgb32, &mut value);
         wide.extend_from_slice(&(value[0] & 0xff_ffff).to_le_bytes());
     }
-    wide
+    Some(wide)
 }
 
 #[cfg(test)]
