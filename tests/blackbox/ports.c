@@ -45,7 +45,7 @@ typedef struct Port {
     SpiceCharDeviceInstance sin;
     SpiceCharDeviceInterface interface;
     char name[32], subtype[32], portname[300];
-    bool attached, answers, wakes, counts_only, inside_write;
+    bool attached, answers, wakes, counts_only, inside_write, inside_read;
     char leaves[16];
     int64_t room;
     uint64_t flow, count;
@@ -106,8 +106,13 @@ static Port *of(SpiceCharDeviceInstance *sin)
 
 static void on_state(SpiceCharDeviceInstance *sin, int connected)
 {
-    note(of(sin), "state", connected);
-    left(of(sin), "state");
+    Port *p = of(sin);
+
+    note(p, "state", connected);
+    if (p->attached && !connected && (p->inside_read || p->inside_write)) {
+        printf("misuse: state 0 from inside of %s\n", p->inside_read ? "read" : "write");
+    }
+    left(p, "state");
 }
 
 static int on_write(SpiceCharDeviceInstance *sin, const uint8_t *buf, int len)
@@ -208,7 +213,9 @@ static int on_read(SpiceCharDeviceInstance *sin, uint8_t *buf, int len)
         memcpy(buf, pattern(p->kinds) + p->flow % 4099, some);
         p->flow -= some;
     }
+    p->inside_read = true;
     left(p, "read");
+    p->inside_read = false;
     return some;
 }
 

@@ -1,5 +1,5 @@
 """A host whose character devices follow the test (ports.c)."""
-import select, struct, subprocess, time
+import os, select, struct, subprocess, time
 
 from harness import PATIENCE, Process, free_port, lib_env
 
@@ -13,10 +13,11 @@ MOUSE_MODE = 105
 class Ports(Process):
     """The host. `host("line")` runs a line and returns its answer; what else the host says is in `said`."""
 
-    def __init__(self, directory, program, **env):
+    def __init__(self, directory, program, original=False, **env):
+        """With `original` the host runs on the system's library, to compare with."""
         self.port, self.said, self.buffer = free_port(), [], b""
         super().__init__([program, "--port", self.port], directory, "ports", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                         env=lib_env(**env))
+                         env=dict(os.environ, **env) if original else lib_env(**env))
         assert self.line() == "serving", self.output()
 
     def line(self):

@@ -141,6 +141,89 @@ def test_a_client_goes_on_with_a_message_to_an_agent_that_is_gone(host, rest_com
         talk.round_trip()
 
 
+class Anything:
+    """Agent, client and machine, each of which comes and goes."""
+
+    def __init__(self, host):
+        self.host, self.agent, self.made, self.client, self.talk, self.running = host, None, 0, None, None, True
+
+    def plug(self):
+        if self.agent:
+            assert self.host("remove", self.agent) == "removed 0"
+            self.host("free", self.agent)
+            self.agent = None
+            return
+        self.made += 1
+        self.agent = f"agent{self.made}"
+        self.host.add(self.agent, "vdagent")
+
+    def link(self):
+        if self.client:
+            self.client.main.close()
+            self.client = self.talk = None
+        else:
+            self.client = raw_session(self.host.port)
+
+    def start(self):
+        if self.client:
+            self.talk = Talk(self.client, random.choice([0, 1, 0xffffffff]))
+
+    def machine(self):
+        self.running = not self.running
+        self.host("start" if self.running else "stop")
+
+    def begin_message(self):
+        """No more than fits into the window of a new agent, of which the client may not know."""
+        if self.talk:
+            self.client.main.send(SEND, message(FILE_DATA, bytes(9000))[:2048])
+            self.talk = None
+
+    def say(self):
+        if self.agent:
+            whole = chunks(message(CLIPBOARD, bytes(4000)))
+            self.host.say(self.agent, random.choice([whole, chunk(message(GRAB))]))
+
+    def wake(self):
+        if self.agent:
+            self.host("wake", self.agent)
+
+    def fill(self):
+        if self.agent:
+            self.host("room", self.agent, random.choice([0, 5, 1000, -1]))
+
+    def works(self):
+        """A client and an agent that are new to each other understand each other."""
+        if self.client:
+            self.link()
+        if self.agent:
+            self.plug()
+        if not self.running:
+            self.machine()
+        self.plug()
+        with raw_client(self.host.port, channels=()) as (session, _):
+            assert session.init["agent_connected"] == 1 and session.init["agent_tokens"] == 10
+            talk = Talk(session)
+            expect, taken = chunk(message(GRAB, b"client")), bytearray()
+            talk.send(expect[8:])
+            wait_for(lambda: taken.extend(self.host.taken(self.agent)) or taken.endswith(expect), "the client's message")
+            # The host may have noticed the end of the last client only now.
+            assert taken in (expect, FAREWELL + expect)
+            self.host.say(self.agent, chunk(message(GRAB, b"agent")))
+            assert talk.hear(25) == message(GRAB, b"agent")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agent_client_and_machine_come_and_go_in_any_order(tmp_path, ports, seed):
+    random.seed(seed)
+    with Ports(tmp_path, ports) as host:
+        what = Anything(host)
+        moves = [what.plug, what.plug, what.link, what.link, what.start, what.machine, what.begin_message, what.say, what.wake, what.fill]
+        for _ in range(8):
+            for _ in range(25):
+                random.choice(moves)()
+            what.works()
+
+
 def test_a_client_leaves_in_the_middle_of_messages(host):
     host("room", "a", 0)
     for round in range(5):

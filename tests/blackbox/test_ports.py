@@ -260,6 +260,65 @@ def vsc(kind, reader, data=b"", order="<"):
     return struct.pack(order + "III", kind, reader, len(data)) + data
 
 
+def card_conversation(directory, program, original):
+    """A guest and a client say all that they may. Returns what the device was called and given, and what the client heard."""
+    ok, cards, calls, heard = struct.pack(">I", 0), [], [], []
+    with Ports(directory, program, original) as host:
+        host.add("c", "smartcard")
+        host.say("c", vsc(1, 0xffffffff, b"init", ">"))  # Before a client is there.
+        for _ in range(2):
+            with raw_client(host.port, channels=("smartcard",)) as (_, opened):
+                card = opened["smartcard"]
+
+                def client(message, taken=None, answer=None):
+                    """The client says something, of which the device gets so many bytes or to which the library itself answers."""
+                    before = host.count("c")[0]
+                    card.send(DATA, message)
+                    if taken is None:
+                        heard.append(card.expect(DATA).payload)
+                        return
+                    wait_for(lambda: host.count("c")[0] >= before + taken, "the message at the device")
+                    cards.append(host.taken("c"))
+
+                def guest(*pieces, answers=1):
+                    for piece in pieces:
+                        host.say("c", piece)
+                    heard.extend(card.expect(DATA).payload for _ in range(answers))
+
+                client(vsc(1, 0, b"hello"), 0)
+                client(vsc(4, 0))
+                client(vsc(3, 0xffffffff, b"a reader's name"), 12)
+                guest(vsc(2, 0, ok, ">"))
+                client(vsc(5, 0, bytes(range(40))), 52)
+                guest(vsc(2, 0, ok, ">"))
+                for size in (0, 1, 255, 256, 270):
+                    apdu = random.Random(size).randbytes(size)
+                    guest(vsc(7, 0, apdu, ">"))
+                    client(vsc(7, 0, apdu[::-1]), 12 + size)
+                client(vsc(7, 0, b"short") + b"and what is not counted", 17)
+                # In pieces, and several at once; the guest's ids are its own.
+                whole = vsc(7, 9, b"abcdef", ">") + vsc(7, 0xffffffff, b"", ">") + vsc(5, 0, b"xyz", ">")
+                guest(whole, answers=3)
+                guest(*(whole[i:i + 1] for i in range(len(whole))), answers=3)
+                guest(vsc(1, 0, b"swallowed", ">"), vsc(2, 0, struct.pack(">I", 7), ">"))
+                client(vsc(2, 0, struct.pack("<I", 3)), 16)
+                client(vsc(8, 0, b"flush"), 0)
+                client(vsc(6, 0), 12)
+                client(vsc(4, 0), 12)
+                client(vsc(4, 0))
+                client(vsc(3, 0xffffffff), 12)
+            wait_for(lambda: calls.extend(host.calls("c")) or calls[-2:] == ["state0", "w1"], "the end of the reader")
+            cards.append(host.taken("c"))
+    # How often the device is called for a message is not part of the contract.
+    return [call for call in calls if not call.startswith("w")], cards, heard
+
+
+def test_smartcard_streams_are_the_originals(tmp_path, ports):
+    ours, originals = (card_conversation(tmp_path, ports, original) for original in (False, True))
+    assert ours == originals
+    assert len(ours[1]) == 30 and len(ours[2]) == 32
+
+
 def test_smartcard_readers_come_and_go(tmp_path, ports):
     """The original's process ends when a second reader is added, and when one is added after another was removed."""
     with Ports(tmp_path, ports) as host:
@@ -286,6 +345,28 @@ def test_smartcard_readers_come_and_go(tmp_path, ports):
             host.say("c", struct.pack(">III", 7, 0, 0xfffffff8))
             wait_for(lambda: host.calls("c")[-1:] == ["state0"], "the end of a device that lies")
         assert host("remove", "c") == "removed 0"
+
+
+def test_smartcard_data_of_a_client_that_has_no_reader(tmp_path, ports):
+    """Its reader is unplugged while it talks. Another reader that is there is not its own until it adds one."""
+    with Ports(tmp_path, ports) as host:
+        host.add("a", "smartcard")
+        host.add("b", "smartcard")
+        with raw_client(host.port, channels=("smartcard",)) as (_, opened):
+            card = opened["smartcard"]
+            card.send(DATA, vsc(3, 0xffffffff))
+            wait_for(lambda: host.count("a")[0] == 12, "the reader at its device")
+            host("remove", "a")
+            host("free", "a")
+            card.send(DATA, vsc(4, 0))
+            assert card.expect(DATA).payload == vsc(2, 0, struct.pack("<I", 1))
+            card.send(DATA, vsc(3, 0xffffffff))
+            wait_for(lambda: host.taken("b") == vsc(3, 1, b"", ">"), "the other reader")
+            card.send(DATA, vsc(5, 1, b"\x3b\0"))
+            wait_for(lambda: host.taken("b") == vsc(5, 1, b"\x3b\0", ">"), "its card")
+            card.send(DATA, vsc(7, 0, b"to a reader that is gone"))
+            assert card.wait_close(60)
+        wait_for(lambda: host.taken("b") == vsc(4, 1, b"", ">"), "the end of the client's reader")
 
 
 def test_smartcard_data_before_there_is_a_reader(tmp_path, ports):
