@@ -26,6 +26,7 @@ pub mod pool;
 pub mod protocol;
 mod qxl_command;
 pub mod reds;
+mod spare;
 #[cfg(test)]
 mod testing;
 mod thread;

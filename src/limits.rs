@@ -153,8 +153,15 @@ pub const WORKER_STACK: usize = 8 << 20;
 pub const MAX_SILENCE: Duration = Duration::from_secs(75);
 
 /// Bytes read from one client's channel before the thread serves others; each read counts as at least 64
-/// bytes. A fast client can fill its socket as quickly as the server empties it.
+/// bytes, and the last read may go beyond the limit by as much again. A fast client can fill its socket as
+/// quickly as the server empties it.
 pub const MAX_BYTES_PER_TURN: usize = 128 << 10;
+
+/// Buffers that a thread keeps to use them again for what devices and sockets give. Each is as large as one read.
+pub const MAX_SPARE_BUFFERS: usize = 4;
+
+/// Capacity of a buffer that is kept (bytes). Clients choose the sizes of their messages.
+pub const MAX_SPARE_BUFFER: usize = 128 << 10;
 
 /// Messages handled from one client before the thread serves others. A flood must not keep the thread.
 pub const MAX_MESSAGES_PER_READ: u32 = 64;

@@ -19,6 +19,7 @@ pub use oracle::fuzz_device;
 use crate::host::call::{DeviceHandle, HostCall};
 use crate::host::{CharDevice, DeviceId};
 use crate::limits::{DEVICE_RETRY, MAX_DEVICE_BUFFERS, MAX_DEVICE_QUEUE, MAX_DEVICE_READ_PER_TURN};
+use crate::spare;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -232,6 +233,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         let Some(tag) = tag else {
             self.write_again = true;
             self.queued = self.queued.saturating_sub(length);
+            spare::give(bytes);
             return None;
         };
         let offset = offset + taken;
@@ -239,6 +241,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
             self.queued = self.queued.saturating_sub(length);
             self.offset = 0;
             self.write_again = true;
+            spare::give(bytes);
             return Some(tag);
         }
         self.offset = offset;

@@ -5,7 +5,7 @@ use super::{
     ChannelEvent, CharDevice, ConnectionId, DeviceId, EventLoop, Keyboard, MigrationHost, Mouse, QxlControl,
     Readiness, Tablet, WatchId,
 };
-use std::cell::Cell;
+use crate::spare;
 use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -161,26 +161,17 @@ impl HostCall {
     }
 }
 
-thread_local! {
-    /// For what devices give. Most give little, which is not worth a large buffer each time.
-    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// At most `max` bytes of a device, whose callback may make other calls of devices.
+/// At most `max` bytes of a device.
 fn read_device(device: &DeviceHandle, max: usize) -> Vec<u8> {
-    let mut room = ROOM.take();
-    if room.len() < max {
-        room.resize(max, 0);
-    }
-    let into = room.get_mut(..max).unwrap_or_default();
-    let count = device.device.read(into).min(max);
-    if count > room.len() / 2 {
+    let mut room = spare::take(max);
+    let count = device.device.read(&mut room).min(max);
+    if count > max / 2 {
         room.truncate(count);
         return room;
     }
     // Small pieces wait in queues that are bounded by what they hold.
     let bytes = room.get(..count).unwrap_or_default().to_vec();
-    ROOM.set(room);
+    spare::give(room);
     bytes
 }
 

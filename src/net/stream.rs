@@ -16,6 +16,7 @@ use crate::limits::MAX_BYTES_PER_TURN;
 use crate::protocol::body::{Message, Segment};
 use crate::protocol::common::server::LIST;
 use crate::protocol::writer::{Put, count32};
+use crate::spare;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, RawFd};
@@ -97,7 +98,7 @@ impl ReadTurn {
             self.used_up = true;
             return Ok(0);
         }
-        let size = buf.len().min(self.left);
+        let size = buf.len().min(MAX_BYTES_PER_TURN);
         let room = buf.get_mut(..size).unwrap_or_default();
         loop {
             match transport.read(room) {
@@ -361,7 +362,9 @@ impl ChannelStream {
             }
             left -= rest;
             self.front_sent = 0;
-            self.pending.pop_front();
+            if let Some(Segment::Owned(sent)) = self.pending.pop_front() {
+                spare::give(sent);
+            }
         }
     }
 
@@ -390,7 +393,10 @@ impl ChannelStream {
             while body.filled < body.size {
                 if body.filled == body.bytes.len() {
                     let step = body.filled.max(READ_STEP).min(body.size - body.filled);
-                    body.bytes.resize(body.filled + step, 0);
+                    match body.filled {
+                        0 => body.bytes = spare::take(step),
+                        filled => body.bytes.resize(filled + step, 0),
+                    }
                 }
                 match self.turn.read(&mut *self.transport, &mut body.bytes[body.filled..])? {
                     0 => return Ok(None),

@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["draw"],
     &["image"],
     &["guest", "pool"],
-    &["blend", "panic"],
+    &["blend", "panic", "spare"],
     &["geometry", "limits", "log", "clock", "testing", "thread"],
 ];
 
