@@ -3,8 +3,9 @@ import json, random, struct
 
 import pytest
 import spiceraw
-from harness import Client, Qemu, boot_image, raw_client, wait_for
+from harness import LIB_DIR, Client, Qemu, boot_image, raw_client, wait_for
 from ports import AGENT_DATA, AGENT_TOKEN, CLIPBOARD, DATA, PORT_INIT, message
+from test_migration import machines
 
 SERIAL = ["-chardev", "spiceport,id=p,name=org.example.serial", "-device", "isa-serial,chardev=p", "-device", "VGA"]
 AGENT = ["-chardev", "spicevmc,id=a,name=vdagent", "-device", "isa-serial,iobase=0x2f8,irq=3,index=1,chardev=a", "-device", "VGA"]
@@ -157,3 +158,28 @@ def test_smartcard_exchange(tmp_path, serial_image):
         card.send(DATA, vsc(7, 9))
         assert card.wait_close(60)
         assert qemu.alive()
+
+
+def test_the_agent_goes_on_where_the_machine_moves_to(tmp_path, serial_image):
+    """The target's agent port is open before its client brings the state of the source's, which ends the original's process.
+    The guest repeats what it hears, so that the client answers its own request of the clipboard."""
+    def talk(client, text):
+        client("agent")
+        client(f"copy:{text}")
+        client(f"fetch:{tmp_path / text}")
+        assert (tmp_path / text).read_text() == text
+
+    with machines(tmp_path, serial_image, "VGA", count=3, libraries=[LIB_DIR] * 3, args=AGENT[:-2]) as hosts, \
+            Client(tmp_path, hosts[0].port) as client:
+        listens(hosts[0])
+        # The second time the client has heard what the agent can do.
+        client("event:agent:2")
+        talk(client, "before")
+        for number, (source, target) in enumerate(zip(hosts, hosts[1:])):
+            client("unmigrated")
+            source.announce(target)
+            source.move(target)
+            client("migrated:60")
+            wait_for(lambda: not source.channels(), "the client gone from the source")
+            talk(client, f"after{number}")
+            assert target.alive()
