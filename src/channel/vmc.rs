@@ -14,6 +14,7 @@ use crate::protocol::error::ProtocolError;
 use crate::protocol::migrate::{CharDeviceState, decode_spicevmc, encode_spicevmc};
 use crate::protocol::spicevmc::{self, SpicevmcMessage};
 use crate::protocol::{ChannelType, Message};
+use crate::spare;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -154,7 +155,10 @@ impl VmcChannel {
     fn data(bytes: Vec<u8>, compress: bool) -> Message {
         let block = if compress && bytes.len() > MIN_COMPRESSED { block::compress(&bytes) } else { None };
         match (block, u32::try_from(bytes.len())) {
-            (Some(block), Ok(size)) => spicevmc::compressed_data(size, block),
+            (Some(block), Ok(size)) => {
+                spare::give(bytes);
+                spicevmc::compressed_data(size, block)
+            }
             _ => spicevmc::data(bytes),
         }
     }

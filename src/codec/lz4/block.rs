@@ -5,6 +5,7 @@ use super::decode::decode_block;
 use super::encode::{put_last, put_sequence};
 use super::{HISTORY, MIN_MATCH};
 use crate::codec::DecodeError;
+use crate::spare;
 
 /// log2 of the number of entries in the table of positions.
 const TABLE_BITS: u32 = 12;
@@ -14,49 +15,65 @@ const LAST_LITERALS: usize = 5;
 /// The search begins to skip positions after 2 to this power misses.
 const SKIP_AFTER: u32 = 6;
 
-fn four(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|four| u32::from_le_bytes(*four))
+fn four(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
+    bytes.get(at..)?.first_chunk().copied()
 }
 
-fn entry(four: u32) -> usize {
-    (four.wrapping_mul(2_654_435_761) >> (32 - TABLE_BITS)) as usize
+/// Where the table keeps the position of these bytes. Five of them count: a match that is found is longer then.
+fn entry(eight: [u8; 8]) -> usize {
+    ((u64::from_le_bytes(eight) << 24).wrapping_mul(889_523_592_379) >> (64 - TABLE_BITS)) as usize
 }
 
-/// Number of bytes that both begin with.
+/// Number of bytes that both, which are equally long, begin with.
 fn common(old: &[u8], new: &[u8]) -> usize {
-    let (old_words, _) = old.as_chunks::<8>();
-    let (new_words, _) = new.as_chunks::<8>();
-    let words = old_words.iter().zip(new_words).take_while(|(a, b)| a == b).count();
-    let rest = old.iter().zip(new).skip(words * 8);
-    words * 8 + rest.take_while(|(a, b)| a == b).count()
+    let ((old_words, old_rest), (new_words, new_rest)) = (old.as_chunks::<8>(), new.as_chunks::<8>());
+    for (at, (old, new)) in old_words.iter().zip(new_words).enumerate() {
+        let different = u64::from_le_bytes(*old) ^ u64::from_le_bytes(*new);
+        if different != 0 {
+            return at * 8 + different.trailing_zeros() as usize / 8;
+        }
+    }
+    new_words.len() * 8 + old_rest.iter().zip(new_rest).take_while(|(old, new)| old == new).count()
 }
 
 /// Compresses `bytes` to one block; `None` unless the block is shorter.
 #[must_use]
 pub(crate) fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(bytes.len());
+    let mut room = spare::take(bytes.len());
+    room.clear();
+    let is_short = compress_into(bytes, &mut room).is_some();
+    if is_short && room.len() > bytes.len() / 2 {
+        return Some(room);
+    }
+    // Short blocks wait in queues that are bounded by what they hold.
+    let block = is_short.then(|| room.as_slice().to_vec());
+    spare::give(room);
+    block
+}
+
+fn compress_into(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     // Entries are positions plus one; 0 means none. Positions beyond those that fit are not found again.
     let mut table = [0u32; 1 << TABLE_BITS];
     let (mut at, mut literals, mut misses) = (0, 0, 0usize);
     while at + NO_MATCH < bytes.len() && out.len() < bytes.len() {
-        let here = four(bytes, at)?;
-        let slot = table.get_mut(entry(here))?;
+        let slot = table.get_mut(entry(*bytes.get(at..)?.first_chunk()?))?;
         let before = std::mem::replace(slot, u32::try_from(at + 1).unwrap_or(0));
         let before = usize::try_from(before).ok().and_then(|before| before.checked_sub(1));
-        let found = before.filter(|&b| at - b <= HISTORY && four(bytes, b) == Some(here));
-        let Some(before) = found else {
+        let found = before.filter(|&b| at - b <= HISTORY && four(bytes, b) == four(bytes, at));
+        let Some(mut before) = found else {
             misses += 1;
             at += 1 + (misses >> SKIP_AFTER);
             continue;
         };
         misses = 0;
-        let (old, new) = (bytes.get(before..)?, bytes.get(at..bytes.len() - LAST_LITERALS)?);
-        let count = common(old, new);
-        if count < MIN_MATCH {
-            at += 1;
-            continue;
+        let new = bytes.get(at + MIN_MATCH..bytes.len() - LAST_LITERALS)?;
+        let old = bytes.get(before + MIN_MATCH..)?.get(..new.len())?;
+        let mut count = MIN_MATCH + common(old, new);
+        // It may have begun earlier than it was found.
+        while at > literals && before > 0 && bytes.get(at - 1) == bytes.get(before - 1) {
+            (at, before, count) = (at - 1, before - 1, count + 1);
         }
-        put_sequence(bytes, literals..at, at - before, count, &mut out);
+        put_sequence(bytes, literals..at, at - before, count, out);
         at += count;
         literals = at;
     }
@@ -65,8 +82,8 @@ pub(crate) fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
         // What cannot be compressed is not worth copying.
         return None;
     }
-    put_last(last, &mut out);
-    (out.len() < bytes.len()).then_some(out)
+    put_last(last, out);
+    (out.len() < bytes.len()).then_some(())
 }
 
 /// Decompresses a block that must give exactly `size` bytes.
