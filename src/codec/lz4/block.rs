@@ -52,19 +52,18 @@ pub(crate) fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn compress_into(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    // Entries are positions plus one; 0 means none. Positions beyond those that fit are not found again.
+    // Positions, at first all the beginning: whether there is an entry would be a branch that nothing predicts. Positions beyond
+    // those that fit are not found again.
     let mut table = [0u32; 1 << TABLE_BITS];
-    let (mut at, mut literals, mut misses) = (0, 0, 0usize);
+    let (mut at, mut literals, mut misses) = (1, 0, 0usize);
     while at + NO_MATCH < bytes.len() && out.len() < bytes.len() {
         let slot = table.get_mut(entry(*bytes.get(at..)?.first_chunk()?))?;
-        let before = std::mem::replace(slot, u32::try_from(at + 1).unwrap_or(0));
-        let before = usize::try_from(before).ok().and_then(|before| before.checked_sub(1));
-        let found = before.filter(|&b| at - b <= HISTORY && four(bytes, b) == four(bytes, at));
-        let Some(mut before) = found else {
+        let mut before = std::mem::replace(slot, u32::try_from(at).unwrap_or(0)) as usize;
+        if at - before > HISTORY || four(bytes, before) != four(bytes, at) {
             misses += 1;
             at += 1 + (misses >> SKIP_AFTER);
             continue;
-        };
+        }
         misses = 0;
         let new = bytes.get(at + MIN_MATCH..bytes.len() - LAST_LITERALS)?;
         let old = bytes.get(before + MIN_MATCH..)?.get(..new.len())?;
