@@ -292,7 +292,8 @@ pub const HOST_CHANNEL_BACKLOG: usize = 320 << 10;
 pub const MAX_HOST_CHANNEL_BACKLOG: usize = 1 << 20;
 
 /// Bytes that the kernel may hold unsent for a client. On a slow link, newer content can replace only what
-/// the worker has not encoded yet.
+/// the worker has not encoded yet. Data of USB devices, ports and folders is never replaced, so their channels
+/// fill the kernel's buffers.
 pub const MAX_UNSENT: u32 = 64 << 10;
 
 /// Messages in one client's cursor pipe before the current pointer state replaces them. A client that stops

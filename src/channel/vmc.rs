@@ -193,6 +193,7 @@ impl Channel for VmcChannel {
             out.send(at, spicevmc::port_init(name, self.opened));
         }
         if let Some(link) = out.link(at) {
+            link.stream().set_bulk();
             link.start_pings();
             if link.awaits_migrate_data() {
                 self.io.hold();

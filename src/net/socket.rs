@@ -44,6 +44,12 @@ pub(super) fn set_unsent_limit(fd: &OwnedFd) -> nix::Result<()> {
     setsockopt(fd, UnsentLowWater, &MAX_UNSENT)
 }
 
+/// Lets the kernel hold as much unsent data as its buffers take: throughput counts more than the delay of what is sent later.
+/// Unix sockets have no such option, so errors do not matter.
+pub(super) fn set_bulk(socket: &impl AsFd) {
+    let _ = setsockopt(socket, UnsentLowWater, &u32::MAX);
+}
+
 /// Asks the network for low delay. Unix sockets have no such option and networks may ignore it, so errors do not matter.
 pub(super) fn set_low_delay(socket: &impl AsFd) {
     const PRIORITY: i32 = 6;

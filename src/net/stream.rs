@@ -246,6 +246,11 @@ impl ChannelStream {
         super::socket::set_low_delay(&self.transport.as_fd());
     }
 
+    /// Lets the kernel queue more than where new messages must not wait behind old ones; errors do not matter.
+    pub fn set_bulk(&self) {
+        super::socket::set_bulk(&self.transport.as_fd());
+    }
+
     /// Bytes that wait in the kernel for the client, if that can be known.
     #[must_use]
     pub fn kernel_queue(&self) -> Option<usize> {
