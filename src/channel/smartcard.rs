@@ -1,7 +1,8 @@
-//! The smartcard channel (devices.md 6): one channel for all readers of the guest. A client's connection binds a free reader
-//! when it links, and another for each reader more that it adds.
+//! The smartcard channel (devices.md 6): one channel for all readers of the guest. A connection is bound to a free reader when
+//! it links, and to one more for each further reader that the client adds.
 //!
-//! Messages have the same header both ways, little-endian to the client and big-endian to the device; payloads pass as they are.
+//! Messages have the same header in both directions, little-endian for the client and big-endian for the device. Payloads pass
+//! unchanged.
 
 use super::connection::ConnectionId;
 use super::link::{ChannelError, LinkOptions, PING_PERIOD_RARE};
@@ -24,12 +25,12 @@ static PROFILE: Profile = Profile {
     options: LinkOptions { max_body, window: false, ping_period: PING_PERIOD_RARE },
 };
 
-/// Bytes of a header, on either side.
+/// Bytes of the header, the same on both sides.
 const HEADER: usize = 12;
-/// A reader id that names none.
+/// The reader id that means "no reader".
 const NO_READER: u32 = u32::MAX;
 
-/// Types of messages.
+/// Message types.
 mod kind {
     pub(super) const INIT: u32 = 1;
     pub(super) const ERROR: u32 = 2;
@@ -40,7 +41,7 @@ mod kind {
     pub(super) const APDU: u32 = 7;
 }
 
-/// Codes of errors.
+/// Error codes.
 const GENERAL_ERROR: u32 = 1;
 const CANNOT_ADD_MORE_READERS: u32 = 2;
 
@@ -61,17 +62,17 @@ fn error(reader_id: u32, code: u32) -> SmartcardMessage {
 /// One reader of the guest.
 #[derive(Debug)]
 struct Reader {
-    /// As clients know it: its place among the readers.
+    /// The id that clients use for it.
     id: u32,
     io: DeviceIo<()>,
     client: Option<ConnectionId>,
-    /// The client added a reader here.
+    /// The client has added its reader to this one.
     added: bool,
-    /// What the device wrote of a message that is not complete.
+    /// The beginning of a message that the device has not written completely.
     part: Vec<u8>,
-    /// The device broke the protocol: nothing of it is used any more.
+    /// The device broke the protocol, and the server no longer uses it.
     broken: bool,
-    /// When the host is told so.
+    /// When the server tells the host so.
     tell_at: Option<Instant>,
 }
 
@@ -92,7 +93,7 @@ impl Reader {
         self.io.pump(now, most, |call| out.call(call));
     }
 
-    /// Bytes of the device.
+    /// Handles bytes that the device wrote.
     fn hear(&mut self, bytes: &[u8], out: &mut Out<'_>) {
         self.part.extend_from_slice(bytes);
         let part = std::mem::take(&mut self.part);
@@ -121,14 +122,14 @@ impl Reader {
     }
 }
 
-/// All readers, and the clients that have them.
+/// All readers, with the connections that are bound to them.
 #[derive(Debug, Default)]
 pub(crate) struct SmartcardChannel {
     readers: Vec<Reader>,
 }
 
 impl SmartcardChannel {
-    /// Attaches a reader. Its id is the lowest that none has.
+    /// Attaches a reader and gives it the lowest free id.
     pub(crate) fn add(
         &mut self,
         device: DeviceId,
@@ -146,7 +147,7 @@ impl SmartcardChannel {
             broken: false,
             tell_at: None,
         };
-        // A client that came before its reader.
+        // A client may have linked before there was a free reader.
         let unbound = out.connections().into_iter().find(|at| self.bound(*at).next().is_none());
         reader.client = unbound;
         reader.pump(out);
@@ -156,7 +157,7 @@ impl SmartcardChannel {
         self.readers.push(reader);
     }
 
-    /// Detaches a reader. Whether the host has to be told that nobody uses it any more.
+    /// Detaches a reader. Returns whether the host must be told that no client uses it any more.
     pub(crate) fn remove(&mut self, device: DeviceId) -> bool {
         let is_used = |reader: &Reader| {
             reader.io.id() == device
@@ -174,7 +175,7 @@ impl SmartcardChannel {
         self.readers.is_empty()
     }
 
-    /// The device has something to read, or room for more.
+    /// The host called `wakeup`: the device has something to read, or room for a write.
     pub(crate) fn wakeup(&mut self, device: DeviceId, out: &mut Out<'_>) {
         if let Some(reader) = self.of_device(device) {
             reader.io.wake();
@@ -183,7 +184,7 @@ impl SmartcardChannel {
         self.pace_clients(out);
     }
 
-    /// The machine runs, or it stopped.
+    /// The machine started or stopped.
     pub(crate) fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
         for reader in &mut self.readers {
             reader.io.set_running(running);
@@ -199,7 +200,7 @@ impl SmartcardChannel {
         self.readers.iter().filter(move |reader| reader.client == Some(at))
     }
 
-    /// Binds a free reader to a connection.
+    /// Binds a free reader to a connection, if there is one.
     fn bind(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Option<&mut Reader> {
         let reader = self.readers.iter_mut().find(|reader| reader.client.is_none() && !reader.broken)?;
         reader.client = Some(at);
@@ -233,7 +234,7 @@ impl SmartcardChannel {
         }
     }
 
-    /// A client is not listened to while a reader of it has enough to do.
+    /// Stops reading the messages of a client while the queue of one of its readers is full.
     fn pace_clients(&mut self, out: &mut Out<'_>) {
         for at in out.connections() {
             let full = self.bound(at).any(|reader| reader.io.is_full());
@@ -255,7 +256,7 @@ impl Channel for SmartcardChannel {
         &PROFILE
     }
 
-    /// Without a free reader the connection waits for one.
+    /// If no reader is free, the connection stays open and waits for one.
     fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
         let mut awaits_state = false;
         if let Some(link) = out.link(at) {
@@ -301,7 +302,7 @@ impl Channel for SmartcardChannel {
         Ok(())
     }
 
-    /// The guest sees the readers that the client added go.
+    /// Removes the readers that the client had added from the guest.
     fn on_closed(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         for reader in &mut self.readers {
             if reader.client.take_if(|client| *client == at).is_none() || reader.broken {
@@ -351,7 +352,8 @@ impl Channel for SmartcardChannel {
             reader.pump(out);
         }
     }
-    /// Nothing is said to the client after MIGRATE.
+
+    /// The server sends nothing to the client after MIGRATE.
     fn on_migrate(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         for reader in self.readers.iter_mut().filter(|reader| reader.client == Some(at)) {
             reader.io.hold();
@@ -359,7 +361,7 @@ impl Channel for SmartcardChannel {
         out.hand_over(at, true);
     }
 
-    /// The state of the client's first reader: the original, which may be the target, has no more.
+    /// The state of the client's first reader. The target may be the original library, which supports only one.
     fn migrate_data(&mut self, at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
         let Some(reader) = self.readers.iter_mut().find(|r| r.client == Some(at) && !r.broken) else {
             return Some(SmartcardState::default().encode());

@@ -1,4 +1,4 @@
-//! The channels that carry a character device of the host to one client as it is: usbredir, port and webdav (devices.md 4).
+//! The channels that carry the bytes of a character device to one client unchanged: usbredir, port and webdav (devices.md 4).
 
 use super::connection::ConnectionId;
 use super::link::{ChannelError, LinkOptions, PING_PERIOD_RARE};
@@ -18,9 +18,9 @@ use crate::spare;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Data of at most so many bytes is not worth compressing.
+/// The server compresses data of more bytes than this.
 const MIN_COMPRESSED: usize = 1000;
-/// Events of the guest's side of a port.
+/// Port events: the guest opened or closed its side.
 const OPENED: u8 = 0;
 const CLOSED: u8 = 1;
 
@@ -36,9 +36,9 @@ static WEBDAV: Profile = profile(ChannelType::Webdav);
 /// What a channel carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum VmcKind {
-    /// A USB device of the client.
+    /// USB redirection: a USB device of the client.
     Usbredir,
-    /// A port by the name that clients know it by.
+    /// A port, with the name that the server tells clients.
     Port(String),
     /// The port through which the client's folder is shared.
     Webdav(String),
@@ -66,8 +66,8 @@ impl VmcKind {
         }
     }
 
-    /// Whether the next client continues the byte stream of the last. The others begin a session of a protocol, into which
-    /// bytes of the session before must not come.
+    /// Whether bytes of a client that left still go to the guest. On the other channels each client starts a new session of a
+    /// protocol, and bytes of the previous session would corrupt it.
     fn outlives_client(&self) -> bool {
         matches!(self, Self::Port(_))
     }
@@ -81,31 +81,32 @@ pub(crate) struct VmcChannel {
     client: Option<ConnectionId>,
     /// The guest's side of the port is open.
     opened: bool,
-    /// The client's messages are left in its socket until the guest takes those before.
+    /// The guest is slow: the server leaves the client's messages in the socket.
     paused: bool,
 }
 
 impl VmcChannel {
-    /// A device that nobody uses yet.
+    /// A device without a client.
     #[must_use]
     pub(crate) fn new(kind: VmcKind, id: DeviceId, device: Arc<dyn CharDevice>, running: bool) -> Self {
         let io = DeviceIo::new(id, device, running);
         Self { kind, io, client: None, opened: false, paused: false }
     }
 
-    /// The host has something to read, or room to write.
+    /// The host called `wakeup`: it has something to read, or room for a write.
     pub(crate) fn wakeup(&mut self, out: &mut Out<'_>) {
         self.io.wake();
         self.pump(out);
     }
 
-    /// The machine runs, or it stopped.
+    /// The machine started or stopped.
     pub(crate) fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
         self.io.set_running(running);
         self.pump(out);
     }
 
-    /// The guest opened (0) or closed (1) its side of the port, or something else happened to it.
+    /// The host reports a port event: the guest opened (0) or closed (1) its side, or any other value, which only the client
+    /// interprets.
     pub(crate) fn port_event(&mut self, event: u8, out: &mut Out<'_>) {
         if self.kind.port_name().is_none() {
             return;
@@ -126,13 +127,13 @@ impl VmcChannel {
         self.client.is_some()
     }
 
-    /// Bytes of the client's messages that the guest does not have completely.
+    /// Bytes of the client's messages that the guest has not taken completely.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.io.waiting()
     }
 
-    /// Makes the calls of the device that can be made now, and lets the client go on if there is room for its data.
+    /// Makes the device calls that are possible now, and reads the client's messages only while there is room for them.
     fn pump(&mut self, out: &mut Out<'_>) {
         let link = self.client.and_then(|at| out.look(at));
         let may_read = link.is_some_and(|link| link.stream().pending_bytes() < MAX_DEVICE_BACKLOG);
@@ -151,7 +152,7 @@ impl VmcChannel {
         }
     }
 
-    /// A message with these bytes of the guest: compressed if the client knows how and it helps.
+    /// The message that carries these bytes of the guest. With `compress` it is compressed if that makes it shorter.
     fn data(bytes: Vec<u8>, compress: bool) -> Message {
         let block = if compress && bytes.len() > MIN_COMPRESSED { block::compress(&bytes) } else { None };
         match (block, u32::try_from(bytes.len())) {
@@ -173,7 +174,7 @@ impl VmcChannel {
     }
 }
 
-/// The bytes of COMPRESSED_DATA.
+/// Decompresses the body of a COMPRESSED_DATA message.
 fn inflate(data: &[u8], size: usize) -> Result<Vec<u8>, ChannelError> {
     block::decompress(data, size).map_err(|error| ChannelError::Refused(format!("compressed data: {error}")))
 }
@@ -183,7 +184,7 @@ impl Channel for VmcChannel {
         self.kind.profile()
     }
 
-    /// A device has one client; another's link ends without a word.
+    /// A device has one client. The server closes the link of a second one without sending anything.
     fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
         if self.client.is_some() {
             return Err(ChannelError::Refused("another client has the device".into()));
@@ -216,7 +217,7 @@ impl Channel for VmcChannel {
             return Ok(());
         }
         let name = self.profile().channel_type.name();
-        // Not copied: most of what devices carry comes here.
+        // DATA is most of the traffic. Decoding it would copy the bytes.
         if message.msg_type == spicevmc::DATA {
             return self.on_data(message.body, out);
         }
@@ -224,7 +225,7 @@ impl Channel for VmcChannel {
         let decoded: Result<_, ProtocolError> =
             SpicevmcMessage::decode(name, is_port, message.msg_type, &message.body);
         match decoded? {
-            // The link handles these.
+            // The link handles the messages that all channels share.
             SpicevmcMessage::Common(_) => Ok(()),
             SpicevmcMessage::Data(bytes) => self.on_data(bytes, out),
             SpicevmcMessage::CompressedData { uncompressed_size, data } => {
@@ -282,7 +283,8 @@ impl Channel for VmcChannel {
         self.io.on_timer(out.now);
         self.pump(out);
     }
-    /// Nothing is said to the client after MIGRATE.
+
+    /// The server sends nothing to the client after MIGRATE.
     fn on_migrate(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         if self.client == Some(at) {
             self.io.hold();
@@ -290,7 +292,7 @@ impl Channel for VmcChannel {
         out.hand_over(at, true);
     }
 
-    /// The bytes that the guest does not have yet are the target's from now on.
+    /// Moves the bytes that the guest has not taken yet to the target.
     fn migrate_data(&mut self, at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
         if self.client != Some(at) {
             return Some(encode_spicevmc(&CharDeviceState::default()));

@@ -1,14 +1,14 @@
-//! Flow control between a character device and whoever uses it (devices.md 2, 3): one read and one write at a time, bytes for
-//! the guest in order, nothing asked of a device that has nothing. Sans I/O: calls of the device go out as data, and what
-//! came of them comes back.
+//! Flow control between a character device and its owner, the channel that uses it (devices.md 2, 3). At most one read and one
+//! write are under way at a time, bytes reach the guest in order, and a device that has nothing is not read. Sans I/O: this
+//! module emits calls of the device as data, and the owner hands back their results.
 //!
 //! ```text
 //!   owner -- push --> queue --> DeviceWrite --> host        host --> DeviceRead --> owner (on_read)
 //!                       ^---- on_written <------'             ^------ pump <-- wakeup, or room at the client
 //! ```
 //!
-//! Hosts call back from inside of their callbacks, above all `wakeup` from inside `read` and `write`. Such a wakeup only sets
-//! a mark while a call of the same kind is under way, and the answer of that call goes on from there.
+//! Hosts call the library from inside their callbacks, most often `wakeup` from inside `read` and `write`. While a call of the
+//! same kind is under way, such a wakeup only sets a mark, and the code that handles the result of the call acts on the mark.
 
 #[cfg(any(test, feature = "oracles"))]
 mod oracle;
@@ -24,53 +24,53 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Writes of which nothing was taken, though the host said during each that there is room, before it is left alone for
+/// A host may report room during a write and then take nothing. After this many such writes the device rests for
 /// [`DEVICE_RETRY`].
 const MAX_MISSES: u32 = 2;
-/// What a read costs at least, in bytes of a turn.
+/// The least that one read counts against the budget of a turn (bytes).
 const LEAST_READ: usize = 256;
 
-/// Bytes for the guest, and whom to tell when they are with it.
+/// Bytes for the guest. The tag tells the owner which bytes the guest has taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outbound<T> {
     bytes: Vec<u8>,
     tag: T,
 }
 
-/// What a write left.
+/// The state of the write side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Write<T> {
-    /// No call is under way.
+    /// No write is under way.
     Idle,
-    /// A call is under way. `tag` is `None` when the bytes were given up meanwhile.
+    /// A write is under way. `tag` is `None` if the owner gave the bytes up meanwhile.
     Called { tag: Option<T>, offset: usize },
 }
 
-/// One device; `T` marks what is written to it.
+/// One device. `T` is the type of the tags.
 #[derive(Debug)]
 pub(crate) struct DeviceIo<T> {
     device: DeviceHandle,
     tells_when_writable: bool,
-    /// The machine runs: a stopped one takes and gives nothing.
+    /// The machine runs. A stopped machine neither takes nor gives bytes.
     running: bool,
     /// See [`Self::hold`].
     held: bool,
     queue: VecDeque<Outbound<T>>,
     queued: usize,
-    /// Bytes of the first in the queue that the guest has already.
+    /// Bytes of the first buffer in the queue that the guest has already taken.
     offset: usize,
     write: Write<T>,
-    /// The host said during a write that there is room.
+    /// The host reported room during a write.
     write_again: bool,
-    /// Writes in a row of which nothing was taken.
+    /// Consecutive writes from which the guest took nothing.
     misses: u32,
     retry_at: Option<Instant>,
     reading: bool,
-    /// There may be something to read.
+    /// The device may have something to read.
     offered: bool,
-    /// The host said so during a read.
+    /// The host called `wakeup` during a read.
     read_again: bool,
-    /// The host may be inside a wakeup, lending a buffer that was not emptied yet.
+    /// The host may be inside a wakeup, in which it lends a buffer that has not been emptied yet.
     lending: bool,
     /// Bytes read since the last wakeup or timer.
     turn: usize,
@@ -78,7 +78,7 @@ pub(crate) struct DeviceIo<T> {
 }
 
 impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
-    /// A device that nothing was read from or written to.
+    /// A device with empty queues, before its first call.
     #[must_use]
     pub(crate) fn new(id: DeviceId, device: Arc<dyn CharDevice>, running: bool) -> Self {
         Self {
@@ -108,19 +108,19 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         self.device.id
     }
 
-    /// The device says whether somebody uses it.
+    /// The call that tells the device whether a client uses it.
     #[must_use]
     pub(crate) fn state(&self, connected: bool) -> HostCall {
         HostCall::DeviceState { device: self.device.clone(), connected }
     }
 
-    /// An event for the device.
+    /// The call that passes a port event to the device.
     #[must_use]
     pub(crate) fn event(&self, event: u8) -> HostCall {
         HostCall::DeviceEvent { device: self.device.clone(), event }
     }
 
-    /// The machine runs, or it stopped. [`Self::pump`] must follow.
+    /// The machine started or stopped. [`Self::pump`] must follow.
     pub(crate) fn set_running(&mut self, running: bool) {
         self.running = running;
         if running {
@@ -128,8 +128,8 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         }
     }
 
-    /// Leaves the device alone until [`Self::release`]: at the target of a migration, bytes that the client brings from the
-    /// source come before all others.
+    /// Makes no calls until [`Self::release`]. At the target of a migration, the bytes that the client brings from the source
+    /// must come before all others.
     pub(crate) fn hold(&mut self) {
         self.held = true;
     }
@@ -141,8 +141,8 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         }
     }
 
-    /// What the guest does not have yet, in order, with its tags. A call that is under way will have brought its bytes to
-    /// the guest and is left out: nothing is under way while the machine is stopped.
+    /// The bytes that the guest has not taken yet, in order, with their tags. Bytes of a write that is under way are left out.
+    /// No write is under way while the machine is stopped.
     pub(crate) fn unwritten(&self) -> impl Iterator<Item = (&[u8], T)> {
         let begun = if self.write == Write::Idle { self.offset } else { 0 };
         let offsets = std::iter::once(begun).chain(std::iter::repeat(0));
@@ -152,9 +152,10 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
             .map(|(outbound, offset)| (outbound.bytes.get(offset..).unwrap_or_default(), outbound.tag))
     }
 
-    /// The host has something to read, or room to write. [`Self::pump`] must follow.
+    /// The host called `wakeup`: it has something to read, or room for a write. [`Self::pump`] must follow.
     pub(crate) fn wake(&mut self) {
-        // From inside of a call this must not begin the turn anew, or a host that does so each time would keep us for ever.
+        // A wakeup from inside a read must not start a new turn. Otherwise a host that wakes in every read would keep us here
+        // for ever.
         if !self.reading {
             self.turn = 0;
         }
@@ -177,14 +178,15 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         }
     }
 
-    /// Whether the owner should push no more for now. The buffer that the host is just writing counts: it may come back.
+    /// Whether the owner should push no more for now. The buffer of a write that is under way counts, because the host may
+    /// give it back.
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
         let written = usize::from(self.write != Write::Idle);
         self.queue.len() + written >= MAX_DEVICE_BUFFERS || self.queued >= MAX_DEVICE_QUEUE
     }
 
-    /// Bytes of what the guest does not have completely.
+    /// Bytes of the buffers that the guest has not taken completely.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.queued
@@ -196,11 +198,11 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         self.queue.is_empty() && self.write == Write::Idle
     }
 
-    /// Gives up what waits for the guest and fulfils `given_up`, except for the rest of what the guest has a part of; with
-    /// `partly` that, too. Returns the tags of what was given up.
+    /// Drops the waiting buffers whose tags satisfy `given_up` and returns their tags. A buffer of which the guest has taken a
+    /// part is dropped only with `partly`.
     pub(crate) fn give_up(&mut self, partly: bool, given_up: impl Fn(T) -> bool) -> Vec<T> {
         let mut tags = Vec::new();
-        // The host may be taking the first bytes of these just now.
+        // The host may be taking the first bytes of this buffer just now.
         if let Write::Called { tag, .. } = &mut self.write
             && partly
             && let Some(given) = tag.take_if(|tag| given_up(*tag))
@@ -224,7 +226,8 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         tags
     }
 
-    /// The host's answer to a write. Returns the tag of what the guest has completely now. [`Self::pump`] must follow.
+    /// Handles the result of a write. Returns the tag of the buffer if the guest has now taken all of it. [`Self::pump`] must
+    /// follow.
     pub(crate) fn on_written(&mut self, bytes: Vec<u8>, taken: usize, now: Instant) -> Option<T> {
         let Write::Called { tag, offset } = std::mem::replace(&mut self.write, Write::Idle) else {
             return None;
@@ -260,7 +263,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         None
     }
 
-    /// The host's answer to a read of so many bytes. [`Self::pump`] must follow.
+    /// Handles the result of a read that gave `count` bytes. [`Self::pump`] must follow.
     pub(crate) fn on_read(&mut self, count: usize, now: Instant) {
         self.reading = false;
         let again = std::mem::take(&mut self.read_again);
@@ -276,19 +279,19 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         }
     }
 
-    /// Whether the device had its share of the host's main loop, until the next wakeup or [`Self::on_timer`].
+    /// Whether the device has used up its share of the host's main loop until the next wakeup or [`Self::on_timer`].
     fn turn_is_over(&self) -> bool {
         self.turn >= MAX_DEVICE_READ_PER_TURN
     }
 
-    /// Makes the calls that can be made now: the next read, if the owner has room for `most` bytes or a part of them, and the
-    /// next write.
+    /// Emits the calls that are possible now: the next read, of at most `most` bytes, and the next write. `most` is 0 while the
+    /// owner has no room.
     ///
-    /// While the host offers something, nothing is written: QEMU lends a buffer for the time of a wakeup, and asserts that no
-    /// write to the device makes it lend another before that one was emptied. If it cannot be emptied now, writing goes on
-    /// when the host is back in its main loop.
+    /// This writes nothing while the host offers something. QEMU lends a buffer during a wakeup, and asserts that no write to
+    /// the device makes it lend another before we have emptied the first. If the owner has no room to empty it, writing
+    /// continues when the host is back in its main loop.
     pub(crate) fn pump(&mut self, now: Instant, most: usize, mut call: impl FnMut(HostCall)) {
-        // What follows a read is known when it is answered.
+        // The result of the read decides what comes next.
         if !self.running || self.held || self.reading {
             return;
         }
@@ -318,7 +321,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         times.into_iter().flatten().min().filter(|_| self.running && !self.held)
     }
 
-    /// The time has come. [`Self::pump`] must follow.
+    /// [`Self::next_deadline`] has come. [`Self::pump`] must follow.
     pub(crate) fn on_timer(&mut self, now: Instant) {
         if self.retry_at.take_if(|at| *at <= now).is_some() {
             self.write_again = true;

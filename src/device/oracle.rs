@@ -1,4 +1,5 @@
-//! Fuzz oracle of the flow control: a device with moods, an owner that pushes, wakes, gives up and refuses, in any order.
+//! Fuzz oracle of the flow control: a device that answers as it likes, and an owner that pushes, wakes, gives up and refuses in
+//! any order.
 
 use super::DeviceIo;
 use crate::host::call::HostCall;
@@ -25,17 +26,17 @@ impl CharDevice for Silent {
     }
 }
 
-/// What must hold: one read and one write at a time at most, none while the machine is stopped, bytes arrive in order and
-/// none is lost, and at the end everything that was pushed is with a guest that takes it.
+/// Checks that at most one read and one write are under way at a time, that there is none while the machine is stopped, that no
+/// byte is lost or reordered, and that a guest that takes everything has everything at the end.
 ///
 /// # Panics
-/// When something does not hold.
+/// If one of these rules is broken.
 pub fn fuzz_device(data: &[u8]) {
     let s = &mut Script(data);
     let mut now = Instant::now();
     let mut io = DeviceIo::new(DeviceId(1), Arc::new(Silent(s.byte() & 1 != 0)), true);
     let mut calls: VecDeque<HostCall> = VecDeque::new();
-    // What is not with the guest yet, and the byte that is pushed next.
+    // The bytes that the guest has not taken yet, and the byte that the owner pushes next.
     let (mut expected, mut next) = (VecDeque::new(), 0u8);
     let mut running = true;
     while !s.0.is_empty() {
@@ -65,7 +66,7 @@ pub fn fuzz_device(data: &[u8]) {
         let reads = calls.iter().filter(|call| matches!(call, HostCall::DeviceRead { .. })).count();
         assert!(reads <= 1 && calls.len() - reads <= 1, "{calls:?}");
     }
-    // A guest that takes everything gets everything.
+    // From here on the guest takes everything.
     io.set_running(true);
     for _ in 0..expected.len() * 2 + 8 {
         now += Duration::from_secs(1);
@@ -91,7 +92,7 @@ fn answer(
             for byte in rest.iter().take(taken) {
                 assert_eq!(expected.pop_front(), Some(*byte), "order");
             }
-            // The host may wake us from inside.
+            // The host may call `wakeup` from inside its callback.
             if s.byte() & 1 != 0 {
                 io.wake();
             }

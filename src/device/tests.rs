@@ -35,7 +35,7 @@ fn a_device_that_is_held_is_left_alone_and_its_bytes_can_be_taken_elsewhere() {
     assert!(matches!(calls[..], [HostCall::DeviceRead { .. }]), "{calls:?}");
 }
 
-/// Whoever owns a device pumps it for many reasons, also while a read is under way, as when the client took its data.
+/// The owner pumps a device for many reasons, also while a read is under way: for example when the client took data.
 #[test]
 fn a_read_under_way_delays_nothing() {
     let now = Instant::now();

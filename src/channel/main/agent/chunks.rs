@@ -1,28 +1,28 @@
-//! What the guest writes to its agent port, taken apart: chunks of at most [`MAX_PIECE`] bytes a piece (server.md 8.1, 8.2).
+//! Parses the byte stream of the agent port: chunks, each cut into pieces of at most [`MAX_PIECE`] bytes (server.md 8.1, 8.2).
 
 use super::AgentError;
 use crate::protocol::agent::{CHUNK_HEADER_SIZE, CLIENT_PORT, ChunkHeader, MAX_PIECE, SERVER_PORT};
 
-/// A piece of a message of the guest.
+/// A piece of a message that the guest sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Whether it is for the clients. The others are for nobody: the server asks the agent nothing.
+    /// Whether the piece is for the clients. Otherwise it is for the server, which asks the agent nothing and drops it.
     pub for_client: bool,
     pub bytes: Vec<u8>,
 }
 
-/// The state of the guest's stream.
+/// The position in the guest's byte stream.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
-    /// The chunk that is being read, and what of it is still to come.
+    /// The current chunk. Its size counts only the bytes that no piece has delivered yet.
     chunk: Option<ChunkHeader>,
-    /// A part of a header or of a piece.
+    /// The beginning of an incomplete header or piece.
     part: Vec<u8>,
 }
 
 impl Chunks {
-    /// Bytes after which the next header or piece is complete. Never more is to be read: a piece for which no client has
-    /// a token stays with the guest.
+    /// Number of bytes that complete the next header or piece. The owner never reads more than these, so that a piece for which
+    /// no client has a token stays with the guest.
     #[must_use]
     pub(super) fn wanted(&self) -> usize {
         let whole = match self.chunk {
@@ -32,17 +32,17 @@ impl Chunks {
         whole.saturating_sub(self.part.len())
     }
 
-    /// The present chunk, whose size is what of it is still to come and what is here of its present piece; and that
-    /// part, or the part of a header between two chunks.
+    /// The current chunk, and the beginning of its incomplete piece. The chunk's size counts that beginning and what is still
+    /// to come. Between two chunks: `None`, and the beginning of the next header.
     #[must_use]
     pub(super) fn position(&self) -> (Option<ChunkHeader>, &[u8]) {
         (self.chunk, &self.part)
     }
 
-    /// Goes on at a [`Self::position`], which a client may have made up.
+    /// Continues at a [`Self::position`]. It comes through a client, which may have invented it.
     ///
     /// # Errors
-    /// There is no such position.
+    /// Such a position cannot exist.
     pub(super) fn at(chunk: Option<ChunkHeader>, part: Vec<u8>) -> Result<Self, AgentError> {
         if let Some(header) = chunk.filter(|header| header.port != CLIENT_PORT && header.port != SERVER_PORT)
         {
@@ -52,7 +52,7 @@ impl Chunks {
         if chunks.wanted() == 0 { Err(AgentError::Piece(chunks.part.len())) } else { Ok(chunks) }
     }
 
-    /// What is here of the present piece, which is two pieces then.
+    /// Takes the incomplete piece out. Its rest becomes a piece of its own.
     pub(super) fn cut(&mut self) -> Option<Piece> {
         let chunk = self.chunk.as_mut().filter(|_| !self.part.is_empty())?;
         let bytes = std::mem::take(&mut self.part);
@@ -60,7 +60,7 @@ impl Chunks {
         Some(Piece { for_client: chunk.port == CLIENT_PORT, bytes })
     }
 
-    /// Takes at most [`Self::wanted`] bytes of the guest.
+    /// Takes the next bytes of the guest, at most [`Self::wanted`]. Returns the piece that they complete.
     ///
     /// # Errors
     /// The chunk has an unknown port or no bytes.

@@ -1,26 +1,26 @@
-//! What passes between clients and the guest agent (server.md 8.3): judged by the first piece of each message.
+//! Decides which messages pass between clients and the guest agent (server.md 8.3), by the first piece of each message.
 
 use super::AgentError;
 use crate::protocol::agent::{MAX_PIECE, MESSAGE_HEADER_SIZE, MessageHeader, PROTOCOL, message};
 
-/// What the host allows, and who takes monitors configurations.
+/// The host's permissions, and who receives monitors configurations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rules {
     pub copy_paste: bool,
     pub file_xfer: bool,
-    /// Monitors configurations are for the QXL devices.
+    /// Monitors configurations go to the QXL devices.
     pub monitors: bool,
-    /// Nothing but monitors configurations passes.
+    /// Only monitors configurations pass.
     pub only_monitors: bool,
 }
 
-/// What is done with a message.
+/// What the server does with a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Verdict {
     Pass,
     #[default]
     Drop,
-    /// Collected for the QXL devices.
+    /// The server collects it for the QXL devices.
     Monitors,
 }
 
@@ -47,46 +47,47 @@ impl Rules {
     }
 }
 
-/// A piece, judged.
+/// The decision about one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Judged {
     pub verdict: Verdict,
     /// The header, if the piece begins a message.
     pub begins: Option<MessageHeader>,
-    /// Whether the message is complete with it.
+    /// Whether the piece completes its message.
     pub ends: bool,
 }
 
-/// One direction of the conversation.
+/// The filter of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
-    /// Bytes of the present message that are still to come.
+    /// Bytes of the current message that are still to come.
     rest: u32,
     verdict: Verdict,
-    /// The present message was said to an agent that is gone: see [`Self::forget`].
+    /// The current message was for an agent that has gone: see [`Self::forget`].
     stale: bool,
 }
 
 impl Filter {
-    /// Bytes of the present message that are still to come, and what is done with them.
+    /// The number of bytes that the current message still lacks, and its verdict.
     #[must_use]
     pub(super) fn position(&self) -> (u32, Verdict) {
         (self.rest, self.verdict)
     }
 
-    /// Goes on at a [`Self::position`].
+    /// Continues at a [`Self::position`].
     #[must_use]
     pub(super) fn at(rest: u32, verdict: Verdict) -> Self {
         Self { rest, verdict, stale: false }
     }
 
-    /// The agent is gone to which the present message was said. Some clients go on with the rest of it, others never send
-    /// that: until the rest is over, only what begins like a message is one.
+    /// The agent that the current message was for has gone. Some clients still send the rest of the message, others never do.
+    /// Until as many bytes have come, the filter takes a piece for a new message only if it begins like one, and drops it
+    /// otherwise.
     pub(super) fn forget(&mut self) {
         (self.verdict, self.stale) = (Verdict::Drop, self.rest > 0);
     }
 
-    /// Whether the piece belongs to a message that was forgotten.
+    /// Whether the piece belongs to a message that [`Self::forget`] gave up.
     fn is_stale(&mut self, piece: &[u8]) -> bool {
         let begins = MessageHeader::decode(piece).is_ok_and(|header| {
             let known = (message::MOUSE_STATE..=message::GRAPHICS_DEVICE_INFO).contains(&header.message_type);
@@ -104,7 +105,7 @@ impl Filter {
     /// Judges the next piece.
     ///
     /// # Errors
-    /// It is too long, longer than the rest of its message, or does not begin with a header that makes sense.
+    /// The piece is too long, is longer than the rest of its message, or does not begin with a valid header.
     pub(super) fn judge(&mut self, piece: &[u8], rules: Rules) -> Result<Judged, AgentError> {
         let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
         if piece.len() > MAX_PIECE {

@@ -1,5 +1,5 @@
-//! A client's conversation with the guest agent at a seamless migration (server.md 9.6): saved at the source, brought by the
-//! client, and gone on with at the target, where the guest's agent may open its port before or after that.
+//! Seamless migration of a client's conversation with the guest agent (server.md 9.6). The source saves its state, the client
+//! carries it, and the target continues from it. At the target, the guest's agent may open its port before or after that.
 
 use super::chunks::Chunks;
 use super::filter::{Filter, Verdict};
@@ -25,12 +25,13 @@ fn code(verdict: Verdict) -> u8 {
     }
 }
 
-/// What is done with the rest of a message. Of a monitors configuration the beginning is lost, as with the original.
+/// The verdict on the rest of a message. The rest of a monitors configuration is dropped, because the target does not have its
+/// beginning. The original does the same.
 fn verdict(code: u8) -> Verdict {
     if code == PASS { Verdict::Pass } else { Verdict::Drop }
 }
 
-/// Where the guest's stream goes on.
+/// Where the guest's byte stream continues.
 fn chunks(state: &MainState) -> Result<Chunks, AgentError> {
     let mut header = ChunkHeader { port: state.chunk_port, size: state.chunk_size };
     if usize::try_from(state.chunk_header_size) != Ok(CHUNK_HEADER_SIZE) {
@@ -48,15 +49,15 @@ fn chunks(state: &MainState) -> Result<Chunks, AgentError> {
 }
 
 impl AgentPort {
-    /// A client comes from the source of a migration, or goes: it is told nothing, and the agent's device is left alone,
-    /// until [`Self::restore`] or [`Self::release`], or until it is gone.
+    /// A client arrives from the source of a migration, or leaves for the target. Until [`Self::restore`], [`Self::release`] or
+    /// its end, the server tells it nothing about the agent and makes no call of the agent's device.
     pub(crate) fn hold(&mut self, at: ConnectionId) {
         if let Some(client) = self.clients.get_mut(&at) {
             client.held.get_or_insert_default();
         }
     }
 
-    /// The client brings no state: it begins anew, and INIT tells it of the agent.
+    /// The client brings no state. It begins anew, and INIT tells it whether there is an agent.
     pub(crate) fn release(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         if let Some(client) = self.clients.get_mut(&at) {
             client.held = None;
@@ -64,12 +65,13 @@ impl AgentPort {
         self.pump(out);
     }
 
-    /// Whether the device is left alone.
+    /// Whether the server makes no calls of the device.
     pub(super) fn is_held(&self) -> bool {
         self.clients.values().any(|client| client.held.is_some())
     }
 
-    /// Before [`Self::save`]: clients get what is here of the guest's present piece, but for the part of a message's header.
+    /// Sends the incomplete piece of the guest to the clients, unless it is a part of a message's header. Comes before
+    /// [`Self::save`].
     pub(crate) fn cut(&mut self, out: &mut Out<'_>) {
         let (chunk, part) = self.chunks.position();
         let in_header = self.filter.position().0 == 0 && part.len() < MESSAGE_HEADER_SIZE;
@@ -82,7 +84,7 @@ impl AgentPort {
         }
     }
 
-    /// The client's conversation so far. What the guest does not have of it is the target's from now on.
+    /// The state of the client's conversation. The bytes that the guest has not taken yet move to the target with it.
     pub(crate) fn save(&mut self, at: ConnectionId) -> MainState {
         let Some(client) = self.clients.get(&at).filter(|_| self.is_attached()) else {
             return MainState::default();
@@ -110,7 +112,7 @@ impl AgentPort {
         state.msg_remaining = rest;
         state.filter_result = match rest {
             0 => PASS,
-            // The client came in the middle of the message.
+            // The client connected in the middle of the message.
             _ if !client.follows => DROP,
             _ => code(guest_verdict),
         };
@@ -150,10 +152,10 @@ impl AgentPort {
         device
     }
 
-    /// Goes on with what a client brought. Whether it talks to the agent already.
+    /// Continues from the state that a client brought. Returns whether the client already talks to the agent.
     ///
     /// # Errors
-    /// The state is impossible: the client is to be disconnected.
+    /// The state is impossible. The server must disconnect the client.
     pub(crate) fn restore(
         &mut self,
         at: ConnectionId,
@@ -183,7 +185,8 @@ impl AgentPort {
         Ok(started)
     }
 
-    /// An agent's device came. Whether the client must not be told: it is held, or it knows the agent from the source.
+    /// An agent's device was attached. Returns whether the client must not be told: it is held, or it knows this agent from the
+    /// source.
     pub(super) fn on_attached_while_held(&mut self, at: ConnectionId, out: &mut Out<'_>) -> bool {
         let Some(client) = self.clients.get_mut(&at) else { return false };
         let Some(held) = &mut client.held else { return false };
@@ -194,7 +197,7 @@ impl AgentPort {
         true
     }
 
-    /// Goes on where the source was, or begins anew if the device is not at the beginning of its stream.
+    /// Continues where the source stopped, or begins anew if the device is not at the beginning of its byte stream.
     fn go_on(&mut self, at: ConnectionId, state: MainState, out: &mut Out<'_>) -> bool {
         let fresh = matches!(self.chunks.position(), (None, [])) && self.filter.position().0 == 0;
         let (Some(io), Some(client), Ok(chunks)) =
@@ -223,7 +226,7 @@ impl AgentPort {
     }
 }
 
-/// Whether a state can be.
+/// Whether a state is possible.
 fn check(state: &MainState) -> Result<(), AgentError> {
     let device = &state.device;
     let used = device.num_client_tokens.saturating_add(device.write_num_client_tokens);

@@ -1,5 +1,6 @@
-//! The guest agent port (server.md 8): what clients and the guest's agent say to each other through the main channel, with
-//! tokens both ways, and what the server itself tells the agent. Part of the main channel, which calls it per event.
+//! The guest agent port (server.md 8). Clients and the guest's agent talk to each other through the main channel, with tokens
+//! in both directions, and the server sends messages of its own to the agent. The main channel owns this and calls it for each
+//! event.
 
 mod chunks;
 mod filter;
@@ -13,7 +14,8 @@ pub(crate) use port::{AGENT_TOKENS, AgentPort};
 use crate::protocol::error::ProtocolError;
 use thiserror::Error;
 
-/// What breaks the agent's protocol. Of the guest: its device is given up. Of a client: it is disconnected.
+/// A violation of the agent's protocol. If the guest is at fault, the server gives up its device. If a client is, the server
+/// disconnects it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AgentError {
     #[error(transparent)]
@@ -34,8 +36,8 @@ pub enum AgentError {
     Monitors,
 }
 
-/// Fuzz oracle: whatever a guest writes to its agent port and whatever a client sends as agent data is judged without a
-/// panic, and only whole messages pass.
+/// Fuzz oracle: judges any bytes of an agent port or of a client's agent data without a panic, and lets only whole messages
+/// pass.
 #[cfg(any(test, feature = "oracles"))]
 pub fn fuzz_agent_stream(data: &[u8]) {
     let rules = filter::Rules { copy_paste: false, file_xfer: true, monitors: true, only_monitors: false };

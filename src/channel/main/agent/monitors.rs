@@ -1,4 +1,4 @@
-//! Monitors configurations of a client, collected and checked for the QXL devices (server.md 8.7).
+//! Collects a client's monitors configurations and checks them for the QXL devices (server.md 8.7).
 
 use super::AgentError;
 use crate::protocol::agent::MESSAGE_HEADER_SIZE;
@@ -6,25 +6,25 @@ use crate::protocol::error::ProtocolError;
 use crate::protocol::reader::Reader;
 use std::sync::Arc;
 
-/// Most monitors of a client: bounds what is collected.
+/// The most monitors of one client. This bounds the collected bytes.
 const MAX_MONITORS: usize = 256;
-/// Bytes of one monitor, and of its physical size.
+/// Bytes of one monitor and of one physical size.
 const MONITOR: usize = 20;
 const PHYSICAL_SIZE: usize = 4;
-/// Bytes before the first monitor.
+/// Bytes of the body before the first monitor.
 const HEAD: usize = 8;
-/// The monitors are followed by their physical sizes.
+/// Flag: the physical sizes follow the monitors.
 const HAS_PHYSICAL_SIZES: u32 = 2;
 
-/// The pieces of the message so far.
+/// The pieces of the message that have come so far.
 #[derive(Debug, Default)]
 pub(super) struct Collector(Vec<u8>);
 
 impl Collector {
-    /// Takes the next piece of a message; the configuration when that `ends` it.
+    /// Takes the next piece of a message. Returns the configuration if the piece `ends` it.
     ///
     /// # Errors
-    /// The message is too long, or does not hold the monitors that it counts.
+    /// The message is too long, or shorter than its number of monitors needs.
     pub(super) fn take(
         &mut self,
         piece: &[u8],
@@ -48,7 +48,7 @@ impl Collector {
     }
 }
 
-/// Whether the monitors that it counts are there.
+/// Whether the body is long enough for its number of monitors.
 fn fits(config: &[u8]) -> Result<bool, ProtocolError> {
     let mut r = Reader::new("agent", "MONITORS_CONFIG", config);
     let (count, flags) = (r.u32("num_of_monitors")?, r.u32("flags")?);

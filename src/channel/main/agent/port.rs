@@ -1,4 +1,4 @@
-//! The agent port's state: the device, the clients that talk to it, and what the server has to say.
+//! The state of the agent port: the device, the clients that talk to it, and the messages of the server.
 
 use super::AgentError;
 use super::chunks::{Chunks, Piece};
@@ -22,26 +22,26 @@ use crate::protocol::writer::count32;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-/// Messages that a client may have under way to the guest.
+/// Messages that a client may have sent and that the guest has not taken yet.
 pub(crate) const AGENT_TOKENS: u32 = 10;
-/// So many are given back at a time.
+/// The server returns this many tokens at a time.
 const TOKENS_RETURNED: u32 = 5;
 
-/// Whose bytes are written to the device.
+/// Who sent the bytes that are written to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// One of this client's tokens is in use.
+    /// This client. The bytes occupy one of its tokens.
     Client(ConnectionId),
-    /// What the client brought from the source of a migration, and how many of its tokens are in use.
+    /// This client, which brought the bytes from the source of a migration. They occupy so many of its tokens.
     Restored(ConnectionId, u32),
-    /// Pointer or displays: one at a time, so that the latest state is what waits.
+    /// The server, about pointer or displays. One such message is under way at a time, so that the latest state is what waits.
     Server,
-    /// The end of the last client.
+    /// The server, about the end of the last client.
     Farewell,
 }
 
 impl Origin {
-    /// Whether the client brought it.
+    /// Whether this client sent the bytes.
     pub(super) fn is_of(self, client: ConnectionId) -> bool {
         matches!(self, Self::Client(at) | Self::Restored(at, _) if at == client)
     }
@@ -50,18 +50,18 @@ impl Origin {
 /// One client.
 #[derive(Debug, Default)]
 pub(super) struct Client {
-    /// It sent AGENT_START to the agent that is attached.
+    /// It has sent AGENT_START since the present agent was attached.
     pub(super) started: bool,
-    /// Messages that it may send, and those that the guest took since it was last told.
+    /// Messages that it may still send, and messages that the guest took since the last AGENT_TOKEN.
     pub(super) window: u32,
     pub(super) taken: u32,
-    /// Messages that it can be sent.
+    /// Messages that the server may still send to it.
     pub(super) tokens: u64,
-    /// It has seen the beginning of the guest's present message.
+    /// It has received the beginning of the guest's current message.
     pub(super) follows: bool,
     pub(super) filter: Filter,
     pub(super) monitors: Collector,
-    /// Messages that wait for tokens, and since when.
+    /// Messages that wait for tokens, and since when they do.
     pub(super) waiting: VecDeque<Vec<u8>>,
     pub(super) since: Option<Instant>,
     /// See [`AgentPort::hold`].
@@ -72,19 +72,19 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(crate) struct AgentPort {
     pub(super) io: Option<DeviceIo<Origin>>,
-    /// The guest broke the protocol: nothing is read from it or written to it any more.
+    /// The guest broke the protocol. The server no longer reads or writes the device.
     pub(super) broken: bool,
-    /// When the host is told so: not from inside of the call in which the guest did it, which hosts do not expect.
+    /// When the server tells the host so. Hosts do not expect this inside the call in which the guest broke the protocol.
     pub(super) tell_at: Option<Instant>,
     pub(super) chunks: Chunks,
     pub(super) filter: Filter,
     pub(super) copy_paste: bool,
     pub(super) file_xfer: bool,
     pub(super) takes_monitors: bool,
-    /// The agent wants to know which display is which.
+    /// The agent has asked for GRAPHICS_DEVICE_INFO.
     pub(super) wants_displays: bool,
     pub(super) clients: BTreeMap<ConnectionId, Client>,
-    /// A message of the server is on its way to the guest.
+    /// The guest has not taken the server's last message yet.
     pub(super) busy: bool,
     pub(super) mouse: VecDeque<AgentMouse>,
     pub(super) displays: Option<Vec<u8>>,
@@ -111,25 +111,25 @@ impl Default for AgentPort {
 }
 
 impl AgentPort {
-    /// Whether there is an agent port, and its guest keeps to the protocol.
+    /// Whether there is an agent port whose guest has not broken the protocol.
     #[must_use]
     pub(crate) fn is_attached(&self) -> bool {
         self.io.is_some() && !self.broken
     }
 
-    /// Whether this device is attached, in whatever state.
+    /// Whether this device is attached, broken or not.
     #[must_use]
     pub(crate) fn is(&self, device: DeviceId) -> bool {
         self.io.as_ref().is_some_and(|io| io.id() == device)
     }
 
-    /// Whether a device is attached, in whatever state.
+    /// Whether any device is attached, broken or not.
     #[must_use]
     pub(crate) fn has_device(&self) -> bool {
         self.io.is_some()
     }
 
-    /// Attaches the device; clients are told.
+    /// Attaches the device and tells the clients.
     pub(crate) fn attach(&mut self, io: DeviceIo<Origin>, out: &mut Out<'_>) {
         self.forget_conversation();
         out.call(io.state(true));
@@ -152,7 +152,7 @@ impl AgentPort {
         }
     }
 
-    /// Detaches the device; clients are told. Whether the host has to be told, too.
+    /// Detaches the device and tells the clients. Returns whether the host must be told, too.
     pub(crate) fn detach(&mut self, out: &mut Out<'_>) -> bool {
         let was_attached = self.is_attached();
         let is_to_be_told = was_attached || self.tell_at.is_some();
@@ -185,7 +185,7 @@ impl AgentPort {
         }
     }
 
-    /// The guest broke the protocol: its device is not used any more.
+    /// Stops using the device, because the guest broke the protocol.
     pub(super) fn give_up(&mut self, error: &AgentError, out: &mut Out<'_>) {
         crate::warning_limited!("guest agent: given up: {error}");
         (self.broken, self.tell_at) = (true, Some(out.now));
@@ -197,12 +197,12 @@ impl AgentPort {
         out.tell(ServerRequest::AgentGone);
     }
 
-    /// What the host allows from now on.
+    /// Sets what the host allows from now on.
     pub(crate) fn allow(&mut self, copy_paste: bool, file_xfer: bool) {
         (self.copy_paste, self.file_xfer) = (copy_paste, file_xfer);
     }
 
-    /// Whether the QXL devices take clients' monitors configurations.
+    /// Sets whether the QXL devices take the clients' monitors configurations.
     pub(crate) fn set_takes_monitors(&mut self, takes: bool) {
         self.takes_monitors = takes;
     }
@@ -221,7 +221,7 @@ impl AgentPort {
         self.clients.insert(at, Client::default());
     }
 
-    /// A client is gone: what the guest has no part of does not reach it any more.
+    /// A client has gone. Its messages are dropped, except for one of which the guest has taken a part.
     pub(crate) fn close(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         if self.clients.remove(&at).is_none() {
             return;
@@ -230,7 +230,7 @@ impl AgentPort {
         if let Some(io) = self.io.as_mut().filter(|_| !self.broken) {
             io.give_up(false, |origin| origin.is_of(at));
             if last {
-                // One is enough, however often clients come and go while the guest takes nothing.
+                // However often clients come and go while the guest takes nothing, one farewell is enough.
                 io.give_up(false, |origin| origin == Origin::Farewell);
                 io.push(server_message(message::CLIENT_DISCONNECTED, &[]), Origin::Farewell);
             }
@@ -238,7 +238,7 @@ impl AgentPort {
         self.pump(out);
     }
 
-    /// AGENT_START: the client can be sent so many messages.
+    /// AGENT_START: the client gives the server this many tokens.
     pub(crate) fn start(&mut self, at: ConnectionId, tokens: u32, out: &mut Out<'_>) {
         let attached = self.is_attached();
         if let Some(client) = self.clients.get_mut(&at).filter(|_| attached) {
@@ -253,7 +253,7 @@ impl AgentPort {
         self.pump(out);
     }
 
-    /// AGENT_TOKEN: and so many more. Without meaning before AGENT_START.
+    /// AGENT_TOKEN: the client gives this many more tokens. It means nothing before AGENT_START.
     pub(crate) fn token(&mut self, at: ConnectionId, tokens: u32, out: &mut Out<'_>) {
         if let Some(client) = self.clients.get_mut(&at).filter(|client| client.started) {
             client.tokens = client.tokens.saturating_add(tokens.into());
@@ -278,7 +278,7 @@ impl AgentPort {
     /// AGENT_DATA of a client.
     ///
     /// # Errors
-    /// The client has no token left, or breaks the agent's protocol.
+    /// The client has no token left, or broke the agent's protocol.
     pub(crate) fn data(
         &mut self,
         at: ConnectionId,
@@ -288,7 +288,7 @@ impl AgentPort {
         let (attached, takes_monitors) = (self.is_attached(), self.takes_monitors);
         let rules = self.rules();
         let Some(client) = self.clients.get_mut(&at) else { return Ok(()) };
-        // Otherwise it is said to the agent before this one, or too early, or to nobody.
+        // If not, the client means an agent that has gone, or sends before AGENT_START, or there is no agent.
         let is_heard = attached && client.started;
         let rules = Rules { monitors: takes_monitors, only_monitors: !is_heard, ..rules };
         if client.started {
@@ -296,7 +296,7 @@ impl AgentPort {
         }
         let judged = match client.filter.judge(data, rules) {
             Err(_) if !is_heard => {
-                // Said to nobody: whatever it is does no harm.
+                // Nobody receives it, so it does no harm.
                 client.filter = Filter::default();
                 return Ok(());
             }
@@ -320,7 +320,7 @@ impl AgentPort {
         Ok(())
     }
 
-    /// The guest took so many messages of the client, or they are for nobody.
+    /// The guest took this many messages of the client, or the server dropped them.
     pub(super) fn give_tokens_back(&mut self, at: ConnectionId, count: u32, out: &mut Out<'_>) {
         let Some(client) = self.clients.get_mut(&at).filter(|client| client.started) else { return };
         client.taken += count;
@@ -331,7 +331,7 @@ impl AgentPort {
         }
     }
 
-    /// The pointer's state for the agent. States that differ in the place only give way to later ones; every change of a
+    /// Queues a pointer state for the agent. A state replaces the one before it if only the position differs. Every change of a
     /// button reaches the guest.
     pub(crate) fn mouse(&mut self, state: AgentMouse, out: &mut Out<'_>) {
         if !self.is_attached() {
@@ -345,7 +345,7 @@ impl AgentPort {
         self.pump(out);
     }
 
-    /// Which display is which, as GRAPHICS_DEVICE_INFO has it.
+    /// Sets the body of the next GRAPHICS_DEVICE_INFO, which says which display is which.
     pub(crate) fn set_displays(&mut self, displays: Vec<u8>, out: &mut Out<'_>) {
         if self.wants_displays && self.is_attached() {
             self.displays = Some(displays);
@@ -368,7 +368,7 @@ impl AgentPort {
         }
     }
 
-    /// The device has something to read, or room for more.
+    /// The host called `wakeup`: the device has something to read, or room for a write.
     pub(crate) fn wakeup(&mut self, out: &mut Out<'_>) {
         if let Some(io) = &mut self.io {
             io.wake();
@@ -376,7 +376,7 @@ impl AgentPort {
         self.pump(out);
     }
 
-    /// The machine runs, or it stopped.
+    /// The machine started or stopped.
     pub(crate) fn set_running(&mut self, running: bool, out: &mut Out<'_>) {
         if let Some(io) = &mut self.io {
             io.set_running(running);
@@ -384,7 +384,7 @@ impl AgentPort {
         self.pump(out);
     }
 
-    /// Makes the calls of the device that can be made now.
+    /// Makes the device calls that are possible now.
     pub(crate) fn pump(&mut self, out: &mut Out<'_>) {
         if !self.is_attached() || self.is_held() {
             return;
@@ -401,7 +401,7 @@ impl AgentPort {
         }
     }
 
-    /// The host's answer to a write.
+    /// Handles the result of a write.
     pub(crate) fn on_written(&mut self, bytes: Vec<u8>, taken: usize, out: &mut Out<'_>) {
         let now = out.now;
         match self.io.as_mut().and_then(|io| io.on_written(bytes, taken, now)) {
@@ -413,7 +413,7 @@ impl AgentPort {
         self.pump(out);
     }
 
-    /// The host's answer to a read.
+    /// Handles the result of a read.
     pub(crate) fn on_read(&mut self, bytes: &[u8], out: &mut Out<'_>) {
         let now = out.now;
         let Some(io) = &mut self.io else { return };
@@ -431,7 +431,7 @@ impl AgentPort {
         }
     }
 
-    /// A piece of the guest for its clients.
+    /// Passes a piece of the guest on to the clients.
     pub(super) fn hear(&mut self, piece: Piece, out: &mut Out<'_>) -> Result<(), AgentError> {
         let judged = self.filter.judge(&piece.bytes, self.rules())?;
         let mut bytes = piece.bytes;
@@ -457,9 +457,9 @@ impl AgentPort {
         Ok(())
     }
 
-    /// The agent says what it can do; clients are told what the host allows of it.
+    /// The agent announces its capabilities. The server removes from them what the host does not allow.
     fn on_capabilities(&mut self, piece: &mut [u8], out: &mut Out<'_>) {
-        // The first word asks for an answer.
+        // The first word after the header says whether the agent wants an answer.
         let Some(words) = piece.get_mut(MESSAGE_HEADER_SIZE + 4..) else { return };
         let Some(word) = words.first_chunk_mut::<4>() else { return };
         let mut caps = u32::from_le_bytes(*word);
@@ -486,7 +486,7 @@ impl AgentPort {
         [device, self.tell_at, self.starved_at()].into_iter().flatten().min()
     }
 
-    /// The time has come.
+    /// [`Self::next_deadline`] has come.
     pub(crate) fn on_timer(&mut self, out: &mut Out<'_>) {
         let now = out.now;
         if let Some(io) = &mut self.io {
