@@ -171,6 +171,40 @@ def test_clients_that_stall_at_any_step_are_dropped(tmp_path, echo_image, users,
             assert qemu.alive()
 
 
+# What a client says first, for mechanisms whose server then asks something.
+BEGINNINGS = {"SCRAM-SHA-256": b"n,,n=alice,r=fyko+d2lbbFgONRv9qkxdawL\0", "DIGEST-MD5": b""}
+
+
+@ours
+@pytest.mark.parametrize("mechanism", BEGINNINGS)
+def test_clients_that_stall_after_the_servers_question_are_dropped(tmp_path, echo_image, users, pki, mechanism):
+    users.configure(f"{mechanism} PLAIN")
+    begin = BEGINNINGS[mechanism]
+    begin = struct.pack("<I", len(mechanism)) + mechanism.encode() + struct.pack("<I", len(begin)) + begin
+    reply = struct.pack("<I", 12) + b"no answer..\0"
+    with sasl_qemu(tmp_path, echo_image, users, pki) as qemu:
+        stalled = []
+        for end in range(len(reply)):
+            sock, _ = choose_sasl(qemu)
+            sock.sendall(begin)
+            [size] = struct.unpack("<I", spiceraw.recv_exact(sock, 4))
+            assert size and spiceraw.recv_exact(sock, size + 1)[-1] == 0, "the server asks, and is not done"
+            sock.sendall(reply[:end])
+            stalled.append(sock)
+        with raw_client(qemu.port, tls=True, sasl=("PLAIN", "alice", "secret")) as (_, channels):
+            channels["display"].expect(102, PATIENCE)
+            for sock in stalled:
+                assert answer(sock) == b""
+        # Who answers wrongly hears no more than who answers nothing.
+        sock, _ = choose_sasl(qemu)
+        sock.sendall(begin)
+        [size] = struct.unpack("<I", spiceraw.recv_exact(sock, 4))
+        spiceraw.recv_exact(sock, size + 1)
+        sock.sendall(reply)
+        assert answer(sock) == b""
+        assert qemu.alive()
+
+
 class SlowAuthority(threading.Thread):
     """A saslauthd that takes as long as a directory server that does not answer, for one user."""
 
@@ -464,6 +498,36 @@ def test_handshakes_that_stall_at_any_byte_delay_nobody(tls_qemu):
         assert times[len(times) * 95 // 100] < 0.02, times[-20:]
         for client in stalled:
             client.sock.close()
+
+
+def guess(port, address, password):
+    """The result of a login from this address of the computer, and when it came."""
+    sock = socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(address, 0))
+    with contextlib.closing(sock):
+        try:
+            spiceraw.link(sock, "main", password=password)
+            return 0, time.monotonic()
+        except spiceraw.LinkError as error:
+            return error.code, time.monotonic()
+
+
+@ours
+def test_ticket_guesses_are_answered_ever_later_and_others_at_once(tmp_path, echo_image):
+    with Qemu(tmp_path, "-object", "secret,id=ticket,data=right", image=echo_image, spice="password-secret=ticket") as qemu:
+        assert guess(qemu.port, "127.0.0.1", "wrong")[0] == 7
+        start, answers = time.monotonic(), []
+        threads = [threading.Thread(target=lambda: answers.append(guess(qemu.port, "127.0.0.1", "wrong"))) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        code, when = guess(qemu.port, "127.0.0.2", "right")
+        assert code == 0 and when - start < 1, when - start
+        for thread in threads:
+            thread.join(PATIENCE)
+        times = sorted(when - start for _, when in answers)
+        assert [code for code, _ in answers] == [7] * 20
+        # A tenth of a second apart, so that the last waits for all others.
+        assert times[-1] > 1.5 and times[9] > 0.7, times
+        assert guess(qemu.port, "127.0.0.1", "right")[0] == 0
 
 
 @ours
