@@ -236,11 +236,12 @@ class Qemu(Process):
 class Client(Process):
     """The scriptable spice-gtk client, which runs one action at a time."""
 
-    def __init__(self, directory, port, *options, name="client", uri=None, **env):
+    def __init__(self, directory, port, *options, name="client", uri=None, ends_at_criticals=True, **env):
         super().__init__(["/usr/bin/python3", TOOLS / "gtkclient.py", "--uri", uri or f"spice://127.0.0.1:{port}",
                           "--timeout", PATIENCE, *options, "-"], directory, name,
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                         env={**os.environ, "G_MESSAGES_DEBUG": "", "G_DEBUG": "fatal-criticals", **env})
+                         env={**os.environ, "G_MESSAGES_DEBUG": "",
+                              "G_DEBUG": "fatal-criticals" if ends_at_criticals else "", **env})
         self.events = []
 
     def __call__(self, action):
