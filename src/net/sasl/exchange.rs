@@ -13,7 +13,7 @@ use std::fmt;
 /// The server's words for a client whose exchange succeeded with a security layer that is too weak.
 const REFUSAL: &[u8] = b"Authentication failed\0";
 
-/// What the driver must act on.
+/// What the driver must do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SaslEvent {
     /// Do this and give the answer to [`SaslExchange::answer`]; until then read nothing.
@@ -27,7 +27,7 @@ pub(crate) enum SaslEvent {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// A job is being done.
+    /// Another thread does a job.
     Busy,
     NameSize,
     Name,

@@ -5,7 +5,7 @@ use crate::net::keys::{Cancelled, SlowJob};
 use std::fmt;
 use std::sync::Arc;
 
-/// A step that is done.
+/// The result of a step, with the exchange that it belongs to.
 pub(crate) struct SaslDone {
     /// The link whose step it was.
     pub link: u64,

@@ -68,7 +68,7 @@ pub(crate) struct Migration {
 }
 
 impl Migration {
-    /// When [`State::on_migration_timer`] wants to be called.
+    /// When the server must call [`State::on_migration_timer`]; `None`: no time limit runs.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         [self.source.deadline(), self.arrivals.deadline()].into_iter().flatten().min()
     }
@@ -168,7 +168,7 @@ impl State {
         self.hand_over_host_channels(client);
     }
 
-    /// A client speaks of a migration.
+    /// A client sent a message about a migration.
     pub(crate) fn on_migration_news(&mut self, client: ClientId, news: MigrationNews) {
         let answer = match news {
             MigrationNews::Connected => Answer::Connected,
@@ -195,7 +195,7 @@ impl State {
         self.migrate_clients(actions);
     }
 
-    /// The server ends: the host hears what it waits for.
+    /// The server is destroyed: the host gets the callbacks that it waits for.
     pub(crate) fn end_migration(&mut self) {
         let actions = self.migration.source.call_off();
         self.migrate_clients_to(actions, None);

@@ -20,31 +20,31 @@ pub(crate) enum Ability {
     Arriving,
 }
 
-/// What a client says about its links to the target.
+/// What a client answers to MIGRATE_BEGIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// They are up, and it begins anew there.
+    /// It is linked to the target, and will begin a new session there.
     Connected,
-    /// They are up, and the target takes its state.
+    /// It is linked to the target, which will take its state.
     ConnectedSeamless,
-    /// It did not get them.
+    /// It could not link to the target.
     Failed,
 }
 
-/// How far a client is.
+/// How far a client has come in a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     /// It comes from another migration: BEGIN waits for the end of that.
     Deferred,
     /// BEGIN was sent.
     Asked { seamless: bool },
-    /// It is linked to the target, too.
+    /// The client is linked to the target as well as to this server.
     Linked { seamless: bool },
-    /// It was told to go, and is expected to disconnect.
+    /// The server told the client to go, and waits until it disconnects.
     Leaving,
 }
 
-/// What the migration of all clients is at.
+/// The phase of a migration. All clients share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// No target is set.
@@ -57,7 +57,7 @@ enum Phase {
     Leaving,
 }
 
-/// What is to be done.
+/// What the server must do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Send MIGRATE_BEGIN or MIGRATE_BEGIN_SEAMLESS.
@@ -104,7 +104,7 @@ impl Source {
         self.target = target;
     }
 
-    /// When [`Self::on_timer`] wants to be called.
+    /// When the server must call [`Self::on_timer`]; `None`: no time limit runs.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -150,7 +150,8 @@ impl Source {
         actions
     }
 
-    /// A client says how it got on. One that was not asked, or not any more, must let go of its target.
+    /// A client answers MIGRATE_BEGIN. If the server did not ask it, or no longer waits for it, the client gets
+    /// MIGRATE_CANCEL, and closes its links to the target.
     pub(super) fn answered(&mut self, client: ClientId, answer: Answer) -> Vec<Action> {
         let mut actions = Vec::new();
         match (self.clients.get_mut(&client), answer) {
@@ -237,7 +238,7 @@ impl Source {
         (self.phase, self.target, self.deadline) = (Phase::Idle, None, None);
     }
 
-    /// The time for the present phase is over.
+    /// The time limit of the present phase has passed.
     pub(super) fn on_timer(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.deadline.take_if(|at| *at <= now).is_none() {
@@ -261,7 +262,7 @@ impl Source {
         actions
     }
 
-    /// Goes on when nobody is waited for any more.
+    /// Enters the next phase when no client is left to wait for.
     fn settle(&mut self, actions: &mut Vec<Action>) {
         let waits = |progress: &Progress| matches!(progress, Progress::Deferred | Progress::Asked { .. });
         match self.phase {

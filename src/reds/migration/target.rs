@@ -61,7 +61,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// When [`State::expire_arrivals`] wants to be called.
+    /// When the server must call [`State::expire_arrivals`]; `None`: no time limit runs.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.until
     }
@@ -119,7 +119,7 @@ impl State {
         None
     }
 
-    /// What an arriving client says.
+    /// An arriving client says how it comes over.
     pub(super) fn on_arrival_news(&mut self, client: ClientId, news: MigrationNews) {
         let allowed = !self.config.multi_client;
         let Some(main) = self.clients.main_of(client) else { return };
