@@ -77,8 +77,8 @@ impl<D: Display> RedWorker<D> {
         if self.again {
             return Some(Duration::ZERO);
         }
-        let display_ring = self.display_ring.repoll_at().filter(|_| self.running);
-        let cursor_ring = self.cursor_ring.repoll_at().filter(|_| self.running);
+        let display_ring = self.display_ring.look_at().filter(|_| self.running);
+        let cursor_ring = self.cursor_ring.look_at().filter(|_| self.running);
         let channels = [self.display.next_deadline(now), self.cursor.next_deadline(now)];
         let deadline = channels.into_iter().chain([display_ring, cursor_ring]).flatten().min()?;
         Some(deadline.saturating_duration_since(now))

@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-/// A ring that was just found empty is looked at once more after this time, before the guest is asked to notify: under
-/// load that saves the guest an exit per command. The reference waits 10 ms, which a lone command then waits at worst.
-pub(super) const REPOLL: Duration = Duration::from_millis(4);
+/// A ring that was just found empty is looked at again after this time, and then after twice the time, before the guest is
+/// asked to notify: under load that saves the guest an exit per command. A guest draws a frame within few milliseconds, and
+/// the last command of it waits for the next look.
+pub(super) const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// Looks at an empty ring before the guest is asked.
+const LOOKS: u32 = 2;
 
 /// What to do about an empty ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnEmpty {
-    /// Nothing: it is looked at again at [`Ring::repoll_at`] or on the next wakeup of the loop.
+    /// Nothing: it is looked at again at [`Ring::look_at`] or on the next wakeup of the loop.
     Wait,
     /// Ask for a notification; if that is refused look again at once.
     AskNotification,
@@ -18,8 +21,8 @@ pub(super) enum OnEmpty {
 /// The state of one command ring.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ring {
-    /// The time of the second look, after the first empty one.
-    repoll_at: Option<Instant>,
+    /// The time of the next look, and which one after the ring was found empty it is.
+    next_look: Option<(Instant, u32)>,
     /// A notification was asked for and no command came since.
     asked: bool,
 }
@@ -35,25 +38,27 @@ impl Ring {
         if self.asked {
             return OnEmpty::Wait;
         }
-        match self.repoll_at {
-            None => {
-                self.repoll_at = Some(now + REPOLL);
-                OnEmpty::Wait
-            }
-            Some(at) if now < at => OnEmpty::Wait,
-            Some(_) => OnEmpty::AskNotification,
+        let next = match self.next_look {
+            None => 0,
+            Some((at, _)) if now < at => return OnEmpty::Wait,
+            Some((_, looks)) => looks + 1,
+        };
+        if next >= LOOKS {
+            return OnEmpty::AskNotification;
         }
+        self.next_look = Some((now + FIRST_LOOK * (1 << next), next));
+        OnEmpty::Wait
     }
 
     /// The guest will notify.
     pub(super) fn armed(&mut self) {
         self.asked = true;
-        self.repoll_at = None;
+        self.next_look = None;
     }
 
     /// When to look again.
-    pub(super) fn repoll_at(&self) -> Option<Instant> {
-        self.repoll_at
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.next_look.map(|(at, _)| at)
     }
 }
 
@@ -66,16 +71,20 @@ mod tests {
         let mut ring = Ring::default();
         let start = Instant::now();
         assert_eq!(ring.empty(start), OnEmpty::Wait);
-        assert_eq!(ring.empty(start + REPOLL / 2), OnEmpty::Wait);
-        let second = ring.repoll_at().unwrap();
+        assert_eq!(ring.empty(start + FIRST_LOOK / 2), OnEmpty::Wait);
+        let first = ring.look_at().unwrap();
+        assert_eq!(first, start + FIRST_LOOK);
+        assert_eq!(ring.empty(first), OnEmpty::Wait);
+        let second = ring.look_at().unwrap();
+        assert_eq!(second, first + FIRST_LOOK * 2);
         assert_eq!(ring.empty(second), OnEmpty::AskNotification);
         // Refused: still to be asked.
         assert_eq!(ring.empty(second), OnEmpty::AskNotification);
         ring.armed();
-        assert_eq!(ring.repoll_at(), None);
-        assert_eq!(ring.empty(second + REPOLL), OnEmpty::Wait);
+        assert_eq!(ring.look_at(), None);
+        assert_eq!(ring.empty(second + FIRST_LOOK), OnEmpty::Wait);
         ring.took();
-        assert_eq!(ring.empty(second + REPOLL), OnEmpty::Wait);
-        assert!(ring.repoll_at().is_some());
+        assert_eq!(ring.empty(second + FIRST_LOOK), OnEmpty::Wait);
+        assert!(ring.look_at().is_some());
     }
 }
