@@ -377,9 +377,9 @@ pub const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// before any newer content.
 pub const MAX_UPDATE_PIXELS: u64 = 1 << 18;
 
-/// Least time between the end of one burst of drawing to a display client and the next. A guest may redraw
-/// faster than any screen shows it, and encoding all of that would be waste. A change after a pause is sent
-/// at once.
+/// Least time between the end of one burst of drawing to a display client and the next, if the client costs more
+/// than little. A guest may redraw faster than any screen shows it, and encoding all of that would be waste.
+/// A change after a pause is sent at once.
 pub const DISPLAY_PACE: Duration = Duration::from_millis(16);
 
 /// Longest delay that pacing may add. Pacing backs off with the cost of encoding, so that one client uses at

@@ -78,6 +78,8 @@ fn what_covers_a_large_command_ends_its_slices() {
 #[test]
 fn a_new_place_is_drawn_at_once_and_a_busy_one_at_its_pace() {
     let mut rig = rig(None);
+    let now = rig.now;
+    rig.channel.clients.each(|client| client.use_up_credit(now));
     let (busy, other) = (Rect::new(0, 0, 10, 10), Rect::new(20, 20, 24, 24));
     draw_fill(&mut rig, busy, 1);
     rig.turn();

@@ -437,6 +437,12 @@ impl DisplayClient {
         }
     }
 
+    /// Encoding has taken so much time that drawing waits after each burst.
+    #[cfg(test)]
+    pub(super) fn use_up_credit(&mut self, now: Instant) {
+        self.pace.use_up_credit(now);
+    }
+
     #[cfg(test)]
     pub(super) fn has_lossy(&self) -> bool {
         self.encoder.has_lossy()

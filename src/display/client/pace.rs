@@ -11,8 +11,11 @@
 //! ```
 //!
 //! - A change after a pause finds the client idle and is sent at once.
-//! - What guests redraw faster than any screen shows it is not encoded for nothing: after a burst, drawing waits for
-//!   [`DISPLAY_PACE`] or longer, by what the burst took to encode. Meanwhile newer commands cover older ones in the pipe.
+//! - As long as the client costs little, the rest is [`COLLECT`], and twice as long after each burst that follows without a
+//!   pause: the commands of one frame come within few milliseconds, and fewer, larger bursts cost less. What encoding may take
+//!   meanwhile is its [`Credit`].
+//! - What guests redraw faster than any screen shows it is not encoded for nothing: when the credit is used up, drawing waits
+//!   for [`DISPLAY_PACE`] or longer, by what the burst took to encode. Meanwhile newer commands cover older ones in the pipe.
 //! - Small commands for places where nothing else is drawn go during the rest too ([`super::express`]).
 //! - A turn ends when it has cost [`MAX_SEND_PER_TURN`], so that the rings and the other clients get theirs.
 //!
@@ -24,6 +27,35 @@ use std::time::{Duration, Instant};
 /// How long nothing must have been sent before lossy areas are sent again without loss. Pictures that change more often
 /// than this are not worth it.
 const REFINE_IDLE: Duration = Duration::from_millis(500);
+
+/// The first rest while a client costs little.
+const COLLECT: Duration = Duration::from_millis(1);
+/// One part in so many of the time may go into encoding before the client costs more than little.
+const SHARE: u32 = 6;
+/// The most that a client can save up: a large picture after a pause does not count against the next small ones.
+const MOST_CREDIT: Duration = Duration::from_millis(8);
+
+/// Time that may go into encoding for a client before it gets long rests.
+#[derive(Debug)]
+struct Credit {
+    left: Duration,
+    /// When `left` was true.
+    at: Instant,
+}
+
+impl Credit {
+    fn new(now: Instant) -> Self {
+        Self { left: MOST_CREDIT, at: now }
+    }
+
+    /// Encoding took so long. Whether something is left after that.
+    fn spend(&mut self, took: Duration, now: Instant) -> bool {
+        let earned = now.saturating_duration_since(self.at) / SHARE;
+        self.left = (self.left + earned).min(MOST_CREDIT).saturating_sub(took);
+        self.at = self.at.max(now);
+        !self.left.is_zero()
+    }
+}
 
 /// Where a client stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +92,21 @@ pub(in crate::display) struct Pace {
     /// The present turn ended before all was sent.
     cut_short: bool,
     last_sent: Instant,
+    credit: Credit,
+    /// The next rest while the client costs little.
+    collect: Duration,
 }
 
 impl Pace {
     pub(in crate::display) fn new(now: Instant) -> Self {
-        Self { state: State::Idle, turn_cost: 0, cut_short: false, last_sent: now }
+        Self {
+            state: State::Idle,
+            turn_cost: 0,
+            cut_short: false,
+            last_sent: now,
+            credit: Credit::new(now),
+            collect: COLLECT,
+        }
     }
 
     /// A turn of the worker begins. Whether anything may be sent in it.
@@ -84,6 +126,10 @@ impl Pace {
     pub(in crate::display) fn sent(&mut self, cost: u64, now: Instant) {
         self.turn_cost = self.turn_cost.saturating_add(cost);
         self.last_sent = now;
+        // Nothing waited when the rest was over: this begins another frame.
+        if matches!(self.state, State::Resting { until } if now >= until + COLLECT * 2) {
+            self.collect = COLLECT;
+        }
         self.state = match self.state {
             State::Idle => State::Bursting { spent: Duration::ZERO, broken_rest: None },
             State::Resting { until } => State::Bursting { spent: Duration::ZERO, broken_rest: Some(until) },
@@ -99,11 +145,16 @@ impl Pace {
 
     /// A batch was sent, which took so long to encode. What waits behind it decides whether the burst is over.
     pub(in crate::display) fn end_batch(&mut self, took: Duration, waiting: Waiting, now: Instant) {
+        let is_cheap = self.credit.spend(took, now);
         let State::Bursting { spent, broken_rest } = self.state else { return };
         let spent = spent + took;
         self.state = match (waiting, broken_rest) {
             (Waiting::Drawing | Waiting::Other, _) => State::Bursting { spent, broken_rest },
-            (Waiting::Nothing, _) if self.turn_cost > 0 => State::Resting { until: now + rest_after(spent) },
+            (Waiting::Nothing, _) if self.turn_cost > 0 => {
+                let rest = if is_cheap { self.collect } else { rest_after(spent) };
+                self.collect = DISPLAY_PACE.min(self.collect * 2);
+                State::Resting { until: now + rest }
+            }
             // What was left of the burst has become needless.
             (Waiting::Nothing, Some(until)) => State::Resting { until },
             (Waiting::Nothing, None) => State::Idle,
@@ -131,6 +182,12 @@ impl Pace {
         self.last_sent + REFINE_IDLE
     }
 
+    /// See [`super::DisplayClient::use_up_credit`].
+    #[cfg(test)]
+    pub(super) fn use_up_credit(&mut self, now: Instant) {
+        self.credit = Credit { left: Duration::ZERO, at: now };
+    }
+
     /// Until when what waits is held back.
     fn held_until(&self, waiting: Waiting, now: Instant) -> Option<Instant> {
         let until = match self.state {
@@ -142,7 +199,7 @@ impl Pace {
     }
 }
 
-/// The rest after a burst that took so long to encode, from the beginning of its last turn: one client keeps the worker
+/// The rest of a client without credit after a burst that took so long to encode, from the beginning of its last turn: one client keeps the worker
 /// busy for half of the time at most, until the rests would become too long.
 fn rest_after(spent: Duration) -> Duration {
     DISPLAY_PACE.max(DISPLAY_PACE_MAX.min(spent * 2))
@@ -153,6 +210,13 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    /// A client that has used up its credit.
+    fn poor(start: Instant) -> Pace {
+        let mut pace = Pace::new(start);
+        pace.use_up_credit(start);
+        pace
+    }
 
     /// A turn in which everything that waits is sent.
     fn burst(pace: &mut Pace, took: Duration, now: Instant) {
@@ -165,7 +229,7 @@ mod tests {
     #[test]
     fn a_change_after_a_pause_is_sent_at_once_and_the_next_one_waits() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = poor(start);
         burst(&mut pace, MS, start);
         assert_eq!(pace.next_turn(Waiting::Nothing, true, start), None);
         assert!(!pace.begin_turn(Waiting::Drawing, start + MS));
@@ -175,10 +239,41 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_costs_little_rests_only_to_collect() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        for frame in 0..100 {
+            let mut now = start + MS * 40 * frame;
+            for rest in [COLLECT, COLLECT * 2, COLLECT * 4] {
+                burst(&mut pace, MS, now);
+                assert_eq!(pace.next_turn(Waiting::Drawing, true, now), Some(now + rest));
+                now += rest;
+            }
+        }
+    }
+
+    #[test]
+    fn credit_is_used_up_by_encoding_for_more_than_a_share_of_the_time_and_comes_back() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let mut now = start;
+        let mut bursts = 0;
+        while pace.next_turn(Waiting::Drawing, true, now).is_none_or(|at| at <= now) {
+            burst(&mut pace, MS * 2, now);
+            now += COLLECT * 4;
+            bursts += 1;
+        }
+        assert!((4..8).contains(&bursts), "{bursts}");
+        now += MOST_CREDIT * SHARE;
+        burst(&mut pace, MS, now);
+        assert!(pace.begin_turn(Waiting::Drawing, now + COLLECT));
+    }
+
+    #[test]
     fn costly_bursts_are_followed_by_longer_rests() {
         let start = Instant::now();
         for (took, rest) in [(MS, DISPLAY_PACE), (MS * 15, MS * 30), (MS * 500, DISPLAY_PACE_MAX)] {
-            let mut pace = Pace::new(start);
+            let mut pace = poor(start);
             burst(&mut pace, took, start);
             assert_eq!(pace.next_turn(Waiting::Drawing, true, start), Some(start + rest));
         }
@@ -187,7 +282,7 @@ mod tests {
     #[test]
     fn what_a_burst_took_adds_up_over_its_turns() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = poor(start);
         for _ in 0..2 {
             assert!(pace.begin_turn(Waiting::Drawing, start));
             pace.sent(MAX_SEND_PER_TURN, start);
@@ -203,7 +298,7 @@ mod tests {
     #[test]
     fn other_messages_break_the_rest_and_drawing_left_over_still_waits_for_it() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = poor(start);
         burst(&mut pace, MS, start);
         assert!(pace.begin_turn(Waiting::Other, start + MS));
         pace.sent(1, start + MS);
