@@ -1,4 +1,4 @@
-//! The way of requests to a worker: a queue in order of the calls, and a socketpair that wakes the worker's poll
+//! How requests reach a worker: a queue keeps them in the order of the calls, and a socketpair wakes the worker's poll
 //! (ARCHITECTURE.md, Threads).
 
 use super::reply::{self, NoAnswer};
@@ -14,18 +14,18 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::Duration;
 
-/// The side of the callers, shared by all threads.
+/// The callers' side, shared by all threads.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     queue: Mutex<Queue>,
     waker: UnixStream,
-    /// The worker took what was queued.
+    /// Signalled when the worker has taken the queued requests.
     taken: Condvar,
     wakeup_pending: AtomicBool,
     oom_pending: AtomicBool,
     worker: OnceLock<ThreadId>,
     access: Option<Arc<dyn GuestAccess>>,
-    /// How long a synchronous request may take.
+    /// How long a caller waits for a synchronous request.
     patience: Duration,
 }
 
@@ -40,7 +40,7 @@ struct Queue {
 pub(super) struct WakeSource(UnixStream);
 
 impl Dispatcher {
-    /// A dispatcher for a worker with this access to the guest.
+    /// Makes a dispatcher and the worker's end. `access` cuts the worker off from the guest when a caller gives up.
     pub(super) fn new(access: Option<Arc<dyn GuestAccess>>) -> io::Result<(Self, WakeSource)> {
         let (waker, source) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
@@ -63,7 +63,7 @@ impl Dispatcher {
         Self { patience, ..self }
     }
 
-    /// Says that the calling thread is the worker.
+    /// Remembers the calling thread as the worker's.
     pub(super) fn adopt_thread(&self) {
         let _ = self.worker.set(std::thread::current().id());
     }
@@ -76,8 +76,8 @@ impl Dispatcher {
     pub(super) fn post(&self, request: Request) -> Result<(), Request> {
         let was_empty = {
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            // A guest or a client may cause requests faster than a busy worker takes them: who causes them waits a little,
-            // as with the original, whose socketpair is full then.
+            // A guest or a client may cause requests faster than a busy worker takes them. Then the caller waits a little.
+            // With the original it waits too, because the socketpair is full.
             if queue.requests.len() >= MAX_QUEUED_REQUESTS && !self.on_worker() {
                 let full = |queue: &mut Queue| queue.requests.len() >= MAX_QUEUED_REQUESTS && !queue.closed;
                 let waited = self.taken.wait_timeout_while(queue, QUEUE_WAIT, full);
@@ -97,9 +97,9 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Makes the worker take a turn.
+    /// Wakes the worker up.
     pub(super) fn poke(&self) {
-        // A full socket means that bytes are waiting, which is all that is wanted.
+        // If the socket is full, the worker has bytes to read and wakes up anyway.
         let _ = (&self.waker).write(&[0]);
     }
 
@@ -118,18 +118,18 @@ impl Dispatcher {
         self.post_once(&self.oom_pending, Request::Oom);
     }
 
-    /// Before the rings are read, so that no wakeup gets lost.
+    /// The worker calls this before it reads the rings, so that no wakeup gets lost.
     pub(super) fn wakeup_handled(&self) {
         self.wakeup_pending.store(false, Ordering::Release);
     }
 
-    /// After the whole procedure.
+    /// The worker calls this when it has freed memory.
     pub(super) fn oom_handled(&self) {
         self.oom_pending.store(false, Ordering::Release);
     }
 
-    /// Queues a request and waits until it was executed; `None` when the worker is gone, did not answer within
-    /// [`MAX_SYNC_REQUEST`] and is cut off from the guest now, or is the caller itself.
+    /// Queues a request and waits until the worker has executed it. `None`: the worker has ended, the caller is the worker
+    /// itself, or the worker did not answer within [`MAX_SYNC_REQUEST`]; in the last case it is now cut off from the guest.
     pub(super) fn call<T>(&self, name: &str, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
         if self.on_worker() {
             crate::warning!("{name}: called from a callback on the worker's own thread, ignored");
@@ -144,7 +144,7 @@ impl Dispatcher {
             Ok(value) => Some(value),
             Err(NoAnswer::Expired) => {
                 crate::warning!(
-                    "{name}: no answer from the worker within {:?}, which leaves the guest's memory alone until then",
+                    "{name}: the worker did not answer within {:?}. It cannot access the guest's memory until it has finished the request",
                     self.patience
                 );
                 None
@@ -153,7 +153,7 @@ impl Dispatcher {
         }
     }
 
-    /// Everything queued so far. Called by the worker after [`WakeSource::drain`].
+    /// Takes all queued requests. The worker calls this after [`WakeSource::drain`].
     pub(super) fn take(&self) -> VecDeque<Request> {
         let requests =
             std::mem::take(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner).requests);
@@ -161,7 +161,7 @@ impl Dispatcher {
         requests
     }
 
-    /// Refuses requests from now on and returns those that were queued.
+    /// Takes all queued requests and refuses later ones.
     pub(super) fn close(&self) -> VecDeque<Request> {
         let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.closed = true;
@@ -175,7 +175,7 @@ impl WakeSource {
         self.0.as_raw_fd()
     }
 
-    /// Empties the socket, before the queue is taken.
+    /// Empties the socket. The worker calls this before it takes the queue.
     pub(super) fn drain(&mut self) {
         let mut buffer = [0; 64];
         while matches!((&self.0).read(&mut buffer), Ok(n) if n == buffer.len()) {}

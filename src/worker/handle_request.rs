@@ -1,4 +1,4 @@
-//! Execution of requests (display.md 2.4 to 2.7, qxl.md A4).
+//! How the worker executes requests (display.md 2.4 to 2.7, qxl.md A4).
 
 use super::display::Display;
 use super::red_worker::RedWorker;
@@ -9,14 +9,14 @@ use crate::guest::{ByteSource, SurfaceMemory};
 use crate::host::{CommandExt, DisplayCommand, Fetched, SurfaceSpec};
 use std::time::Instant;
 
-/// QXL command types that loadvm may submit.
+/// QXL command types that the host may submit after loading a machine.
 const CMD_CURSOR: u32 = 3;
 const CMD_SURFACE: u32 = 5;
-/// Numbers of changed settings in recordings (qxl.md C3).
+/// Numbers that recordings use for changed settings (qxl.md C3).
 const RECORD_IMAGE_COMPRESSION: u32 = 13;
 const RECORD_STREAMING_VIDEO: u32 = 14;
 const RECORD_VIDEO_CODECS: u32 = 39;
-/// Numbers of the primary creates in recordings.
+/// Numbers that recordings use for the creation of the primary surface.
 const RECORD_CREATE_PRIMARY: u32 = 20;
 const RECORD_CREATE_PRIMARY_ASYNC: u32 = 29;
 
@@ -24,10 +24,10 @@ impl<D: Display> RedWorker<D> {
     pub(super) fn dispatch(&mut self, request: Request) {
         let now = Instant::now();
         match request {
-            // The rings are read in every turn; clearing the bit before that is what matters.
+            // The worker reads the rings in every turn. It only has to clear the flag before it does.
             Request::Wakeup => self.dispatcher.wakeup_handled(),
             Request::Oom => {
-                // Also after a fault: the next one must get through.
+                // The flag must be cleared even after a panic, or no later request would get through.
                 let dispatcher = self.dispatcher.clone();
                 let _handled = Defer(|| dispatcher.oom_handled());
                 self.out_of_memory();
@@ -43,7 +43,7 @@ impl<D: Display> RedWorker<D> {
             Request::AddMemslot { slot, answer } => {
                 let added = self.device.add_memslot(slot);
                 if let Err(error) = &added {
-                    crate::warning_limited!("the device refused a memslot: {error}");
+                    crate::warning_limited!("memslot refused: {error}");
                 }
                 self.finish(answer, added.is_ok());
             }
@@ -134,7 +134,7 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    /// Recordings name each setting that changed, without its value.
+    /// Records which settings changed. Recordings do not have the values.
     fn record_settings(&mut self, new: &DisplaySettings) {
         let old = self.display.settings();
         let changes = [
@@ -157,7 +157,7 @@ impl<D: Display> RedWorker<D> {
         self.report_caps(true);
     }
 
-    /// Nobody is waited for: clients get what they miss from the surfaces later.
+    /// Waits for no client: clients are later sent images of what they miss.
     fn stop(&mut self) {
         if !self.running {
             return;
@@ -204,10 +204,10 @@ impl<D: Display> RedWorker<D> {
 
     fn create_primary(&mut self, surface_id: u32, spec: &SurfaceSpec, is_async: bool, now: Instant) -> bool {
         if surface_id != 0 {
-            crate::warning_limited!("primary surface with id {surface_id}: 0 is meant");
+            crate::warning_limited!("the host creates the primary surface with id {surface_id}, 0 is used");
         }
         if self.display.primary_size().is_some() {
-            crate::warning_limited!("primary surface created twice, the first one is destroyed");
+            crate::warning_limited!("the host creates a second primary surface, the first one is destroyed");
             self.display.destroy_primary(now);
             self.cursor.reset();
         }
@@ -233,10 +233,10 @@ impl<D: Display> RedWorker<D> {
 
     fn destroy_primary(&mut self, surface_id: u32, now: Instant) -> bool {
         if surface_id != 0 {
-            crate::warning_limited!("primary surface with id {surface_id}: 0 is meant");
+            crate::warning_limited!("the host destroys the primary surface with id {surface_id}, 0 is used");
         }
         if self.display.primary_size().is_none() {
-            crate::warning_limited!("primary surface destroyed twice, ignored");
+            crate::warning_limited!("the host destroys a primary surface that does not exist, ignored");
             return false;
         }
         self.drain_cursor_ring();
@@ -250,7 +250,9 @@ impl<D: Display> RedWorker<D> {
     fn destroy_surface(&mut self, surface_id: u32, answer: Answer<()>) {
         if !answer.is_async() {
             if surface_id != 0 {
-                crate::warning_limited!("destroy_surface_wait of surface {surface_id}, ignored");
+                crate::warning_limited!(
+                    "destroy_surface_wait is only for surface 0, ignored for surface {surface_id}"
+                );
                 self.finish(answer, ());
                 return;
             }
@@ -269,28 +271,28 @@ impl<D: Display> RedWorker<D> {
             CMD_CURSOR => match self.device.parse_cursor_command(command) {
                 Fetched::Command(command) => self.cursor.command(command),
                 Fetched::Empty | Fetched::Dropped => {
-                    crate::warning_limited!("loadvm: a cursor command is bad, dropped")
+                    crate::warning_limited!("loadvm: bad cursor command dropped")
                 }
             },
             CMD_SURFACE => match self.device.parse_display_command(command) {
                 Fetched::Command(DisplayCommand::Surface(command)) => {
                     self.display.loadvm_surface(command, now)
                 }
-                _ => crate::warning_limited!("loadvm: a surface command is bad, dropped"),
+                _ => crate::warning_limited!("loadvm: bad surface command dropped"),
             },
             other => crate::warning_limited!("loadvm: command of type {other} ignored"),
         }
     }
 }
 
-/// The pixels of a surface as they are now.
+/// The present pixels of a surface, as bytes to copy.
 fn copy_of(memory: &dyn SurfaceMemory) -> Vec<u8> {
     let mut bytes = vec![0; memory.len()];
     memory.read_at(0, &mut bytes);
     bytes
 }
 
-/// Does something at the end of a scope, whichever way it is left.
+/// Runs a closure at the end of a scope, also when a panic leaves it.
 struct Defer<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for Defer<F> {

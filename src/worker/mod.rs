@@ -1,9 +1,9 @@
 //! The worker of a QXL device: one thread that owns its display and cursor channels (display.md 2).
 //!
-//! [`WorkerHandle`] is the side of the host's threads (the dispatcher): requests travel typed and in order over a queue
-//! whose socketpair wakes the worker's poll loop. Synchronous ones return when the worker has executed them; they are
-//! bounded ([`crate::limits::MAX_SYNC_REQUEST`]) and return a defined value when the worker is gone, is the calling
-//! thread, or panicked over the request. Asynchronous ones end with `QxlDevice::async_complete` on the worker.
+//! Other threads use a [`WorkerHandle`]. It puts typed requests into a queue, in the order of the calls, and wakes the worker's
+//! poll loop through a socketpair. A synchronous request returns when the worker has executed it, and at the latest after
+//! [`crate::limits::MAX_SYNC_REQUEST`]. If the worker has ended, is the calling thread, or panics over the request, the caller
+//! gets a defined value. An asynchronous request ends with a call of `QxlDevice::async_complete` on the worker.
 
 mod dispatcher;
 mod display;
@@ -34,15 +34,15 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// What the worker tells the rest of the library. Called on the worker thread; implementations only post to the host
-/// thread and return: they take no lock that a thread may hold while it waits for the worker.
+/// What the worker tells the rest of the library, on its own thread. An implementation only posts to the host thread: it must
+/// not take a lock that a thread may hold while it waits for the worker.
 pub trait WorkerEvents: Send + Sync {
-    /// This client broke the protocol or is stuck: the whole client is to be disconnected.
+    /// This client broke the protocol or is stuck. The server disconnects all its channels.
     fn disconnect_client(&self, client: ClientId);
-    /// This client has brought the state of its display from the source of a migration.
+    /// This client has brought the state of its display channel from the source of a migration.
     fn restored(&self, client: ClientId);
-    /// An asynchronous request created (width, height) or destroyed the primary surface; before its `async_complete`.
-    /// Synchronous requests say so by their return value instead.
+    /// An asynchronous request created the primary surface (width and height) or destroyed it (`None`). The worker calls this
+    /// before `async_complete`. Synchronous requests tell the same by their return value.
     fn primary_changed(&self, primary: Option<(u32, u32)>);
 }
 
@@ -58,7 +58,7 @@ impl WorkerHandle {
     /// Starts the worker thread of the device with this id, stopped until [`Self::start`].
     ///
     /// # Errors
-    /// No thread or descriptor could be had.
+    /// The system gave no thread or no descriptor.
     pub fn spawn(
         channel_id: u8,
         device: Box<dyn QxlDevice>,
@@ -110,31 +110,33 @@ impl WorkerHandle {
         }
     }
 
-    // Rings and life.
+    // Rings, start and end.
 
-    /// The guest put commands on a ring. Coalesced; may be called from QXL callbacks.
+    /// The guest put commands on a ring. Calls that come before the worker has looked count as one. QXL callbacks may call
+    /// this.
     pub fn wakeup(&self) {
         self.dispatcher.wakeup();
     }
 
-    /// The guest is short of device memory. Coalesced; ignored while stopped.
+    /// The guest is short of device memory. Calls that come before the worker has looked count as one. A stopped worker
+    /// ignores them.
     pub fn oom(&self) {
         self.dispatcher.oom();
     }
 
-    /// Begins to take commands. A second start is a no-op.
+    /// Lets the worker take commands. Does nothing if it takes them already.
     pub fn start(&self) {
         self.post(Request::Start);
     }
 
-    /// Synchronous: afterwards all pending commands are rendered and released, and neither guest memory nor rings are
-    /// touched until [`Self::start`].
+    /// Synchronous. The worker renders and releases all pending commands. It touches neither the guest's memory nor the rings
+    /// until [`Self::start`].
     pub fn stop(&self) {
         self.dispatcher.call("stop", |answer| Request::Stop { answer });
     }
 
-    /// Ends the worker, joins its thread and gives what is still held back to the host, on the calling thread. All
-    /// clients of its channels are disconnected. No callback runs after return; later requests are ignored.
+    /// Ends the worker, joins its thread, and releases on the calling thread what the worker still held. The clients of its
+    /// channels are disconnected. The worker calls nothing after this returns, and ignores later requests.
     pub fn shutdown(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
@@ -160,7 +162,7 @@ impl WorkerHandle {
             .unwrap_or_default()
     }
 
-    /// Like [`Self::update_area`], ending with `update_area_complete` and `async_complete`.
+    /// Like [`Self::update_area`], but the worker answers with `update_area_complete` and `async_complete`.
     pub fn update_area_async(&self, surface_id: u32, area: Rect, clear: bool, cookie: u64) {
         let answer = Answer::Async(cookie);
         self.post(Request::UpdateArea { surface_id, area, max: None, clear, answer });
@@ -173,7 +175,7 @@ impl WorkerHandle {
 
     // Memory slots.
 
-    /// Synchronous. False: the slot was refused.
+    /// Synchronous. `false`: the device refused the slot.
     pub fn add_memslot(&self, slot: Box<dyn MemSlot>) -> bool {
         self.dispatcher.call("add_memslot", |answer| Request::AddMemslot { slot, answer }).unwrap_or(false)
     }
@@ -192,26 +194,26 @@ impl WorkerHandle {
 
     // Surfaces.
 
-    /// Synchronous. True: the primary exists now. An existing one is destroyed first.
+    /// Synchronous. Destroys an existing primary surface first. `true`: the new one exists.
     pub fn create_primary(&self, surface_id: u32, spec: SurfaceSpec) -> bool {
         self.dispatcher
             .call("create_primary", |answer| Request::CreatePrimary { surface_id, spec, answer })
             .unwrap_or(false)
     }
 
-    /// Success is told by [`WorkerEvents::primary_changed`].
+    /// The worker tells success by [`WorkerEvents::primary_changed`].
     pub fn create_primary_async(&self, surface_id: u32, spec: SurfaceSpec, cookie: u64) {
         self.post(Request::CreatePrimary { surface_id, spec, answer: Answer::Async(cookie) });
     }
 
-    /// Synchronous. True: there was a primary and it is gone.
+    /// Synchronous. `true`: there was a primary surface, and it is gone.
     pub fn destroy_primary(&self, surface_id: u32) -> bool {
         self.dispatcher
             .call("destroy_primary", |answer| Request::DestroyPrimary { surface_id, answer })
             .unwrap_or(false)
     }
 
-    /// Success is told by [`WorkerEvents::primary_changed`].
+    /// The worker tells success by [`WorkerEvents::primary_changed`].
     pub fn destroy_primary_async(&self, surface_id: u32, cookie: u64) {
         self.post(Request::DestroyPrimary { surface_id, answer: Answer::Async(cookie) });
     }
@@ -225,7 +227,7 @@ impl WorkerHandle {
         self.post(Request::DestroySurfaces { answer: Answer::Async(cookie) });
     }
 
-    /// Synchronous. Drops what is pending on the surface, which itself stays; only surface 0 is legal.
+    /// Synchronous. Drops the pending commands of a surface; the surface stays. Only surface 0 is legal.
     pub fn destroy_surface_wait(&self, surface_id: u32) {
         self.dispatcher.call("destroy_surface_wait", |answer| Request::DestroySurface { surface_id, answer });
     }
@@ -237,63 +239,64 @@ impl WorkerHandle {
 
     // Caches, cursor, migration.
 
-    /// Synchronous. Forgets the decoded images that rendering keeps.
+    /// Synchronous. Drops the decoded images that the worker keeps for rendering.
     pub fn reset_image_cache(&self) {
         self.dispatcher.call("reset_image_cache", |answer| Request::ResetImageCache { answer });
     }
 
-    /// Synchronous. Pointer without shape, visible, at (0, 0).
+    /// Synchronous. Makes the pointer visible, without a shape, at (0, 0).
     pub fn reset_cursor(&self) {
         self.dispatcher.call("reset_cursor", |answer| Request::ResetCursor { answer });
     }
 
-    /// Synchronous, also while stopped. Surface creates and cursor commands of a loaded machine state.
+    /// Synchronous, also while stopped. Executes the surface and cursor commands of a loaded machine.
     pub fn loadvm_commands(&self, commands: Vec<CommandExt>) {
         self.dispatcher.call("loadvm_commands", |answer| Request::LoadvmCommands { commands, answer });
     }
 
     // Monitors and GL.
 
-    /// Also while stopped. Reads the guest's monitors configuration.
+    /// Lets the worker read the guest's monitors configuration, also while stopped.
     pub fn monitors_config_async(&self, address: u64, group_id: u32, cookie: u64) {
         self.post(Request::MonitorsConfig { address, group_id, cookie });
     }
 
-    /// At least 1.
+    /// Sets how many monitors a configuration may have: at least 1.
     pub fn set_max_monitors(&self, max: u32) {
         self.post(Request::SetMaxMonitors(max.max(1)));
     }
 
-    /// The guest driver does not manage the monitors any more.
+    /// The guest's driver no longer manages the monitors.
     pub fn driver_unload(&self) {
         self.post(Request::DriverUnload);
     }
 
-    /// Takes over the descriptors; those of the previous scanout are closed.
+    /// Shows a scanout. The worker takes its descriptors over and closes those of the previous one.
     pub fn gl_scanout(&self, scanout: GlScanout) {
         self.post(Request::GlScanout(scanout));
     }
 
-    /// Completes when every client has drawn or a bound has passed; at once without a scanout.
+    /// Tells that an area of the scanout changed. The request completes when every client has drawn it or a time has passed;
+    /// at once if there is no scanout.
     pub fn gl_draw_async(&self, area: Rect, cookie: u64) {
         self.post(Request::GlDraw { area, cookie });
     }
 
     // Settings.
 
-    /// What the host has configured from now on. Video applies at once, the rest to clients that connect later.
+    /// Takes over the host's settings. Those of video apply at once, all others to clients that connect later.
     pub fn set_settings(&self, settings: DisplaySettings) {
         self.post(Request::Settings(Box::new(settings)));
     }
 
-    /// Whether the client draws the pointer where it likes (client mouse mode) or where the guest says.
+    /// Sets whether the client draws the pointer where its user moves it (client mouse mode) or where the guest says.
     pub fn set_mouse_mode(&self, client: bool) {
         self.post(Request::SetMouseMode { client });
     }
 
     // Clients.
 
-    /// Moves a linked display connection to the worker. Without a worker it is dropped, which ends it.
+    /// Moves a linked display connection to the worker. If the worker has ended, the connection is closed.
     pub fn connect_display(&self, at: ConnectionId, connection: ChannelConnection) {
         self.post(Request::ConnectDisplay(at, Box::new(connection)));
     }
@@ -303,12 +306,12 @@ impl WorkerHandle {
         self.post(Request::ConnectCursor(at, Box::new(connection)));
     }
 
-    /// The client follows the machine to another host: its channels hand over their state.
+    /// The client follows the machine to another host. Its channels hand over their state.
     pub fn hand_over(&self, client: ClientId) {
         self.post(Request::HandOver(client));
     }
 
-    /// Ends this client's connections. Does not wait: their guards tell when the sockets are gone.
+    /// Ends this client's connections without waiting. The guard of each connection tells when its socket is closed.
     pub fn disconnect_client(&self, client: ClientId) {
         self.post(Request::DisconnectClient(client));
     }

@@ -18,7 +18,7 @@ struct Registered {
     token: Token,
 }
 
-/// What a wait brought.
+/// What the worker woke up for.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     /// Requests may be waiting.
@@ -51,16 +51,16 @@ impl PollSet {
         })
     }
 
-    /// Makes the poll watch exactly these connections.
+    /// Watches exactly these connections from now on.
     pub(super) fn watch(&mut self, wanted: &[Socket]) {
         let registry = self.poll.registry();
-        // First what is gone: its descriptor may be that of a new connection by now.
+        // Connections that are gone come first: their descriptors may belong to new connections by now.
         let by_token = &mut self.by_token;
         self.registered.retain(|at, known| {
             let stays = wanted.iter().any(|socket| socket.at == *at && socket.fd == known.fd);
             if !stays {
                 by_token.remove(&known.token);
-                // Mostly closed and thereby deregistered already.
+                // Closing a descriptor takes it out of the poll, so this usually fails and that is fine.
                 let _ = registry.deregister(&mut SourceFd(&known.fd));
             }
             stays
@@ -85,7 +85,7 @@ impl PollSet {
         }
     }
 
-    /// Waits for readiness, at most so long; `None`: for ever.
+    /// Waits until a socket is ready or the time is over; `None`: without end.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Ready {
         let mut ready = Ready::default();
         match self.poll.poll(&mut self.events, timeout) {
@@ -93,7 +93,7 @@ impl PollSet {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return ready,
             Err(error) => {
                 crate::warning_limited!("worker: poll failed: {error}");
-                // Not to spin should that persist; requests are still looked for.
+                // If this error persists, the pause keeps the loop from spinning. The worker still looks for requests.
                 std::thread::sleep(Duration::from_millis(10));
                 ready.requests = true;
                 return ready;
@@ -127,7 +127,7 @@ fn interest_of(readiness: Readiness) -> Interest {
     }
 }
 
-/// Whether it worked.
+/// Logs an error. Returns whether there was none.
 fn log_failure(result: io::Result<()>) -> bool {
     if let Err(error) = &result {
         crate::warning_limited!("worker: a connection cannot be polled: {error}");
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!((poll.registered.len(), poll.by_token.len()), (2, 2));
         let fd = first.as_raw_fd();
         drop((first, theirs));
-        // The kernel gives the lowest number that is free, but other tests open descriptors too.
+        // The kernel gives the lowest free number, but other tests open descriptors too.
         let (ours, theirs) = UnixStream::pair().unwrap();
         let again = if ours.as_raw_fd() == fd { &ours } else { &theirs };
         poll.watch(&[socket(3, again), socket(2, &second)]);

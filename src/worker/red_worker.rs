@@ -14,10 +14,10 @@ use crate::limits::{MAX_DRAIN, MAX_DRAIN_COST, MAX_HELD_COPIES};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Commands are taken for so long before sockets get their turn.
+/// How long the worker takes commands before it serves its sockets again.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// A worker: the device, its two channels with their clients, and where it stands with the rings.
+/// A worker: the device, its two channels with their clients, and the state of its rings.
 pub(super) struct RedWorker<D: Display> {
     pub(super) device: Box<dyn QxlDevice>,
     pub(super) display: Polled<D>,
@@ -29,18 +29,18 @@ pub(super) struct RedWorker<D: Display> {
     pub(super) max_monitors: u32,
     display_ring: Ring,
     cursor_ring: Ring,
-    /// Work was left over by the last turn.
+    /// The last turn left work over, so the next one begins at once.
     again: bool,
-    /// The cookie completed last, so that a fault after that does not complete it twice.
+    /// The cookie that was completed last, so that a panic after that does not complete it twice.
     pub(super) completed: Option<u64>,
 }
 
-/// What a look at a ring gave.
+/// What the worker found on a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RingPop {
     Command,
     Empty,
-    /// The device faulted: nothing is known of the ring.
+    /// The device panicked, so nothing is known of the ring.
     Fault,
 }
 
@@ -72,7 +72,7 @@ impl<D: Display> RedWorker<D> {
         [self.display.sockets(), self.cursor.sockets()].concat()
     }
 
-    /// How long to wait for events; `None`: until there is one.
+    /// How long the worker may wait for events; `None`: until one comes.
     pub(super) fn timeout(&self, now: Instant) -> Option<Duration> {
         if self.again {
             return Some(Duration::ZERO);
@@ -84,11 +84,11 @@ impl<D: Display> RedWorker<D> {
         Some(deadline.saturating_duration_since(now))
     }
 
-    /// Handles what a wait brought, then takes commands and sends.
+    /// Handles ready sockets, requests and deadlines, then takes commands and sends.
     pub(super) fn turn(&mut self, ready: Ready) {
         let now = Instant::now();
         for (at, readiness) in ready.connections {
-            // Whichever channel has the connection.
+            // One of the channels has the connection; the other one ignores this.
             self.display.on_ready(at, readiness, now);
             self.cursor.on_ready(at, readiness, now);
         }
@@ -113,14 +113,14 @@ impl<D: Display> RedWorker<D> {
         self.report();
     }
 
-    /// Sends to all clients.
+    /// Lets both channels send to their clients.
     pub(super) fn push(&mut self) {
         let now = Instant::now();
         self.cursor.push(now);
         self.display.push(now);
     }
 
-    /// Tells the device what became of it all.
+    /// Tells the device and the server what came of the turn.
     fn report(&mut self) {
         for cookie in
             guarded("completions", || self.display.take_async_completions(Instant::now())).unwrap_or_default()
@@ -136,7 +136,7 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    /// Tells the guest who came and went; `anew`: who is there.
+    /// Tells the guest which capabilities its clients have, if that changed; `anew`: in any case.
     pub(super) fn report_caps(&mut self, mut anew: bool) {
         guarded("client capabilities", || {
             while let Some((present, caps)) = self.display.take_client_caps(std::mem::take(&mut anew)) {
@@ -250,8 +250,8 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    /// Draws a piece of what waits, or lets go of it, if it would take too long to draw or its copies use up what the
-    /// device may hold. `false`: the next command may come.
+    /// Renders a part of the pending commands if they would take too long, or releases some if they occupy too much memory.
+    /// `false`: neither, so the worker may take the next command.
     fn make_room(&mut self) -> bool {
         let made = guarded("release", || {
             if self.display.render_excess() {
@@ -266,7 +266,7 @@ impl<D: Display> RedWorker<D> {
         made.unwrap_or(false)
     }
 
-    /// Takes all commands of the cursor ring; what a request does comes after them.
+    /// Takes all commands of the cursor ring, which a request must not overtake.
     pub(super) fn drain_cursor_ring(&mut self) {
         let start = Instant::now();
         while self.running && self.take_cursor_command() == RingPop::Command {
@@ -277,7 +277,7 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    /// Takes all commands of the display ring, sending to clients in between.
+    /// Takes all commands of the display ring, which a request must not overtake. Sends to clients in between.
     pub(super) fn drain_display_ring(&mut self) {
         let start = Instant::now();
         let mut slice = start;
@@ -301,7 +301,7 @@ impl<D: Display> RedWorker<D> {
 
     // Requests.
 
-    /// Tells the end of a request. Everything that it freed goes to the host before.
+    /// Ends a request. First the device releases everything that the request freed.
     pub(super) fn finish<T>(&mut self, answer: Answer<T>, value: T) {
         self.device.release_pending();
         match answer {
@@ -315,7 +315,7 @@ impl<D: Display> RedWorker<D> {
         self.device.async_complete(cookie);
     }
 
-    /// Executes a request; whatever happens in it, its cookie is completed.
+    /// Executes a request. Its cookie is completed even if the request panics.
     pub(super) fn execute(&mut self, request: Request) {
         let cookie = request.cookie();
         self.completed = None;

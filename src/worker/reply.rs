@@ -1,8 +1,8 @@
 //! The answer to a synchronous request, and what becomes of a request whose caller has given up waiting.
 //!
-//! A caller that gives up goes on as if the request were done: after a `stop` the host may save the guest's memory,
-//! after a `destroy` take it away. The worker is busy with older work then, and must not touch that memory any more. So
-//! the caller cuts the device off from the guest, and the worker gets it back when it comes to the end of the request.
+//! A caller that gives up goes on as if the request were done: after a `stop` the host may save the guest's memory, after a
+//! `destroy` it may unmap it. But the worker is still busy with older work, which must not touch that memory any more. So the
+//! caller cuts the device off from the guest. The worker restores the access when it reaches the end of the request.
 
 use crate::host::GuestAccess;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -27,7 +27,7 @@ struct Call {
 }
 
 impl Call {
-    /// The worker is done. Gives the guest back to a worker whose caller had given up.
+    /// The worker is done. If the caller had given up, the worker may access the guest again.
     fn done(&self) {
         let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if *state == State::Expired
@@ -38,7 +38,7 @@ impl Call {
         *state = State::Done;
     }
 
-    /// The caller gives up. `false`: the worker was done just before.
+    /// The caller gives up. `false`: the worker finished just before.
     fn expire(&self) -> bool {
         let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if *state != State::Open {
@@ -52,7 +52,8 @@ impl Call {
     }
 }
 
-/// The worker's side. Dropped without an answer, since the request panicked or the worker ended: the caller is told so.
+/// The worker's side. If it is dropped without an answer, because the request panicked or the worker ended, the caller learns
+/// that.
 #[derive(Debug)]
 pub(super) struct Reply<T> {
     sender: SyncSender<T>,
@@ -62,7 +63,7 @@ pub(super) struct Reply<T> {
 impl<T> Reply<T> {
     /// Ends the request.
     pub(super) fn give(self, value: T) {
-        // There is room for one value, and nobody to take it if the caller has given up.
+        // The channel has room for one value, so this never blocks. It fails if the caller has given up.
         let _ = self.sender.try_send(value);
     }
 }
@@ -83,7 +84,7 @@ pub(super) struct Waiter<T> {
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoAnswer {
-    /// Not in time. The worker does not touch the guest until it comes to the end of the request.
+    /// The worker did not answer in time. It cannot touch the guest until it reaches the end of the request.
     Expired,
     /// The request panicked, or the worker has ended.
     Dropped,

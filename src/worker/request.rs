@@ -7,7 +7,7 @@ use crate::display::settings::DisplaySettings;
 use crate::geometry::Rect;
 use crate::host::{CommandExt, MemSlot, SurfaceSpec};
 
-/// How the end of a request is told to who asked.
+/// How the caller learns that its request is done.
 #[derive(Debug)]
 pub(super) enum Answer<T> {
     /// The caller waits for this value.
@@ -16,7 +16,7 @@ pub(super) enum Answer<T> {
     Async(u64),
 }
 
-/// A request; executed in the order of the calls, one at a time.
+/// A request. The worker executes one at a time, in the order of the calls.
 #[derive(Debug)]
 pub(super) enum Request {
     Wakeup,
@@ -28,7 +28,7 @@ pub(super) enum Request {
     UpdateArea {
         surface_id: u32,
         area: Rect,
-        /// Room of a synchronous caller; `None`: all rectangles.
+        /// How many rectangles a synchronous caller has room for; `None`: all.
         max: Option<usize>,
         clear: bool,
         answer: Answer<Vec<Rect>>,
@@ -54,7 +54,7 @@ pub(super) enum Request {
     DestroySurfaces {
         answer: Answer<()>,
     },
-    /// The synchronous form knows only surface 0 and drains the rings first.
+    /// The synchronous form accepts only surface 0, and the worker first takes all commands of the rings.
     DestroySurface {
         surface_id: u32,
         answer: Answer<()>,
@@ -84,7 +84,7 @@ pub(super) enum Request {
         area: Rect,
         cookie: u64,
     },
-    /// All settings of the displays, of which some changed.
+    /// All settings of the displays, after some of them changed.
     Settings(Box<DisplaySettings>),
     SetMouseMode {
         client: bool,
@@ -98,7 +98,7 @@ pub(super) enum Request {
 }
 
 impl Request {
-    /// Number in recordings (qxl.md C3); `None` for what is not recorded, or recorded with its body elsewhere.
+    /// Number in recordings (qxl.md C3). `None`: the request is not recorded, or is recorded elsewhere with its parameters.
     pub(super) fn record_number(&self) -> Option<u32> {
         let sync_or_async =
             |is_async: bool, sync: u32, asynchronous: u32| Some(if is_async { asynchronous } else { sync });

@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-/// A ring that was just found empty is looked at again after this time, and then after twice the time, before the guest is
-/// asked to notify: under load that saves the guest an exit per command. A guest draws a frame within few milliseconds, and
-/// the last command of it waits for the next look.
+/// How long the worker waits before it looks at an empty ring again; before the next look it waits twice as long, and only
+/// then asks the guest to notify. Under load this saves the guest one exit per command. A guest draws a frame within a few
+/// milliseconds, and the last command of the frame waits for the next look.
 pub(super) const FIRST_LOOK: Duration = Duration::from_millis(1);
-/// Looks at an empty ring before the guest is asked.
+/// How often the worker looks at an empty ring again before it asks the guest.
 const LOOKS: u32 = 2;
 
 /// What to do about an empty ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnEmpty {
-    /// Nothing: it is looked at again at [`Ring::look_at`] or on the next wakeup of the loop.
+    /// Nothing. The worker looks again at [`Ring::repoll_at`], or when it wakes up before.
     Wait,
-    /// Ask for a notification; if that is refused look again at once.
+    /// Ask for a notification. If the guest refuses, there are new commands: look again at once.
     AskNotification,
 }
 
@@ -23,7 +23,7 @@ pub(super) enum OnEmpty {
 pub(super) struct Ring {
     /// The time of the next look, and which one after the ring was found empty it is.
     next_look: Option<(Instant, u32)>,
-    /// A notification was asked for and no command came since.
+    /// The worker asked for a notification, and no command has come since.
     asked: bool,
 }
 
@@ -50,7 +50,7 @@ impl Ring {
         OnEmpty::Wait
     }
 
-    /// The guest will notify.
+    /// The guest accepted to notify.
     pub(super) fn armed(&mut self) {
         self.asked = true;
         self.next_look = None;
@@ -78,7 +78,7 @@ mod tests {
         let second = ring.look_at().unwrap();
         assert_eq!(second, first + FIRST_LOOK * 2);
         assert_eq!(ring.empty(second), OnEmpty::AskNotification);
-        // Refused: still to be asked.
+        // The guest refused, so the worker has to ask again.
         assert_eq!(ring.empty(second), OnEmpty::AskNotification);
         ring.armed();
         assert_eq!(ring.look_at(), None);

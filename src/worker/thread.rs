@@ -1,4 +1,4 @@
-//! The worker's thread: waits for sockets, requests and time, and lets the worker take turns.
+//! The worker's thread. It waits for sockets, requests and deadlines, and lets the worker handle them turn by turn.
 
 use super::dispatcher::Dispatcher;
 use super::display::Display;
@@ -9,8 +9,8 @@ use crate::host::QxlDevice;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Runs until the worker is closed. Gives the device back: what its queue of releases still holds belongs to the thread
-/// that removes the interface (qxl.md A3).
+/// Runs until the worker is closed. Returns the device, so that the thread which removes the interface can release what is
+/// still queued (qxl.md A3).
 pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Box<dyn QxlDevice> {
     crate::thread::block_host_signals();
     let dispatcher = Arc::clone(&worker.dispatcher);
@@ -20,7 +20,7 @@ pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Bo
             poll.watch(&worker.sockets());
             worker.timeout(Instant::now())
         });
-        // After a fault in the above: a short wait, so that it cannot spin.
+        // After a panic in the code above, a short pause keeps the loop from spinning.
         let ready = poll.wait(timeout.unwrap_or(Some(std::time::Duration::from_millis(10))));
         guarded("turn", || worker.turn(ready));
     }
@@ -30,7 +30,7 @@ pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Bo
     device
 }
 
-/// Callers that came after the close get their answers: synchronous ones by the drop of their channel.
+/// Answers the callers whose requests came after the close: dropping a request wakes its synchronous caller.
 fn refuse_requests(dispatcher: &Dispatcher, device: &mut dyn QxlDevice) {
     for cookie in dispatcher.close().iter().filter_map(super::request::Request::cookie) {
         guarded("async_complete", || device.async_complete(cookie));
