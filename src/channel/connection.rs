@@ -8,16 +8,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// One client of the server, i.e. one main channel and what links to it. Never reused within a server; not the session
-/// id, which the client of a migration chooses.
+/// One client of the server: one main channel and the channels that belong to it. A server never reuses the number. It is not
+/// the session id, which a client that comes from a migration chooses itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub u64);
 
-/// A connection whose link stage is over, result OK written. Owned by one thread at a time; dropping it closes the socket
-/// and then tells the host (fields drop in order: the guard after the stream).
+/// A connection whose link stage has ended with OK. One thread at a time owns it. Dropping it closes the socket and then tells
+/// the host, since fields drop in order: the guard comes after the stream.
 #[derive(Debug)]
 pub struct ChannelConnection {
-    /// At the start of the message stage.
+    /// The framed stream, before its first message.
     pub stream: ChannelStream,
     pub channel_type: ChannelType,
     pub channel_id: u8,
@@ -25,21 +25,22 @@ pub struct ChannelConnection {
     /// Capabilities that the client offered.
     pub common_caps: Caps,
     pub channel_caps: Caps,
-    /// Below 10 Mbit/s by the main channel's net test as far as known now (server.md 6.2).
+    /// The main channel's net test found less than 10 Mbit/s (server.md 6.2). `false` as long as the test is not over.
     pub low_bandwidth: bool,
-    /// Round trip of the net test in milliseconds; 0: unknown.
+    /// Round trip that the net test found, in milliseconds; 0: unknown.
     pub round_trip_ms: u32,
-    /// What the client's channels on different threads share.
+    /// State that the client's channels share, though they live on different threads.
     pub shared: Arc<SharedPlace>,
     /// The client's address, for logs.
     pub peer: String,
-    /// The client comes from a migration: nothing is sent before its data or the end of migration.
+    /// The client comes from a migration. The server sends nothing before the client's data or the end of the migration has
+    /// come.
     pub migration_target: bool,
     pub guard: ConnectionGuard,
 }
 
 impl ChannelConnection {
-    /// A connection that no server knows of, for tests.
+    /// Makes a connection that no server knows, for tests.
     #[must_use]
     pub fn detached(stream: ChannelStream, channel_type: ChannelType, client: ClientId) -> Self {
         Self {
@@ -65,8 +66,8 @@ impl ChannelConnection {
     }
 }
 
-/// A place for what the channels of one client share across threads, such as the displays' image caches. Whoever comes first
-/// fills it; what it is, only those channels know.
+/// State that the channels of one client share across threads: its latest input, and one value that only some channels know,
+/// such as the displays' image caches.
 #[derive(Debug, Default)]
 pub struct SharedPlace {
     value: OnceLock<Arc<dyn Any + Send + Sync>>,
@@ -74,19 +75,19 @@ pub struct SharedPlace {
 }
 
 impl SharedPlace {
-    /// The client pressed or released a key or a button.
+    /// Notes that the client pressed or released a key or a button.
     pub fn note_input(&self, now: Instant) {
         *self.last_input.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
-    /// When it did so last.
+    /// When the client last pressed or released a key or a button.
     #[must_use]
     pub fn last_input(&self) -> Option<Instant> {
         *self.last_input.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is in the place, made if it is empty. A place holds one type; asked for another, it gives a fresh value that
-    /// nobody shares.
+    /// The shared value; the first caller makes it. There is one value of one type. A caller that asks for another type gets a
+    /// new value that nobody shares.
     #[must_use]
     pub fn get<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
         let value = self.value.get_or_init(|| Arc::new(T::default()));
@@ -94,13 +95,13 @@ impl SharedPlace {
     }
 }
 
-/// Posts to the host thread that the socket is gone, when dropped: the one DISCONNECTED event of a connection comes from
-/// there (server.md 3.2). Must outlive the stream.
+/// Tells the host thread when it is dropped, so that the host gets the one DISCONNECTED event of the connection (server.md
+/// 3.2). It must be dropped after the stream: the socket is closed then.
 #[derive(Default)]
 pub struct ConnectionGuard(Option<Box<dyn FnOnce() + Send>>);
 
 impl ConnectionGuard {
-    /// A guard that calls `gone` once, on whatever thread drops it; `gone` may only post.
+    /// Makes a guard that calls `gone` once, on the thread that drops it. `gone` may only post to another thread.
     #[must_use]
     pub fn new(gone: impl FnOnce() + Send + 'static) -> Self {
         Self(Some(Box::new(gone)))

@@ -2,7 +2,7 @@
 //! server.md 6.3): framing, the optional acknowledgement window, latency tests, liveness, base messages, and the flags of
 //! a migration.
 //!
-//! A link does no waiting and knows no event loop; time comes in as a parameter. Its driver, per turn:
+//! A link never waits and knows no event loop; the caller passes the time. In each turn its driver does this:
 //!
 //! ```text
 //! readable, or wants_reading():  begin_reading(); while let Some(received) = link.receive(now)? { ... }
@@ -30,16 +30,18 @@ use thiserror::Error;
 pub(crate) const PING_PERIOD: Duration = Duration::from_secs(15);
 /// Time between latency tests of the other channels.
 pub(crate) const PING_PERIOD_RARE: Duration = Duration::from_secs(300);
-/// Bytes queued in the stream before they are written: few system calls, and not much that cannot be taken back.
+/// The stream collects this many bytes before it writes them. More would save few system calls, but later commands can no
+/// longer cover what is in the stream.
 const SEND_BATCH: usize = 64 * 1024;
 
 /// What a channel type fixes about its links.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkOptions {
-    /// Bound of a client message's body (bytes) by message type; `None`: the channel has no such type, which ends the link.
+    /// The longest body (bytes) that a message of this type may have. `None`: clients may not send the type, and one that does
+    /// loses its link.
     pub max_body: fn(u16) -> Option<usize>,
-    /// Whether messages to the client count in an acknowledgement window. Without one the link bounds its backlog
-    /// instead: it stops reading, and in the end disconnects, a client that reads nothing.
+    /// Whether an acknowledgement window bounds the messages that are on their way. Without one, the link bounds the bytes
+    /// that wait: if the client reads nothing, the link stops reading its messages, and in the end disconnects it.
     pub window: bool,
     /// [`PING_PERIOD`] or [`PING_PERIOD_RARE`].
     pub ping_period: Duration,
@@ -52,50 +54,50 @@ pub enum ChannelError {
     Stream(#[from] StreamError),
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    /// The client owes us reading, an ACK or a PONG, and moved no byte.
+    /// The client has to read, or to send an ACK or a PONG, and no byte moved for this time.
     #[error("no byte moved for {} s", .0.as_secs())]
     Silent(Duration),
-    /// More bytes wait for the client than a link without window keeps.
-    #[error("it does not read what it is sent: {0} bytes wait")]
+    /// So many bytes wait for the client that a link without a window gives it up.
+    #[error("the client does not read: {0} bytes wait for it")]
     Backlog(usize),
     #[error("{0}")]
     Refused(String),
-    /// A panic of ours while the client was served; it is logged where it was caught.
-    #[error("an internal fault in serving it")]
+    /// The server panicked while it served the client. The boundary that caught the panic has logged it.
+    #[error("the server failed while it served the client")]
     Fault,
 }
 
 impl ChannelError {
-    /// Whether the client just went away.
+    /// Whether the client closed the connection itself.
     #[must_use]
     pub fn is_close(&self) -> bool {
         matches!(self, Self::Stream(StreamError::Closed))
     }
 }
 
-/// What a client sent, base messages having been handled.
+/// What a client sent, apart from the base messages that the link handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
     /// A message of the channel itself.
     Message(Incoming),
-    /// A PONG that answers none of the link's own PINGs.
+    /// A PONG that answers no PING of the link.
     Pong {
         /// The id of the PING that it answers.
         id: u32,
     },
-    /// The answer to MIGRATE, after [`ChannelLink::hand_over`].
+    /// MIGRATE_FLUSH_MARK, the client's answer after [`ChannelLink::hand_over`].
     FlushMark,
-    /// After [`ChannelLink::expect_migrate_data`].
+    /// MIGRATE_DATA, after [`ChannelLink::expect_migrate_data`].
     MigrateData(Vec<u8>),
 }
 
-/// What the client may be told.
+/// What the server may send to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speech {
     Free,
-    /// The client comes from the source of a migration and is not to be told anything yet.
+    /// Nothing yet: the client comes from the source of a migration and reads nothing before it has arrived.
     Mute,
-    /// MIGRATE was sent: but for MIGRATE_DATA nothing may follow it.
+    /// Only MIGRATE_DATA: MIGRATE was sent.
     Over,
 }
 
@@ -107,16 +109,16 @@ pub struct ChannelLink {
     /// `None`: the channel has no window.
     acks: Option<AckWindow>,
     open: bool,
-    /// Client messages are left in the socket while this is false.
+    /// `false`: the link leaves the client's messages in the socket.
     reading: bool,
-    /// The socket took no more at the last flush.
+    /// The socket was full at the last flush.
     blocked: bool,
-    /// Messages wait in the owner's pipe.
+    /// The owner has more to send than it gave to the link.
     waiting: bool,
     read_budget: u32,
-    /// Until when the client's messages are left alone, since those of the last batch cost so much.
+    /// The link reads nothing of the client until this time, because its last batch cost so much.
     rest: Option<Instant>,
-    /// Bytes may be in the transport that no poll reports.
+    /// The transport may hold bytes that no poll reports.
     unread: bool,
     expect_flush_mark: bool,
     expect_migrate_data: bool,
@@ -124,15 +126,15 @@ pub struct ChannelLink {
     wants_pings: bool,
     ping: LatencyTest,
     silence: Silence,
-    /// The owner awaits an answer of the client beyond those that the link knows of.
+    /// The owner waits for an answer of the client that the link knows nothing of.
     owed: bool,
 }
 
 impl ChannelLink {
-    /// Takes a connection over. Nothing may be sent before [`Self::open`].
+    /// Makes a link of a connection. The owner may send nothing before [`Self::open`].
     #[must_use]
     pub fn new(connection: ChannelConnection, options: LinkOptions, now: Instant) -> Self {
-        // Nagle's algorithm would keep a small message back while anything is on its way, and with it what answers a key.
+        // Nagle's algorithm would hold a small message back while others are on their way, and so delay the answer to a key.
         connection.stream.set_nodelay(true);
         Self {
             acks: options.window.then(|| AckWindow::new(connection.low_bandwidth)),
@@ -155,7 +157,7 @@ impl ChannelLink {
         }
     }
 
-    /// Lets messages follow; with a window SET_ACK is the first.
+    /// Lets the owner send. If the link has a window, SET_ACK is the first message.
     pub fn open(&mut self) {
         self.open = true;
         if let Some(acks) = &mut self.acks {
@@ -166,26 +168,27 @@ impl ChannelLink {
         }
     }
 
-    /// Latency tests begin, on sockets that are not local.
+    /// Begins with latency tests, unless the socket is local.
     pub fn start_pings(&mut self) {
         self.wants_pings = true;
         self.enable_pings();
     }
 
-    /// A client that comes from the source of a migration reads nothing before it has arrived.
+    /// Lets latency tests run if the client reads. One that comes from the source of a migration reads nothing before it has
+    /// arrived.
     fn enable_pings(&mut self) {
         let reads = self.speech == Speech::Free && !self.expect_migrate_data;
         self.ping.enabled = self.wants_pings && reads && !self.connection.stream.is_unix();
     }
 
-    /// Until [`Self::unmute`], what is sent is dropped: a client that comes from the source of a migration reads its first
-    /// message when it has arrived.
+    /// Drops what the owner sends until [`Self::unmute`]: a client that comes from the source of a migration reads nothing
+    /// before it has arrived.
     pub fn mute(&mut self) {
         self.speech = Speech::Mute;
         self.enable_pings();
     }
 
-    /// The client has arrived.
+    /// Lets messages through: the client has arrived.
     pub fn unmute(&mut self) {
         if self.speech == Speech::Mute {
             self.speech = Speech::Free;
@@ -193,15 +196,15 @@ impl ChannelLink {
         }
     }
 
-    /// Sends a message that a mute client awaits.
+    /// Sends a message although the client is mute: it waits for this one.
     pub fn send_to_mute(&mut self, message: Message) {
         if self.speech == Speech::Mute {
             self.connection.stream.send(message);
         }
     }
 
-    /// Sends MIGRATE: the client goes on at the target of a migration. What is sent to it from now on is dropped. With
-    /// data, it answers MIGRATE_FLUSH_MARK after all else that it had to say, and [`Self::send_migrate_data`] must follow.
+    /// Sends MIGRATE, so that the client goes on at the target of a migration, and drops later messages. `with_data`: the
+    /// client answers MIGRATE_FLUSH_MARK after its last message, and then [`Self::send_migrate_data`] must follow.
     pub fn hand_over(&mut self, with_data: bool) {
         if self.speech == Speech::Over {
             return;
@@ -220,8 +223,8 @@ impl ChannelLink {
         }
     }
 
-    /// Says what is to be said before the socket is closed, as far as the socket takes it now. What the client has sent is
-    /// thrown away: a close over it would take our words away from the client.
+    /// Sends the last messages before the owner closes the socket, as far as the socket takes them now. Throws away what the
+    /// client sent: if a socket is closed over unread bytes, the kernel drops what the peer has not read yet.
     pub fn say_last(&mut self, messages: impl IntoIterator<Item = Message>, now: Instant) {
         for message in messages {
             self.send(message);
@@ -230,12 +233,12 @@ impl ChannelLink {
         self.connection.stream.discard_input();
     }
 
-    /// Continues the count of the source's messages (target of a seamless migration): the next message has `last` + 1.
+    /// Continues the serials of a migration's source: the next message has serial `last` + 1.
     pub fn set_serial(&mut self, last: u64) {
         self.connection.stream.set_serial(last);
     }
 
-    /// Whether messages reach the client, now or when it can read them.
+    /// Whether the link passes the owner's messages on rather than dropping them.
     #[must_use]
     pub fn is_told(&self) -> bool {
         self.speech == Speech::Free
@@ -252,13 +255,13 @@ impl ChannelLink {
         self.unread = true;
     }
 
-    /// Whether the owner awaits an answer of the client: liveness is judged meanwhile.
+    /// Says whether the owner waits for an answer of the client. While it does, a client that moves no byte is given up.
     pub fn set_owed(&mut self, owed: bool, now: Instant) {
         self.owed = owed;
         self.watch(now);
     }
 
-    /// Who the client is, and its capabilities.
+    /// The connection: its client, capabilities and stream.
     #[must_use]
     pub fn connection(&self) -> &ChannelConnection {
         &self.connection
@@ -297,26 +300,26 @@ impl ChannelLink {
         self.is_told() && self.acks.map_or(self.open, |acks| acks.may_send())
     }
 
-    /// Whether another message may be made now: the window is open, the socket takes data, the batch is not full.
+    /// Whether the owner may send another message now: the window is open, the socket takes data, and few bytes wait.
     #[must_use]
     pub fn may_send(&self) -> bool {
         self.window_is_open() && !self.is_blocked() && self.connection.stream.pending_bytes() < SEND_BATCH
     }
 
-    /// Whether the socket takes no more data now.
+    /// Whether the socket is full.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    /// Whether all that was sent is with the kernel.
+    /// Whether the kernel has taken everything that was sent.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         !self.blocked && !self.connection.stream.has_pending()
     }
 
-    /// Queues a message, which counts in the window, and returns its serial. [`Self::flush`] must follow. Void while the
-    /// client is not told anything, because of a migration.
+    /// Queues a message, counts it in the window, and returns its serial. [`Self::flush`] must follow. During a migration the
+    /// link may drop it ([`Self::is_told`]).
     pub fn send(&mut self, outgoing: impl Into<Outgoing>) -> u64 {
         if !self.is_told() {
             return self.connection.stream.serial();
@@ -329,8 +332,8 @@ impl ChannelLink {
         serial
     }
 
-    /// Writes what was sent. `waiting` says whether the owner's pipe holds more. On [`Flush::Drained`] with
-    /// [`Self::may_send`], go on sending.
+    /// Writes what was sent. `waiting` says whether the owner has more to send. It may go on when this returns
+    /// [`Flush::Drained`] and [`Self::may_send`] is true.
     pub fn flush(&mut self, waiting: bool, now: Instant) -> Result<Flush, ChannelError> {
         let sent = self.connection.stream.bytes_sent();
         let flush = self.connection.stream.flush()?;
@@ -362,14 +365,14 @@ impl ChannelLink {
         }
     }
 
-    /// Allows another batch of messages to be read: one client must not keep the thread to itself.
+    /// Begins a batch of messages to read. The batch is bounded, so that one client does not keep the thread busy.
     pub fn begin_reading(&mut self) {
         self.read_budget = MAX_MESSAGES_PER_READ;
         self.unread = false;
     }
 
-    /// Ends the present batch early, as its messages have cost enough. The client rests, since turn after turn like this
-    /// one would leave little of the thread to others.
+    /// Ends the batch early, because its messages cost enough for one turn. Then the link reads nothing for a while: turn after
+    /// turn like this one would leave little of the thread to other clients.
     pub fn end_batch(&mut self, now: Instant) {
         self.read_budget = 0;
         self.rest = Some(now + WORK_REST);
@@ -380,13 +383,13 @@ impl ChannelLink {
         self.rest.take_if(|until| *until <= now);
     }
 
-    /// Whether reading stopped at the end of the batch, or layers below hold bytes: read again without waiting for the poll.
+    /// Whether the driver must read again without waiting for the poll: the batch ended early, or the transport holds bytes.
     #[must_use]
     pub fn wants_reading(&self) -> bool {
         (self.read_budget == 0 || self.unread || self.connection.stream.has_more()) && self.reads()
     }
 
-    /// The next message, base messages being handled here. `None`: nothing complete is there, or the batch is used up.
+    /// Reads the next message, and handles base messages itself. `None`: no complete message has come, or the batch is over.
     pub fn receive(&mut self, now: Instant) -> Result<Option<Received>, ChannelError> {
         while self.read_budget > 0 && self.reads() {
             let (limit, mark, data) =
@@ -437,26 +440,28 @@ impl ChannelLink {
         Ok(None)
     }
 
-    /// One MIGRATE_DATA is allowed. Unasked it ends the channel. The client reads nothing before it has sent that.
+    /// Allows the client one MIGRATE_DATA, which would end its link otherwise. The client reads nothing before it has sent
+    /// that.
     pub fn expect_migrate_data(&mut self) {
         self.expect_migrate_data = true;
         self.enable_pings();
     }
 
-    /// Whether the client is to bring the state that it had at the source of a migration.
+    /// Whether the link waits for the state that the client had at the source of a migration.
     #[must_use]
     pub fn awaits_migrate_data(&self) -> bool {
         self.expect_migrate_data
     }
 
-    /// When [`Self::on_timer`] wants to be called; a time that has passed: at once.
+    /// When the driver has to call [`Self::on_timer`]. A time in the past means: at once.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let reading = self.rest.or(self.wants_reading().then_some(now));
         [reading, self.silence.limit(), self.ping.due()].into_iter().flatten().min()
     }
 
-    /// Sends due pings and judges liveness. Reading for [`Self::wants_reading`] is the owner's.
+    /// Sends PINGs that are due, and fails if the client is silent for too long. It does not read, even if
+    /// [`Self::wants_reading`] is true.
     pub fn on_timer(&mut self, now: Instant) -> Result<(), ChannelError> {
         self.watch(now);
         if let Some(silence) = self.silence.exceeded(now) {
@@ -477,7 +482,7 @@ impl ChannelLink {
         Ok(())
     }
 
-    /// Least round trip seen by latency tests on this channel.
+    /// The shortest round trip that the latency tests of this link found.
     #[must_use]
     pub fn round_trip(&self) -> Option<Duration> {
         self.ping.round_trip()
@@ -492,7 +497,7 @@ impl ChannelLink {
         }
     }
 
-    /// Follows whether the client owes us anything and whether bytes move.
+    /// Notes whether the client has to read or to answer, and whether bytes move.
     fn watch(&mut self, now: Instant) {
         let owes = !self.expect_migrate_data
             && (self.blocked

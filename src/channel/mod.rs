@@ -8,9 +8,8 @@
 //! ```
 //!
 //! One [`Channel`] object serves all clients that are linked to it, since most channels are about something that the
-//! clients share: a keyboard, a screen, a device. It does no I/O: it is given messages, and says through [`Out`] what is to
-//! be sent, which calls of the host are to be made, and what the server is asked for. `docs/adding-a-channel.md` shows a
-//! whole one.
+//! clients share: a keyboard, a screen, a device. It does no I/O. Its driver gives it messages; through [`Out`] it sends messages,
+//! calls the host and asks the server. `docs/adding-a-channel.md` shows a whole channel.
 
 pub mod connection;
 pub(crate) mod inputs;
@@ -65,9 +64,9 @@ pub trait Channel: Any + Debug + Send {
         true
     }
 
-    /// A client linked; the first messages to it may be sent. Its own messages are read once the link reads, which is
-    /// at once unless this pauses it. A link with [`link::ChannelLink::awaits_migrate_data`] gets [`Self::restore`] next
-    /// and wants no greeting; its client reads nothing before.
+    /// A client linked. This may send the first messages, and may pause reading the client's. If
+    /// [`link::ChannelLink::awaits_migrate_data`] is true, [`Self::restore`] comes next: then this sends no greeting, since the
+    /// client reads nothing before.
     fn on_open(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError>;
 
     /// A client sent a message of the channel's own (types above 100).
@@ -81,33 +80,33 @@ pub trait Channel: Any + Debug + Send {
     /// A client answered a PING that the link did not send.
     fn on_pong(&mut self, _at: ConnectionId, _id: u32, _out: &mut Out<'_>) {}
 
-    /// All that was sent to this client is with the kernel: a channel that held data back may go on.
+    /// The kernel has taken everything that was sent to this client. A channel that held data back may go on.
     fn on_drained(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Result<(), ChannelError> {
         Ok(())
     }
 
-    /// Whether more waits for this client than its link was given. A client that leaves it waiting is judged by
-    /// whether bytes move.
+    /// Whether the channel has more to send to this client than it gave to the link. If so and no byte moves for long, the link
+    /// gives the client up.
     fn is_waiting(&self, _at: ConnectionId) -> bool {
         false
     }
 
-    /// The turn of a worker's event loop ends. Called once, before [`Self::push`] for each client.
+    /// The turn of the worker's event loop ends. The driver calls this once, and then [`Self::push`] for each client.
     fn on_turn_end(&mut self, _out: &mut Out<'_>) {}
 
-    /// The turn of the event loop ends: what waits for this client may be sent. Called in every turn of a worker, whose
-    /// channels first collect what all commands of a turn change; channels of the host thread send at once instead.
+    /// Sends what waits for this client. The driver calls this at the end of every turn of a worker, whose channels first collect
+    /// what the commands of the turn change. Channels of the host thread send at once instead.
     fn push(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Result<(), ChannelError> {
         Ok(())
     }
 
-    /// When [`Self::on_client_timer`] or [`Self::push`] wants to be called for one client, which may depend on whether its
-    /// link can send. A time that has passed: at once.
+    /// When the driver has to call [`Self::on_client_timer`] or [`Self::push`] for one client, which may depend on whether its
+    /// link can send. A time in the past means: at once.
     fn client_deadline(&self, _at: ConnectionId, _link: &ChannelLink, _now: Instant) -> Option<Instant> {
         None
     }
 
-    /// [`Self::client_deadline`] has come, or an earlier time.
+    /// The time of [`Self::client_deadline`] has come. It may also be called too early.
     fn on_client_timer(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Result<(), ChannelError> {
         Ok(())
     }
@@ -118,12 +117,12 @@ pub trait Channel: Any + Debug + Send {
     /// The host answered a call that this channel made.
     fn on_reply(&mut self, _reply: HostReply, _out: &mut Out<'_>) {}
 
-    /// When [`Self::on_timer`] wants to be called; a time that has passed: at once.
+    /// When the driver has to call [`Self::on_timer`]. A time in the past means: at once.
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// [`Self::next_deadline`] has come, or an earlier time.
+    /// The time of [`Self::next_deadline`] has come. It may also be called too early.
     fn on_timer(&mut self, _out: &mut Out<'_>) {}
 
     /// Whether clients of a seamless migration carry state of this channel from source to target, by
@@ -132,19 +131,20 @@ pub trait Channel: Any + Debug + Send {
         self.profile().channel_type.migrates_data()
     }
 
-    /// The machine has moved and the client follows it: says what is left to be said, then [`Out::hand_over`], now or soon.
+    /// The machine has moved, and the client follows it. The channel sends what is left to be said, and calls
+    /// [`Out::hand_over`] now or soon.
     fn on_migrate(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         out.hand_over(at, self.migrates_data());
     }
 
-    /// The state of a client that the target of a seamless migration needs (wire.md 3.4), after the last of the client's own
-    /// messages. `None`: there is none, and the client is given up.
+    /// The state that the target of a seamless migration needs of a client (wire.md 3.4). The driver calls this after the
+    /// client's last message. `None`: there is no state, and the client loses its link.
     fn migrate_data(&mut self, _at: ConnectionId, _out: &mut Out<'_>) -> Option<Vec<u8>> {
         None
     }
 
-    /// Takes over what [`Self::migrate_data`] gave at the source, in the place of a greeting. The bytes come through the
-    /// client and are not trusted.
+    /// Takes over the state that [`Self::migrate_data`] gave at the source, in place of a greeting. The client carried it, so
+    /// the bytes are not trusted.
     fn restore(&mut self, _at: ConnectionId, _data: &[u8], _out: &mut Out<'_>) -> Result<(), ChannelError> {
         Err(ChannelError::Refused("this channel takes no migration data".into()))
     }

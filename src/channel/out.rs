@@ -1,4 +1,4 @@
-//! What a channel says: messages to its clients, calls of the host, requests to the server.
+//! What a channel may do in a turn: send to its clients, call the host, ask the server.
 
 use super::connection::ConnectionId;
 use super::inputs::AgentMouse;
@@ -21,13 +21,13 @@ pub enum ServerRequest {
     MouseMode(u16),
     /// The client's net test is over.
     Quality(LinkQuality),
-    /// The guest agent is to be told the pointer's state.
+    /// The server shall tell the guest agent the pointer's state.
     AgentMouse(AgentMouse),
     /// The client talks to the guest agent from now on.
     AgentStarted,
-    /// The QXL devices are to be given this monitors configuration.
+    /// The server shall give the QXL devices this monitors configuration.
     Monitors(Arc<[u8]>),
-    /// The guest agent is not used any more.
+    /// The guest agent is gone.
     AgentGone,
     /// The guest agent may want to know which display is which.
     AgentDisplays,
@@ -35,13 +35,13 @@ pub enum ServerRequest {
     StreamPointer(u8, PointerChange),
     /// The guest says which of its displays the streaming device with this channel id shows.
     StreamPlace(u8, DisplayInfo),
-    /// The client speaks of a migration.
+    /// The client sent a message about a migration.
     Migration(MigrationNews),
-    /// The channel has what the client brought from the source of a migration.
+    /// The channel has taken over the state that the client brought from the source of a migration.
     Restored,
 }
 
-/// What a client says about a migration.
+/// A client's message about a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MigrationNews {
     /// To the source: its links to the target are up, and it will begin anew there.
@@ -59,20 +59,20 @@ pub enum MigrationNews {
     },
 }
 
-/// What a channel said in one turn, beside the messages that are with the links already.
+/// What a channel asked for in one turn. The messages that it sent are with the links already.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// Calls of the host, in order.
+    /// Calls of the host, in the order of their making.
     pub calls: Vec<HostCall>,
-    /// Requests to the server, in order, with the connection that they are for, if it is one's.
+    /// Requests to the server, in order, each with the connection that it is about, if there is one.
     pub requests: Vec<(Option<ConnectionId>, ServerRequest)>,
-    /// Links that the channel gives up.
+    /// Links that the channel ends, with the reasons.
     pub ended: Vec<(ConnectionId, ChannelError)>,
     /// Work of the turn so far, in units of one host callback.
     pub work: usize,
 }
 
-/// What a channel method may use: the time, the links of its clients, and where to leave calls and requests.
+/// What a method of a channel may use: the time, the links of its clients, calls of the host, and requests to the server.
 #[derive(Debug)]
 pub struct Out<'a> {
     /// Time of the present turn.
@@ -82,28 +82,28 @@ pub struct Out<'a> {
 }
 
 impl<'a> Out<'a> {
-    /// Over the links of a channel.
+    /// For one turn over the links of a channel.
     pub fn new(now: Instant, links: &'a mut Links, said: &'a mut Said) -> Self {
         Self { now, links, said }
     }
 
-    /// A client's link, if it is (still) there. It is flushed at the end of the turn.
+    /// A client's link, if it still exists. The driver flushes it at the end of the turn.
     pub fn link(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
         self.links.touch(at)
     }
 
-    /// A client's link, for a method that flushes it by itself, since how much it sends depends on what the socket takes.
+    /// A client's link, for a method that flushes it itself because it sends as much as the socket takes.
     pub fn flushed_link(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
         self.links.get_mut(at)
     }
 
-    /// A client's link, to look at only: it need not be flushed for that.
+    /// A client's link, to look at. It is not flushed for that.
     #[must_use]
     pub fn look(&self, at: ConnectionId) -> Option<&ChannelLink> {
         self.links.get(at)
     }
 
-    /// Queues a message for a client. Void when the link is gone.
+    /// Queues a message for a client. Does nothing if the link is gone.
     pub fn send(&mut self, at: ConnectionId, message: Message) {
         if let Some(link) = self.links.touch(at) {
             link.send(message);
@@ -123,14 +123,15 @@ impl<'a> Out<'a> {
         self.links.ids().collect()
     }
 
-    /// Tells a client to go on at the target of a migration; `with_data`: it takes [`super::Channel::migrate_data`] along.
+    /// Tells a client to go on at the target of a migration. `with_data`: the client carries the state of
+    /// [`super::Channel::migrate_data`] there.
     pub fn hand_over(&mut self, at: ConnectionId, with_data: bool) {
         if let Some(link) = self.links.touch(at) {
             link.hand_over(with_data);
         }
     }
 
-    /// Wants a call of the host made.
+    /// Calls the host when the turn is over.
     pub fn call(&mut self, call: HostCall) {
         self.said.work += match &call {
             HostCall::ScanCodes(_, bytes) => bytes.len(),
@@ -145,7 +146,7 @@ impl<'a> Out<'a> {
         self.said.requests.push((Some(at), request));
     }
 
-    /// Tells the server what concerns no client.
+    /// Asks the server something that is about no client.
     pub fn tell(&mut self, request: ServerRequest) {
         self.said.work += 1;
         self.said.requests.push((None, request));

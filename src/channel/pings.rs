@@ -1,14 +1,14 @@
-//! What the server measures by PINGs, without I/O: the net test of the main channel (server.md 6.2), the latency tests of
-//! every link (server.md 6.3), and whether a client that owes something still moves bytes.
+//! What the server measures with PINGs, without I/O: the net test of the main channel (server.md 6.2) and the latency tests of
+//! every link (server.md 6.3). Also how long a client that has to read or to answer has moved no byte.
 
 use crate::limits::MAX_SILENCE;
 use crate::protocol::Message;
 use crate::protocol::common::ping;
 use std::time::{Duration, Instant};
 
-/// The pipe must have been empty for so long before a latency test (display.md 3).
+/// A latency test begins when the pipe has been empty for this time (display.md 3).
 pub(super) const PING_IDLE: Duration = Duration::from_millis(100);
-/// Least id of a latency test; the net test has the ids below.
+/// The lowest id of a latency test. The net test uses lower ids.
 const FIRST_TEST_ID: u32 = 16;
 /// Zero bytes behind the third ping of the net test.
 const NET_TEST_BYTES: u32 = 256_000;
@@ -28,9 +28,9 @@ fn micros(d: Duration) -> u64 {
 /// What the net test of a client found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkQuality {
-    /// 0: unknown.
+    /// Round trip in milliseconds; 0: unknown.
     pub round_trip_ms: u32,
-    /// Bits per second; `None`: unknown, counts as high.
+    /// Bits per second. `None`: unknown, which counts as high.
     pub bitrate: Option<u64>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct NetTest {
 }
 
 impl NetTest {
-    /// Begins: the three pings to be sent.
+    /// Begins the test. The caller sends these three PINGs.
     #[must_use]
     pub(crate) fn begin(epoch: Instant, now: Instant) -> (Self, [Message; 3]) {
         let stamp = micros(timestamp(epoch, now));
@@ -65,7 +65,8 @@ impl NetTest {
         (Self { sent: now, stage: 0, round_trips: [Duration::ZERO; 3] }, messages)
     }
 
-    /// Whether this id belongs to the test; `Some(Some(_))` when the test is over with it. Pongs out of turn are ignored.
+    /// Takes a PONG. `None`: its id is not the test's. `Some(Some(_))`: the test is over. A PONG that is not the next one has no
+    /// effect.
     pub(crate) fn pong(&mut self, id: u32, now: Instant) -> Option<Option<LinkQuality>> {
         let position = NET_TEST_IDS.iter().position(|&i| i == id)?;
         if position != self.stage {
@@ -100,13 +101,13 @@ pub(super) struct LatencyTest {
     next_test: Instant,
     idle_since: Option<Instant>,
     id: u32,
-    /// PONGs to come, and when the PINGs were sent.
+    /// How many PONGs are still to come, and when the PINGs were sent.
     running: Option<(u8, Instant)>,
     best: Option<Duration>,
 }
 
 impl LatencyTest {
-    /// Not running, and none begins before `enabled` is set.
+    /// No test runs, and none begins before `enabled` is set.
     pub(super) fn new(period: Duration, now: Instant) -> Self {
         Self {
             enabled: false,
@@ -120,12 +121,12 @@ impl LatencyTest {
         }
     }
 
-    /// Whether a PONG is awaited.
+    /// Whether the test waits for a PONG.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// The driver flushed the link: whether more waits for the client, and whether bytes were written.
+    /// The link was flushed. `busy`: more waits for the client; `moved`: bytes were written.
     pub(super) fn pipe(&mut self, busy: bool, moved: bool, now: Instant) {
         if busy {
             self.idle_since = None;
@@ -134,18 +135,18 @@ impl LatencyTest {
         }
     }
 
-    /// When [`Self::begin`] may be called.
+    /// When the next test may begin.
     pub(super) fn due(&self) -> Option<Instant> {
         let idle_since = self.idle_since.filter(|_| self.enabled && self.running.is_none())?;
         Some(self.next_test.max(idle_since + PING_IDLE))
     }
 
-    /// The link is busy after all: the test waits.
+    /// The link is busy when the test is due, so the test waits.
     pub(super) fn postpone(&mut self, now: Instant) {
         self.idle_since = Some(now);
     }
 
-    /// Begins a test: the id and the time stamp (nanoseconds) of both PINGs.
+    /// Begins a test. Returns the id and the time stamp (nanoseconds) of both PINGs.
     pub(super) fn begin(&mut self, now: Instant) -> (u32, u64) {
         self.id = self.id.wrapping_add(1).max(FIRST_TEST_ID);
         self.running = Some((2, now));
@@ -153,8 +154,8 @@ impl LatencyTest {
         (self.id, u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
-    /// A PONG; `false`: it answers no PING of the tests. A client may answer PINGs of a channel that it migrated from, so
-    /// that is no fault.
+    /// Takes a PONG. `false`: it answers no PING of the tests. That is no error, since a client may answer PINGs of the channel
+    /// that it migrated from.
     pub(super) fn pong(&mut self, id: u32, now: Instant) -> bool {
         let Some((to_come, sent)) = self.running.filter(|_| id == self.id) else { return false };
         if to_come > 1 {
@@ -168,13 +169,13 @@ impl LatencyTest {
         true
     }
 
-    /// The least round trip seen.
+    /// The shortest round trip so far.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.best
     }
 }
 
-/// A random id above the net test's, so that a client cannot answer before it was asked.
+/// A random id above those of the net test, so that a client cannot guess it and answer too early.
 fn first_id() -> u32 {
     let mut bytes = [0; 4];
     if openssl::rand::rand_bytes(&mut bytes).is_err() {
@@ -183,12 +184,12 @@ fn first_id() -> u32 {
     u32::from_le_bytes(bytes).max(FIRST_TEST_ID)
 }
 
-/// Since when a client owes reading or an answer without a byte having moved.
+/// Since when a client has to read or to answer, and has moved no byte.
 #[derive(Debug, Default)]
 pub(crate) struct Silence(Option<(Instant, u64)>);
 
 impl Silence {
-    /// Tells whether the client owes us anything, and the bytes that moved in both directions so far.
+    /// Notes whether the client has to read or to answer, and how many bytes have moved in both directions so far.
     pub(crate) fn update(&mut self, owes: bool, bytes: u64, now: Instant) {
         self.0 = match self.0 {
             _ if !owes => None,
@@ -197,7 +198,7 @@ impl Silence {
         };
     }
 
-    /// When the client is to be given up.
+    /// When the link gives the client up, if no byte moves before.
     #[must_use]
     pub(crate) fn limit(&self) -> Option<Instant> {
         self.0.map(|(since, _)| since + MAX_SILENCE)

@@ -1,7 +1,7 @@
-//! A channel whose links an event loop of ours polls: the worker's driver of [`Served`] channels, next to the host thread's
-//! in `reds/channels.rs`.
+//! The driver of a channel in the worker's poll loop. The other driver of [`Served`] channels, on the watches of the host
+//! thread, is `reds/channels.rs`.
 //!
-//! Per turn, with a poll that is edge-triggered:
+//! The poll is edge-triggered. In each turn the worker calls:
 //!
 //! ```text
 //! before the poll:          sockets(), next_deadline()
@@ -10,8 +10,8 @@
 //! at the end of the turn:   push()
 //! ```
 //!
-//! Each step that is about one client is a boundary for panics: a fault of ours costs that client's link, and the channel
-//! and its other clients go on.
+//! Each step that is about one client is a boundary for panics. A panic ends that client's link; the channel and its other
+//! clients go on.
 
 use super::connection::{ChannelConnection, ClientId, ConnectionId};
 use super::link::{ChannelError, ChannelLink};
@@ -24,32 +24,32 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-/// How long a channel's own deadline is not heeded after a panic over it, so that it cannot keep the loop busy.
+/// How long the driver ignores a channel's own deadline after its timer panicked, so that it does not keep the loop busy.
 const AFTER_FAULT: Duration = Duration::from_millis(100);
 
-/// One connection to be polled.
+/// A connection for the worker to poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
-    /// Names the connection.
+    /// The connection.
     pub at: ConnectionId,
-    /// The descriptor, which is the connection's.
+    /// The descriptor. The connection owns it.
     pub fd: RawFd,
-    /// What to poll for.
+    /// What the worker polls it for.
     pub interest: Readiness,
 }
 
-/// A channel with its links. It stands for the channel wherever no link is needed.
+/// A channel with its links. It can be used like the channel itself where no link is needed.
 #[derive(Debug)]
 pub struct Polled<C: Channel> {
     served: Served<C>,
-    /// Until then the channel's own deadline is not heeded.
+    /// The driver ignores the channel's own deadline until this time.
     faulty_until: Option<Instant>,
     /// Clients that have brought their state from the source of a migration.
     restored: Vec<ClientId>,
 }
 
 impl<C: Channel> Polled<C> {
-    /// A channel that nobody is linked to yet.
+    /// A channel without clients.
     #[must_use]
     pub fn new(channel: C) -> Self {
         Self { served: Served::new(Box::new(channel)), faulty_until: None, restored: Vec::new() }
@@ -104,7 +104,7 @@ impl<C: Channel> Polled<C> {
         std::mem::take(&mut self.restored)
     }
 
-    /// Lets the channel do something for every client. An error ends the client's link.
+    /// Runs a step of the channel for every client. An error ends the client's link.
     pub fn each(
         &mut self,
         now: Instant,
@@ -121,8 +121,8 @@ impl<C: Channel> Polled<C> {
         }
     }
 
-    /// A connection's socket is ready. What the channel holds back for its client is left to [`Self::push`], which comes
-    /// when the rings were read.
+    /// A connection's socket is ready. This does not send what the channel holds back for the client: [`Self::push`] does, after
+    /// the worker has read the rings.
     pub fn on_ready(&mut self, at: ConnectionId, ready: Readiness, now: Instant) {
         if ready.write {
             self.drive(at, "sending to a client", |served, said| served.flush(at, now, said), now);
@@ -130,7 +130,7 @@ impl<C: Channel> Polled<C> {
         self.drive(at, "a client's messages", |served, said| served.on_ready(at, ready, now, said), now);
     }
 
-    /// Sends to every client what it can take now.
+    /// Lets the channel send to every client what it can take now.
     pub fn push(&mut self, now: Instant) {
         let (served, mut said) = (&mut self.served, Said::default());
         guarded("the end of a turn", || served.on_turn_end(now, &mut said));
@@ -140,13 +140,13 @@ impl<C: Channel> Polled<C> {
         }
     }
 
-    /// When [`Self::on_timer`] or [`Self::push`] is to be called; a time that has passed: at once.
+    /// When the worker has to call [`Self::on_timer`] or [`Self::push`]. A time in the past means: at once.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         self.served.next_deadline(now).map(|at| self.faulty_until.map_or(at, |until| until.max(at)))
     }
 
-    /// What is due by now: pings, liveness, and the channel's deadlines.
+    /// Does what is due: sends PINGs, gives up silent clients, and serves the channel's deadlines.
     pub fn on_timer(&mut self, now: Instant) {
         if self.faulty_until.is_none_or(|until| until <= now) {
             self.faulty_until = None;
@@ -162,7 +162,7 @@ impl<C: Channel> Polled<C> {
         }
     }
 
-    /// Runs a step that is about one client as a boundary for panics: a panic ends this client's link.
+    /// Runs a step that is about one client. A panic ends this client's link.
     fn drive(
         &mut self,
         at: ConnectionId,
@@ -178,8 +178,8 @@ impl<C: Channel> Polled<C> {
         self.hear(said, now);
     }
 
-    /// Ends the links that a step gave up. Restored clients are all that a channel on a worker tells the server of, and
-    /// it makes no calls of the host.
+    /// Ends the links that a step gave up. A channel on a worker makes no calls of the host, and tells the server only that a
+    /// client was restored.
     fn hear(&mut self, said: Said, now: Instant) {
         for (at, _) in said.requests.iter().filter(|(_, request)| *request == ServerRequest::Restored) {
             let link = at.and_then(|at| self.served.links().get(at));
@@ -193,7 +193,7 @@ impl<C: Channel> Polled<C> {
         }
     }
 
-    /// Closes one connection and lets the channel clear up behind it.
+    /// Closes one connection and tells the channel.
     fn close(&mut self, at: ConnectionId, now: Instant) {
         let link = self.served.take(at);
         let (served, mut said) = (&mut self.served, Said::default());
@@ -202,7 +202,7 @@ impl<C: Channel> Polled<C> {
         self.hear(said, now);
     }
 
-    /// Whether all that clients are to be sent is with the kernel.
+    /// Whether the kernel has taken everything that the clients are to be sent.
     #[cfg(test)]
     pub(crate) fn is_drained(&self) -> bool {
         let channel = self.served.channel();

@@ -1,5 +1,6 @@
-//! One channel with the links of all its clients, as both event loops drive it: readiness and time come in, messages are
-//! read and dispatched, what was said is flushed, faulty links are taken out. It knows no watch and no poll.
+//! One channel with the links of all its clients, as both event loops drive it. The driver tells it which sockets are ready and
+//! what time it is. It reads messages, gives them to the channel, and flushes what the channel sends. It knows no watch and no
+//! poll.
 
 use super::connection::{ChannelConnection, ClientId, ConnectionId};
 use super::link::{ChannelError, ChannelLink, Received};
@@ -11,7 +12,7 @@ use crate::limits::MAX_WORK_PER_TURN;
 use crate::net::stream::Flush;
 use std::time::Instant;
 
-/// How often one flush may find that the channel had more to send, before others get their turn.
+/// How often the channel may send more within one flush, before other links get their turn.
 const MAX_REFILLS: usize = 64;
 
 /// A channel and its links.
@@ -22,7 +23,7 @@ pub(crate) struct Served<C: Channel + ?Sized> {
 }
 
 impl<C: Channel + ?Sized> Served<C> {
-    /// A channel that nobody is linked to yet.
+    /// A channel without clients.
     #[must_use]
     pub(crate) fn new(channel: Box<C>) -> Self {
         Self { links: Links::default(), channel }
@@ -34,7 +35,7 @@ impl<C: Channel + ?Sized> Served<C> {
         &self.links
     }
 
-    /// A link, past its channel.
+    /// A link, without the channel learning of it.
     pub(crate) fn link_mut(&mut self, at: ConnectionId) -> Option<&mut ChannelLink> {
         self.links.get_mut(at)
     }
@@ -45,12 +46,12 @@ impl<C: Channel + ?Sized> Served<C> {
         &self.channel
     }
 
-    /// The channel, for what needs no link.
+    /// The channel, for calls that need no link.
     pub(crate) fn channel_mut(&mut self) -> &mut C {
         &mut self.channel
     }
 
-    /// The channel, and where it says what follows.
+    /// The channel, and the [`Out`] for one call of its methods.
     pub(crate) fn parts<'a>(&'a mut self, now: Instant, said: &'a mut Said) -> (&'a mut C, Out<'a>) {
         (&mut *self.channel, Out::new(now, &mut self.links, said))
     }
@@ -71,7 +72,7 @@ impl<C: Channel + ?Sized> Served<C> {
         if self.channel.opens_links() {
             link.open();
         }
-        // Layers below may hold bytes that no watch reports.
+        // The transport may hold bytes that no watch reports.
         link.resume_reading();
         self.links.insert(at, link);
         let (channel, mut out) = self.parts(now, said);
@@ -90,7 +91,7 @@ impl<C: Channel + ?Sized> Served<C> {
         self.links.remove(at)
     }
 
-    /// The channel learns that a link is gone.
+    /// Tells the channel that a link is gone.
     pub(crate) fn on_closed(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let (channel, mut out) = self.parts(now, said);
         channel.on_closed(at, &mut out);
@@ -142,7 +143,7 @@ impl<C: Channel + ?Sized> Served<C> {
         Ok(())
     }
 
-    /// The client follows the machine to another host.
+    /// Tells the channel that the client follows the machine to another host.
     pub(crate) fn hand_over(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let (channel, mut out) = self.parts(now, said);
         channel.on_migrate(at, &mut out);
@@ -159,7 +160,7 @@ impl<C: Channel + ?Sized> Served<C> {
         self.links.is_touched()
     }
 
-    /// Writes what was sent to a link. A link whose client took everything gets more from the channel.
+    /// Writes what was sent to a link. When the kernel has taken everything, the channel may send more.
     pub(crate) fn flush(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let flushed = self.flush_link(at, now, said);
         self.judge(at, flushed, said);
@@ -184,7 +185,7 @@ impl<C: Channel + ?Sized> Served<C> {
         Ok(())
     }
 
-    /// The turn ends; [`Self::push`] for each client must follow.
+    /// Tells the channel that the turn ends. [`Self::push`] for each client must follow.
     pub(crate) fn on_turn_end(&mut self, now: Instant, said: &mut Said) {
         let (channel, mut out) = self.parts(now, said);
         channel.on_turn_end(&mut out);
@@ -200,21 +201,21 @@ impl<C: Channel + ?Sized> Served<C> {
         self.judge(at, pushed, said);
     }
 
-    /// When a link, or the channel on behalf of its client, wants its time.
+    /// When a link, or the channel for its client, has something to do.
     fn deadline_of(&self, at: ConnectionId, link: &ChannelLink, now: Instant) -> Option<Instant> {
         let unfinished = self.links.is_unfinished(at).then_some(now);
         let client = self.channel.client_deadline(at, link, now);
         [link.next_deadline(now), client, unfinished].into_iter().flatten().min()
     }
 
-    /// When [`Self::on_link_timer`] or [`Self::on_channel_timer`] want to be called.
+    /// When the driver has to call [`Self::on_link_timer`] or [`Self::on_channel_timer`].
     #[must_use]
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let links = self.links.iter().filter_map(|(at, link)| self.deadline_of(at, link, now));
         links.chain(self.channel.next_deadline()).min()
     }
 
-    /// Links whose time has come.
+    /// Links that have something to do by now.
     #[must_use]
     pub(crate) fn due(&self, now: Instant) -> Vec<ConnectionId> {
         let is_due = |(at, link): &(ConnectionId, &ChannelLink)| {
@@ -223,7 +224,8 @@ impl<C: Channel + ?Sized> Served<C> {
         self.links.iter().filter(is_due).map(|(at, _)| at).collect()
     }
 
-    /// Pings, liveness, and messages left unread of one link, and what the channel does for its client in time.
+    /// Serves the deadlines of one link: sends PINGs, gives up a silent client, reads messages that were left unread, and lets the
+    /// channel do what is due for this client.
     pub(crate) fn on_link_timer(&mut self, at: ConnectionId, now: Instant, said: &mut Said) {
         let Some(link) = self.links.touch(at) else { return };
         link.end_rest(now);
@@ -239,7 +241,7 @@ impl<C: Channel + ?Sized> Served<C> {
         self.judge(at, result, said);
     }
 
-    /// The channel's own deadline.
+    /// Serves the channel's own deadline.
     pub(crate) fn on_channel_timer(&mut self, now: Instant, said: &mut Said) {
         if self.channel.next_deadline().is_some_and(|at| at <= now) {
             let (channel, mut out) = self.parts(now, said);
