@@ -29,10 +29,10 @@ use remote::RemoteScreen;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Commands that one [`DisplayChannel::free_some`] renders (display.md 2.6).
+/// How many commands one call of [`DisplayChannel::free_some`] renders (display.md 2.6).
 const RELEASE_BUNCH: usize = 64;
 
-/// The display channel of one QXL device. All methods belong to the worker thread; none of them blocks.
+/// The display channel of one QXL device. Only the worker calls its methods. None of them blocks.
 #[derive(Debug)]
 pub struct DisplayChannel {
     channel_id: u8,
@@ -47,7 +47,7 @@ pub struct DisplayChannel {
     composed_stays: bool,
     clients: Clients,
     monitors: Option<MonitorsConfig>,
-    /// The guest's driver set the monitors configuration: a new primary surface does not (display.md 7).
+    /// The guest's driver set the monitors configuration, so a new primary surface does not change it (display.md 7).
     driver_monitors: bool,
     guest_view: GuestView,
     gl: Gl,
@@ -56,14 +56,14 @@ pub struct DisplayChannel {
 }
 
 impl DisplayChannel {
-    /// A channel without surfaces and clients, with what each process has. Surface ids are below `n_surfaces` (cut to
-    /// [`crate::limits::MAX_SURFACES`]).
+    /// A channel without surfaces and clients, and without the services of a process. Surface ids are below `n_surfaces`, which
+    /// is at most [`crate::limits::MAX_SURFACES`].
     #[must_use]
     pub fn new(channel_id: u8, n_surfaces: u32, settings: DisplaySettings) -> Self {
         Self::with_services(channel_id, n_surfaces, settings, Services::built_in())
     }
 
-    /// The same with what the process offers.
+    /// Like [`Self::new`], with the services of the process.
     #[must_use]
     pub fn with_services(
         channel_id: u8,
@@ -93,7 +93,7 @@ impl DisplayChannel {
 
     // The guest's side.
 
-    /// Takes a drawing command (display.md 4.1). Bad ones are dropped, and with them their release token.
+    /// Takes a drawing command (display.md 4.1). Drops and releases a bad one, with a line in the log.
     pub fn draw(&mut self, drawable: Box<Drawable>, now: Instant) {
         let surface_id = drawable.surface_id;
         let part = self.look_for_pieces(&drawable, now);
@@ -122,7 +122,7 @@ impl DisplayChannel {
             Some((Repeat::Replaces, old)) => self.take_back(&vec![old]),
             None => {}
         }
-        // Clients first: a surface that one does not have yet is shown to it without this command.
+        // Clients come before the surfaces: one that does not have the surface yet is shown it without this command.
         let composed = self.composed.as_deref();
         self.clients.each(|client| match part {
             Part::Piece => client.draw_piece(&pending, composed, &self.surfaces, now),
@@ -140,18 +140,19 @@ impl DisplayChannel {
         }
     }
 
-    /// QXL_CMD_UPDATE: renders what touches the area. The caller notifies and releases. Bad surfaces and areas: nothing.
+    /// QXL_CMD_UPDATE: brings the area up to date. The caller notifies the guest and releases the command. Ignores bad surfaces
+    /// and areas.
     pub fn update(&mut self, surface_id: u32, area: &Rect) {
         self.surfaces.render_area(surface_id, area);
     }
 
-    /// QXL_CMD_SURFACE: creates or destroys an off-screen surface. Bad ones are dropped and released.
+    /// QXL_CMD_SURFACE: creates or destroys an off-screen surface. Drops and releases a bad command.
     pub fn surface_command(&mut self, command: SurfaceCommand, now: Instant) {
         self.off_screen(command, false, now);
     }
 
-    /// A surface command of loadvm_commands: like [`Self::surface_command`], but its memory holds the content already,
-    /// and clients are told when they first need it.
+    /// A surface command of loadvm_commands. Unlike with [`Self::surface_command`], the memory has the content already, and
+    /// clients learn of the surface when they first need it.
     pub fn loadvm_surface(&mut self, command: SurfaceCommand, now: Instant) {
         self.off_screen(command, true, now);
     }
@@ -159,20 +160,20 @@ impl DisplayChannel {
     fn off_screen(&mut self, command: SurfaceCommand, loadvm: bool, now: Instant) {
         match command {
             SurfaceCommand::Create { surface_id: 0, .. } | SurfaceCommand::Destroy { surface_id: 0, .. } => {
-                crate::warning_limited!("surface command for the primary surface dropped");
+                crate::warning_limited!("the guest's surface command for surface 0 dropped");
             }
             SurfaceCommand::Create { surface_id, surface, keep_data, release } => {
                 self.create_surface(surface_id, surface, Some(release), keep_data || loadvm, now);
             }
             SurfaceCommand::Destroy { surface_id, release } => {
                 if !self.end_surface(surface_id, Some(release), now) {
-                    crate::warning_limited!("destroy of surface {surface_id}, which does not exist");
+                    crate::warning_limited!("the guest destroys surface {surface_id}, which does not exist");
                 }
             }
         }
     }
 
-    /// Off-screen surfaces with content are shown to clients when a command first needs them (display.md 5.2).
+    /// Clients are shown an off-screen surface with content when a command first needs it (display.md 5.2).
     fn create_surface(
         &mut self,
         id: u32,
@@ -221,12 +222,12 @@ impl DisplayChannel {
         });
     }
 
-    /// Creates the primary surface from checked and mapped memory; one that exists is destroyed first. Sets the monitors
-    /// configuration to one head unless the guest's driver set its own (display.md 7). `false`: the memory is too small.
+    /// Creates the primary surface from checked and mapped memory, after destroying one that exists. Sets the monitors
+    /// configuration to one head, unless the guest's driver set its own (display.md 7). `false`: the memory is too small.
     pub fn create_primary(&mut self, surface: MappedSurface, keep_data: bool, now: Instant) -> bool {
         self.end_screen(now);
         if self.surfaces.get(0).is_some() {
-            crate::warning_limited!("primary surface created while one exists, which is destroyed");
+            crate::warning_limited!("a second primary surface is created, the first one is destroyed");
             self.destroy_primary(now);
         }
         let (width, height) = (surface.width, surface.height);
@@ -247,29 +248,29 @@ impl DisplayChannel {
         true
     }
 
-    /// Destroys the primary surface, if there is one: its memory is not touched afterwards. Commands for it that clients
-    /// still have to be told because they were rendered go to them as nothing: the surface is gone.
+    /// Destroys the primary surface, if there is one. The channel does not touch its memory afterwards. Clients are not sent the
+    /// commands that still wait for it.
     pub fn destroy_primary(&mut self, now: Instant) {
         self.destroy_surface(0, now);
     }
 
-    /// Destroys one surface of any id with all its pending commands, rendering those that read it. No client's queue
-    /// holds a command of the guest afterwards. `false`: no such surface.
+    /// Destroys a surface with its pending commands, after rendering the commands that read it. Afterwards no client's pipe holds
+    /// a command of the guest. `false`: no such surface.
     pub fn destroy_surface(&mut self, surface_id: u32, now: Instant) -> bool {
         if !self.end_surface(surface_id, None, now) {
             return false;
         }
-        // Who waits for this takes the memory of the commands for free.
+        // The caller reuses the memory of the commands once this returns.
         self.clients.each(|client| {
             client.collapse();
         });
         true
     }
 
-    /// Device reset (display.md 7): all surfaces go, no command is held any more.
+    /// Device reset (display.md 7): destroys all surfaces and releases all commands.
     pub fn destroy_all_surfaces(&mut self, now: Instant) {
-        // Nobody will see what is pending: rendering only keeps order for readers, so everything goes unrendered from
-        // the surfaces that are read to those that read.
+        // Nobody will see the pending commands. Destroying a surface renders only those that read it, since the surfaces that
+        // they draw on are still there.
         for id in self.surfaces.ids() {
             self.end_surface(id, None, now);
         }
@@ -280,8 +281,8 @@ impl DisplayChannel {
         });
     }
 
-    /// Renders what touches the area and returns the surface's dirty rectangles: at most `max`, the last one then
-    /// bounding the rest. `clear` empties the dirty region. Bad surfaces and areas: nothing.
+    /// Brings the area up to date and returns the surface's dirty rectangles. More than `max` are joined into the last one.
+    /// `clear` empties the dirty region. Returns nothing for bad surfaces and areas.
     pub fn update_area(
         &mut self,
         surface_id: u32,
@@ -296,7 +297,7 @@ impl DisplayChannel {
             return Vec::new();
         }
         if max == Some(0) && !clear {
-            // A guest that wants to read pixels: nobody is told what else counts.
+            // The guest only wants to read pixels, so no rectangles have to be counted.
             self.surfaces.render_area(surface_id, area);
             return Vec::new();
         }
@@ -304,8 +305,8 @@ impl DisplayChannel {
         self.surfaces.dirty_rects(surface_id, max, clear)
     }
 
-    /// Lets go of every command for a surface, which itself stays (destroy_surface_wait): who waits for this is about to
-    /// end it and may take its memory away afterwards. `false`: no such surface.
+    /// Renders and releases every command for a surface, which stays (destroy_surface_wait). The guest waits for this: it is
+    /// about to destroy the surface and to reuse its memory. `false`: no such surface.
     pub fn clear_surface(&mut self, surface_id: u32) -> bool {
         if self.surfaces.get(surface_id).is_none() {
             return false;
@@ -322,8 +323,8 @@ impl DisplayChannel {
         self.surfaces.render_all();
     }
 
-    /// Renders everything and lets go of every command, in the clients' queues too: their content is sent as images
-    /// later. For `stop`, after which the guest's memory may be saved.
+    /// Renders and releases every command, also those in the clients' pipes: clients are later sent images instead. The worker
+    /// needs this for `stop`, after which the host may save the guest's memory.
     pub fn release_all(&mut self) {
         self.running = false;
         self.surfaces.render_all();
@@ -332,19 +333,19 @@ impl DisplayChannel {
         });
     }
 
-    /// Renders a piece of what waits, if that is more than should wait. `false`: it is not, more commands may come.
+    /// Renders a piece of the pending commands, if too much waits. `false`: it does not, so the worker may take more commands.
     pub fn render_excess(&mut self) -> bool {
         self.surfaces.has_excess() && self.surfaces.render_piece()
     }
 
-    /// What all that was done for the guest's commands so far was expected to cost (about nanoseconds).
+    /// Estimated cost of all work for the guest's commands so far (about nanoseconds).
     #[must_use]
     pub fn work(&self) -> u64 {
         self.surfaces.work()
     }
 
-    /// The guest is short of memory: renders and releases some of the oldest commands, also from slow clients' queues.
-    /// Returns how many left the tree or a queue.
+    /// Renders and releases some of the oldest commands, also from the pipes of slow clients, since the guest is short of memory.
+    /// Returns how many left the tree or a pipe.
     pub fn free_some(&mut self) -> usize {
         let mut freed = 0;
         self.clients.each(|client| {
@@ -358,7 +359,7 @@ impl DisplayChannel {
         freed
     }
 
-    /// The monitors configuration that the guest's driver set (display.md 7.1).
+    /// Takes over the monitors configuration that the guest's driver set (display.md 7.1).
     pub fn set_monitors_config(&mut self, config: MonitorsConfig, now: Instant) {
         self.driver_monitors = true;
         self.monitors = Some(config);
@@ -367,7 +368,7 @@ impl DisplayChannel {
         });
     }
 
-    /// The guest's driver tried to set a monitors configuration: the automatic one ends, even if that one was bad.
+    /// The guest's driver set a monitors configuration, perhaps a bad one: from now on a new primary surface does not set one.
     pub fn driver_loaded(&mut self) {
         self.driver_monitors = true;
     }
@@ -377,7 +378,7 @@ impl DisplayChannel {
         self.driver_monitors = false;
     }
 
-    /// Forgets decoded guest images (reset_image_cache).
+    /// Drops the decoded images of the guest (reset_image_cache).
     pub fn reset_image_cache(&mut self) {
         self.surfaces.reset_image_cache();
     }
@@ -391,13 +392,13 @@ impl DisplayChannel {
 
     // GL (display.md 14).
 
-    /// The screen is a scanout, or without planes is none any more. Clients that cannot show one get its pixels, or are
-    /// disconnected if they cannot be read. One that is no picture counts as none.
+    /// Shows a scanout; one without planes ends the present one. Clients that cannot show it themselves are sent its pixels, or
+    /// are disconnected if the worker cannot read them. A scanout with impossible sizes counts as none.
     pub fn set_scanout(&mut self, mut scanout: GlScanout, now: Instant) {
         if !scanout.planes.is_empty()
             && let Err(why) = check_size(scanout.width, scanout.height)
         {
-            crate::warning_limited!("a GL scanout of {why} is none");
+            crate::warning_limited!("GL scanout ignored: {why}");
             scanout.planes.clear();
         }
         self.gl.set(scanout);
@@ -406,11 +407,11 @@ impl DisplayChannel {
         }
     }
 
-    /// The scanout has changed in an area; the cookie comes out of [`Self::take_async_completions`] when every client has
-    /// drawn or after [`crate::limits::GL_DRAW_TIMEOUT`]. `false`: nobody is to draw, the cookie is the caller's.
+    /// The scanout has changed in an area. [`Self::take_async_completions`] returns the cookie when every client has drawn it, or
+    /// after [`crate::limits::GL_DRAW_TIMEOUT`]. `false`: no client has to draw, and the caller completes the cookie.
     pub fn gl_draw(&mut self, area: Rect, cookie: u64, now: Instant) -> bool {
         if self.gl.scanout().is_none() {
-            crate::warning_limited!("GL draw without a scanout");
+            crate::warning_limited!("the host draws a GL scanout but has set none");
             return false;
         }
         self.damage_screen(area);
@@ -424,7 +425,7 @@ impl DisplayChannel {
         true
     }
 
-    /// Cookies of requests that are done since the last call, in order.
+    /// Cookies of the requests that were completed since the last call, in order.
     pub fn take_async_completions(&mut self, now: Instant) -> Vec<u64> {
         let Self { gl, clients, .. } = self;
         gl.settle(|id| clients.iter().any(|c| c.gl.owes(id)), now);
@@ -436,24 +437,24 @@ impl DisplayChannel {
 
     // Clients.
 
-    /// The machine runs. [`Self::resume`] must follow for each client.
+    /// The machine runs after a migration. [`Self::resume`] must follow for each client.
     pub fn machine_started(&mut self) {
         self.running = true;
     }
 
-    /// A client that came with the machine goes on, now that it runs.
+    /// A client that came with the machine goes on, since the machine runs now.
     pub fn resume(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
         let now = out.now;
         self.serve(at, out, |client, shared| client.machine_started(shared, now))
     }
 
-    /// Clients came or went.
+    /// Notes that clients came or went.
     fn clients_changed(&mut self) {
         self.workspace.set_clients(self.clients.len());
         self.guest_view.set(self.clients.len(), self.common_caps());
     }
 
-    /// What the guest may assume of all clients (display.md 12).
+    /// The capabilities that all clients have, for the guest (display.md 12).
     fn common_caps(&self) -> ClientCaps {
         let mut bits = [0; 58];
         for bit in [cap::SIZED_STREAM, cap::MONITORS_CONFIG, cap::COMPOSITE, cap::A8_SURFACE] {
@@ -465,7 +466,7 @@ impl DisplayChannel {
         (!self.clients.is_empty(), bits)
     }
 
-    /// The next report for the guest: whether there is a client, and the capability bitmap. `anew`: the VM starts.
+    /// The next report for the guest: whether there is a client, and the capabilities of all clients. `anew`: the machine starts.
     pub fn take_client_caps(&mut self, anew: bool) -> Option<ClientCaps> {
         self.guest_view.next(anew)
     }

@@ -1,7 +1,7 @@
 //! The clients of a display channel, and a boundary for panics around the work on each of them.
 //!
-//! A client that fails is forgotten at once, with every command of the guest in its pipe; its link ends the next time
-//! that the channel is asked to do something for it, which is in the same turn of the worker.
+//! The channel drops a client that fails at once, with every command of the guest in its pipe. The client's link ends the next
+//! time that the worker asks the channel to do something for it, which is in the same turn.
 
 use super::client::DisplayClient;
 use crate::channel::connection::ConnectionId;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     clients: BTreeMap<ConnectionId, DisplayClient>,
-    /// Why a client is not among them any more although its link is still there.
+    /// Clients that failed and whose link is still there, with the reason.
     failed: BTreeMap<ConnectionId, ChannelError>,
 }
 
@@ -44,7 +44,7 @@ impl Clients {
         self.clients.values()
     }
 
-    /// One client, to look at. `None`: it failed, and its link is to end.
+    /// One client, to look at. `None`: it failed, and its link is about to end.
     pub(super) fn get(&self, at: ConnectionId) -> Option<&DisplayClient> {
         self.clients.get(&at)
     }
@@ -60,7 +60,7 @@ impl Clients {
         }
     }
 
-    /// Does something for every client. One over which this panics fails.
+    /// Calls `f` for every client. A client over which `f` panics fails.
     pub(super) fn each(&mut self, mut work: impl FnMut(&mut DisplayClient)) {
         self.try_each(|client| {
             work(client);
@@ -68,7 +68,7 @@ impl Clients {
         });
     }
 
-    /// Does something for every client. One for which this returns an error or panics fails.
+    /// Calls `f` for every client. A client for which `f` returns an error or panics fails.
     pub(super) fn try_each(&mut self, mut work: impl FnMut(&mut DisplayClient) -> Result<(), ChannelError>) {
         let mut failed = Vec::new();
         for (&at, client) in &mut self.clients {

@@ -1,7 +1,7 @@
-//! What it costs to draw a command: an estimate, made before anything is drawn, so that what waits can be bounded.
+//! An estimate of what it costs to draw a command, made before anything is drawn, so that the channel can bound what waits.
 //!
-//! The unit is about a nanosecond of one processor of 2020. The estimate counts what a command *can* cost, from the
-//! numbers in it alone: it must not be too low for any input, and may be too high for strange ones.
+//! The unit is about a nanosecond of a processor of 2020. The estimate uses only the numbers in the command. It must not be too
+//! low for any command, and may be too high for unusual ones.
 
 use super::reads::Read;
 use crate::canvas::Region;
@@ -10,7 +10,7 @@ use crate::geometry::Rect;
 use crate::image::{Image, ImageData};
 use crate::limits::MAX_PATH_POINTS;
 
-/// Work of the library for each command, whatever it draws.
+/// Cost of each command, whatever it draws.
 const COMMAND: u64 = 1000;
 /// For each rectangle of a region.
 const RECT: u64 = 200;
@@ -29,14 +29,14 @@ const CURVES: u64 = 30 * MAX_PATH_POINTS as u64;
 /// What a command costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Each time that some of it is drawn.
+    /// Cost each time that a part of the command is drawn.
     pub fixed: u64,
-    /// For all of its pixels together.
+    /// Cost of all pixels together.
     pub drawing: u64,
 }
 
 impl Cost {
-    /// What it costs to draw a command in a region, with the areas that it reads of other surfaces.
+    /// The cost of drawing a command in a region. `reads` are the areas of other surfaces that it reads.
     #[must_use]
     pub(super) fn of(drawable: &Drawable, region: &Region, reads: &[Read]) -> Self {
         let bounds = region.bounds();
@@ -53,7 +53,7 @@ impl Cost {
         let drawing = match &drawable.op {
             DrawOp::Stroke(stroke) => cost_of_stroke(stroke, &bounds),
             DrawOp::Text(text) => {
-                // The glyphs are collected in a buffer of that size.
+                // The canvas first collects the glyphs in a buffer of that size.
                 bounds.area().saturating_mul(8).saturating_add(cost_of_glyphs(&text.string, &bounds))
             }
             DrawOp::Composite(op) => {
@@ -65,27 +65,27 @@ impl Cost {
         Self { fixed, drawing }
     }
 
-    /// All of it, drawn in one go.
+    /// The cost of the whole command, drawn at once.
     #[must_use]
     pub(super) fn total(self) -> u64 {
         self.fixed.saturating_add(self.drawing)
     }
 
-    /// The same for `part` of the `whole` number of pixels.
+    /// The cost of drawing `part` of the command's `whole` pixels.
     #[must_use]
     pub(super) fn of_part(self, part: u64, whole: u64) -> u64 {
         let share = u128::from(self.drawing) * u128::from(part) / u128::from(whole.max(1));
         self.fixed.saturating_add(u64::try_from(share).unwrap_or(u64::MAX))
     }
 
-    /// How many pieces of about this cost a command is worth to be drawn in.
+    /// Into how many pieces the command should be cut, if each may cost about `piece`.
     #[must_use]
     pub(super) fn pieces(self, piece: u64) -> u64 {
         self.drawing.div_ceil(piece.max(self.fixed).max(1)).max(1)
     }
 }
 
-/// Operations that cost by the pixel alone.
+/// Cost of a pixel, for operations whose cost depends on nothing else.
 fn cost_of_pixel(op: &DrawOp, bbox: &Rect) -> u64 {
     match op {
         DrawOp::Nop | DrawOp::Blackness(_) | DrawOp::Whiteness(_) => 1,
@@ -107,7 +107,7 @@ fn cost_of_pixel(op: &DrawOp, bbox: &Rect) -> u64 {
 
 fn cost_of_composite(op: &Composite) -> u64 {
     let bits = |shift: u32, count: u32| op.flags >> shift & ((1 << count) - 1);
-    // These divide, so that they are computed in floating point.
+    // These operators divide, so the canvas computes them in floating point.
     let wide = !matches!(bits(0, 8), 0..=12 | 0x10..=0x12 | 0x20..=0x22 | 0x30..=0x34 | 0x37 | 0x39 | 0x3a);
     let sampled = |filter: u32, transformed: bool| match (transformed, filter) {
         (false, _) => 2,

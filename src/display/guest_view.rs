@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 /// Whether there is a client, and the capabilities that all of them have.
 pub(super) type ClientCaps = (bool, [u8; 58]);
 
-/// Reports that may wait. Only while the guest is stopped does more than one wait, and it is told anew when it starts.
+/// How many reports may wait. More than one waits only while the machine is stopped, and the guest gets a new report when it
+/// starts.
 const MAX_WAITING: usize = 8;
 
-/// The reports for the guest, as the original makes them: one when a client comes, and one when a client goes, in which
-/// that client still counts. So a guest whose last client has gone goes on as if that client were there.
+/// The reports for the guest, as the original makes them: one when a client comes, and one when a client goes. The latter still
+/// counts the client that goes, so the guest does not notice that its last client has gone.
 #[derive(Debug)]
 pub(super) struct GuestView {
     clients: usize,
@@ -24,7 +25,7 @@ impl Default for GuestView {
 }
 
 impl GuestView {
-    /// There are so many clients now, which have these capabilities in common.
+    /// Notes how many clients there are now, and which capabilities all of them have.
     pub(super) fn set(&mut self, clients: usize, common: ClientCaps) {
         if clients < self.clients {
             self.waiting.push_back(self.common);
@@ -37,7 +38,7 @@ impl GuestView {
         (self.clients, self.common) = (clients, common);
     }
 
-    /// The next report. `anew`: the guest starts, and is told of the clients that there are.
+    /// The next report. `anew`: the guest starts, and gets a report about the present clients.
     pub(super) fn next(&mut self, anew: bool) -> Option<ClientCaps> {
         if anew {
             self.waiting.clear();

@@ -1,4 +1,4 @@
-//! The display channel of one QXL device: pending drawables, surfaces, and what each client still has to be told.
+//! The display channel of one QXL device: pending commands, surfaces, and what each client still has to be sent.
 //!
 //! [`DisplayChannel`] is a state machine without a thread or clock of its own; the worker drives it:
 //!
@@ -9,15 +9,15 @@
 //! ```
 //!
 //! How the parts play together:
-//! - `surfaces` draws lazily: commands wait in the `tree` of their surface until somebody needs the pixels, and leave it
-//!   unrendered when later commands cover them (display.md 4).
-//! - Each client has a pipe, a queue of what it has to be told, and per surface a *dirty region*. At all times: once the
-//!   pipe is sent, the client's surfaces equal ours everywhere outside the dirty region. Dirty areas are sent as images
-//!   of the current content when no drawable waits in the pipe. Whatever cannot or should not be sent as a command ends
-//!   in the dirty region: commands that read dirty pixels, operations the client does not know, everything when the
-//!   client is slow (the pipe *collapses*, display.md 18.3), lossy inputs, areas that video covered.
-//! - So a client costs bounded memory however slow it is, nobody ever waits for it, and the guest gets its commands back
-//!   whenever it wants.
+//! - `surfaces` draws lazily: commands wait in the `tree` of their surface until somebody needs the pixels. Commands that
+//!   later ones cover leave the tree without being rendered (display.md 4).
+//! - Each client has a pipe, the queue of what it has to be sent, and a *dirty region* per surface. Invariant: once the pipe
+//!   is sent, the client's surfaces equal the channel's everywhere outside the dirty region. When no command waits in the
+//!   pipe, dirty areas are sent as images of the present content. Everything that cannot or should not be sent as a command
+//!   goes to the dirty region: commands that read dirty pixels, operations that the client does not know, commands that read
+//!   lossy pixels, areas that showed video, and all commands if the client is slow (the pipe *collapses*, display.md 18.3).
+//! - So the memory of a client is bounded however slow it is, nobody waits for it, and the guest gets its commands back
+//!   whenever it needs them.
 
 mod channel;
 mod client;

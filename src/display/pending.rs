@@ -1,4 +1,4 @@
-//! A drawing command on its way: checked against the surfaces of its device, with what it covers and what it reads.
+//! A pending drawing command: checked against the surfaces of its device, with the areas that it draws and reads.
 
 use super::cost::Cost;
 use super::reads::{Read, SelfRead, SurfaceKey, SurfaceLife};
@@ -38,8 +38,8 @@ impl PendingDrawable {
         matches!(self.drawable.op, DrawOp::Composite(_))
     }
 
-    /// Whether some of its pixels may be rendered long before the others: it reads nothing that can change in between, and
-    /// costs by the pixel.
+    /// Whether a part of its pixels may be rendered long before the others: the command reads nothing that can change in between,
+    /// and its cost depends on the number of pixels alone.
     #[must_use]
     pub(super) fn can_be_split(&self) -> bool {
         let plain = match &self.drawable.op {
@@ -51,13 +51,13 @@ impl PendingDrawable {
         plain && self.opaque && self.reads.is_empty() && self.self_read == SelfRead::Nothing
     }
 
-    /// Whether the oldest command of all may be rendered some rows at a time, with other work in between: no pixel
-    /// depends on others of the target, and none that it reads elsewhere changes while it waits.
+    /// Whether the worker may render this command some rows at a time if it is the oldest of all: no pixel depends on others of
+    /// the target, and the pixels that it reads elsewhere do not change while it waits.
     #[must_use]
     pub(super) fn can_be_drawn_in_bands(&self) -> bool {
         let by_pixel = match &self.drawable.op {
             DrawOp::Nop | DrawOp::CopyBits(_) | DrawOp::Stroke(_) | DrawOp::Text(_) => false,
-            // With a mask, the operators that are computed in floating point go on from the row above.
+            // With a mask, the operators that are computed in floating point depend on the row above.
             DrawOp::Composite(op) => op.mask.is_none() || op.flags & 0xff <= 12,
             _ => true,
         };
@@ -68,18 +68,19 @@ impl PendingDrawable {
     }
 }
 
-/// What a command that repeats the one below it comes to (display.md 4.2).
+/// What follows when a command repeats the one below it (display.md 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// Both cancel out.
+    /// Both cancel each other out.
     Reverts,
-    /// It changes nothing.
+    /// The new command changes nothing.
     Idles,
-    /// Nothing is seen of the one below.
+    /// The new command covers the one below.
     Replaces,
 }
 
-/// What the guest promises about a command above one that draws in the same region, apart from opaque ones.
+/// What the guest promises about a command that draws in the same region as the one below it. Opaque commands promise nothing
+/// here.
 #[must_use]
 pub(super) fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
     let repeat = match new.effect {
@@ -109,7 +110,7 @@ pub(super) fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
     (same || repeat == Repeat::Replaces).then_some(repeat)
 }
 
-/// Pixels of all images that the operation has to be sent with.
+/// Number of pixels of all images that have to be sent with the operation.
 #[must_use]
 pub(super) fn image_pixels(op: &DrawOp) -> u64 {
     let sent = op.images().filter(|argument| argument.surface_id().is_none());
@@ -118,7 +119,7 @@ pub(super) fn image_pixels(op: &DrawOp) -> u64 {
     })
 }
 
-/// Offset from a pixel of COPY_BITS to its source.
+/// Offset from a pixel that COPY_BITS draws to its source.
 #[must_use]
 pub(super) fn copy_offset(drawable: &Drawable) -> Option<(i32, i32)> {
     match drawable.op {
@@ -129,7 +130,7 @@ pub(super) fn copy_offset(drawable: &Drawable) -> Option<(i32, i32)> {
     }
 }
 
-/// Where an unscaled copy of this surface draws: pixels whose source lies outside of it are left alone.
+/// The area that an unscaled copy from this surface draws. It leaves pixels alone whose source lies outside of the surface.
 #[must_use]
 pub(super) fn reach_of_copy(drawable: &Drawable, source: u32, bounds: &Rect) -> Option<Rect> {
     let (DrawOp::Copy(copy) | DrawOp::Blend(copy)) = &drawable.op else { return None };

@@ -1,4 +1,4 @@
-//! The queue of what one client has to be told, oldest first (display.md 3).
+//! The queue of what one client has to be sent, oldest first (display.md 3).
 
 use super::pending::PendingDrawable;
 use super::reads::SurfaceKey;
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Something to send. What it means in bytes is decided when it is sent.
+/// Something to send. It becomes bytes only when it is sent.
 #[derive(Clone, Debug)]
 pub(super) enum PipeItem {
     Draw(Arc<PendingDrawable>),
@@ -57,10 +57,10 @@ pub(super) enum Glance {
 
 #[derive(Debug)]
 struct Slot {
-    /// Age of the newest command queued so far: ascending.
+    /// Age of the newest command that was queued so far.
     seq: u64,
     since: Instant,
-    /// Nothing where a command was taken back.
+    /// `None`: a command that was taken out again.
     item: Option<PipeItem>,
 }
 
@@ -70,14 +70,14 @@ pub(super) struct Pipe {
     slots: VecDeque<Slot>,
     draws: usize,
     items: usize,
-    /// How many of the oldest items are what [`Self::shorten`] could not spare.
+    /// How many of the oldest items the last [`Self::shorten`] had to keep.
     needed: usize,
 }
 
 impl Pipe {
     /// Adds an item at the newest end.
     pub(super) fn push(&mut self, item: PipeItem, now: Instant) {
-        // A clip that no frame was painted with is replaced by the next one.
+        // No frame was painted with the older clip, so it need not be sent.
         let newest = self.slots.iter_mut().rev().find_map(|s| s.item.as_mut());
         if let (PipeItem::StreamClip(key, clip), Some(PipeItem::StreamClip(newest, old))) = (&item, newest)
             && newest == key
@@ -146,7 +146,7 @@ impl Pipe {
         }
     }
 
-    /// Takes a command back that has become invisible. Whether it was there.
+    /// Takes a command out that has become invisible. `false`: it was not there.
     pub(super) fn remove(&mut self, pending: &PendingDrawable) -> bool {
         let at = self.slots.partition_point(|s| s.seq < pending.seq);
         let is_it = |s: &&mut Slot| matches!(&s.item, Some(PipeItem::Draw(q)) if q.seq == pending.seq);
@@ -159,7 +159,7 @@ impl Pipe {
         item.is_some()
     }
 
-    /// Takes out every command for which `keep` says no, oldest first.
+    /// Takes out every command for which `keep` is false, oldest first.
     pub(super) fn retain_draws(&mut self, mut keep: impl FnMut(&Arc<PendingDrawable>) -> bool) {
         self.retain(|item| match item {
             PipeItem::Draw(pending) => keep(pending),
@@ -174,9 +174,9 @@ impl Pipe {
         self.draws = self.slots.iter().filter(|s| matches!(s.item, Some(PipeItem::Draw(_)))).count();
     }
 
-    /// Takes out the life of surfaces that begins and ends within the pipe, and repetitions of what says the same. For
-    /// pipes without commands, which could read these surfaces. `primary`: the client has a primary surface now. Returns
-    /// the streams that began and ended within the pipe.
+    /// Takes out surfaces and streams that begin and end within the pipe, and items that repeat others. Only for pipes without
+    /// commands, since these could read such surfaces. `primary`: the client has a primary surface now. Returns the streams
+    /// that were taken out.
     pub(super) fn shorten(&mut self, primary: bool) -> Vec<StreamKey> {
         let items = || self.slots.iter().filter_map(|s| s.item.as_ref());
         let created: BTreeSet<SurfaceKey> = items()
@@ -222,7 +222,7 @@ impl Pipe {
             *count -= 1;
             *count == 0
         };
-        // A MARK without a primary surface is an error at the client.
+        // Clients treat a MARK without a primary surface as an error.
         let mut no_primary = !primary;
         self.retain(|item| match item {
             PipeItem::SurfaceCreate { key, id, .. } => {
@@ -250,7 +250,7 @@ impl Pipe {
         unseen.into_iter().collect()
     }
 
-    /// Whether more waits than a client should be owed, apart from what it needs anyhow.
+    /// Whether too much waits, apart from the items that have to be kept.
     #[must_use]
     pub(super) fn is_long(&self) -> bool {
         self.items - self.needed > MAX_PIPE_ITEMS

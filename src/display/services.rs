@@ -1,4 +1,4 @@
-//! What a display channel uses of its process, besides its device and its clients.
+//! Services of the process that a display channel uses.
 
 use crate::codec::video::VideoEncoders;
 use crate::codec::video::plugin::InstalledEncoders;
@@ -21,14 +21,14 @@ pub struct Services {
 }
 
 impl Services {
-    /// What a worker has: the encoders that are installed.
+    /// The services of a worker, with the installed encoders.
     #[must_use]
     pub fn of_process(wake: Wake) -> Self {
         let pool = Some(Pool::of_process());
         Self { encoders: Arc::new(InstalledEncoders::of_process()), pool, wake }
     }
 
-    /// What each process has: video is MJPEG, one thread helps, and nobody is woken.
+    /// Services that need nothing of the process: MJPEG alone, no helping threads, and no wakeup.
     #[must_use]
     pub fn built_in() -> Self {
         let pool = Some(Pool::new(1));

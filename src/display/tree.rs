@@ -1,4 +1,4 @@
-//! Drawing commands of one surface that are not rendered yet (display.md 4.2).
+//! The pending drawing commands of one surface (display.md 4.2).
 
 use super::pending::PendingDrawable;
 use super::reads::SelfRead;
@@ -6,41 +6,41 @@ use crate::canvas::Region;
 use crate::geometry::Rect;
 use std::sync::Arc;
 
-/// Items of one block, whose boxes are looked at only if the newcomer touches the block.
+/// Items of one block. A new command is compared with them only if it touches the box around the block.
 const BLOCK: usize = 32;
-/// Rectangles of what is visible of a command, beyond which smaller ones on top are not taken out any more.
+/// If the visible part of a command has this many rectangles, smaller commands on top are no longer subtracted from it.
 const MAX_VISIBLE: usize = 32;
-/// Rectangles that a search looks at for each command; more are joined.
+/// Rectangles that a search compares with each command. More are joined.
 const MAX_WANTED: usize = 8;
-/// Commands with fewer visible pixels are rendered in one go; those of tests are small.
+/// Commands with fewer visible pixels are rendered at once. Tests use small commands.
 const MIN_SPLIT: u64 = if cfg!(test) { 8 } else { 16_384 };
 
 #[derive(Debug)]
 struct Item {
     pending: Arc<PendingDrawable>,
-    /// Copied from the command, which is far away in memory.
+    /// A copy of the command's field, since the command itself is not in the processor's cache.
     self_read: SelfRead,
-    /// What later commands have not covered; perhaps some more, if that is many rectangles.
+    /// The part that later commands have not covered, or a larger one if that would be too many rectangles.
     visible: Region,
-    /// Of this no older command is visible, apart from what commands in between held.
+    /// No older command is visible here, except below commands in between that read it.
     excluded: Rect,
-    /// Some of it was rendered already, so that it may not leave the pipes any more.
+    /// A part of the command was rendered already, so clients still have to be sent it.
     begun: bool,
 }
 
-/// A command, or some of it, that must be rendered.
+/// A command, or a part of it, that must be rendered.
 #[derive(Clone, Debug)]
 pub(super) struct RenderNeed {
     pub seq: u64,
-    /// Only here; `None`: wherever it is visible.
+    /// The part; `None`: everything that is visible.
     part: Option<Region>,
 }
 
-/// A command, or some of it, that is to be rendered now.
+/// A command, or a part of it, to render now.
 #[derive(Debug)]
 pub(super) struct RenderPart {
     pub pending: Arc<PendingDrawable>,
-    /// Where.
+    /// The area to draw.
     pub region: Region,
     /// Nothing of it is left in the tree.
     pub whole: bool,
@@ -49,22 +49,22 @@ pub(super) struct RenderPart {
 /// Commands that left the tree and will not be rendered any more.
 #[derive(Debug, Default)]
 pub(super) struct RemovedDrawables {
-    /// Those that may leave the pipes too.
+    /// Those that clients need not be sent any more.
     pub covered: Vec<Arc<PendingDrawable>>,
-    /// Those of which some was rendered before.
+    /// Those of which a part was rendered before: clients still have to be sent them.
     pub begun: Vec<Arc<PendingDrawable>>,
 }
 
 /// The pending commands of one surface, oldest first, without what later commands cover.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    /// Oldest first; nothing where one was covered. The first one is there.
+    /// Oldest first. `None`: a command that left. The first one is never `None`.
     items: Vec<Option<Item>>,
     /// Age of each item.
     ages: Vec<u64>,
-    /// For each item a box around what is visible of it and what it reads of its own surface.
+    /// For each item, a box around its visible part and what it reads of its own surface.
     boxes: Vec<Rect>,
-    /// A box around those of each [`BLOCK`] items.
+    /// For each [`BLOCK`] items, a box around their boxes.
     blocks: Vec<Rect>,
     /// Where `items` begins.
     head: usize,
@@ -72,9 +72,9 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Adds the newest command. Returns those that it covers, which are removed.
+    /// Adds the newest command. Removes and returns those that it covers.
     ///
-    /// Pixels that a copy within the surface still has to read do not count as covered below it.
+    /// A pixel does not count as covered if a copy within the surface still has to read it.
     pub(super) fn insert(&mut self, pending: Arc<PendingDrawable>) -> RemovedDrawables {
         let mut gone = RemovedDrawables::default();
         let mut excluded = Rect::default();
@@ -106,7 +106,7 @@ impl Tree {
         self.live += 1;
     }
 
-    /// Takes what a newcomer covers from what is visible of older commands.
+    /// Subtracts what a new command covers from the visible parts of older commands.
     fn cover(&mut self, mut cover: Region, gone: &mut RemovedDrawables) {
         let mut end = self.items.len();
         while end > self.head && !cover.is_empty() {
@@ -123,15 +123,15 @@ impl Tree {
         }
     }
 
-    /// The same for one command. `true`: there is nothing to take from those that are older still.
+    /// Does that for one command. `true`: nothing is left to subtract from still older ones.
     fn cover_one(&mut self, i: usize, cover: &mut Region, gone: &mut RemovedDrawables) -> bool {
         let Some(item) = &mut self.items[i] else { return false };
         let bounds = cover.bounds();
-        // What a command reads of its own surface may be what it has just drawn there: drawn in full or not at all.
+        // A command that reads its own surface may read what it has just drawn, so it is drawn as a whole or not at all.
         let in_full = matches!(item.self_read, SelfRead::Area(_)) && !cover.contains(&item.visible);
         let worth =
             !in_full && (item.visible.rects().len() < MAX_VISIBLE || bounds.contains(&item.visible.bounds()));
-        // What is visible of all others is drawn as it is, so that it must not become too much work.
+        // Each rectangle of the visible part costs work when it is drawn, so their number is bounded.
         if worth
             && item.visible.intersects(cover)
             && let Some(rest) = item.visible.subtract_within(cover, MAX_VISIBLE)
@@ -148,7 +148,7 @@ impl Tree {
             hold(cover, item.self_read, &item.visible);
             self.boxes[i] = box_of(item);
         }
-        // What the older command took from those below needs no second look.
+        // The older command has already covered those below here.
         if excluded.contains(&cover.bounds()) {
             return true;
         }
@@ -158,7 +158,7 @@ impl Tree {
         false
     }
 
-    /// Drops the places of removed items, once they are many, and those at the front.
+    /// Drops the empty places of removed items at the front, and all of them once they are many.
     fn tidy(&mut self) {
         while self.items.get(self.head).is_some_and(Option::is_none) {
             self.head += 1;
@@ -192,7 +192,7 @@ impl Tree {
         self.get(seq).is_some()
     }
 
-    /// The newest command that draws in a region or reads there, if that is all that is visible of it.
+    /// The newest command that draws or reads in a region, if this region is its visible part.
     #[must_use]
     pub(super) fn newest_at(&self, region: &Region) -> Option<&Arc<PendingDrawable>> {
         let bounds = region.bounds();
@@ -222,17 +222,17 @@ impl Tree {
         self.items[newer..end].iter().flatten().map(|item| &item.pending)
     }
 
-    /// What must be rendered for an area to be up to date, oldest first: commands that draw into it, and the older ones
+    /// What must be rendered to bring an area up to date, oldest first: the commands that draw into it, and the older commands
     /// whose pixels these draw over or read, or that read pixels that these draw over.
     ///
-    /// All else may be rendered later: nothing of what was rendered before is visible where it is.
+    /// All other commands may be rendered later, since no command that is rendered before them shares a pixel with them.
     #[must_use]
     pub(super) fn needed_for(&self, area: &Rect) -> Vec<RenderNeed> {
         let wanted = Wanted { pixels: vec![*area], drawn: Vec::new() };
         self.needed(Vec::new(), wanted, self.items.len())
     }
 
-    /// The same for the command of this age, which is the last one then.
+    /// What must be rendered to draw the command of this age, oldest first. The command itself is the last.
     #[must_use]
     pub(super) fn needed_by(&self, seq: u64) -> Vec<RenderNeed> {
         let Ok(i) = self.ages.binary_search(&seq) else { return Vec::new() };
@@ -266,7 +266,7 @@ impl Tree {
         found
     }
 
-    /// Takes out what is to be rendered of a command. `None`: nothing any more.
+    /// Takes out the part of a command that must be rendered. `None`: it was rendered already.
     pub(super) fn take_needed(&mut self, needed: &RenderNeed) -> Option<RenderPart> {
         if let Some(part) = &needed.part {
             let i = self.ages.binary_search(&needed.seq).ok()?;
@@ -283,7 +283,7 @@ impl Tree {
         self.take(needed.seq).map(|(pending, region)| RenderPart { pending, region, whole: true })
     }
 
-    /// Takes out the upper rows of what is visible of a command, `rows` of them, to be rendered now.
+    /// Takes out the upper `rows` of the visible part of a command, to render them now.
     pub(super) fn take_rows(&mut self, seq: u64, rows: u32) -> Option<RenderPart> {
         let i = self.ages.binary_search(&seq).ok()?;
         let item = self.items[i].as_mut()?;
@@ -307,7 +307,7 @@ impl Tree {
         self.items[i].as_ref().map(|item| &item.pending)
     }
 
-    /// Takes the command of this age out, with where it is visible.
+    /// Takes the command of this age out, with its visible part.
     pub(super) fn take(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
         let i = self.ages.binary_search(&seq).ok()?;
         let item = self.items[i].take()?;
@@ -323,13 +323,13 @@ impl Tree {
         self.live().next_back().map(|item| item.pending.seq)
     }
 
-    /// Takes the oldest command out if it is not newer than `seq`: to be rendered, where it is visible.
+    /// Takes the oldest command out, with its visible part, if it is not newer than `seq`.
     pub(super) fn take_first_until(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
         let first = self.first().filter(|&first| first <= seq)?;
         self.take(first)
     }
 
-    /// Takes all commands out: they are not to be rendered.
+    /// Takes all commands out. Nobody renders them.
     pub(super) fn clear(&mut self) -> RemovedDrawables {
         let mut gone = RemovedDrawables::default();
         for item in std::mem::take(self).items.into_iter().flatten() {
@@ -340,7 +340,7 @@ impl Tree {
     }
 }
 
-/// Which part of a command is enough for these rectangles, if that is few of its pixels and it can be rendered in parts.
+/// The part of a command that these rectangles need, if it has few pixels and the command can be rendered in parts.
 fn part_of(item: &Item, wanted: &[Rect]) -> Option<Region> {
     let all = item.visible.area();
     if all < MIN_SPLIT || !item.pending.can_be_split() {
@@ -351,13 +351,13 @@ fn part_of(item: &Item, wanted: &[Rect]) -> Option<Region> {
     worth.then_some(part)
 }
 
-/// What a search for needed commands looks for among older ones; perhaps with some more around.
+/// The areas for which a search looks for older commands that are needed. They may be too large.
 #[derive(Debug, Default)]
 struct Wanted {
-    /// Pixels that must be up to date, or that those found draw over.
+    /// Pixels that must be up to date, or that the commands found so far draw over.
     pixels: Vec<Rect>,
-    /// Of them what those found draw over: who reads that must come before. Who merely reads what we read need not, and
-    /// must not: it may be newer than what is being rendered.
+    /// Pixels that the commands found so far draw over: older commands that read these must come first. A command that only
+    /// reads the same pixels must not be taken, since it may be newer than the command to render.
     drawn: Vec<Rect>,
 }
 
@@ -368,7 +368,7 @@ impl Wanted {
             || held.is_some_and(|read| self.drawn.iter().any(|r| read.intersects(r)))
     }
 
-    /// Adds where a command draws and reads.
+    /// Adds the areas that a command draws and reads.
     fn add(&mut self, item: &Item) {
         let visible = item.visible.rects();
         let bounds = [item.visible.bounds()];
@@ -401,7 +401,7 @@ fn box_of(item: &Item) -> Rect {
     }
 }
 
-/// A box around what a command still has to read of its own surface.
+/// A box around the pixels of its own surface that a command still has to read.
 fn held(self_read: SelfRead, visible: &Region) -> Option<Rect> {
     match self_read {
         SelfRead::Nothing => None,
@@ -410,7 +410,7 @@ fn held(self_read: SelfRead, visible: &Region) -> Option<Rect> {
     }
 }
 
-/// Takes what a command on top still has to read out of `cover`, `visible` being what can be seen of the command.
+/// Subtracts from `cover` the pixels that a command on top still has to read. `visible` is the visible part of that command.
 fn hold(cover: &mut Region, self_read: SelfRead, visible: &Region) {
     let Some(around) = held(self_read, visible) else { return };
     if !cover.bounds().intersects(&around) {
@@ -422,7 +422,7 @@ fn hold(cover: &mut Region, self_read: SelfRead, visible: &Region) {
     };
 }
 
-/// Takes `part` out of a cover that is a rectangle, if that leaves one.
+/// Subtracts `part` from a cover that is a rectangle, if a rectangle is left. Otherwise the cover stays as it is.
 fn cut(cover: &mut Region, part: &Rect) {
     let mut r = cover.bounds();
     let wide = part.left <= r.left && part.right >= r.right;

@@ -1,8 +1,8 @@
 //! The host (hypervisor) as the core sees it. `capi` implements these traits over the C callbacks.
 //!
-//! Threads: [`EventLoop`], [`QxlControl`] and the input devices are called on host threads under the host's own
-//! lock; [`QxlDevice`] only on the worker. No lock of ours is held over any of these calls, since the host may call
-//! back into the library from inside them (server.md 3.7).
+//! The core calls [`EventLoop`], [`QxlControl`] and the input devices on host threads, under the host's own lock. Only the worker
+//! calls its [`QxlDevice`]. The core holds no lock during any of these calls, since the host may call back into the library from
+//! inside of them (server.md 3.7).
 
 pub(crate) mod call;
 
@@ -18,15 +18,15 @@ use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
-/// A watch of the host, by a number that the implementor hands out.
+/// The number of a watch of the host. The implementor chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WatchId(pub u64);
 
-/// A timer of the host, by a number that the implementor hands out.
+/// The number of a timer of the host. The implementor chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerId(pub u64);
 
-/// One connection of a client, from accept to close. Never reused within a server.
+/// The number of one connection of a client, from accept to close. A server never reuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
@@ -37,10 +37,11 @@ pub struct Readiness {
     pub write: bool,
 }
 
-/// The host's main loop (SpiceCoreInterface). Callbacks may remove their own watch or timer. Implementors never run
-/// a callback after its removal, and hold no lock while running one.
+/// The host's main loop (SpiceCoreInterface). A callback may remove its own watch or timer. The implementor runs no callback
+/// after its removal, and holds no lock while it runs one.
 pub trait EventLoop: Send + Sync {
-    /// Watches `fd`; `None` when the host refuses. At most one watch per fd; remove it before closing the fd.
+    /// Watches `fd`. `None`: the host refuses. There may be one watch per descriptor. The caller removes it before it closes the
+    /// descriptor.
     fn watch_add(
         &self,
         fd: RawFd,
@@ -49,14 +50,14 @@ pub trait EventLoop: Send + Sync {
     ) -> Option<WatchId>;
     fn watch_update(&self, watch: WatchId, interest: Readiness);
     fn watch_remove(&self, watch: WatchId);
-    /// A one-shot timer, not running yet; `None` when the host refuses.
+    /// Makes a timer that fires once and does not run yet. `None`: the host refuses.
     fn timer_add(&self, callback: Arc<dyn Fn() + Send + Sync>) -> Option<TimerId>;
-    /// (Re)arms the timer.
+    /// Starts the timer, or starts it anew.
     fn timer_start(&self, timer: TimerId, milliseconds: u32);
     fn timer_cancel(&self, timer: TimerId);
     fn timer_remove(&self, timer: TimerId);
-    /// Tells the host about a connection. The implementor keeps one C struct per `key` from `Connected` until
-    /// `Disconnected` has returned (pointer identity: server.md 3.2).
+    /// Tells the host about a connection. Hosts compare pointers, so the implementor keeps one C struct per `key` from
+    /// `Connected` until `Disconnected` has returned (server.md 3.2).
     fn channel_event(&self, key: u64, event: ChannelEvent);
 }
 
@@ -97,16 +98,17 @@ pub struct ClientMonitor {
     pub y: i32,
 }
 
-/// QXL callbacks made on host threads.
+/// The callbacks of a QXL device that the core calls on host threads.
 pub trait QxlControl: Send + Sync {
     fn init_info(&self) -> QxlInitInfo;
     fn set_compression_level(&self, level: i32);
-    /// `None` asks whether the guest supports it. The bytes are a complete VDAgentMonitorsConfig.
+    /// Passes a client's monitors configuration, a complete VDAgentMonitorsConfig, to the guest. `None` asks whether the guest
+    /// supports that.
     fn client_monitors_config(&self, config: Option<&[u8]>) -> bool;
 }
 
-/// A memslot on its way from the host to a device. The device knows its real type. The core only passes it on: a memslot
-/// decides which memory the device accesses, so the code that can make one has to be unsafe, and there is none here.
+/// A memslot on its way from the host to a device. It decides which memory the device accesses, so only unsafe code can make one,
+/// and the core has none. The core only passes it on; the device knows its real type.
 pub trait MemSlot: Any + fmt::Debug + Send {}
 
 /// Why the device refused a request or a structure of the guest.
@@ -129,19 +131,19 @@ pub trait QxlDevice: Send {
     /// Parses one command that did not come from a ring (loadvm).
     fn parse_display_command(&mut self, command: CommandExt) -> Fetched<DisplayCommand>;
     fn parse_cursor_command(&mut self, command: CommandExt) -> Fetched<CursorCommand>;
-    /// `false`: a command is there already, poll again at once.
+    /// Asks the guest to notify the host of the next command. `false`: a command is there already.
     fn request_display_notification(&mut self) -> bool;
     fn request_cursor_notification(&mut self) -> bool;
 
-    /// Hands every release queued by dropped tokens to the host. Called by the worker at the end of each turn
-    /// while running, and before a synchronous request is acknowledged.
+    /// Gives the host the releases that dropped tokens have queued. The worker calls this at the end of each turn while the
+    /// machine runs, and before it answers a synchronous request.
     fn release_pending(&mut self);
-    /// Bytes of this process that commands not released yet occupy. Beyond `limits::MAX_HELD_COPIES` further commands
-    /// with such data are dropped, so the worker renders the oldest drawables long before.
+    /// Bytes of this process that unreleased commands occupy. Beyond `limits::MAX_HELD_COPIES` the device drops commands with
+    /// such data, so the worker renders the oldest commands long before.
     fn held_bytes(&self) -> usize {
         0
     }
-    /// Number of resources that the host pushed to the guest.
+    /// Asks the host to push released resources to the guest. Returns how many it pushed.
     fn flush_resources(&mut self) -> i32;
     fn notify_update(&mut self, update_id: u32);
     fn async_complete(&mut self, cookie: u64);
@@ -149,7 +151,7 @@ pub trait QxlDevice: Send {
     /// Does nothing if the host's interface is too old.
     fn set_client_capabilities(&mut self, present: bool, caps: &[u8; 58]);
 
-    /// Lets addresses of the guest lead into the slot's memory.
+    /// Adds a memslot: addresses of the guest may lead into its memory from now on.
     fn add_memslot(&mut self, slot: Box<dyn MemSlot>) -> Result<(), DeviceError>;
     fn del_memslot(&mut self, group_id: u32, slot_id: u32);
     fn reset_memslots(&mut self);
@@ -163,27 +165,28 @@ pub trait QxlDevice: Send {
         max_monitors: u32,
     ) -> Result<MonitorsConfig, DeviceError>;
 
-    /// For other threads: the switch between the device and the guest. `None`: there is none.
+    /// The switch that other threads use to cut the device off from the guest. `None`: there is none.
     fn access(&self) -> Option<Arc<dyn GuestAccess>> {
         None
     }
 
-    /// Whether a recording is being made.
+    /// Whether the device records what it does.
     fn is_recording(&self) -> bool {
         false
     }
-    /// Logs a device request into the recording, if one is being made (qxl.md C3). `primary` only for the primary creates.
+    /// Records a request of the device, if the device records (qxl.md C3). `primary` belongs to the creation of a primary
+    /// surface.
     fn record_request(&mut self, request: u32, primary: Option<(&SurfaceSpec, &dyn ByteSource)>) {
         let _ = (request, primary);
     }
 }
 
-/// Cuts a device off from its guest, from any thread: afterwards its memory reads as zero and ignores writes, its rings
-/// are empty, and no command is given back to it, until access is restored as often as it was cut off.
+/// Cuts a device off from its guest, on any thread. Afterwards the guest's memory reads as zero and ignores writes, its rings are
+/// empty, and no command is released, until access has been restored as often as it was cut off.
 pub trait GuestAccess: Send + Sync + fmt::Debug {
     /// Returns when the device's accesses to memory have ended.
     fn cut_off(&self);
-    /// What was to be given back to the guest meanwhile follows later.
+    /// Restores access. Releases that waited meanwhile follow later.
     fn restore(&self);
 }
 
@@ -208,7 +211,7 @@ pub trait Tablet: Send + Sync {
     fn buttons(&self, buttons: u32);
 }
 
-/// What the host wants to hear of the migration of its clients (server.md 9.1).
+/// What the core tells the host about the migration of clients (server.md 9.1).
 pub trait MigrationHost: Send + Sync {
     /// The clients are linked to the target, or will not be.
     fn connect_complete(&self);
@@ -216,9 +219,9 @@ pub trait MigrationHost: Send + Sync {
     fn end_complete(&self);
 }
 
-/// A character device of the host: a stream of bytes each way between a guest's device and the library (devices.md 2). No
-/// call blocks. Each may call back into the library, also for the same device; `write` and `read` are never made from
-/// inside of themselves.
+/// A character device of the host: a stream of bytes each way between a guest's device and the library (devices.md 2). No call
+/// blocks. Each may call back into the library, also for the same device. The core never calls `write` from inside of `write`, or
+/// `read` from inside of `read`.
 pub trait CharDevice: Send + Sync {
     /// Tells whether a client uses the device. While none does, the host throws away what the guest writes.
     fn state(&self, connected: bool);
@@ -226,17 +229,17 @@ pub trait CharDevice: Send + Sync {
     fn write(&self, bytes: &[u8]) -> usize;
     /// Copies bytes of the guest into `buffer`; returns how many, 0 if there are none.
     fn read(&self, buffer: &mut [u8]) -> usize;
-    /// An event of a port's client.
+    /// Passes an event of a port's client on.
     fn event(&self, event: u8);
-    /// Whether the host wakes the library up when a full device takes bytes again. Asked once.
+    /// Whether the host wakes the library up when a full device takes bytes again. The core asks once.
     fn tells_when_writable(&self) -> bool;
 }
 
-/// An attached character device. Never reused within a server.
+/// The number of an attached character device. A server never reuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(pub u64);
 
-/// One plane of a GL scanout: a dmabuf that we own.
+/// One plane of a GL scanout: a dmabuf that the library owns.
 #[derive(Debug)]
 pub struct GlPlane {
     pub fd: OwnedFd,
@@ -244,7 +247,7 @@ pub struct GlPlane {
     pub stride: u32,
 }
 
-/// A GL scanout (qxl.md A11). No planes: none is set.
+/// A GL scanout (qxl.md A11). Without planes it stands for no scanout.
 #[derive(Debug, Default)]
 pub struct GlScanout {
     pub planes: Vec<GlPlane>,
