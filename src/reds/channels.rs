@@ -1,5 +1,5 @@
-//! The channels that clients can link to, where each of them is served, and the connections that live on them: the host
-//! thread's driver of [`Served`] channels, on the host's watches.
+//! The channels that clients can link to, the thread that serves each, and the connections of clients on them. For channels of the
+//! host thread this is the driver of [`Served`], on the host's watches.
 
 use super::effect::{ChannelKey, Closing, Effect};
 use super::goodbye::Goodbye;
@@ -19,12 +19,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Where a channel is served.
+/// The thread that serves a channel.
 #[derive(Debug)]
 pub(crate) enum Home {
     /// On the host thread.
     Host(Served<dyn Channel>),
-    /// On the worker of a QXL device, which is attached when the registration is over.
+    /// On the worker of a QXL device. The device is attached when it is `Some`.
     Worker(&'static Profile, Option<Arc<QxlInstance>>),
 }
 
@@ -60,15 +60,15 @@ struct Connection {
 /// The registry of channels and their connections.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    /// Newest first, as CHANNELS_LIST has them. Main is among them, but never listed.
+    /// Newest first, in the order of CHANNELS_LIST. The main channel is among them, but is never listed.
     registry: Vec<(ChannelKey, Home)>,
     connections: BTreeMap<ConnectionId, Connection>,
-    /// Channels of the host thread with something to flush.
+    /// Channels of the host thread that have something to flush.
     flush_queue: BTreeSet<ChannelKey>,
 }
 
 impl Channels {
-    /// Makes a channel known. Registering a key again is the caller's mistake and ignored.
+    /// Registers a channel. Ignores a key that is registered already, which is a mistake of the caller.
     pub(crate) fn register(&mut self, id: u8, home: Home) -> ChannelKey {
         let key = ChannelKey { channel_type: home.profile().channel_type, id };
         if !self.is_registered(key.channel_type.number(), id) {
@@ -77,7 +77,7 @@ impl Channels {
         key
     }
 
-    /// Forgets a channel. Its connections on the host thread must be closed already.
+    /// Removes a channel. Its connections on the host thread must be closed already.
     pub(crate) fn unregister(&mut self, key: ChannelKey) {
         self.registry.retain(|(known, _)| *known != key);
     }
@@ -92,7 +92,7 @@ impl Channels {
         self.connections.iter().filter(|(_, c)| c.channel == key).map(|(&at, _)| at).collect()
     }
 
-    /// Forgets all channels, at the end of the server.
+    /// Removes all channels, at the end of the server.
     pub(crate) fn clear(&mut self) {
         self.registry.clear();
     }
@@ -114,7 +114,7 @@ impl Channels {
         self.registry.iter().find(|(key, _)| is(key)).map(|(_, home)| home.profile())
     }
 
-    /// CHANNELS_LIST: main is not among them, and while several clients are connected those that cannot be shared neither.
+    /// CHANNELS_LIST: all channels but main. While several clients are connected, it lacks channels that cannot be shared.
     pub(crate) fn list(&self, several_clients: bool) -> Vec<ChannelKey> {
         let listed = |home: &Home| {
             let profile = home.profile();
@@ -154,12 +154,12 @@ impl Channels {
         self.connections.iter().find(|(_, c)| is(c)).map(|(&at, _)| at)
     }
 
-    /// Notes a connection that lives on a worker now.
+    /// Notes a connection that moved to a worker.
     pub(crate) fn note_remote(&mut self, at: ConnectionId, client: ClientId, channel: ChannelKey) {
         self.connections.insert(at, Connection { channel, client, place: Place::Worker });
     }
 
-    /// Whose connection this is.
+    /// The client of a connection.
     pub(crate) fn client_of(&self, at: ConnectionId) -> Option<ClientId> {
         self.connections.get(&at).map(|c| c.client)
     }
@@ -169,7 +169,8 @@ impl Channels {
         self.connections.get(&at).map(|c| c.channel)
     }
 
-    /// The connections of a client on the host thread; main's, which the others may concern, is the last.
+    /// The connections of a client on the host thread. The main channel's is the last, since closing the others may send
+    /// something on it.
     fn of_client(&self, client: ClientId) -> Vec<ConnectionId> {
         let here = |c: &Connection| c.client == client && matches!(c.place, Place::Host { .. });
         let mut found: Vec<_> =
@@ -178,7 +179,7 @@ impl Channels {
         found.into_iter().map(|(_, at)| at).collect()
     }
 
-    /// When a channel or a link of the host thread wants its time.
+    /// When a channel or a link of the host thread has something to do.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let of = |(_, home): &(ChannelKey, Home)| match home {
             Home::Host(served) => served.next_deadline(now),
@@ -205,8 +206,7 @@ impl State {
         Some(result)
     }
 
-    /// Runs `work` on a channel of the host thread as a boundary for panics: if it panics, the link that it is about is
-    /// dropped with its client.
+    /// Runs `work` on a channel of the host thread. If it panics, the link that it is about is closed, with its client.
     fn drive(
         &mut self,
         key: ChannelKey,
@@ -223,7 +223,7 @@ impl State {
         self.hear(key, said);
     }
 
-    /// Queues what a channel said.
+    /// Queues what a channel asked for.
     fn hear(&mut self, key: ChannelKey, said: Said) {
         self.channels.flush_queue.insert(key);
         self.effects.extend(said.calls.into_iter().map(|call| Effect::Host { call, from: Some(key) }));
@@ -233,7 +233,7 @@ impl State {
         }
     }
 
-    /// Ends a connection of the host thread, with one line in the log; the client goes with its main channel.
+    /// Ends a connection of the host thread, with one line in the log. If it is a main channel's, the client is disconnected.
     fn end_connection(&mut self, at: ConnectionId, error: &ChannelError) {
         let Some(connection) = self.channels.connections.get(&at) else { return };
         let (key, client) = (connection.channel, connection.client);
@@ -247,7 +247,7 @@ impl State {
         }
     }
 
-    /// Closes one connection of the host thread and lets its channel clear up behind it.
+    /// Closes one connection of the host thread and tells its channel.
     pub(crate) fn close_connection(&mut self, at: ConnectionId) {
         let Some(connection) = self.channels.connections.remove(&at) else { return };
         let Place::Host { watch, .. } = connection.place else { return };
@@ -278,7 +278,7 @@ impl State {
         }
     }
 
-    /// A client follows its machine to another host: its channels on the host thread hand over their state.
+    /// A client follows its machine to another host. Its channels on the host thread hand over their state.
     pub(crate) fn hand_over_host_channels(&mut self, client: ClientId) {
         for at in self.channels.of_client(client) {
             let Some(key) = self.channels.key_of(at) else { continue };
@@ -288,7 +288,7 @@ impl State {
         }
     }
 
-    /// Closes the connections to a channel of the host thread and forgets it.
+    /// Closes the connections to a channel of the host thread and removes the channel.
     pub(crate) fn close_channel(&mut self, key: ChannelKey) {
         for at in self.channels.of_channel(key) {
             self.close_connection(at);
@@ -296,7 +296,7 @@ impl State {
         self.channels.unregister(key);
     }
 
-    /// Gives a linked connection, whose watch was made in the link stage, to its channel on the host thread.
+    /// Gives a linked connection to its channel on the host thread. The link stage has made its watch.
     pub(crate) fn serve(
         &mut self,
         at: ConnectionId,
@@ -338,7 +338,7 @@ impl State {
         }
     }
 
-    /// Pings, liveness, messages left unread, and the channels' own deadlines.
+    /// Serves the deadlines of links and channels: sends PINGs, gives up silent clients, reads messages that were left unread.
     pub(crate) fn on_channel_timers(&mut self) {
         let keys: Vec<ChannelKey> = self.channels.registry.iter().map(|(key, _)| *key).collect();
         for key in keys {
@@ -352,7 +352,7 @@ impl State {
         }
     }
 
-    /// Writes what channels of the host thread have queued, then says what to watch for.
+    /// Writes what the channels of the host thread have queued, then changes what the host watches for.
     pub(crate) fn flush_channels(&mut self) {
         while let Some(key) = self.channels.flush_queue.pop_first() {
             let touched = self.channels.served(key).map(Served::take_touched).unwrap_or_default();

@@ -29,13 +29,13 @@ const SMARTCARD: ChannelKey = ChannelKey { channel_type: ChannelType::Smartcard,
 /// What a character device is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CharKind {
-    /// The guest agent; one at a time.
+    /// The guest agent. A server has one at a time.
     Agent,
     /// A smartcard reader.
     Smartcard,
     /// A USB device of the client.
     Usbredir,
-    /// A port by its name; webdav is one.
+    /// A port with this name. Webdav is a port.
     Port(String),
 }
 
@@ -52,7 +52,7 @@ enum User {
 #[derive(Debug)]
 pub(crate) struct CharDevices {
     devices: BTreeMap<DeviceId, (DeviceHandle, User)>,
-    /// Devices take and give bytes. As with the original, they do so before the first vm_start, too.
+    /// Whether devices take and give bytes. As with the original, they do so before the first vm_start.
     running: bool,
 }
 
@@ -131,12 +131,12 @@ impl State {
         Ok(User::Agent)
     }
 
-    /// Whether a guest agent is there.
+    /// Whether a guest agent is attached.
     pub(crate) fn has_agent(&mut self) -> bool {
         self.with_agent(|agent, _| agent.is_attached()).unwrap_or(false)
     }
 
-    /// The host's wishes for what may pass between clients and the guest agent.
+    /// Sets what the host allows to pass between clients and the guest agent.
     pub(crate) fn tell_agent_rules(&mut self) {
         let (copy_paste, file_xfer) = (self.config.agent_copypaste, self.config.agent_file_xfer);
         self.with_agent(|agent, _| agent.allow(copy_paste, file_xfer));
@@ -178,7 +178,7 @@ impl State {
         User::Smartcard
     }
 
-    /// Detaches a reader; the channel goes with the last.
+    /// Detaches a reader. The channel is removed with the last one.
     fn remove_smartcard(&mut self, id: DeviceId) -> bool {
         let removed = self.with_smartcard(|card, _| (card.remove(id), card.is_empty()));
         let (was_used, is_last) = removed.unwrap_or_default();
@@ -196,7 +196,8 @@ impl State {
         self.with_channel(key, change)
     }
 
-    /// Detaches a device, and gives it back if it has to be told that nobody uses it any more. No call of it is left queued.
+    /// Detaches a device and drops its queued calls. Returns the device if the caller has to tell it that no client uses it any
+    /// more.
     fn detach_char_device(&mut self, id: DeviceId) -> Result<Option<DeviceHandle>> {
         let gone = self.char_devices.devices.remove(&id);
         let (handle, user) = gone.ok_or(ServerError::NotAttached("character device"))?;
@@ -208,7 +209,7 @@ impl State {
                 self.close_channel(key);
                 used
             }
-            // The host hears nothing of its state, as with the original.
+            // As with the original, the host is not told the state of this device.
             User::Streaming => {
                 self.remove_streaming_device(id);
                 false
@@ -242,7 +243,7 @@ impl State {
         }
     }
 
-    /// The machine runs, or it stopped.
+    /// Notes that the machine runs or stopped.
     pub(crate) fn run_char_devices(&mut self, running: bool) {
         self.char_devices.running = running;
         let users: Vec<(DeviceId, User)> =
@@ -251,7 +252,7 @@ impl State {
         for (id, user) in users {
             match user {
                 User::Agent => drop(self.with_agent(|agent, out| agent.set_running(running, out))),
-                // Once for all readers.
+                // All readers share one channel, so this is done once.
                 User::Smartcard if std::mem::replace(&mut cards_told, true) => {}
                 User::Smartcard => drop(self.with_smartcard(|card, out| card.set_running(running, out))),
                 User::Vmc(key) => drop(self.with_vmc(key, |vmc, out| vmc.set_running(running, out))),
@@ -262,7 +263,7 @@ impl State {
 }
 
 impl Core {
-    /// Detaches a device. What is left to be told to it is told here and not queued: the host may free it next.
+    /// Detaches a device. The last call of it is made here and not queued, since the host may free it next.
     pub(crate) fn remove_char_device(self: &Arc<Self>, id: DeviceId) -> Result {
         if let Some(gone) = self.within(|s| s.detach_char_device(id))? {
             gone.device.state(false);

@@ -1,5 +1,4 @@
-//! The clients: who is connected, under which session, and how a linked connection becomes a channel of a client
-//! (server.md 5.4, 6.1).
+//! The connected clients with their sessions, and how a linked connection becomes a channel of a client (server.md 5.4, 6.1).
 
 use super::channels::Home;
 use super::effect::{ChannelKey, Closing, Effect, Step};
@@ -30,17 +29,17 @@ pub(crate) const INPUTS: ChannelKey = ChannelKey { channel_type: ChannelType::In
 /// One client.
 #[derive(Debug)]
 struct Client {
-    /// What other channels name in their link.
+    /// The session id. The client's other channels name it in their link messages.
     session: u32,
     /// Connection of the main channel.
     main: ConnectionId,
     shared: Arc<SharedPlace>,
     quality: LinkQuality,
-    /// CHANNELS_LIST was sent: later channels are announced one by one.
+    /// The client has CHANNELS_LIST, so it is told of each later channel.
     has_list: bool,
     /// Capabilities of its main channel.
     caps: Caps,
-    /// How far it has come over from the source of a migration.
+    /// If the client comes from the source of a migration: how far it has come.
     arrival: Arrival,
 }
 
@@ -61,7 +60,7 @@ impl Clients {
         self.clients.is_empty()
     }
 
-    /// Whether a client is (still) connected.
+    /// Whether this client is connected.
     pub(crate) fn contains(&self, client: ClientId) -> bool {
         self.clients.contains_key(&client)
     }
@@ -87,17 +86,17 @@ impl Clients {
         self.clients.keys().copied().collect()
     }
 
-    /// What a client's main channel can do.
+    /// The capabilities of a client's main channel.
     pub(crate) fn caps_of(&self, client: ClientId) -> Option<&Caps> {
         self.clients.get(&client).map(|c| &c.caps)
     }
 
-    /// How far a client has come over from the source of a migration.
+    /// If a client comes from the source of a migration: how far it has come.
     pub(crate) fn arrival_mut(&mut self, client: ClientId) -> Option<&mut Arrival> {
         self.clients.get_mut(&client).map(|c| &mut c.arrival)
     }
 
-    /// A client has come over, and knows the channels from where it comes.
+    /// A client has arrived from the source of a migration. It knows the channels from there.
     pub(crate) fn set_arrived(&mut self, client: ClientId) {
         if let Some(c) = self.clients.get_mut(&client) {
             c.has_list |= !c.arrival.is_done();
@@ -105,12 +104,12 @@ impl Clients {
         }
     }
 
-    /// Whether a client is coming over.
+    /// Whether a client is on its way from the source of a migration.
     pub(crate) fn is_arriving(&self, client: ClientId) -> bool {
         self.clients.get(&client).is_some_and(|c| !c.arrival.is_done())
     }
 
-    /// The clients that are coming over.
+    /// The clients that are on their way from the source of a migration.
     pub(crate) fn arriving(&self) -> Vec<ClientId> {
         self.clients.iter().filter(|(_, c)| !c.arrival.is_done()).map(|(&id, _)| id).collect()
     }
@@ -120,7 +119,7 @@ impl Clients {
         self.clients.values().filter(|c| c.has_list).map(|c| c.main).collect()
     }
 
-    /// An unused, unpredictable session id: it is all that ties later channels to a client.
+    /// An unused session id. It must be unpredictable: whoever knows it can link channels as this client.
     fn fresh_session(&self) -> Option<u32> {
         for _ in 0..100 {
             let mut bytes = [0; 4];
@@ -145,7 +144,7 @@ pub(crate) fn initialized(connection_id: u32, link: &PendingLink) -> ChannelEven
 }
 
 impl State {
-    /// Makes a channel known, and tells clients that have the list already.
+    /// Registers a channel, and tells the clients that have CHANNELS_LIST.
     pub(crate) fn register(&mut self, id: u8, home: Home) -> ChannelKey {
         let key = self.channels.register(id, home);
         if self.channels.list(self.clients.len() > 1).contains(&key) {
@@ -166,7 +165,7 @@ impl State {
         self.with_channel(MAIN, |_: &mut MainChannel, out| out.send_to_all(message));
     }
 
-    /// Does what channels asked for.
+    /// Answers what channels asked for.
     pub(crate) fn answer_requests(&mut self) {
         while let Some((at, request)) = self.requests.pop_front() {
             match request {
@@ -211,7 +210,7 @@ impl State {
         }
     }
 
-    /// ATTACH_CHANNELS.
+    /// The client sent ATTACH_CHANNELS: sends it CHANNELS_LIST.
     fn send_channels_list(&mut self, client: ClientId) {
         let list: Vec<(u8, u8)> = self
             .channels
@@ -225,7 +224,7 @@ impl State {
         self.send_to_main(main, main_channel::channels_list(&list));
     }
 
-    /// A main link got its OK: makes the client, then tells the host, then begins the session.
+    /// The link of a main channel was accepted. Makes the client, tells the host, and then begins the session.
     pub(crate) fn attach_main(&mut self, at: ConnectionId, link: PendingLink) {
         let (session, arrival) = match link.message.connection_id {
             0 => (self.clients.fresh_session(), Arrival::Done),
@@ -265,16 +264,16 @@ impl State {
         })
     }
 
-    /// The host knows the client: begins its session.
+    /// The host knows the client now. Begins its session.
     pub(crate) fn open_main(&mut self, at: ConnectionId, client: ClientId, link: PendingLink) {
         if self.phase.is_over() || !self.clients.contains(client) {
-            // Dropped while the host was told of it.
+            // The client was disconnected while the host was told of it.
             self.close_quietly(link);
             return;
         }
         let (watch, interest) = (link.watch, link.interest);
         let Some(mut connection) = self.connection(client, link) else { return };
-        // Whatever number the client gave its main channel.
+        // The client may have given its main channel any number.
         connection.channel_id = MAIN.id;
         crate::info!("{}: client {} connected", connection.label(), client.0);
         self.open_streaming_devices();
@@ -290,7 +289,7 @@ impl State {
         self.ask_monitors();
     }
 
-    /// What a client's INIT says.
+    /// The content of a client's main INIT.
     pub(crate) fn init_of(&mut self, client: ClientId) -> main_channel::Init {
         let agent_connected =
             self.with_channel(MAIN, |main: &mut MainChannel, _| main.agent.is_attached()).unwrap_or(false);
@@ -307,7 +306,7 @@ impl State {
         }
     }
 
-    /// A link to another channel got its OK and the host knows: gives the connection to the channel.
+    /// The link of another channel was accepted, and the host knows it. Gives the connection to the channel.
     pub(crate) fn attach_channel(&mut self, at: ConnectionId, link: PendingLink) {
         let (channel_type, id) = (link.message.channel_type, link.message.channel_id);
         let client = self.clients.of_session(link.message.connection_id);
@@ -355,7 +354,7 @@ impl State {
         }
     }
 
-    /// Passwords that the user types travel in the clear: the user is told.
+    /// Tells the user of an unencrypted client that others may read what is typed.
     fn warn_of_insecure_keyboard(&mut self, client: ClientId) {
         if let Some(main) = self.clients.main_of(client) {
             let (time, text) = (self.notify_time(), "keyboard channel is insecure");
@@ -363,12 +362,12 @@ impl State {
         }
     }
 
-    /// Disconnects a client with all its channels. `None`: it went by itself.
+    /// Disconnects a client with all its channels. `None`: the client closed its connection itself.
     pub(crate) fn drop_client(&mut self, client: ClientId, goodbye: Option<Goodbye<'_>>) {
         let Some(gone) = self.clients.clients.remove(&client) else { return };
         crate::info!("client {} disconnected: {}", client.0, goodbye.map_or("it left", |g| g.why));
         if self.config.exit_on_disconnect {
-            // Before anything else: nothing of this process is to outlive its client.
+            // The host asked that the process ends with its client, so this comes first.
             self.effects.clear();
             self.effects.push_back(Effect::Exit);
             return;
@@ -386,7 +385,7 @@ impl State {
         self.on_client_gone(client);
     }
 
-    /// Disconnects everybody.
+    /// Disconnects all clients.
     pub(crate) fn drop_all_clients(&mut self, goodbye: Goodbye<'_>) {
         for client in self.clients.all() {
             self.drop_client(client, Some(goodbye));

@@ -1,4 +1,4 @@
-//! What the host configures (server.md 1.2, 1.4). Setters validate; who must be told of a change is the server's matter.
+//! The settings of the host (server.md 1.2, 1.4). The setters check values. [`super::Server`] tells workers and clients of changes.
 
 use super::error::ServerError;
 use crate::codec::video::choice;
@@ -89,7 +89,7 @@ impl Config {
         Ok(())
     }
 
-    /// `flags`: 1 IPv4, 2 IPv6, 4 unix, 0 as before; anything else leaves the family as it is.
+    /// Sets the address to listen on. `flags`: 1 IPv4, 2 IPv6, 4 unix. Any other value leaves the family as it is.
     pub(crate) fn set_addr(&mut self, address: &[u8], flags: i32) {
         self.address = address.iter().copied().take(MAX_STRING).collect();
         match flags {
@@ -116,7 +116,7 @@ impl Config {
         Ok(())
     }
 
-    /// An invalid value is logged and ignored, as the reference does.
+    /// Sets the image compression. Logs and ignores a bad value, as the original does.
     pub(crate) fn set_image_compression(&mut self, compression: u32) {
         match ImageCompression::try_from(compression) {
             Ok(c) => self.display.image_compression = c,
@@ -141,9 +141,9 @@ impl Config {
         Ok(())
     }
 
-    /// `encoder:codec;...` or `auto`; unknown entries are skipped, none left is an error and keeps the old list. A known
-    /// codec is accepted whether or not this build can encode it, as in the original, since hosts exit otherwise: the
-    /// list says "one of these if there is one, else the best there is".
+    /// Sets the preferred video codecs: `encoder:codec;...` or `auto`. Skips unknown entries. If no entry is left, this is an error
+    /// and the old list stays. Like the original it accepts codecs that cannot be encoded here, since hosts would exit
+    /// otherwise: if none of the list can be, the best one is used.
     pub(crate) fn set_video_codecs(&mut self, codecs: &str) -> Result<(), ServerError> {
         let (list, unknown) = choice::parse_list(codecs);
         for entry in unknown {
@@ -161,7 +161,7 @@ impl Config {
         choice::format_list(&self.display.video_codecs)
     }
 
-    /// `None` sets what holds for all types without an entry of their own.
+    /// Sets the security of a channel type. `None`: of all types that were not set by name.
     pub(crate) fn set_channel_security(&mut self, name: Option<&str>, bits: u32) -> Result<(), ServerError> {
         let Some(name) = name else {
             self.default_security = bits;
@@ -184,7 +184,7 @@ impl Config {
             .map_or(self.default_security, |(_, bits)| *bits)
     }
 
-    /// Only "sw", at most twice; without effect.
+    /// Accepts "sw", at most twice. It has no effect.
     pub(crate) fn add_renderer(&mut self, name: &str) -> Result<(), ServerError> {
         if name != "sw" || self.renderers >= 2 {
             return Err(ServerError::Unknown { what: "renderer", text: name.into() });
@@ -193,7 +193,7 @@ impl Config {
         Ok(())
     }
 
-    /// What `set_compression_level` tells a QXL device.
+    /// The level that the host's `set_compression_level` is told.
     pub(crate) fn compression_level(&self) -> i32 {
         let plain = self.display.streaming == StreamingVideo::Off
             && self.display.image_compression == ImageCompression::Quic;
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(c.video_codecs(), "gstreamer:h264;spice:mjpeg");
     }
 
-    /// Also the built-in encoder with codecs that it lacks: what both originals say.
+    /// The built-in encoder with codecs that it lacks counts as known, as with the original.
     #[test]
     fn every_known_codec_is_accepted_alone() {
         for encoder in ["spice", "gstreamer"] {

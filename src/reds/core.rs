@@ -1,4 +1,4 @@
-//! The engine under [`super::Server`]: the state behind its lock, effects, and what other threads post.
+//! The engine under [`super::Server`]: the state behind its lock, the effects of changes, and posts of other threads.
 
 use super::effect::ChannelKey;
 use super::goodbye::Goodbye;
@@ -16,20 +16,20 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-/// How deep calls of the host from inside our calls of the host run effects themselves. Deeper ones leave them to the outer
-/// call: a host that re-enters from every callback must not use up the stack.
+/// A host may call the library from inside of its callbacks. Down to this depth such a call runs its effects itself; deeper calls
+/// leave them to the outer call, so that a host which does this from every callback does not use up the stack.
 const MAX_NESTING: u32 = 8;
 
-/// What another thread wants done on the host's main loop.
+/// A message of another thread to the host's main loop.
 pub(crate) enum Post {
     /// A connection's socket was closed.
     Gone(ConnectionId),
     Key(KeyEvent),
     Sasl(SaslDone),
-    /// A channel event that arose on another thread.
+    /// A channel event from another thread.
     Event(ConnectionId, ChannelEvent),
     DisconnectClient(ClientId),
-    /// A display has the state that its client brings from the source of a migration.
+    /// A display channel has the state that its client brought from the source of a migration.
     Restored {
         qxl: u8,
         client: ClientId,
@@ -41,7 +41,7 @@ pub(crate) enum Post {
     },
 }
 
-/// The queue of posts and what wakes the main loop for it.
+/// The queue of posts, and the descriptor that wakes the main loop.
 #[derive(Default)]
 struct Mailbox {
     posts: Mutex<Vec<Post>>,
@@ -65,7 +65,7 @@ impl Clock {
         self.now().saturating_duration_since(self.epoch).as_secs()
     }
 
-    /// For tests and oracles.
+    /// Moves the clock, for tests and oracles.
     #[cfg(any(test, feature = "oracles"))]
     pub(crate) fn advance(&self, by: Duration) {
         *lock(&self.offset) += by;
@@ -75,7 +75,7 @@ impl Clock {
 pub(crate) struct Core {
     state: Mutex<State>,
     mailbox: Mailbox,
-    /// The thread of the host's main loop: channel events and the end of clients happen nowhere else.
+    /// The thread of the host's main loop. Only it reports channel events and ends clients.
     loop_thread: Mutex<Option<ThreadId>>,
     pub clock: Clock,
 }
@@ -101,14 +101,14 @@ impl Core {
         })
     }
 
-    /// Changes state, then runs the effects that this queued: for calls and callbacks of the host.
+    /// Changes the state, then runs the effects that the change queued. For calls and callbacks of the host.
     pub(crate) fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> R {
         let result = self.within(change);
         self.run_effects();
         result
     }
 
-    /// The same for the inside of effects: what it queues runs when the effect is over, in order.
+    /// Changes the state from inside of an effect. The effects that this queues run when the present one is over, in order.
     pub(crate) fn within<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let _lines = crate::log::hold();
         let state = &mut *lock(&self.state);
@@ -118,12 +118,12 @@ impl Core {
         result
     }
 
-    /// Changes state in a way that asks nothing of the host and of no client: cheaper than [`Self::with`].
+    /// Changes the state in a way that has no effects. Cheaper than [`Self::with`].
     pub(crate) fn adjust<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         change(&mut lock(&self.state))
     }
 
-    /// Looks at state without changing it.
+    /// Looks at the state.
     pub(crate) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         look(&lock(&self.state))
     }
@@ -142,7 +142,7 @@ impl Core {
             }
             state.nesting += 1;
         }
-        // Also when an effect panics.
+        // This happens also if an effect panics.
         let _nesting = Nesting(self);
         loop {
             let effect = lock(&self.state).effects.pop_front();
@@ -155,7 +155,7 @@ impl Core {
         self.read(|s| s.event_loop.clone())
     }
 
-    /// The calling thread is the main loop's.
+    /// Remembers the calling thread as the main loop's.
     pub(crate) fn adopt_loop_thread(&self) {
         *lock(&self.loop_thread) = Some(std::thread::current().id());
     }
@@ -173,7 +173,7 @@ impl Core {
         Ok(self.mailbox.wake.get().map_or(-1, AsRawFd::as_raw_fd))
     }
 
-    /// From any thread, never waits for one.
+    /// Queues a post, on any thread, without waiting for another one.
     pub(crate) fn post(&self, post: Post) {
         lock(&self.mailbox.posts).push(post);
         if let Some(wake) = self.mailbox.wake.get() {
@@ -181,7 +181,7 @@ impl Core {
         }
     }
 
-    /// The main loop saw the mailbox's descriptor readable.
+    /// The main loop calls this when the mailbox's descriptor is readable.
     pub(crate) fn on_mailbox(self: &Arc<Self>) {
         self.adopt_loop_thread();
         if let Some(wake) = self.mailbox.wake.get() {
@@ -191,7 +191,8 @@ impl Core {
         self.run_effects();
     }
 
-    /// Does what was posted so far, without its effects, if this is the main loop's thread; otherwise that does it soon.
+    /// Handles what was posted so far, without running effects, if this is the main loop's thread. Otherwise the main loop does
+    /// it soon.
     pub(crate) fn take_posts_if_on_loop(self: &Arc<Self>) {
         if self.on_loop_thread() {
             self.take_posts();
@@ -244,7 +245,7 @@ impl Core {
         }
     }
 
-    /// Reports a channel event, in order with those of other threads; only ever from the main loop's thread.
+    /// Reports a channel event, in order with those of other threads. Only the main loop's thread reports them.
     pub(crate) fn channel_event(self: &Arc<Self>, at: ConnectionId, event: ChannelEvent) {
         if self.on_loop_thread() {
             self.take_posts();
@@ -261,7 +262,7 @@ impl Core {
     }
 }
 
-/// Posts what a worker tells.
+/// Posts the news of a worker to the main loop.
 pub(crate) struct WorkerPosts {
     pub core: Weak<Core>,
     pub qxl: u8,

@@ -1,5 +1,5 @@
-//! What a change of the state wants done without the lock: calls of the host, requests to workers, and the next step of a
-//! connection once the host has been told of the last one. Effects are data, performed in order.
+//! What has to follow a change of the state when the lock is released: calls of the host, requests to workers, and the next step of
+//! a connection after the host was told of the last one. Effects are data, and run in order.
 
 use super::core::Core;
 use super::links::PendingLink;
@@ -12,7 +12,7 @@ use crate::protocol::ChannelType;
 use crate::worker::WorkerHandle;
 use std::sync::Arc;
 
-/// Names a channel that clients can link to.
+/// The type and id of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ChannelKey {
     pub channel_type: ChannelType,
@@ -20,18 +20,18 @@ pub(crate) struct ChannelKey {
 }
 
 impl ChannelKey {
-    /// Whether a client's second link to this channel takes the place of its first, instead of being refused.
+    /// Whether a client's second link to this channel replaces its first one. If not, the second is refused.
     pub(crate) fn newest_link_wins(self) -> bool {
         matches!(self.channel_type, ChannelType::Playback | ChannelType::Record)
     }
 }
 
-/// One thing to be done without the lock.
+/// One thing to do without the lock.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// A call of the host; its answer, if any, goes to the channel that asked, or to the server.
+    /// Call the host. Its answer, if there is one, goes to the channel that asked, or to the server.
     Host { call: HostCall, from: Option<ChannelKey> },
-    /// Remove a connection's watch, close its socket, report it gone.
+    /// Remove a connection's watch and close its socket, which tells the host that it is gone.
     Close(Option<WatchId>, Closing),
     /// Hand a linked connection to the worker of its channel.
     ToWorker { worker: Option<Arc<WorkerHandle>>, at: ConnectionId, connection: Box<ChannelConnection> },
@@ -41,12 +41,12 @@ pub(crate) enum Effect {
     HandOver(Arc<WorkerHandle>, ClientId),
     /// Tell a worker who places the pointer.
     MouseMode { worker: Arc<WorkerHandle>, client: bool },
-    /// (Re)arm the timer of links, pings and pauses, in milliseconds.
+    /// Start the service timer anew, in milliseconds.
     ArmTimer(u32),
-    /// Take a connection's next step: what was queued before this is done.
+    /// Take a connection's next step, after everything that was queued before.
     Step(Step),
-    /// Tell the host about a connection, then take its next step. One effect, so that what the host calls from inside the
-    /// event cannot end the connection before the event is over.
+    /// Tell the host about a connection, then take its next step. This is one effect, so that a call which the host makes from
+    /// inside of the event cannot end the connection before the event is over.
     Announce(ConnectionId, ChannelEvent, Step),
     /// End the process, as the host asked for when the client is gone.
     Exit,
@@ -55,7 +55,7 @@ pub(crate) enum Effect {
 /// The next step of a connection.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// The client may come in: tell it so.
+    /// The client was accepted: tell it so.
     Accept(ConnectionId),
     /// The host knows the client's main channel: begin its session.
     OpenMain(ConnectionId, ClientId, Box<PendingLink>),
@@ -63,7 +63,7 @@ pub(crate) enum Step {
     Attach(ConnectionId, Box<PendingLink>),
 }
 
-/// What is closed by being dropped.
+/// A connection that is closed by being dropped.
 #[derive(Debug)]
 pub(crate) enum Closing {
     Pending { _link: Box<PendingLink> },

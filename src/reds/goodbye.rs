@@ -1,4 +1,4 @@
-//! What a client is told when it is thrown out: a NOTIFY for its user, then DISCONNECTING with the reason (wire.md 3.1).
+//! What the server sends a client before it disconnects it: a NOTIFY for the user, then DISCONNECTING with the reason (wire.md 3.1).
 
 use super::clients::MAIN;
 use super::state::State;
@@ -8,32 +8,32 @@ use crate::panic::guarded;
 use crate::protocol::common::{disconnecting, notify, severity, visibility};
 use crate::protocol::link::LinkError;
 
-/// Why a client is thrown out.
+/// Why the server disconnects a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Goodbye<'a> {
-    /// In words, after "disconnected: ", for the log and the user.
+    /// The reason in words, for the log and the user. It follows "disconnected: ".
     pub why: &'a str,
-    /// As DISCONNECTING has it.
+    /// The reason as DISCONNECTING has it.
     pub reason: LinkError,
 }
 
-/// There is one place, and another client has it.
+/// Another client took the only place.
 pub(crate) const REPLACED: Goodbye<'static> =
     Goodbye { why: "another client took over", reason: LinkError::BadConnectionId };
-/// The host set another password and wants it asked for.
+/// The host set another password, and wants clients to log in anew.
 pub(crate) const PASSWORD_CHANGED: Goodbye<'static> =
     Goodbye { why: "the password changed", reason: LinkError::PermissionDenied };
-/// The host ends its server.
+/// The host destroys the server.
 pub(crate) const SERVER_ENDS: Goodbye<'static> =
     Goodbye { why: "the server ends", reason: LinkError::ChannelNotAvailable };
 
 impl<'a> Goodbye<'a> {
-    /// For a reason of which the protocol knows no number.
+    /// For a reason that has no number in the protocol.
     pub(crate) fn because(why: &'a str) -> Self {
         Self { why, reason: LinkError::Error }
     }
 
-    /// For a fault in a client's connection; `why` says the same in words. `None`: the client went by itself.
+    /// For an error of a client's connection. `why` gives it in words. `None`: the client closed its connection itself.
     pub(crate) fn of(error: &ChannelError, why: &'a str) -> Option<Self> {
         let reason = match error {
             error if error.is_close() => return None,
@@ -46,7 +46,7 @@ impl<'a> Goodbye<'a> {
 }
 
 impl State {
-    /// Tells a client why it has to go, as far as its socket takes that now. The connection is to be closed next.
+    /// Tells a client why it is disconnected, as far as its socket takes that now. The caller closes the connection next.
     pub(super) fn say_goodbye(&mut self, main: ConnectionId, goodbye: Goodbye<'_>) {
         let time = self.notify_time();
         let text = format!("disconnected: {}", goodbye.why);

@@ -1,4 +1,4 @@
-//! Beginning and end of a server (server.md 3.1, 3.6), and the QXL devices' coming and going.
+//! How a server begins and ends (server.md 3.1, 3.6), and how QXL devices are attached and detached.
 
 use super::channels::Home;
 use super::clients::{INPUTS, MAIN};
@@ -68,7 +68,7 @@ impl Core {
         Ok(())
     }
 
-    /// In the order of the reference.
+    /// The order is the original's.
     fn add_watches(
         self: &Arc<Self>,
         event_loop: &dyn EventLoop,
@@ -84,7 +84,7 @@ impl Core {
         let watch = event_loop.watch_add(mailbox, READ, on_mailbox);
         self.with(|s| s.waiting.mailbox = watch);
         watch.ok_or(ServerError::HostRefused("watch"))?;
-        // Time limits of migrations are the service timer's: this one only keeps the host's expectations.
+        // The original makes a timer for migrations here, and hosts may expect it. The limits of migrations use the service timer.
         let timer = event_loop.timer_add(Arc::new(|| {}));
         self.with(|s| s.waiting.migration = timer);
         timer.ok_or(ServerError::HostRefused("timer"))?;
@@ -124,7 +124,7 @@ impl Core {
         waiting.service.iter().for_each(|&timer| event_loop.timer_remove(timer));
     }
 
-    /// (Re)arms the one timer of links, channels and pauses.
+    /// Starts the service timer anew.
     pub(crate) fn start_service_timer(self: &Arc<Self>, ms: u32) {
         let (event_loop, timer) = self.read(|s| (s.event_loop.clone(), s.waiting.service));
         if let (Some(event_loop), Some(timer)) = (event_loop, timer) {
@@ -140,7 +140,7 @@ impl Core {
             self.with(|s| s.phase = Phase::Over);
             return;
         };
-        // Listeners first: nobody comes in any more.
+        // Listeners are closed first, so that no client comes in any more.
         let listeners = self.with(|s| {
             s.phase = Phase::Over;
             s.listeners.take()
@@ -150,7 +150,7 @@ impl Core {
             drop(listener);
         }
         let was_loop = self.on_loop_thread();
-        // Whoever destroys is the last to run: what is posted is done here and now.
+        // The thread that destroys the server is the last one to use it, so it handles all posts now.
         self.adopt_loop_thread();
         self.with(|s| {
             s.config.exit_on_disconnect = false;
@@ -172,7 +172,7 @@ impl Core {
         self.remove_watches(&*event_loop);
         self.with(|s| {
             s.event_loop = None;
-            // The host's input devices go with their channel.
+            // The host's input devices are dropped with their channel.
             s.channels.clear();
         });
         if !was_loop {
@@ -217,8 +217,8 @@ impl Core {
         });
         attached(&instance);
         control.set_compression_level(self.read(|s| s.config.compression_level()));
-        // Not started, not even while the machine runs: the next vm_start does it, as with the original (QEMU's device
-        // is not ready for events before that).
+        // The worker is not started, even if the machine runs: the next vm_start does it, as with the original. QEMU's device
+        // is not ready for events before that.
         Ok(instance)
     }
 
@@ -241,7 +241,7 @@ impl Core {
         Ok(())
     }
 
-    /// Every device's `set_compression_level`, after settings changed.
+    /// Calls `set_compression_level` of every device, after settings changed.
     pub(crate) fn tell_compression_level(self: &Arc<Self>) {
         let (level, controls) = self.read(|s| (s.config.compression_level(), s.devices.controls()));
         for control in controls {
@@ -255,14 +255,14 @@ impl Core {
 }
 
 impl State {
-    /// The registry's lines for the channels that every server has.
+    /// Registers the channels that every server has.
     pub(crate) fn open_channels(&mut self) {
         self.register(MAIN.id, Home::host(MainChannel::default()));
         self.register(INPUTS.id, Home::host(InputsChannel::default()));
         self.tell_agent_rules();
     }
 
-    /// Reads SASL's configuration while the file system is as the host found it: hosts may lock themselves up later.
+    /// Reads SASL's configuration now, since hosts may give up their access to files later.
     fn prepare_sasl(&mut self) -> Result {
         match &self.sasl {
             Some(sasl) if self.config.sasl => {
@@ -282,7 +282,7 @@ impl State {
         if let Some(socket) = config.listen_socket.take() {
             listeners.push((Listener::from_host(socket).map_err(ServerError::io("host's socket"))?, false));
         } else if config.family == Family::Unix && config.address.is_empty() {
-            // As with the original: a host that names no path gets no socket and hands in its clients itself.
+            // As with the original, a host that names no path gets no socket. It passes its clients in itself.
             crate::info!("no unix socket: the host gave no path");
         } else if config.port >= 0 || config.family == Family::Unix {
             let port = u16::try_from(config.port).unwrap_or(0);
@@ -294,7 +294,7 @@ impl State {
             listeners.push((listener, false));
         }
         if let Some(tls) = &config.tls {
-            // One path, one socket: with TLS configured it speaks TLS, as with the original.
+            // There is one path and so one socket. As with the original it speaks TLS if TLS is configured.
             if config.family == Family::Unix {
                 listeners.iter_mut().for_each(|(_, tls)| *tls = true);
                 self.tls = source;

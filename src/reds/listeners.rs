@@ -1,4 +1,4 @@
-//! The listening sockets, their watches, and their rest when the process has no descriptors left.
+//! The listening sockets with their watches. They pause when the process has no descriptors left.
 
 use super::state::State;
 use crate::host::call::HostCall;
@@ -18,7 +18,7 @@ struct Listening {
     listener: Arc<Listener>,
     watch: Option<WatchId>,
     tls: bool,
-    /// Accepting rests until then, after the process ran out of descriptors.
+    /// Accepts nothing until this time, since the process ran out of descriptors.
     paused_until: Option<Instant>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Adds a socket whose watch is not made yet; its index.
+    /// Adds a socket whose watch is not made yet, and returns its index.
     pub(crate) fn add(&mut self, listener: Listener, tls: bool) -> usize {
         self.all.push(Listening { listener: Arc::new(listener), watch: None, tls, paused_until: None });
         self.all.len() - 1
@@ -42,7 +42,8 @@ impl Listeners {
         }
     }
 
-    /// Forgets the sockets, which closes them once their watches, which are returned, are removed and the result dropped.
+    /// Takes all sockets out, with their watches. The caller removes the watches, and then drops the sockets, which closes
+    /// them.
     pub(crate) fn take(&mut self) -> Vec<(Option<WatchId>, Arc<Listener>)> {
         std::mem::take(&mut self.all).into_iter().map(|l| (l.watch, l.listener)).collect()
     }
@@ -53,14 +54,14 @@ impl Listeners {
         self.all.first().and_then(|l| l.listener.port())
     }
 
-    /// When a rest is over.
+    /// When a pause is over.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.all.iter().filter_map(|l| l.paused_until).min()
     }
 }
 
 impl State {
-    /// Takes connections from a listener.
+    /// Accepts connections of a listener.
     pub(crate) fn accept_links(&mut self, index: usize) {
         for _ in 0..MAX_ACCEPTS_PER_TURN {
             let Some(listening) = self.listeners.all.get(index) else { return };
@@ -91,7 +92,7 @@ impl State {
         }
     }
 
-    /// Ends the rests that are over.
+    /// Ends the pauses that are over.
     pub(crate) fn resume_listeners(&mut self) {
         let now = self.now;
         let mut watches = Vec::new();

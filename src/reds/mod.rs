@@ -1,8 +1,8 @@
 //! The server object ("reds"): configuration, clients, channel registry, interfaces (server.md).
 //!
-//! [`Server`] has one method per C function. State sits behind one mutex that is never held over a host callback: a call
-//! changes state and queues *effects*, which run in order after the lock is released; a re-entrant call from inside an
-//! effect first drains what is queued, so that order is kept.
+//! [`Server`] has one method per C function. One mutex guards the state, and no thread holds it during a callback of the host. A
+//! call changes the state and queues *effects*, which run in order after the lock is released. If the host calls the library from
+//! inside of an effect, that call first runs the effects that are queued already, so that the order is kept.
 
 mod channels;
 mod char_devices;
@@ -55,8 +55,8 @@ pub type Result<T = ()> = std::result::Result<T, ServerError>;
 /// Makes the device of [`Server::add_qxl`] from the host's answers at creation.
 pub type MakeDevice = Box<dyn FnOnce(&QxlInitInfo) -> std::result::Result<Box<dyn QxlDevice>, DeviceError>>;
 
-/// Tells the host that the worker exists. The host may call `spice_qxl_*` from inside (it adds memslots there), hence the
-/// argument.
+/// Tells the host that the worker exists. The argument is for calls of `spice_qxl_*` that the host makes from inside of it, such as
+/// adding memslots.
 pub type Attached<'a> = &'a dyn Fn(&Arc<QxlInstance>);
 
 /// A SPICE server. Calls come from host threads under the host's own lock, and from inside callbacks of the library.
@@ -97,32 +97,32 @@ impl Server {
         result
     }
 
-    /// Opens the sockets, creates main and inputs channel. The calling thread counts as the main loop's.
+    /// Opens the sockets and creates the main and inputs channels. The calling thread counts as the main loop's.
     pub fn init(&self, event_loop: Arc<dyn EventLoop>) -> Result {
         self.core.init(event_loop)
     }
 
-    /// Disconnects all clients, joins the workers, removes watches and timers (server.md 3.6). Also without `init`.
+    /// Disconnects all clients, joins the workers, and removes watches and timers (server.md 3.6). Works without `init`, too.
     pub fn destroy(&self) {
         self.core.destroy();
     }
 
-    /// TCP port of the plain listener, 0..65535; no effect after `init`.
+    /// Sets the TCP port of the plain listener, 0 to 65535. Has no effect after `init`.
     pub fn set_port(&self, port: i32) -> Result {
         self.config(|c| c.set_port(port))
     }
 
-    /// Address to bind, and its family: flags 1 IPv4, 2 IPv6, 4 unix, 0 as before.
+    /// Sets the address to listen on. `flags` give its family: 1 IPv4, 2 IPv6, 4 unix, 0 as before.
     pub fn set_addr(&self, address: &[u8], flags: i32) {
         self.config(|c| c.set_addr(address, flags));
     }
 
-    /// A listening socket of the host instead of the plain listener: a duplicate, so that the host's stays open.
+    /// Uses a listening socket of the host instead of the plain listener. The server takes a duplicate; the host's own stays open.
     pub fn set_listen_socket(&self, socket: Option<OwnedFd>) {
         self.config(|c| c.listen_socket = socket);
     }
 
-    /// Whether the loss of a main channel ends the process.
+    /// Sets whether the process ends when a main channel is lost.
     pub fn set_exit_on_disconnect(&self, exit: bool) {
         self.config(|c| c.exit_on_disconnect = exit);
     }
@@ -132,7 +132,7 @@ impl Server {
         self.core.with(|s| s.ticketing.disable());
     }
 
-    /// The implementation of SASL, without which [`Self::set_sasl`] is refused. Before `init`.
+    /// Sets the implementation of SASL, before `init`. Without one, [`Self::set_sasl`] is refused.
     pub fn set_sasl_backend(&self, backend: Arc<dyn SaslBackend>) {
         self.core.with(|s| s.sasl = Some(links::Sasl::new(backend)));
     }
@@ -147,8 +147,8 @@ impl Server {
         })
     }
 
-    /// Whether clients authenticate by SASL instead of a ticket; holds for the links that begin from now on. Sockets that
-    /// the host vouches for need neither.
+    /// Sets whether clients log in by SASL instead of a ticket, for links that begin from now on. Sockets that the host vouches for
+    /// need neither.
     pub fn set_sasl(&self, on: bool) -> Result {
         self.with_sasl(|c| c.sasl = on)
     }
@@ -180,7 +180,7 @@ impl Server {
         })
     }
 
-    /// TLS listener; the files are read at `init`.
+    /// Configures the TLS listener. `init` reads the files.
     pub fn set_tls(&self, tls: TlsConfig) -> Result {
         self.config(|c| c.set_tls(tls))
     }
@@ -194,7 +194,7 @@ impl Server {
         self.core.with(|s| s.add_link(socket, skip_auth, false))
     }
 
-    /// The same with a TLS handshake first; needs a TLS listener's configuration.
+    /// Like [`Self::add_client`], with a TLS handshake first. Needs [`Self::set_tls`].
     pub fn add_ssl_client(
         &self,
         socket: OwnedFd,
@@ -203,7 +203,7 @@ impl Server {
         self.core.with(|s| s.add_link(socket, skip_auth, true))
     }
 
-    /// Default image compression, a SpiceImageCompression; a bad value is logged and ignored.
+    /// Sets the default image compression, a SpiceImageCompression. Logs and ignores a bad value.
     pub fn set_image_compression(&self, compression: u32) {
         self.set_display(|c| c.set_image_compression(compression));
         self.core.tell_compression_level();
@@ -215,50 +215,50 @@ impl Server {
         self.core.read(|s| s.config.display.image_compression as u32)
     }
 
-    /// 1 auto, 2 always, 3 never.
+    /// Sets when images are sent as JPEG: 1 auto, 2 always, 3 never.
     pub fn set_jpeg_compression(&self, compression: u32) -> Result {
         self.set_display(|c| c.set_jpeg(compression))
     }
 
-    /// 1 auto, 2 always, 3 never.
+    /// Sets when GLZ images are compressed by zlib, too: 1 auto, 2 always, 3 never.
     pub fn set_zlib_glz_compression(&self, compression: u32) -> Result {
         self.set_display(|c| c.set_zlib_glz(compression))
     }
 
-    /// Security bits (1 plain, 2 TLS) of a channel type by name, or of all others.
+    /// Sets the security bits (1 plain, 2 TLS) of a channel type by its name, or of all others.
     pub fn set_channel_security(&self, channel: Option<&str>, security: u32) -> Result {
         self.config(|c| c.set_channel_security(channel, security))
     }
 
-    /// Only "sw", at most twice; without effect.
+    /// Accepts "sw", at most twice. It has no effect.
     pub fn add_renderer(&self, name: &str) -> Result {
         self.config(|c| c.add_renderer(name))
     }
 
-    /// 1 off, 2 all, 3 filter.
+    /// Sets which areas become video streams: 1 none, 2 all that qualify, 3 those that look like video.
     pub fn set_streaming_video(&self, mode: u32) -> Result {
         self.set_display(|c| c.set_streaming_video(mode))?;
         self.core.tell_compression_level();
         Ok(())
     }
 
-    /// `encoder:codec;...` or `auto`.
+    /// Sets the preferred video codecs: `encoder:codec;...` or `auto`.
     pub fn set_video_codecs(&self, codecs: &str) -> Result {
         self.set_display(|c| c.set_video_codecs(codecs))
     }
 
-    /// The list in the same syntax; empty before `init` if never set.
+    /// The preferred video codecs in the syntax of [`Self::set_video_codecs`]. Empty before `init` if they were not set.
     #[must_use]
     pub fn video_codecs(&self) -> String {
         self.core.read(|s| s.config.video_codecs())
     }
 
-    /// Whether playback is compressed.
+    /// Sets whether playback is compressed.
     pub fn set_playback_compression(&self, on: bool) {
         self.core.with(|s| s.set_playback_compression(on));
     }
 
-    /// Whether the guest agent's mouse is used.
+    /// Sets whether the guest agent may place the pointer.
     pub fn set_agent_mouse(&self, on: bool) {
         self.core.with(|s| {
             s.config.agent_mouse = on;
@@ -266,7 +266,7 @@ impl Server {
         });
     }
 
-    /// Whether clipboard messages pass between client and guest agent.
+    /// Sets whether clipboard messages pass between client and guest agent.
     pub fn set_agent_copypaste(&self, on: bool) {
         self.core.with(|s| {
             s.config.agent_copypaste = on;
@@ -274,7 +274,7 @@ impl Server {
         });
     }
 
-    /// Whether file transfers pass between client and guest agent.
+    /// Sets whether file transfers pass between client and guest agent.
     pub fn set_agent_file_xfer(&self, on: bool) {
         self.core.with(|s| {
             s.config.agent_file_xfer = on;
@@ -282,18 +282,18 @@ impl Server {
         });
     }
 
-    /// Whether the mouse mode is SERVER; false before `init`.
+    /// Whether the mouse mode is SERVER. `false` before `init`.
     #[must_use]
     pub fn is_server_mouse(&self) -> bool {
         self.core.read(|s| s.phase != Phase::New && !s.pointer.is_client_mode())
     }
 
-    /// Name of the virtual machine for clients that connect later.
+    /// Sets the name of the virtual machine, for clients that connect later.
     pub fn set_name(&self, name: Option<&str>) {
         self.config(|c| c.name = name.map(Into::into));
     }
 
-    /// UUID of the virtual machine for clients that connect later.
+    /// Sets the UUID of the virtual machine, for clients that connect later.
     pub fn set_uuid(&self, uuid: [u8; 16]) {
         self.config(|c| c.uuid = Some(uuid));
     }
@@ -304,7 +304,7 @@ impl Server {
         self.core.read(|s| u32::try_from(s.clients.len()).unwrap_or(u32::MAX))
     }
 
-    /// The virtual machine runs. May come repeatedly.
+    /// The virtual machine runs. Hosts may call this repeatedly.
     pub fn vm_start(&self) {
         self.core.with(|s| {
             s.vm_running = true;
@@ -316,7 +316,7 @@ impl Server {
         }
     }
 
-    /// The virtual machine stopped: on return no worker touches guest memory.
+    /// The virtual machine stopped. When this returns, no worker touches the guest's memory.
     pub fn vm_stop(&self) {
         self.core.with(|s| {
             s.vm_running = false;
@@ -329,7 +329,7 @@ impl Server {
         self.core.run_effects();
     }
 
-    /// Whether seamless migration is offered.
+    /// Sets whether the server offers seamless migration.
     pub fn set_seamless_migration(&self, on: bool) {
         self.config(|c| c.seamless_migration = on && !c.multi_client);
     }
@@ -361,18 +361,18 @@ impl Server {
         })
     }
 
-    /// Attaches an absolute pointer; one at a time.
+    /// Attaches an absolute pointer. There is one at a time.
     pub fn add_tablet(&self, tablet: Arc<dyn Tablet>) -> Result<TabletId> {
         self.core.with(|s| s.add_tablet(tablet))
     }
 
-    /// Detaches a tablet; mouse mode may fall back to SERVER. None of its callbacks runs after return.
+    /// Detaches a tablet. The mouse mode may become SERVER. None of its callbacks runs after this returns.
     pub fn remove_tablet(&self, tablet: TabletId) -> Result {
         self.core.with(|s| s.remove_tablet(tablet))
     }
 
-    /// Attaches a character device. It may be read and told its state before return, but not before `attached` was told its
-    /// name.
+    /// Attaches a character device. The server may call the device before this returns, but only after `attached` was told the
+    /// device's number.
     pub fn add_char_device(
         &self,
         kind: CharKind,
@@ -385,7 +385,7 @@ impl Server {
         Ok(id)
     }
 
-    /// Detaches a character device and disconnects the client that uses it. None of its callbacks runs after return.
+    /// Detaches a character device and disconnects the client that uses it. None of its callbacks runs after this returns.
     pub fn remove_char_device(&self, device: DeviceId) -> Result {
         self.core.remove_char_device(device)
     }
@@ -400,8 +400,8 @@ impl Server {
         self.core.with(|s| s.port_event(device, event));
     }
 
-    /// Attaches a QXL device and starts its worker. `id` must be free and not negative. Asks `control` for
-    /// `init_info`, makes the device, then calls `attached` and `set_compression_level`, all before return.
+    /// Attaches a QXL device and starts its worker. `id` must be free and not negative. Before this returns, it asks `control` for
+    /// `init_info`, makes the device, and calls `attached` and `set_compression_level`.
     pub fn add_qxl(
         &self,
         id: i32,
@@ -412,7 +412,7 @@ impl Server {
         self.core.add_qxl(id, control, make_device, attached)
     }
 
-    /// Joins the worker: no callback of the device runs after return.
+    /// Detaches a QXL device and joins its worker. No callback of the device runs after this returns.
     pub fn remove_qxl(&self, instance: &Arc<QxlInstance>) -> Result {
         self.core.remove_qxl(instance)
     }

@@ -28,7 +28,7 @@ pub(crate) struct PointerState {
     displays_allow: bool,
     size: (u32, u32),
     tablet: Option<TabletId>,
-    /// The guest agent takes the pointer's place.
+    /// The guest agent places the pointer.
     agent: bool,
 }
 
@@ -57,7 +57,7 @@ impl PointerState {
     }
 }
 
-/// Whether the displays allow CLIENT mode, and the screen's size; newest device first.
+/// Whether the displays allow CLIENT mode, and the size of the screen. The newest device comes first.
 fn judge_displays(newest_first: impl Iterator<Item = ScreenInfo>) -> (bool, (u32, u32)) {
     let mut any = false;
     for screen in newest_first {
@@ -81,7 +81,7 @@ impl State {
         self.tell_tablet_size();
     }
 
-    /// Recomputes what is allowed; tells clients and workers of changes.
+    /// Computes the mode anew, and tells clients and workers if it changed.
     pub(crate) fn update_mouse_mode(&mut self) {
         let before = self.pointer;
         let by_tablet = self.tablet().is_some() && self.devices.len() == 1;
@@ -96,14 +96,14 @@ impl State {
         }
     }
 
-    /// As if there were a display on which the client can place the pointer.
+    /// Behaves as if there were a display on which the client can place the pointer.
     #[cfg(test)]
     pub(crate) fn allow_pointer(&mut self) {
         self.pointer.displays_allow = true;
         self.update_mouse_mode();
     }
 
-    /// MOUSE_MODE_REQUEST: announcing is left to the client, who must ask for CLIENT mode itself.
+    /// MOUSE_MODE_REQUEST. The server never changes to CLIENT mode by itself: a client has to ask.
     pub(crate) fn request_mouse_mode(&mut self, mode: u16) {
         match mode {
             mouse_mode::CLIENT if !self.pointer.allowed => return,
@@ -155,7 +155,7 @@ impl State {
         Ok(id)
     }
 
-    /// Detaches a tablet. Calls of it that are still queued are dropped: the host may free it next.
+    /// Detaches a tablet and drops its queued calls, since the host may free it next.
     pub(crate) fn remove_tablet(&mut self, id: TabletId) -> Result<(), ServerError> {
         if self.pointer.tablet.take_if(|known| *known == id).is_none() {
             return Err(ServerError::NotAttached("tablet"));
@@ -174,7 +174,7 @@ impl State {
         self.with_channel(INPUTS, |inputs: &mut InputsChannel, _| inputs.tablet())?
     }
 
-    /// The inputs channel learns who places the pointer.
+    /// Tells the inputs channel who places the pointer.
     fn tell_inputs(&mut self) {
         let (client_mode, agent) = (self.pointer.is_client_mode(), self.pointer.agent);
         self.with_channel(INPUTS, |inputs: &mut InputsChannel, _| inputs.set_pointer(client_mode, agent));

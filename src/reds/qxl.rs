@@ -1,4 +1,4 @@
-//! An attached QXL device as the host threads see it: its worker, and what mouse mode and clients' monitors need to know.
+//! An attached QXL device as the host threads see it: its worker, and what the mouse mode and clients' monitors depend on.
 
 use super::core::Core;
 use super::pointer::ScreenInfo;
@@ -70,7 +70,7 @@ impl QxlInstance {
         self.ram_size
     }
 
-    /// The worker, for all requests that have no method here; `None` after the device was removed.
+    /// The worker, for requests that have no method here. `None`: the device was detached.
     #[must_use]
     pub fn worker(&self) -> Option<Arc<WorkerHandle>> {
         self.book().worker.clone()
@@ -98,8 +98,8 @@ impl QxlInstance {
         }
     }
 
-    /// Creates the primary surface, returns when the worker has done it. `mouse_mode`: the field of
-    /// QXLDevSurfaceCreate, non-zero if the guest can place the pointer itself.
+    /// Creates the primary surface, and returns when the worker has done it. `mouse_mode` is the field of QXLDevSurfaceCreate: not
+    /// zero if the guest can place the pointer where the client says.
     pub fn create_primary(&self, surface_id: u32, spec: &SurfaceSpec, mouse_mode: u32) {
         let Some(worker) = self.worker() else { return };
         if worker.create_primary(surface_id, *spec) {
@@ -107,12 +107,12 @@ impl QxlInstance {
         }
     }
 
-    /// The same, reported by `async_complete`.
+    /// Like [`Self::create_primary`], but returns at once. `async_complete` tells the end.
     pub fn create_primary_async(&self, surface_id: u32, spec: &SurfaceSpec, mouse_mode: u32, cookie: u64) {
         let Some(worker) = self.worker() else { return };
         {
             let modes = &mut self.book().mouse_modes;
-            // Refused creates leave theirs behind; hosts do not have many under way.
+            // A refused request leaves its entry behind. Hosts have few requests on their way, so the oldest entries are old.
             if modes.len() >= 16 {
                 modes.remove(0);
             }
@@ -121,7 +121,7 @@ impl QxlInstance {
         worker.create_primary_async(surface_id, *spec, cookie);
     }
 
-    /// Destroys the primary surface, returns when the worker has done it.
+    /// Destroys the primary surface, and returns when the worker has done it.
     pub fn destroy_primary(&self, surface_id: u32) {
         let Some(worker) = self.worker() else { return };
         if worker.destroy_primary(surface_id) {
@@ -129,17 +129,17 @@ impl QxlInstance {
         }
     }
 
-    /// The same, reported by `async_complete`.
+    /// Like [`Self::destroy_primary`], but returns at once. `async_complete` tells the end.
     pub fn destroy_primary_async(&self, surface_id: u32, cookie: u64) {
         if let Some(worker) = self.worker() {
             worker.destroy_primary_async(surface_id, cookie);
         }
     }
 
-    /// An asynchronous request created or destroyed the primary.
+    /// An asynchronous request created or destroyed the primary surface.
     pub(crate) fn on_primary_changed(&self, primary: Option<(u32, u32)>) {
         let book = &mut *self.book();
-        // The newest create is the one that counts: older ones were refused or replaced.
+        // The newest request counts: surfaces of older ones were refused or replaced.
         book.screen.primary = primary.map(|(width, height)| {
             let allows = book.mouse_modes.pop().unwrap_or(true);
             book.mouse_modes.clear();
@@ -147,7 +147,7 @@ impl QxlInstance {
         });
     }
 
-    /// Sets or, without planes, unsets the GL scanout.
+    /// Sets the GL scanout. One without planes ends it.
     pub fn gl_scanout(&self, scanout: GlScanout) {
         let Some(worker) = self.worker() else { return };
         let gl = (!scanout.planes.is_empty()).then_some((scanout.width, scanout.height));
@@ -155,7 +155,7 @@ impl QxlInstance {
         self.screen_changed(|s| s.gl = gl);
     }
 
-    /// Address of the device for the guest agent, and its monitors in the guest.
+    /// Sets the device's address, for the guest agent, and its monitors in the guest.
     pub fn set_device_info(&self, address: &str, first_display_id: u32, displays: u32) {
         self.book().info = DeviceInfo { address: address.into(), first_display_id, displays };
         if let Some(core) = self.core.upgrade() {
@@ -163,7 +163,7 @@ impl QxlInstance {
         }
     }
 
-    /// What [`Self::set_device_info`] said.
+    /// What [`Self::set_device_info`] has set.
     #[must_use]
     pub fn device_info(&self) -> DeviceInfo {
         self.book().info.clone()
@@ -171,7 +171,7 @@ impl QxlInstance {
 }
 
 impl State {
-    /// A worker says that an asynchronous request changed its primary surface.
+    /// A worker tells that an asynchronous request changed its primary surface.
     pub(crate) fn on_primary_changed(&mut self, qxl: u8, primary: Option<(u32, u32)>) {
         if let Some(instance) = self.devices.by_id(qxl) {
             instance.on_primary_changed(primary);

@@ -1,5 +1,5 @@
-//! The state of a server: a composition of parts, each of which owns its invariants in a file of its own. What is here only
-//! routes between them, and sees to the one timer.
+//! The state of a server. It is composed of parts, each of which keeps its invariants in a file of its own. This file only connects
+//! them, and serves their one timer.
 
 use super::channels::Channels;
 use super::char_devices::CharDevices;
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 /// The life of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Being configured.
+    /// The host configures the server.
     New,
     /// Between init and destroy.
     Ready,
@@ -37,23 +37,23 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    /// Interfaces and connections can be added.
+    /// Whether the host may add interfaces and connections.
     pub(crate) fn is_ready(self) -> bool {
         self == Self::Ready
     }
 
-    /// The server was destroyed.
+    /// Whether the server was destroyed.
     pub(crate) fn is_over(self) -> bool {
         self == Self::Over
     }
 }
 
-/// What the host gave the server to wait with.
+/// The host's event loop, and the server's timer in it.
 #[derive(Default)]
 pub(crate) struct Waiting {
     pub mailbox: Option<WatchId>,
     pub migration: Option<TimerId>,
-    /// Handshake limits, pings, pauses, deadlines of channels: one timer for all.
+    /// The service timer: one timer for the limits of links, PINGs, pauses and the deadlines of channels.
     pub service: Option<TimerId>,
     /// When the service timer fires.
     armed: Option<Instant>,
@@ -69,9 +69,9 @@ pub(crate) struct State {
     pub ticketing: Ticketing,
     pub handshake_timeout: Duration,
 
-    /// What is to be done when the lock is released.
+    /// The effects that run when the lock is released.
     pub effects: VecDeque<Effect>,
-    /// How deep the host's calls from inside our calls of the host are.
+    /// How deep the host's calls of the library are nested in the library's calls of the host.
     pub nesting: u32,
     /// What channels asked for.
     pub requests: VecDeque<(Option<ConnectionId>, ServerRequest)>,
@@ -94,13 +94,13 @@ pub(crate) struct State {
     pub pointer: PointerState,
     pub migration: Migration,
     pub vm_running: bool,
-    /// How often sound has given the clients' clock back, as far as they were told.
+    /// How often sound had given the clients' clock back when clients were last told the time.
     pub clock_releases: u64,
     next_key: u64,
 }
 
 impl State {
-    /// A server that is not initialized, under its core's lock.
+    /// The state of a server that is not initialized.
     pub(crate) fn new(core: Weak<Core>) -> Self {
         let now = Instant::now();
         Self {
@@ -128,31 +128,31 @@ impl State {
             streaming: StreamingDevices::default(),
             pointer: PointerState::default(),
             migration: Migration::default(),
-            // Observed: devices added before the first vm_start do not start by themselves.
+            // Observed at the original: devices that are added before the first vm_start do not start by themselves.
             vm_running: false,
             clock_releases: 0,
             next_key: 1,
         }
     }
 
-    /// Queues a call of the host whose answer, if any, is the server's own.
+    /// Queues a call of the host. Its answer, if there is one, goes to the server.
     pub(crate) fn host_call(&mut self, call: HostCall) {
         self.effects.push_back(Effect::Host { call, from: None });
     }
 
-    /// Interfaces can be added between init and destroy only.
+    /// Fails unless the server is between init and destroy.
     pub(crate) fn attachable(&self) -> super::Result {
         if self.phase.is_ready() { Ok(()) } else { Err(ServerError::NotInitialized) }
     }
 
-    /// A number that nothing of this server had before.
+    /// A number that this server has not used before.
     pub(crate) fn fresh_key(&mut self) -> u64 {
         let key = self.next_key;
         self.next_key += 1;
         key
     }
 
-    /// Posts to the main loop, from any thread, as long as the server lives.
+    /// Makes a function that posts to the main loop, on any thread. It does nothing when the server is gone.
     pub(crate) fn poster(&self) -> impl Fn(Post) + Send + Sync + 'static {
         let core = self.core.clone();
         move |post| {
@@ -162,24 +162,24 @@ impl State {
         }
     }
 
-    /// A guard that posts the end of a connection.
+    /// Makes the guard that posts the end of a connection.
     pub(crate) fn guard(&self, at: ConnectionId) -> ConnectionGuard {
         let post = self.poster();
         ConnectionGuard::new(move || post(Post::Gone(at)))
     }
 
-    /// The multimedia time that clients are told: real time, as since 0.16.0. How long a client waits before it shows a
-    /// frame is its own matter; older servers told it a time 400 ms or more behind the frames'.
+    /// The multimedia time for clients: the real time, as in 0.16.0. Clients decide themselves how long they hold a frame back.
+    /// Older servers told them a time 400 ms or more behind the frames'.
     pub(crate) fn mm_time(&self) -> u32 {
         crate::clock::mm_time(self.now)
     }
 
-    /// Does what channels asked for, writes what they queued and sees to the timer; the end of every change.
+    /// Ends a change: answers what channels asked for, writes what they queued, and sets the timer.
     pub(crate) fn settle(&mut self) {
         loop {
             self.answer_requests();
             self.flush_channels();
-            // Clients that end while they are sent to may leave more behind.
+            // A client may fail while it is sent to, and ending it may queue more.
             let clock_told = self.settle_clock();
             if self.requests.is_empty() && !clock_told {
                 break;
@@ -198,7 +198,7 @@ impl State {
         parts.into_iter().flatten().min()
     }
 
-    /// Starts the service timer when something is due before it fires. A timer that fires too early costs one look.
+    /// Starts the service timer anew if something is due before it fires. A timer that fires too early does no harm.
     fn arm_timer(&mut self) {
         let Some(due) = self.next_deadline() else { return };
         let soon_enough = self.waiting.armed.is_some_and(|armed| armed <= due);
@@ -207,7 +207,7 @@ impl State {
         }
         self.waiting.armed = Some(due);
         let wait = due.saturating_duration_since(self.now);
-        // Rounded up, or the timer fires just before its time.
+        // This rounds up, or the timer would fire just before its time.
         let ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).saturating_add(1);
         self.effects.push_back(Effect::ArmTimer(ms));
     }

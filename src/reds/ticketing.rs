@@ -1,20 +1,20 @@
-//! Who may log in (server.md 5.2). Every channel's link is checked, not only main's.
+//! Who may log in (server.md 5.2). The server checks the link of every channel, not only of main.
 
 use super::error::ServerError;
 
 /// Longest password (bytes).
 const MAX_PASSWORD: usize = 60;
-/// Both sides are padded to this for the comparison; no plaintext of a ticket is longer.
+/// Both passwords are padded to this length, so that comparing them takes the same time. No ticket holds a longer one.
 const PADDED: usize = 128;
 
-/// Password and its end, in whole seconds of the server's monotonic clock.
+/// The password, and when it ends in whole seconds of the server's monotonic clock.
 #[derive(Clone)]
 pub(crate) struct Ticketing {
     enabled: bool,
     password: Vec<u8>,
-    /// `None`: never.
+    /// `None`: the password never ends.
     expires: Option<u64>,
-    /// A password was set at some time.
+    /// Whether a password was ever set.
     was_set: bool,
 }
 
@@ -39,19 +39,19 @@ fn padded(bytes: &[u8]) -> [u8; PADDED] {
 }
 
 impl Ticketing {
-    /// Lets everybody in.
+    /// Lets all clients in, without a password.
     pub(crate) fn disable(&mut self) {
         *self = Self { enabled: false, ..Self::default() };
     }
 
-    /// Whether a password is asked for.
+    /// Whether clients need a password.
     #[must_use]
     pub(crate) fn is_enabled(&self) -> bool {
         self.enabled
     }
 
-    /// Turns ticketing on with a password that ends `lifetime` seconds after `now`, 0: never. No password: nobody gets
-    /// in. A password that is too long is an error after expiry was set, as in the reference.
+    /// Turns ticketing on with a password that ends `lifetime` seconds after `now`; 0: never. Without a password no client gets in.
+    /// If the password is too long, this fails after it has set the end, as the original does.
     pub(crate) fn set(
         &mut self,
         password: Option<&[u8]>,
@@ -80,7 +80,7 @@ impl Ticketing {
         }
     }
 
-    /// What the log says of a link that was not admitted.
+    /// The reason for the log why a link was refused.
     #[must_use]
     pub(crate) fn why_not(&self) -> &'static str {
         if self.was_set {
@@ -90,7 +90,8 @@ impl Ticketing {
         }
     }
 
-    /// Whether a link may go on. `sent` is what its ticket held; `None`: it could not be opened, which never passes.
+    /// Whether a link may go on. `sent` is the password in its ticket. `None`: the ticket could not be opened, and the link is
+    /// refused.
     #[must_use]
     pub(crate) fn admits(&self, sent: Option<&[u8]>, skip_auth: bool, now: u64) -> bool {
         let Some(sent) = sent else { return false };

@@ -1,4 +1,5 @@
-//! Who is let in: security of the channel, whether it exists, ticket, session (server.md 5.1 steps 4 to 8, 5.2).
+//! Whether a link is accepted: the channel's security, whether the channel exists, ticket, session (server.md 5.1 steps 4 to 8,
+//! 5.2).
 
 use super::{Held, LinkStage, PendingLink};
 use crate::channel::connection::ConnectionId;
@@ -28,7 +29,7 @@ impl State {
             link.machine.refuse(error);
             link.stage = LinkStage::Refused(format!("channel type {channel_type}: {error}"));
         } else if !is_main(channel_type) && !self.channels.is_registered(channel_type, id) {
-            // The original closes without a word.
+            // The original closes the connection without an answer.
             link.machine.refuse(LinkError::ChannelNotAvailable);
             link.stage = LinkStage::Refused(format!("there is no channel of type {channel_type}, id {id}"));
         } else {
@@ -37,7 +38,7 @@ impl State {
         }
     }
 
-    /// Answers the link message, with a key for the ticket unless the client will not send one.
+    /// Answers the link message. The answer has a key for the ticket, unless the client will not send one.
     fn give_key(&mut self, link: &mut PendingLink) {
         let by_sasl = self.config.sasl && !link.skip_auth;
         let key = if by_sasl && link.message.common_caps.has(common::AUTH_SASL) {
@@ -63,7 +64,7 @@ impl State {
         link.key = key;
     }
 
-    /// The first ticket key is there, or another.
+    /// A ticket key is ready.
     pub(crate) fn on_key_ready(&mut self) {
         let waits = |link: &PendingLink| matches!(link.stage, LinkStage::AwaitKey);
         let waiting: Vec<_> = self.links.links.iter().filter(|(_, l)| waits(l)).map(|(&at, _)| at).collect();
@@ -91,7 +92,7 @@ impl State {
         Ok(())
     }
 
-    /// Goes on with the guessers whose time has come.
+    /// Goes on with the links that had to wait because their addresses guessed wrong, and whose time is over.
     pub(super) fn release_held(&mut self) {
         let now = self.now;
         let due = |link: &PendingLink| matches!(link.stage, LinkStage::Held { until, .. } if until <= now);
@@ -112,7 +113,7 @@ impl State {
         }
     }
 
-    /// The ticket of a link was tried. `seconds` is the ticket clock.
+    /// The crypto thread has opened a link's ticket. `seconds` is the time for the end of passwords.
     pub(crate) fn on_ticket_opened(&mut self, at: ConnectionId, password: Option<&[u8]>, seconds: u64) {
         let Some(link) = self.links.links.get(&at) else { return };
         let origin = link.origin;
@@ -126,7 +127,7 @@ impl State {
         }
     }
 
-    /// The client has proved who it is: it comes in if there is what it asks for.
+    /// The client has logged in. The link is accepted if the channel and the session exist.
     pub(super) fn admit(&mut self, at: ConnectionId) {
         let Some(link) = self.links.links.get(&at) else { return };
         let main = is_main(link.message.channel_type);
@@ -151,11 +152,11 @@ impl State {
         if main && !self.config.multi_client {
             self.drop_all_clients(REPLACED);
         }
-        // After what that causes: the old client is gone before the new one is told OK.
+        // This effect comes after those that disconnect an older client, so that it is gone before the new one is accepted.
         self.effects.push_back(Effect::Step(Step::Accept(at)));
     }
 
-    /// Tells the client that it may come in.
+    /// Tells the client that its link is accepted.
     pub(crate) fn accept_link(&mut self, at: ConnectionId) {
         self.finish_link(at, LinkError::Ok, LinkStage::Accepted);
     }
@@ -167,7 +168,7 @@ impl State {
         self.drive_link(at);
     }
 
-    /// The result is written: tells the host, then the link becomes a channel.
+    /// The result is written. Tells the host, and then the link becomes a channel.
     pub(crate) fn attach_link(&mut self, at: ConnectionId, link: PendingLink) {
         if is_main(link.message.channel_type) {
             self.attach_main(at, link);

@@ -1,4 +1,4 @@
-//! Moves a pending link as far as its socket goes.
+//! Reads from and writes to a pending link, as far as its socket allows.
 
 use super::{Held, LinkStage, NOTHING, PendingLink, READ, WRITE};
 use crate::channel::connection::ConnectionId;
@@ -16,17 +16,17 @@ use crate::reds::effect::{Closing, Effect};
 use crate::reds::state::State;
 use std::io;
 
-/// Unread bytes thrown away before a refused connection is closed: closing over them would reset the connection and take
-/// our answer away from the client.
+/// How many unread bytes are thrown away before a refused connection is closed. If a socket is closed over unread bytes, the
+/// kernel resets the connection, and the client may not get the answer.
 const MAX_DISCARD: usize = 64 * 1024;
 
-/// What becomes of a link after a turn.
+/// What follows a link's turn.
 enum Progress {
     Wait(Readiness),
-    /// More may be there that no poll reports: others get their turn before.
+    /// The transport may hold more bytes that no poll reports. Other links get their turn first.
     Again,
     Close(String),
-    /// SASL is content with the client.
+    /// SASL has accepted the client.
     Admit,
     Attach,
 }
@@ -35,7 +35,7 @@ impl State {
     /// The host made, or refused, the watch of a connection.
     pub(crate) fn on_watch(&mut self, at: ConnectionId, watch: Option<WatchId>) {
         let Some(link) = self.links.links.get_mut(&at) else {
-            // The connection is gone meanwhile.
+            // The connection was closed meanwhile.
             if let Some(watch) = watch {
                 self.host_call(HostCall::RemoveWatch(watch));
             }
@@ -137,7 +137,7 @@ impl State {
                 return Progress::Close(why);
             }
         }
-        // The link message takes a few reads; who needs more sends it in crumbs.
+        // An honest client's link message takes a few reads. A client that needs more gets its next turn later.
         Progress::Close("the link message comes in too many pieces".into())
     }
 
@@ -148,7 +148,7 @@ impl State {
             link.stage = match keys.handshake(at.0, handshake) {
                 Ok(job) => LinkStage::TlsAway { _job: job },
                 Err((handshake, error)) => {
-                    // The socket stays open until the host's watch is removed.
+                    // The socket must stay open until the host's watch is removed.
                     link.stage = LinkStage::Tls(handshake);
                     return Err(error.to_string());
                 }
@@ -195,7 +195,7 @@ impl State {
 
     /// A TLS handshake comes back from the crypto thread.
     pub(crate) fn on_handshake(&mut self, at: ConnectionId, handshake: Handshake, step: io::Result<Step>) {
-        // Of a link that was given up meanwhile nothing is left but its handshake.
+        // If the link was closed meanwhile, only this handshake is left of it.
         let Some(mut link) = self.links.remove(at) else { return };
         let interest = match step {
             Ok(Step::Done) => {
@@ -221,7 +221,7 @@ impl State {
 
     /// Ends a connection of the link stage, with one line in the log.
     pub(crate) fn close_link(&mut self, link: PendingLink, why: &str) {
-        // Apart, so that a flood of strangers does not keep refused clients out of the log.
+        // Strangers have a rate limit of their own, so that a flood of them does not keep refused clients out of the log.
         static STRANGERS: RateLimit = RateLimit::new();
         static CLIENTS: RateLimit = RateLimit::new();
         let limit = if link.identified { &CLIENTS } else { &STRANGERS };
@@ -229,14 +229,14 @@ impl State {
         self.close_quietly(link);
     }
 
-    /// The same without a line.
+    /// Ends a connection of the link stage, without a line in the log.
     pub(crate) fn close_quietly(&mut self, link: PendingLink) {
         let watch = link.watch;
         self.effects.push_back(Effect::Close(watch, Closing::Pending { _link: Box::new(link) }));
     }
 }
 
-/// Whether all is written; false: the socket is full.
+/// Writes what waits. `false`: the socket is full.
 fn write_out(transport: &mut dyn Transport, output: &mut Vec<u8>) -> io::Result<bool> {
     while !output.is_empty() {
         match transport.write(output) {

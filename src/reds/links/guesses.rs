@@ -1,24 +1,24 @@
-//! Who has been guessing passwords: an address whose tickets were wrong has its next ones looked at later, so that a guesser
-//! gets some ten tries a second, however many connections it makes. Nobody else waits.
+//! Addresses that guess passwords. After a wrong ticket the server delays the next ones of the same address. So a guesser gets about
+//! ten tries a second, however many connections it makes, and no other client waits.
 
 use crate::limits::{GUESS_DELAY, GUESS_MEMORY, MAX_GUESSERS};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-/// Where a connection comes from, as far as it tells people apart.
+/// Where a connection comes from, as far as that tells guessers apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
-    /// A unix socket, or one whose peer has no address: the host itself vouches for it.
+    /// A unix socket, or one whose peer has no address. The host vouches for it.
     Local,
     /// An IPv4 address.
     V4([u8; 4]),
-    /// The network part of an IPv6 address: one peer has all of the rest.
+    /// The network part of an IPv6 address, since one peer may use all addresses of its network.
     V6([u8; 8]),
 }
 
 impl Origin {
-    /// Of a peer as logs name it, `address:port`.
+    /// The origin of a peer, which logs name `address:port`.
     pub(super) fn of(peer: &str) -> Self {
         let Ok(address) = peer.parse::<SocketAddr>() else { return Self::Local };
         match address.ip().to_canonical() {
@@ -31,14 +31,14 @@ impl Origin {
     }
 }
 
-/// The addresses whose tickets were wrong lately, and when their next ones are looked at.
+/// The addresses whose tickets were wrong lately, and when the server tries their next ones.
 #[derive(Debug, Default)]
 pub(super) struct Guesses {
     next_try: BTreeMap<Origin, Instant>,
 }
 
 impl Guesses {
-    /// When a ticket of this origin may be looked at; `None`: now. Each call reserves one try.
+    /// When the server may try a ticket of this origin; `None`: now. Each call reserves one try.
     pub(super) fn next_try(&mut self, origin: Origin, now: Instant) -> Option<Instant> {
         let next = self.next_try.get_mut(&origin)?;
         let at = (*next).max(now);
@@ -52,7 +52,7 @@ impl Guesses {
         if self.next_try.len() < MAX_GUESSERS || self.next_try.contains_key(&origin) {
             self.next_try.entry(origin).or_insert(now + GUESS_DELAY);
         } else if let Some((&first, _)) = self.next_try.iter().min_by_key(|(_, next)| **next) {
-            // The one that has been quiet for longest.
+            // The address that has been quiet for the longest time makes room.
             self.next_try.remove(&first);
             self.next_try.insert(origin, now + GUESS_DELAY);
         }

@@ -35,9 +35,9 @@
 //! - `sasl.rs`: the way of clients that use SASL.
 //! - `admission.rs`: who is let in: security, channels, tickets, sessions.
 //!
-//! The protocol of the link stage itself is a machine without I/O, `net::link`. Everything in here runs on the host thread
-//! and never waits: RSA, TLS and SASL run on the threads of `net::keys`. In the stages whose names end in `Away` the link
-//! holds the token of its job there; a link that is closed drops the token, and with it the job.
+//! `net::link` has the protocol of the link stage, as a machine without I/O. This folder runs on the host thread and never waits:
+//! the threads of `net::keys` do RSA, TLS and SASL. In the stages whose names end in `Away`, the link holds the token of its job
+//! there. A link that is closed drops the token, which cancels the job.
 
 mod admission;
 mod driver;
@@ -73,10 +73,10 @@ const READ: Readiness = Readiness { read: true, write: false };
 const WRITE: Readiness = Readiness { read: false, write: true };
 const NOTHING: Readiness = Readiness { read: false, write: false };
 
-/// Where a connection is on its way; the module's documentation has the diagram.
+/// The stage of a connection. The module's documentation has the diagram.
 #[derive(Debug)]
 enum LinkStage {
-    /// A TLS handshake at rest until its socket is ready.
+    /// A TLS handshake that waits for its socket.
     Tls(Handshake),
     /// The handshake is with the crypto thread.
     TlsAway { _job: CancelToken },
@@ -84,21 +84,21 @@ enum LinkStage {
     Talking,
     /// The client waits for a ticket key.
     AwaitKey,
-    /// The client waits until this time, since its address has been guessing.
+    /// The client has to wait until this time, since its address guessed wrong before.
     Held { until: Instant, what: Held },
     /// The ticket is with the crypto thread.
     TicketAway { _job: CancelToken },
     /// A step of the SASL exchange is with the login threads.
     SaslAway { _job: CancelToken },
-    /// SASL is content with the client, which is being told; then the security layer begins if there is one.
+    /// SASL has accepted the client. Its answer is being written, and then the security layer begins, if there is one.
     Proven { layer: bool },
-    /// The refusal is being written, then the connection is closed for this reason.
+    /// The refusal is being written. Then the connection is closed for this reason.
     Refused(String),
-    /// OK is being written, then the connection becomes a channel.
+    /// OK is being written. Then the connection becomes a channel.
     Accepted,
 }
 
-/// What waits because of wrong guesses.
+/// What waits because the address guessed wrong before.
 #[derive(Debug)]
 enum Held {
     Ticket(Box<[u8; TICKET_SIZE]>),
@@ -108,9 +108,9 @@ enum Held {
 /// A connection in the link stage.
 pub(crate) struct PendingLink {
     stage: LinkStage,
-    /// `None` while a handshake owns the socket, and at the end.
+    /// `None` while a handshake owns the socket, and after the link stage.
     stream: Option<Box<dyn Transport>>,
-    /// The output answers an upgrade: after it frames begin.
+    /// The output answers a WebSocket upgrade. Frames follow it.
     upgrading: bool,
     machine: LinkMachine,
     output: Vec<u8>,
@@ -122,14 +122,14 @@ pub(crate) struct PendingLink {
     pub peer: String,
     origin: Origin,
     pub message: LinkMessage,
-    /// The link message has come: the client is more than a stranger.
+    /// Whether the link message has come. Until then the client counts as a stranger.
     identified: bool,
-    /// The last turn stopped early.
+    /// The last turn stopped early, so another one must follow.
     again: bool,
     key: Option<Arc<TicketKey>>,
     /// The SASL exchange, when it is not with the login threads.
     session: Option<Box<dyn SaslSession>>,
-    /// After the transport: tells that the socket is closed.
+    /// Tells the host that the socket is closed. It is dropped after the transport.
     pub guard: ConnectionGuard,
 }
 
@@ -178,7 +178,7 @@ impl PendingLink {
         Self { stream, message, identified: true, ..Self::new("memory".into(), deadline, guard) }
     }
 
-    /// How much would be lost with it.
+    /// How much is lost if this connection is closed to make room.
     fn promise(&self, clients: &Clients) -> u8 {
         match self.stage {
             LinkStage::Held { .. } | LinkStage::Refused(_) => 0,
@@ -201,12 +201,12 @@ impl PendingLink {
 pub(crate) struct Links {
     links: BTreeMap<ConnectionId, PendingLink>,
     guesses: Guesses,
-    /// How many there may be; `None`: not looked up yet.
+    /// How many connections there may be; `None`: not computed yet.
     limit: Option<usize>,
 }
 
 impl Links {
-    /// When the next one has used up its time, or wants to go on.
+    /// When the time of the next connection is over, or it has to go on.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let next = |link: &PendingLink| match link.stage {
             _ if link.again => now,
@@ -216,7 +216,7 @@ impl Links {
         self.links.values().map(next).min()
     }
 
-    /// The most that there may be.
+    /// How many connections there may be.
     pub(crate) fn limit(&mut self) -> usize {
         *self.limit.get_or_insert_with(|| {
             let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
@@ -224,7 +224,7 @@ impl Links {
         })
     }
 
-    /// Adds a connection; for oracles, which make links of their own.
+    /// Adds a connection, for oracles that make their own links.
     pub(crate) fn insert(&mut self, at: ConnectionId, link: PendingLink) {
         self.links.insert(at, link);
     }
@@ -247,9 +247,9 @@ impl Links {
         self.links.iter().filter(|(_, link)| link.deadline <= now).map(|(&at, _)| at).collect()
     }
 
-    /// The one to go when there are too many. Guessers first, then strangers, then those that have done their part of a
-    /// TLS handshake or said what they want, and last the further channels of clients that are in already and sockets that
-    /// the host vouches for. Among equals the address with the most links loses its oldest.
+    /// The connection to close when there are too many. Guessers come first, then strangers, then links that have done their part
+    /// of a TLS handshake or sent their link message, and last the links of clients that are connected already and sockets that
+    /// the host vouches for. Among equals the address with the most links loses its oldest one.
     fn least_promising(&self, clients: &Clients) -> Option<ConnectionId> {
         let mut per_origin: BTreeMap<Origin, usize> = BTreeMap::new();
         for link in self.links.values() {
@@ -259,13 +259,13 @@ impl Links {
             let crowd = per_origin.get(&link.origin).copied().unwrap_or(0);
             (link.promise(clients), std::cmp::Reverse(crowd))
         };
-        // Oldest first, and `min_by_key` gives the first of equals.
+        // The oldest come first, and `min_by_key` gives the first of equals.
         self.links.iter().min_by_key(|(_, link)| rank(link)).map(|(&at, _)| at)
     }
 }
 
 impl State {
-    /// Starts the link stage of a connected socket. On failure the socket is given back.
+    /// Starts the link stage of a connected socket. If this fails, the caller gets the socket back.
     pub(crate) fn add_link(
         &mut self,
         fd: OwnedFd,
@@ -314,7 +314,7 @@ impl State {
         }
     }
 
-    /// Closes the links that have used up their time, and goes on with the guessers whose time has come.
+    /// Closes the links whose time is over, and goes on with those that had to wait after wrong guesses.
     pub(crate) fn expire_links(&mut self) {
         self.release_held();
         for at in self.links.late(self.now) {
