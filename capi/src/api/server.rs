@@ -520,47 +520,5 @@ pub unsafe extern "C" fn spice_server_get_num_clients(s: *mut SpiceServer) -> c_
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixStream;
-
-    /// A server, a descriptor for it, and the client's end of that connection.
-    fn offer() -> (*mut SpiceServer, c_int, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        (handle::add_server(Server::new()), ours.into_raw_fd(), theirs)
-    }
-
-    #[test]
-    fn a_socket_over_which_the_server_panics_is_closed_and_counts_as_taken() {
-        let (server, socket, mut client) = offer();
-        assert_eq!(add_socket("test", server, socket, |_, _taken| panic!("injected")), 0);
-        assert_eq!(client.read(&mut [0]).unwrap(), 0, "the socket is closed once, by the library");
-        assert!(handle::remove_server(server).is_some());
-    }
-
-    #[test]
-    fn a_socket_that_is_refused_stays_open_and_the_hosts() {
-        let (server, socket, mut client) = offer();
-        let refuse = |_: &Server, socket| Err((socket, ServerError::NotInitialized));
-        assert_eq!(add_socket("test", server, socket, refuse), -1);
-        client.write_all(b"x").unwrap();
-        // SAFETY: the descriptor is the host's, who is this test.
-        let mut socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(socket) });
-        let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap();
-        assert_eq!(&byte, b"x");
-        assert!(handle::remove_server(server).is_some());
-    }
-
-    #[test]
-    fn a_number_that_is_no_socket_is_refused() {
-        let (server, socket, _client) = offer();
-        assert_eq!(add_socket("test", server, -1, |_, _| Ok(())), -1);
-        let null = std::fs::File::open("/dev/null").unwrap();
-        assert_eq!(add_socket("test", server, std::os::fd::AsRawFd::as_raw_fd(&null), |_, _| Ok(())), -1);
-        // SAFETY: the descriptor is the test's own.
-        drop(unsafe { OwnedFd::from_raw_fd(socket) });
-        assert!(handle::remove_server(server).is_some());
-    }
-}
+#[path = "server_tests.rs"]
+mod tests;
