@@ -1,5 +1,4 @@
 //! Arithmetic of premultiplied a8r8g8b8 pixels (canvas.md 8).
-#![warn(missing_docs)]
 
 /// `a * b / 255`, rounded.
 #[must_use]

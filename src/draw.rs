@@ -1,5 +1,6 @@
 //! Drawing commands as owned, checked values (qxl.md B2 to B5). The `qxl` crate makes them from guest memory;
 //! the canvas draws them, the display channel sends them.
+#![allow(missing_docs, reason = "operations, fields and flags have the names of the specification")]
 
 mod images;
 

@@ -1,5 +1,4 @@
 //! Points and rectangles in surface pixels.
-#![warn(missing_docs)]
 
 /// A size in pixels as an index.
 pub(crate) fn index(size: u32) -> usize {

@@ -251,6 +251,7 @@ impl SurfaceMemory for PrivateSurface {
 pub struct ReleaseInfo {
     /// Host address of the command's release info. The core never dereferences it.
     pub address: u64,
+    /// The memslot group of the address.
     pub group_id: u32,
 }
 

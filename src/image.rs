@@ -1,4 +1,5 @@
 //! Pixel formats, and images as a guest provides them (qxl.md B4, canvas.md 1 and 2).
+#![allow(missing_docs, reason = "formats and fields have the names of the specification")]
 
 use crate::guest::ByteSource;
 use std::sync::Arc;

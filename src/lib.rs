@@ -3,6 +3,7 @@
 //! No raw pointer, no C type and no unsafe code here; the host is reached through the traits of
 //! [`host`], guest memory through those of [`guest`]. `ARCHITECTURE.md` has the map.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod blend;
 pub mod canvas;

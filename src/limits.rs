@@ -3,7 +3,6 @@
 //! A line `// # Guest: ...`, `// # Connection: ...` or `// # Client: ...` says at whose expense the limits
 //! below it are: of a guest, of a connection that has not logged in, or of a client. `docs/limits.md` lists
 //! them in that order; `tests/house/limits.rs` checks that it is up to date.
-#![warn(missing_docs)]
 
 use std::time::Duration;
 

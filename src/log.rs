@@ -4,7 +4,6 @@
 //! Use [`debug!`](crate::debug), [`info!`](crate::info) and [`warning!`](crate::warning), and
 //! [`warning_limited!`](crate::warning_limited) for everything that a guest or a client can trigger again and
 //! again. Never log passwords. No level ever ends the process.
-#![warn(missing_docs)]
 
 use std::cell::RefCell;
 use std::fmt;

@@ -14,7 +14,6 @@
 //! panics which the boundary logs. All other panics still reach the hook that was there before: those outside
 //! of a boundary, those of a process without a log (tests and fuzzers, which rely on it), and a panic during
 //! unwinding, which may be the last thing that the process says.
-#![warn(missing_docs)]
 
 use crate::log::{Level, RateLimit, emit_limited, enabled};
 use std::any::Any;

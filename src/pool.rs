@@ -11,7 +11,6 @@
 //!
 //! All workers of a process share one pool. Its threads start with the first work, sleep while there is none, and end with
 //! the last [`Pool`].
-#![warn(missing_docs)]
 
 use crate::limits::{MAX_POOL_JOBS, MAX_POOL_QUEUE, MAX_POOL_THREADS};
 use crate::panic::guarded;

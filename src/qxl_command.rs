@@ -1,5 +1,6 @@
 //! What a QXL device requests, parsed and owned: ring commands, surfaces, cursor shapes, monitors (qxl.md).
 //! Plain values; `host` has the traits that deliver them.
+#![allow(missing_docs, reason = "commands and fields have the names of the specification")]
 
 use crate::draw::Drawable;
 use crate::geometry::{Point16, Rect};

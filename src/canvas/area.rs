@@ -9,8 +9,11 @@ use crate::geometry::{Point, Rect, index, index_i32};
 /// its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// Row.
     pub y: i32,
+    /// First column.
     pub left: i32,
+    /// Column after the last one.
     pub right: i32,
 }
 

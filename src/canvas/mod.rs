@@ -43,6 +43,7 @@ use zeroed::reserved;
 /// Why a command was not drawn. The surface is then unchanged, except that a TEXT may have drawn its
 /// background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what it means")]
 pub enum DrawError {
     #[error("the surface does not fit its memory")]
     BadSurface,

@@ -52,6 +52,7 @@ impl Canvas {
         Ok(Self { surface, width, height, line0, row_bytes })
     }
 
+    /// Format of the pixels.
     #[must_use]
     pub fn format(&self) -> SurfaceFormat {
         self.surface.format

@@ -19,11 +19,15 @@ pub struct ClientId(pub u64);
 pub struct ChannelConnection {
     /// The framed stream, before its first message.
     pub stream: ChannelStream,
+    /// The channel type that the client named in its link message.
     pub channel_type: ChannelType,
+    /// The channel id that the client named.
     pub channel_id: u8,
+    /// The client that the connection belongs to.
     pub client: ClientId,
     /// Capabilities that the client offered.
     pub common_caps: Caps,
+    /// The capabilities of this channel that the client offered.
     pub channel_caps: Caps,
     /// The main channel's net test found less than 10 Mbit/s (server.md 6.2). `false` as long as the test is not over.
     pub low_bandwidth: bool,
@@ -36,6 +40,7 @@ pub struct ChannelConnection {
     /// The client comes from a migration. The server sends nothing before the client's data or the end of the migration has
     /// come.
     pub migration_target: bool,
+    /// Tells the host thread when the socket is closed.
     pub guard: ConnectionGuard,
 }
 

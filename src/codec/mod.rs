@@ -6,7 +6,6 @@
 //! is [`EncodeError::TooLarge`]. After every error `out` is as long as before, so the caller can send the
 //! pixels raw instead. Encoders copy rows out of guest memory through [`crate::image::ImageView`], one strip
 //! at a time, never the whole image.
-#![warn(missing_docs)]
 
 pub mod glz;
 pub mod graduality;

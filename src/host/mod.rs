@@ -33,7 +33,9 @@ pub struct ConnectionId(pub u64);
 /// The conditions that a watch waits for or reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
+    /// Reading would not block.
     pub read: bool,
+    /// Writing would not block.
     pub write: bool,
 }
 
@@ -48,13 +50,17 @@ pub trait EventLoop: Send + Sync {
         interest: Readiness,
         callback: Arc<dyn Fn(Readiness) + Send + Sync>,
     ) -> Option<WatchId>;
+    /// Changes what a watch waits for.
     fn watch_update(&self, watch: WatchId, interest: Readiness);
+    /// Removes a watch.
     fn watch_remove(&self, watch: WatchId);
     /// Makes a timer that fires once and does not run yet. `None`: the host refuses.
     fn timer_add(&self, callback: Arc<dyn Fn() + Send + Sync>) -> Option<TimerId>;
     /// Starts the timer, or starts it anew.
     fn timer_start(&self, timer: TimerId, milliseconds: u32);
+    /// Stops a timer.
     fn timer_cancel(&self, timer: TimerId);
+    /// Removes a timer.
     fn timer_remove(&self, timer: TimerId);
     /// Tells the host about a connection. Hosts compare pointers, so the implementor keeps one C struct per `key` from
     /// `Connected` until `Disconnected` has returned (server.md 3.2).
@@ -64,20 +70,27 @@ pub trait EventLoop: Send + Sync {
 /// Socket addresses as `getsockname` and `getpeername` gave them: the raw bytes of a `sockaddr_storage`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketAddresses {
+    /// The address on the side of the host.
     pub local: Vec<u8>,
+    /// The address of the client.
     pub peer: Vec<u8>,
 }
 
 /// Life of one client connection (server.md 3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelEvent {
+    /// The connection was accepted.
     Connected(SocketAddresses),
+    /// The client linked the connection to a channel.
+    #[allow(missing_docs, reason = "the fields of SpiceChannelEventInfo")]
     Initialized { connection_id: u32, channel_type: u8, channel_id: u8, tls: bool },
+    /// The socket is closed. This is the last event of a connection.
     Disconnected,
 }
 
 /// Answers of the QXL device at creation (QXLDevInitInfo).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields of QXLDevInitInfo")]
 pub struct QxlInitInfo {
     pub num_memslot_groups: u32,
     pub num_memslots: u32,
@@ -90,6 +103,7 @@ pub struct QxlInitInfo {
 
 /// One monitor of a client's monitors configuration (VDAgentMonConfig).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields of VDAgentMonConfig")]
 pub struct ClientMonitor {
     pub height: u32,
     pub width: u32,
@@ -100,7 +114,9 @@ pub struct ClientMonitor {
 
 /// The callbacks of a QXL device that the core calls on host threads.
 pub trait QxlControl: Send + Sync {
+    /// The parameters of the device.
     fn init_info(&self) -> QxlInitInfo;
+    /// Tells the guest how much it should compress, as the host interface defines it.
     fn set_compression_level(&self, level: i32);
     /// Passes a client's monitors configuration, a complete VDAgentMonitorsConfig, to the guest. `None` asks whether the guest
     /// supports that.
@@ -126,13 +142,17 @@ impl std::error::Error for DeviceError {}
 /// A QXL device, used by its worker thread only. The `qxl` crate implements it over the host's callbacks and the
 /// guest's memory; tests implement it with a mock guest.
 pub trait QxlDevice: Send {
+    /// Takes and parses the next command of the display ring.
     fn next_display_command(&mut self) -> Fetched<DisplayCommand>;
+    /// Takes and parses the next command of the cursor ring.
     fn next_cursor_command(&mut self) -> Fetched<CursorCommand>;
     /// Parses one command that did not come from a ring (loadvm).
     fn parse_display_command(&mut self, command: CommandExt) -> Fetched<DisplayCommand>;
+    /// Like [`Self::parse_display_command`], for a cursor command.
     fn parse_cursor_command(&mut self, command: CommandExt) -> Fetched<CursorCommand>;
     /// Asks the guest to notify the host of the next command. `false`: a command is there already.
     fn request_display_notification(&mut self) -> bool;
+    /// Like [`Self::request_display_notification`], for the cursor ring.
     fn request_cursor_notification(&mut self) -> bool;
 
     /// Gives the host the releases that dropped tokens have queued. The worker calls this at the end of each turn while the
@@ -145,15 +165,20 @@ pub trait QxlDevice: Send {
     }
     /// Asks the host to push released resources to the guest. Returns how many it pushed.
     fn flush_resources(&mut self) -> i32;
+    /// Tells the guest that an update command is done.
     fn notify_update(&mut self, update_id: u32);
+    /// Tells the host that an asynchronous request is done.
     fn async_complete(&mut self, cookie: u64);
+    /// Tells the host the dirty rectangles that an asynchronous update of an area found.
     fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]);
     /// Does nothing if the host's interface is too old.
     fn set_client_capabilities(&mut self, present: bool, caps: &[u8; 58]);
 
     /// Adds a memslot: addresses of the guest may lead into its memory from now on.
     fn add_memslot(&mut self, slot: Box<dyn MemSlot>) -> Result<(), DeviceError>;
+    /// Removes a memslot.
     fn del_memslot(&mut self, group_id: u32, slot_id: u32);
+    /// Removes all memslots.
     fn reset_memslots(&mut self);
     /// Checks the parameters (qxl.md A6) and maps the memory; zero-fills it unless `keep_data`.
     fn map_surface(&mut self, spec: &SurfaceSpec) -> Result<MappedSurface, DeviceError>;
@@ -192,6 +217,7 @@ pub trait GuestAccess: Send + Sync + fmt::Debug {
 
 /// A keyboard of the host.
 pub trait Keyboard: Send + Sync {
+    /// Gives one byte of a scan code to the guest.
     fn push_scan_code(&self, byte: u8);
     /// Bits 1 scroll, 2 num, 4 caps.
     fn leds(&self) -> u8;
@@ -199,15 +225,21 @@ pub trait Keyboard: Send + Sync {
 
 /// A relative pointer of the host.
 pub trait Mouse: Send + Sync {
+    /// Moves the pointer by pixels and the wheel by `dz` notches.
     fn motion(&self, dx: i32, dy: i32, dz: i32, buttons: u32);
+    /// Changes the buttons.
     fn buttons(&self, buttons: u32);
 }
 
 /// An absolute pointer of the host.
 pub trait Tablet: Send + Sync {
+    /// Sets the area in which positions lie.
     fn set_logical_size(&self, width: i32, height: i32);
+    /// Places the pointer.
     fn position(&self, x: i32, y: i32, buttons: u32);
+    /// Turns the wheel by `dz` notches.
     fn wheel(&self, dz: i32, buttons: u32);
+    /// Changes the buttons.
     fn buttons(&self, buttons: u32);
 }
 
@@ -242,18 +274,26 @@ pub struct DeviceId(pub u64);
 /// One plane of a GL scanout: a dmabuf that the library owns.
 #[derive(Debug)]
 pub struct GlPlane {
+    /// The dmabuf.
     pub fd: OwnedFd,
+    /// Offset of the first row (bytes).
     pub offset: u32,
+    /// Bytes from one row to the next.
     pub stride: u32,
 }
 
 /// A GL scanout (qxl.md A11). Without planes it stands for no scanout.
 #[derive(Debug, Default)]
 pub struct GlScanout {
+    /// The planes of the picture.
     pub planes: Vec<GlPlane>,
+    /// Width in pixels.
     pub width: u32,
+    /// Height in pixels.
     pub height: u32,
+    /// Pixel format, a DRM fourcc.
     pub drm_fourcc: u32,
+    /// Layout of the memory, a DRM format modifier.
     pub modifier: u64,
     /// Row 0 is the top one.
     pub y0_top: bool,

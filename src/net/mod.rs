@@ -4,7 +4,6 @@
 //!   machine without I/O, `keys/` has the ticket keys and the threads for cryptography and logins, `sasl/` the exchange.
 //! - Layers of a connection, each a [`transport::Transport`]: `socket.rs`, `tls/`, `websocket.rs`, `sasl/`.
 //! - On top: `stream.rs` frames messages, `flow.rs` counts those that the client has not acknowledged.
-#![warn(missing_docs)]
 
 mod ahead;
 pub(crate) mod descriptors;

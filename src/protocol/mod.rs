@@ -7,6 +7,7 @@
 //!
 //! Server to client: functions and structures make a [`Message`]. Its [`Body`] is a list of segments, so that
 //! payloads are not copied again. [`writer::Marshaller`] lays out bodies with pointers.
+#![allow(missing_docs, reason = "messages and fields have the names of the specification")]
 
 pub(crate) mod agent;
 pub(crate) mod body;

@@ -1,4 +1,5 @@
 //! Why a call of the host is refused. The C layer turns each into the function's documented error value.
+#![allow(missing_docs, reason = "the message of each variant says what it means")]
 
 use thiserror::Error;
 

@@ -180,14 +180,17 @@ impl WorkerHandle {
         self.dispatcher.call("add_memslot", |answer| Request::AddMemslot { slot, answer }).unwrap_or(false)
     }
 
+    /// Like [`Self::add_memslot`], but the worker answers with `async_complete`.
     pub fn add_memslot_async(&self, slot: Box<dyn MemSlot>, cookie: u64) {
         self.post(Request::AddMemslot { slot, answer: Answer::Async(cookie) });
     }
 
+    /// Removes a memslot.
     pub fn del_memslot(&self, group_id: u32, slot_id: u32) {
         self.post(Request::DelMemslot { group_id, slot_id });
     }
 
+    /// Removes all memslots.
     pub fn reset_memslots(&self) {
         self.post(Request::ResetMemslots);
     }
@@ -223,6 +226,7 @@ impl WorkerHandle {
         self.dispatcher.call("destroy_surfaces", |answer| Request::DestroySurfaces { answer });
     }
 
+    /// Like [`Self::destroy_surfaces`], but the worker answers with `async_complete`.
     pub fn destroy_surfaces_async(&self, cookie: u64) {
         self.post(Request::DestroySurfaces { answer: Answer::Async(cookie) });
     }
