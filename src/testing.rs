@@ -11,7 +11,7 @@ pub(crate) fn cases(cases: u32) -> Config {
 }
 
 /// Runs `work` on a thread, and again when the thread ends and has dropped the thread-local values of the first run.
-pub fn at_thread_end(work: fn()) {
+pub(crate) fn at_thread_end(work: fn()) {
     struct AtEnd(fn());
     impl Drop for AtEnd {
         fn drop(&mut self) {

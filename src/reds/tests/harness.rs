@@ -136,7 +136,7 @@ impl TestLoop {
     }
 
     /// How many turns it has begun.
-    pub fn turns(&self) -> u64 {
+    pub(super) fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
     }
 
