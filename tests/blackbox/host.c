@@ -14,7 +14,7 @@
  *                           milliseconds apart
  *   picture FILE            the screen as a PPM
  *   draws                   "draws N QUICK LONGEST": how many draws of fill and film were done since it was last asked, and
- *                           the microseconds that a quarter of them stays below, and all
+ *                           the microseconds that a tenth of them stays below, and all
  *
  *   host (--port N | --unix PATH) [--compression N] [--devices N] [--streaming N] [--codecs LIST]
  *
@@ -226,7 +226,7 @@ static void tell_draws(void)
     }
     int n = n_times;
     qsort(times, n, sizeof times[0], by_value);
-    printf("draws %d %lld %lld\n", n, n ? (long long)times[n / 4] : 0, n ? (long long)times[n - 1] : 0);
+    printf("draws %d %lld %lld\n", n, n ? (long long)times[n / 10] : 0, n ? (long long)times[n - 1] : 0);
     n_times = 0;
 }
 

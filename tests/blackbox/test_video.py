@@ -247,7 +247,7 @@ def test_film_of_a_whole_screen_is_a_stream_and_holds_up_nobody(tmp_path, progra
 
 
 def draws(host):
-    """How many draws of a film were done, and microseconds that the quicker quarter took at most, and all."""
+    """How many draws of a film were done, and microseconds that the quickest tenth took at most, and all."""
     host("draws")
     return [int(n) for n in host.output().split("\ndraws ")[-1].split()[:3]]
 
