@@ -1,5 +1,6 @@
 """A machine moves to another QEMU on this computer, and the connected clients with it."""
 import contextlib, os
+from pathlib import Path
 
 import harness
 import pytest
@@ -21,6 +22,11 @@ class Machine(Qemu):
         if library:
             env["LD_LIBRARY_PATH"] = env["SPICE_LIB_DIR"] = str(library)
         super().__init__(directory, *args, image=image, name=name, spice=spice, env=env)
+        maps = Path(f"/proc/{self.pid}/maps").read_text()
+        ours = bool(harness.LIB_DIR) and str(Path(harness.LIB_DIR).resolve()) in maps
+        if ours != bool(library):
+            self.close()
+            raise AssertionError("the host runs on the other library")
 
     def channels(self):
         return self("query-spice").get("channels", [])
