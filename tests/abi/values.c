@@ -73,14 +73,14 @@ int main(void)
     codecs(s);
     SHOW(spice_server_set_video_codecs(s, ""));
     codecs(s);
-    static const char *const lists[] = { "auto", "gstreamer:h264", "gstreamer:vp8", "gstreamer:vp9", "gstreamer:mjpeg",
+    static const char *const changes[] = { "auto", "gstreamer:h264", "gstreamer:vp8", "gstreamer:vp9", "gstreamer:mjpeg",
         "spice:h264", "spice:vp8", "spice:vp9", "gstreamer:", "gstreamer", "gst:h264", "mjpeg", ":mjpeg", "spice:",
         "spice:MJPEG", "Spice:mjpeg", "AUTO", "auto;spice:mjpeg", "gstreamer:vp8;spice:mjpeg", "spice:vp8;bogus:x",
         "bogus:x;spice:mjpeg", "gstreamer:h264;gstreamer:h264", "spice:mjpeg;;gstreamer:h264;", ";spice:mjpeg", ";;",
         "spice:mjpeg:x", "spice:mjpeg x", " spice:mjpeg", "spice:mjpeg ;gstreamer:h264 ", "spice:mjpeg,gstreamer:h264" };
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-        printf("\"%s\": ", lists[i]);
-        SHOW(spice_server_set_video_codecs(s, lists[i]));
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        printf("\"%s\": ", changes[i]);
+        SHOW(spice_server_set_video_codecs(s, changes[i]));
         codecs(s);
     }
     SHOW(spice_server_set_playback_compression(s, 5));
