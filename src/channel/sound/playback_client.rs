@@ -163,9 +163,9 @@ impl PlaybackClient {
 
     fn data(&mut self, played: &Played, rate: u32) -> Result<Message, ChannelError> {
         if self.mode == AudioMode::Raw {
-            let mut bytes = Vec::with_capacity(size_of::<Frame>());
-            for sample in played.samples.iter() {
-                bytes.extend_from_slice(&sample.to_le_bytes());
+            let mut bytes = vec![0; size_of::<Frame>()];
+            for (to, sample) in bytes.as_chunks_mut().0.iter_mut().zip(played.samples.iter()) {
+                *to = sample.to_le_bytes();
             }
             return Ok(sound::playback_data(played.time, bytes));
         }
