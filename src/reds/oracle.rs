@@ -288,7 +288,8 @@ impl Bench {
             5 if s.byte().is_multiple_of(4) => peer.close(),
             5 => (0..s.byte()).for_each(|_| peer.send(104, &[])),
             6 => peer.send(105, &[s.byte() % 5, 0]),
-            7..10 => {
+            7 => device_message(channel_type, &peer, s),
+            8 | 9 => {
                 let count = usize::from(s.byte() % 24);
                 peer.send(own, s.take(count));
             }
@@ -332,9 +333,18 @@ impl Bench {
             }
             2 => self.server.port_event(*id, s.byte()),
             3 => pipe.mood.store(usize::from(s.byte()), Ordering::Relaxed),
-            _ => {
-                let count = usize::from(s.byte());
-                pipe.offers.lock().unwrap_or_else(PoisonError::into_inner).extend(s.take(count));
+            choice => {
+                let (kind, count) = (s.byte(), s.byte());
+                let head = match choice {
+                    4 => [chunk_head(count), agent_head(kind, count)].concat(),
+                    5 => {
+                        [kind % 9, 0, count].map(|word| u32::from(word).to_be_bytes()).as_flattened().to_vec()
+                    }
+                    _ => Vec::new(),
+                };
+                let mut offers = pipe.offers.lock().unwrap_or_else(PoisonError::into_inner);
+                offers.extend(head.iter().chain(s.take(count.into())));
+                drop(offers);
                 self.server.wake_char_device(*id);
             }
         }
@@ -404,6 +414,32 @@ impl Bench {
         let inner = self.event_loop.inner();
         assert!(inner.watches.is_empty(), "watches left behind");
         assert!(inner.timers.is_empty(), "timers left behind");
+    }
+}
+
+/// The header of a message of the agent, in a chunk of its own if it is the guest's.
+fn agent_head(kind: u8, size: u8) -> Vec<u8> {
+    [1, u32::from(kind % 16), 0, 0, u32::from(size)].map(u32::to_le_bytes).as_flattened().to_vec()
+}
+
+fn chunk_head(size: u8) -> Vec<u8> {
+    [1, 20 + u32::from(size)].map(u32::to_le_bytes).as_flattened().to_vec()
+}
+
+/// A message for a device that is nearly what its channel expects: agent data, a smartcard's, or compressed data.
+fn device_message(channel_type: u8, peer: &MemoryPeer, s: &mut Script<'_>) {
+    let (kind, size) = (s.byte(), s.byte());
+    match channel_type {
+        1 if kind < 64 => peer.send(106, &u32::from(size).to_le_bytes()),
+        1 => peer.send(107, &[agent_head(kind, size), s.take(size.into()).to_vec()].concat()),
+        8 => {
+            let head = [kind % 9, s.byte() % 3, size].map(|word| u32::from(word).to_le_bytes());
+            peer.send(101, &[head.as_flattened(), s.take(size.into())].concat());
+        }
+        _ => {
+            let told = (u32::from(size) << (kind % 32)).to_le_bytes();
+            peer.send(102, &[&[1][..], &told, s.take((kind / 4).into())].concat());
+        }
     }
 }
 
