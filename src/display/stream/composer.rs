@@ -108,6 +108,12 @@ impl Composer {
             if let Some(image) = copy.filter(|_| mode != StreamingVideo::Off) {
                 self.gather(bbox, image, mode, now);
             }
+            if on_primary && let DrawOp::CopyBits(from) = drawable.op {
+                self.scrolled(
+                    &bbox,
+                    &bbox.translate(from.x.saturating_sub(bbox.left), from.y.saturating_sub(bbox.top)),
+                );
+            }
             return Part::None;
         };
         let inside = bbox.intersect(&live.area);
@@ -146,6 +152,12 @@ impl Composer {
         if pieces.rects.len() < MAX_PIECES {
             pieces.rects.push(bbox);
         }
+    }
+
+    /// An area was copied to another place. What is drawn beside it then is not the next frame of a video: it is what scrolling
+    /// has brought into view.
+    fn scrolled(&mut self, to: &Rect, from: &Rect) {
+        self.traces.retain(|trace| !trace.area.intersects(to) && !trace.area.intersects(from));
     }
 
     /// Judges the pieces of a frame once it is over.
@@ -309,6 +321,25 @@ mod tests {
 
     fn cluster(area: Rect) -> Cluster {
         Cluster { area, pieces: LEAST_PIECES, pixels: area.area() }
+    }
+
+    #[test]
+    fn what_scrolling_brings_into_view_is_no_video() {
+        let mut composer = Composer::default();
+        let start = Instant::now();
+        for i in 0..START_FRAMES * 3 {
+            let now = start + Duration::from_millis(40) * i;
+            assert_eq!(composer.follow(&cluster(Rect::new(0, 160, 320, 200)), true, now), None);
+            composer.scrolled(&Rect::new(0, 0, 320, 160), &Rect::new(0, 40, 320, 200));
+        }
+        // What is copied elsewhere says nothing about the area.
+        let mut found = None;
+        for i in 0..START_FRAMES {
+            let now = start + Duration::from_millis(40) * (START_FRAMES * 3 + i);
+            found = composer.follow(&cluster(Rect::new(0, 160, 320, 200)), true, now);
+            composer.scrolled(&Rect::new(400, 0, 500, 160), &Rect::new(400, 40, 500, 200));
+        }
+        assert!(found.is_some());
     }
 
     #[test]
