@@ -126,8 +126,8 @@ impl Pace {
     pub(in crate::display) fn sent(&mut self, cost: u64, now: Instant) {
         self.turn_cost = self.turn_cost.saturating_add(cost);
         self.last_sent = now;
-        // Nothing waited when the rest was over: this begins another frame.
-        if matches!(self.state, State::Resting { until } if now >= until + COLLECT * 2) {
+        // Nothing waited when the rest was over: this begins another frame. A busy worker is a little late, too.
+        if matches!(self.state, State::Resting { until } if now >= until + DISPLAY_PACE) {
             self.collect = COLLECT;
         }
         self.state = match self.state {
@@ -258,12 +258,13 @@ mod tests {
         let mut pace = Pace::new(start);
         let mut now = start;
         let mut bursts = 0;
-        while pace.next_turn(Waiting::Drawing, true, now).is_none_or(|at| at <= now) {
-            burst(&mut pace, MS * 2, now);
-            now += COLLECT * 4;
+        while !pace.credit.left.is_zero() {
+            now += DISPLAY_PACE + COLLECT;
+            burst(&mut pace, MS * 4, now);
             bursts += 1;
         }
         assert!((4..8).contains(&bursts), "{bursts}");
+        assert_eq!(pace.next_turn(Waiting::Drawing, true, now), Some(now + DISPLAY_PACE));
         now += MOST_CREDIT * SHARE;
         burst(&mut pace, MS, now);
         assert!(pace.begin_turn(Waiting::Drawing, now + COLLECT));
