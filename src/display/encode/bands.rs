@@ -7,22 +7,20 @@
 use super::job::{CompressJob, Encoders, ImageJob};
 use super::memo::{Coding, EncodedImage, Memo};
 use super::plan::{Content, Drawing, Plan, PlannedImage};
+use super::rows::{may_repeat, rows_of};
 use super::{ImageEncoder, Serials, SurfaceSizes};
-use crate::draw::{Clip, Copy, DrawOp, ImageRole, Rop};
+use crate::draw::{Copy, DrawOp, ImageRole, Rop};
 use crate::geometry::Rect;
-use crate::guest::ByteSource;
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData};
 use crate::net::stream::Outgoing;
 use crate::pool::Pool;
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// Pixels of a band: takes a millisecond or two. Tests with small surfaces have small bands.
-const BAND_PIXELS: u32 = if cfg!(test) { 1 << 9 } else { 1 << 16 };
+/// Pixels of a band: takes a few milliseconds, so that what each image costs to begin with does not show. Tests with small surfaces have small bands.
+const BAND_PIXELS: u32 = if cfg!(test) { 1 << 9 } else { 1 << 18 };
 /// Rows of a band at least: codecs learn from row to row.
 const MIN_ROWS: u32 = if cfg!(test) { 3 } else { 16 };
-/// Rectangles of a clip that is repeated with each band.
-const MAX_CLIP: usize = 16;
 
 /// One band of an image.
 #[derive(Debug)]
@@ -30,33 +28,6 @@ struct Band {
     image: Arc<Image>,
     op: DrawOp,
     bbox: Rect,
-}
-
-/// Rows of an image somewhere in its memory.
-#[derive(Debug)]
-struct Window {
-    source: Arc<dyn ByteSource>,
-    start: usize,
-    len: usize,
-}
-
-impl ByteSource for Window {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn read_at(&self, offset: usize, dst: &mut [u8]) {
-        let inside = self.len.saturating_sub(offset).min(dst.len());
-        let (dst, beyond) = dst.split_at_mut(inside);
-        if !dst.is_empty() {
-            self.source.read_at(self.start.saturating_add(offset), dst);
-        }
-        beyond.fill(0);
-    }
-
-    fn as_private(&self) -> Option<&[u8]> {
-        self.source.as_private()?.get(self.start..)?.get(..self.len)
-    }
 }
 
 impl ImageEncoder {
@@ -123,33 +94,21 @@ fn divisible<'a>(drawing: &Drawing<'a>) -> Option<(&'a Arc<Image>, &'a Bitmap)> 
     let bbox = drawing.base.bbox;
     let plain = copy.rop == Rop::PUT && copy.mask.is_none() && copy.src_area == all;
     let same_size = (bbox.width(), bbox.height()) == (bitmap.width, bitmap.height);
-    let simple = match drawing.base.clip {
-        Clip::None => true,
-        Clip::Rects(rects) => rects.len() <= MAX_CLIP,
-    };
     let large = u64::from(bitmap.width) * u64::from(bitmap.height) >= 2 * u64::from(BAND_PIXELS);
-    let divisible = coloured && plain && same_size && simple && large && !copy.src.cache_me;
+    let divisible =
+        coloured && plain && same_size && may_repeat(drawing.base.clip) && large && !copy.src.cache_me;
     divisible.then_some((&copy.src, bitmap))
 }
 
 /// The bands of an image, from the top.
 fn cut(image: &Image, bitmap: &Bitmap) -> Vec<Arc<Image>> {
     let rows = (BAND_PIXELS / bitmap.width.max(1)).max(MIN_ROWS);
-    let bands = (0..bitmap.height).step_by(rows as usize);
-    bands
-        .map(|top| {
-            let height = rows.min(bitmap.height - top);
-            let first = if bitmap.top_down { top } else { bitmap.height - top - height };
-            let stride = bitmap.stride as usize;
-            let pixels = Window {
-                source: Arc::clone(&bitmap.pixels),
-                start: stride.saturating_mul(first as usize),
-                len: stride.saturating_mul(height as usize),
-            };
-            let data = ImageData::Bitmap(Bitmap { height, pixels: Arc::new(pixels), ..bitmap.clone() });
-            Arc::new(Image { height, data, ..image.clone() })
-        })
-        .collect()
+    let tops = (0..bitmap.height).step_by(rows as usize);
+    tops.filter_map(|top| {
+        let part = rows_of(bitmap, top, rows.min(bitmap.height - top))?;
+        Some(Arc::new(Image { height: part.height, data: ImageData::Bitmap(part), ..image.clone() }))
+    })
+    .collect()
 }
 
 /// A copy of all of a band.

@@ -31,6 +31,7 @@ mod palette_cache;
 mod pixmap_cache;
 mod plain;
 mod plan;
+mod rows;
 mod shared;
 mod slice;
 

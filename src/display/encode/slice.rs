@@ -2,16 +2,13 @@
 //! of a picture gets the codec that suits it.
 
 use super::plan::Drawing;
+use super::rows::{may_repeat, rows_of};
 use super::{ImageEncoder, SERVER_IMAGE_GROUP};
 use crate::draw::{Clip, Copy, DrawOp, Drawable, Rop};
 use crate::geometry::Rect;
-use crate::guest::ByteSource;
 use crate::image::{Bitmap, Image, ImageData};
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Rectangles in the clip of a command that is sent in slices: each slice repeats them.
-const MAX_CLIP: usize = 16;
 
 /// Some rows of a command that copies an image.
 #[derive(Debug)]
@@ -38,12 +35,9 @@ fn sliceable(drawable: &Drawable) -> Option<(&Copy, &Bitmap)> {
     let unscaled = (from.width(), from.height()) == (to.width(), to.height());
     let bounds = Rect::of_size(bitmap.width, bitmap.height);
     let whole_rows = from.intersect(&bounds) == *from && from.width() == bitmap.width;
-    let simple_clip = match &drawable.clip {
-        Clip::None => true,
-        Clip::Rects(rects) => rects.len() <= MAX_CLIP,
-    };
     let plain = copy.rop == Rop::PUT && copy.mask.is_none() && !bitmap.format.is_palette();
-    (plain && unscaled && whole_rows && simple_clip && !copy.src.cache_me).then_some((copy, bitmap))
+    (plain && unscaled && whole_rows && may_repeat(&drawable.clip) && !copy.src.cache_me)
+        .then_some((copy, bitmap))
 }
 
 /// Rows of a command that can be sent in slices; `None`: it cannot.
@@ -55,19 +49,16 @@ impl ImageEncoder {
     /// These rows of a command, counted from its top. `None`: it cannot be sent in slices, or has no such rows.
     pub(crate) fn slice(&mut self, drawable: &Drawable, rows: Range<u32>) -> Option<Slice> {
         let (copy, bitmap) = sliceable(drawable)?;
-        let height = rows.end.checked_sub(rows.start).filter(|&height| height > 0)?;
+        let height = rows.end.checked_sub(rows.start)?;
         let first = u32::try_from(copy.src_area.top).ok()?.checked_add(rows.start)?;
-        let last = first.checked_add(height).filter(|&end| end <= bitmap.height)?;
-        let in_memory = if bitmap.top_down { first } else { bitmap.height - last };
-        let bytes = |rows: u32| usize::try_from(u64::from(rows) * u64::from(bitmap.stride)).ok();
-        let pixels = Window::new(bitmap.pixels.clone(), bytes(in_memory)?, bytes(height)?);
+        let part = rows_of(bitmap, first, height)?;
         let image = Image {
             id: self.next_image_id(),
             cache_me: false,
             high_bits_set: copy.src.high_bits_set,
             width: bitmap.width,
             height,
-            data: ImageData::Bitmap(Bitmap { height, pixels: Arc::new(pixels), ..bitmap.clone() }),
+            data: ImageData::Bitmap(part),
         };
         let down = |rows: u32| drawable.bbox.top.saturating_add_unsigned(rows);
         let (src, src_area) = (Arc::new(image), Rect::of_size(bitmap.width, height));
@@ -83,45 +74,6 @@ impl ImageEncoder {
     pub(super) fn next_image_id(&mut self) -> u64 {
         self.server_images = self.server_images.wrapping_add(1);
         u64::from(self.server_images) << 32 | SERVER_IMAGE_GROUP
-    }
-}
-
-/// A part of a byte source.
-#[derive(Debug)]
-struct Window {
-    source: Arc<dyn ByteSource>,
-    start: usize,
-    len: usize,
-    chunk_ends: Vec<usize>,
-}
-
-impl Window {
-    fn new(source: Arc<dyn ByteSource>, start: usize, len: usize) -> Self {
-        let inside = source.chunk_ends().iter().map(|end| end.saturating_sub(start).min(len));
-        let mut chunk_ends: Vec<usize> = inside.filter(|&end| end > 0).collect();
-        chunk_ends.dedup();
-        Self { source, start, len, chunk_ends }
-    }
-}
-
-impl ByteSource for Window {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn read_at(&self, offset: usize, dst: &mut [u8]) {
-        let have = self.len.saturating_sub(offset).min(dst.len());
-        let (inside, beyond) = dst.split_at_mut(have);
-        self.source.read_at(self.start.saturating_add(offset), inside);
-        beyond.fill(0);
-    }
-
-    fn chunk_ends(&self) -> &[usize] {
-        &self.chunk_ends
-    }
-
-    fn as_private(&self) -> Option<&[u8]> {
-        self.source.as_private()?.get(self.start..self.start.checked_add(self.len)?)
     }
 }
 
@@ -203,14 +155,5 @@ mod tests {
         let mut scaled = drawable(true, Rect::of_size(4, 8));
         scaled.bbox.right += 1;
         assert_eq!(sliceable_rows(&scaled), None);
-    }
-
-    #[test]
-    fn a_window_shows_nothing_beyond_its_end() {
-        let window = Window::new(Arc::new(vec![1u8, 2, 3, 4, 5]), 1, 3);
-        let mut all = [9; 5];
-        window.read_at(0, &mut all);
-        assert_eq!(all, [2, 3, 4, 0, 0]);
-        assert_eq!(window.as_private(), Some(&[2u8, 3, 4][..]));
     }
 }
