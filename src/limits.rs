@@ -393,8 +393,9 @@ pub const MAX_PIECES: usize = 256;
 /// the client answers it, and one message of the client's acknowledgement window.
 pub const MAX_LINK_MARKS: usize = 12;
 
-/// Pixels of one slice of a large image. Other messages wait while the worker encodes and sends a slice.
-pub const MAX_SLICE_PIXELS: u64 = 1 << 16;
+/// Pixels of one slice of a large image on a link that is not thin. Other messages wait while the worker encodes and sends a
+/// slice; but each slice costs a message, and images that later ones refer to compress better in one piece.
+pub const MAX_SLICE_PIXELS: u64 = 1 << 20;
 
 /// Commands that one small command may overtake in a display client's pipe. The worker compares the areas of
 /// each pair, and a guest could otherwise make it compare all commands of a long pipe for each message.
