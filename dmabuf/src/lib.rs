@@ -34,7 +34,7 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-/// See the module.
+/// Some bytes of such memory, mapped to be read.
 #[derive(Debug)]
 pub struct Mapping {
     fd: OwnedFd,
@@ -47,7 +47,7 @@ pub struct Mapping {
     is_dmabuf: bool,
 }
 
-// SAFETY: the mapping is the process's; reading it is allowed on any thread.
+// SAFETY: the mapping belongs to the process and not to a thread, and this value alone unmaps it.
 unsafe impl Send for Mapping {}
 // SAFETY: all methods only read, each byte by copies that tolerate changes.
 unsafe impl Sync for Mapping {}
@@ -75,7 +75,7 @@ impl Mapping {
         let mapped = start.checked_add(len).ok_or(Error::TooShort { has, needs })?;
         let from =
             libc::off_t::try_from(offset - offset % page).map_err(|_| Error::TooShort { has, needs })?;
-        // SAFETY: a new mapping at a place that the kernel chooses, of bytes that the descriptor has.
+        // SAFETY: the kernel chooses the place, so the new mapping replaces no other. The descriptor is open.
         let base = unsafe {
             libc::mmap(std::ptr::null_mut(), mapped, libc::PROT_READ, libc::MAP_SHARED, fd.as_raw_fd(), from)
         };
@@ -126,8 +126,9 @@ impl Access<'_> {
         let Self(mapping) = self;
         let inside = mapping.len.saturating_sub(offset).min(dst.len());
         if inside > 0 {
-            // SAFETY: `offset + inside` is at most `len`, and the mapping has `start + len` bytes; `dst` is ours. Others may
-            // write to the source meanwhile: then bytes of before and after are copied, which are all just pixels.
+            // SAFETY: `offset + inside` is at most `len`, and the mapping has `start + len` bytes; `dst` is ours and lies
+            // elsewhere. The file cannot shrink (see the module). A device or the guest may write to the source meanwhile:
+            // the copy then has bytes of before and after, each of which is a valid part of a pixel.
             unsafe {
                 let from = mapping.base.as_ptr().add(mapping.start + offset);
                 std::ptr::copy_nonoverlapping(from.cast_const(), dst.as_mut_ptr(), inside);

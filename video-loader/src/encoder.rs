@@ -24,7 +24,7 @@ pub struct Output {
     pub key: bool,
 }
 
-/// See the module.
+/// One encoder, which its shared object has made. Dropping it ends it.
 #[derive(Debug)]
 pub struct Encoder {
     table: &'static Table,
