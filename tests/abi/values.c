@@ -58,13 +58,18 @@ int main(void)
         "gstreamer:vp9", "spice:vp8", "spice:h264", "spice:vp9", "gstreamer:vp8;spice:mjpeg;", "gstreamer:h264;gstreamer:vp8;spice:mjpeg",
         "spice:mjpeg;spice:mjpeg", "spice:mjpeg;;gstreamer:vp8", ";spice:mjpeg", "auto;spice:mjpeg", "", ";", ":", "spice", "spice:",
         ":mjpeg", "mjpeg", "vp8", "AUTO", "Spice:mjpeg", "spice:MJPEG", "spice:mjpeg:x", "spice : mjpeg", " spice:mjpeg",
-        "spice:mjpeg ", "spice:mjpeg,gstreamer:vp8", "gst:vp8", "gstreamer:av1", "none" };
+        "spice:mjpeg ", "spice:mjpeg,gstreamer:vp8", "gst:vp8", "gstreamer:av1", "none", "gstreamer:", "gstreamer", "gst:h264",
+        "gstreamer:vp8;spice:mjpeg", "spice:vp8;bogus:x", "bogus:x;spice:mjpeg", "gstreamer:h264;gstreamer:h264",
+        "spice:mjpeg;;gstreamer:h264;", ";;", "spice:mjpeg x", "spice:mjpeg ;gstreamer:h264 ", "spice:mjpeg,gstreamer:h264" };
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         SpiceServer *fresh = spice_server_new();
         printf("\"%s\": ", lists[i]);
         SHOW(spice_server_set_video_codecs(fresh, lists[i]));
         codecs(fresh);
         spice_server_destroy(fresh);
+        /* On a server that keeps the list from before if this one is refused. */
+        SHOW(spice_server_set_video_codecs(s, lists[i]));
+        codecs(s);
     }
     SHOW(spice_server_set_sasl(s, 0));
     SHOW(spice_server_set_video_codecs(s, "bogus"));
@@ -73,16 +78,6 @@ int main(void)
     codecs(s);
     SHOW(spice_server_set_video_codecs(s, ""));
     codecs(s);
-    static const char *const changes[] = { "auto", "gstreamer:h264", "gstreamer:vp8", "gstreamer:vp9", "gstreamer:mjpeg",
-        "spice:h264", "spice:vp8", "spice:vp9", "gstreamer:", "gstreamer", "gst:h264", "mjpeg", ":mjpeg", "spice:",
-        "spice:MJPEG", "Spice:mjpeg", "AUTO", "auto;spice:mjpeg", "gstreamer:vp8;spice:mjpeg", "spice:vp8;bogus:x",
-        "bogus:x;spice:mjpeg", "gstreamer:h264;gstreamer:h264", "spice:mjpeg;;gstreamer:h264;", ";spice:mjpeg", ";;",
-        "spice:mjpeg:x", "spice:mjpeg x", " spice:mjpeg", "spice:mjpeg ;gstreamer:h264 ", "spice:mjpeg,gstreamer:h264" };
-    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        printf("\"%s\": ", changes[i]);
-        SHOW(spice_server_set_video_codecs(s, changes[i]));
-        codecs(s);
-    }
     SHOW(spice_server_set_playback_compression(s, 5));
     SHOW(spice_server_set_agent_mouse(s, 0));
     SHOW(spice_server_set_agent_copypaste(s, 0));
