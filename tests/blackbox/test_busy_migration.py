@@ -95,6 +95,7 @@ def test_a_file_transfer_goes_on(tmp_path, images, pair):
             Client(tmp_path, source.port) as client:
         wait_for(lambda: source.memory_word(0x5000) & 0xffff == 0x4f4b, "guest started")
         client("agent")
+        client("channels:4")
         with meanwhile(client, f"filecopy:{path}"):
             wait_for(lambda: agent.taken() > 20_000, "a part of the file at the guest")
             source.announce(target)
@@ -115,6 +116,7 @@ def test_what_a_port_was_sent_reaches_the_guest_once(tmp_path, images, pair):
             Client(tmp_path, source.port, ends_at_criticals=False) as client:
         wait_for(lambda: source.memory_word(0x5000) & 0xffff == 0x4f4b, "guest started")
         client("port:org.example.serial")
+        client("channels:5")
         client(f"sendfile:org.example.serial:{tmp_path / 'sent'}")
         with meanwhile(client, f"recvfile:org.example.serial:{len(content)}:{tmp_path / 'heard'}"):
             source.announce(target)

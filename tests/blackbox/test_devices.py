@@ -174,6 +174,7 @@ def test_the_agent_goes_on_where_the_machine_moves_to(tmp_path, serial_image):
         listens(hosts[0])
         # The second time the client has heard what the agent can do.
         client("event:agent:2")
+        client("channels:4")
         talk(client, "before")
         for number, (source, target) in enumerate(zip(hosts, hosts[1:])):
             client("unmigrated")

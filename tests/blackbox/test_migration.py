@@ -32,7 +32,7 @@ class Machine(Qemu):
         return self("query-spice").get("channels", [])
 
     def announce(self, target, clients=1):
-        """Has the clients link to the target as well."""
+        """Has the clients link to the target as well. All their channels must be open: the target gets as many links as are counted here."""
         here = len(self.channels())
         self("client_migrate_info", protocol="spice", hostname="127.0.0.1", port=target.port)
         if clients:
