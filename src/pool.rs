@@ -92,6 +92,12 @@ impl Pool {
         Self(Arc::new(Threads { shared: Arc::default(), count, handles: Mutex::default() }))
     }
 
+    /// How many threads take part in [`Self::map`] at most, the caller among them.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.0.count.saturating_add(1)
+    }
+
     /// Does `run` with each of `parts`, some of it on threads of the pool. The results come in the order of the parts;
     /// `None` for one that panicked.
     pub fn map<P, R>(&self, parts: Vec<P>, run: impl Fn(P) -> R + Send + Sync + 'static) -> Vec<Option<R>>

@@ -17,8 +17,11 @@ use crate::pool::Pool;
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// Pixels of a band: takes a few milliseconds, so that what each image costs to begin with does not show. Tests with small surfaces have small bands.
-const BAND_PIXELS: u32 = if cfg!(test) { 1 << 9 } else { 1 << 18 };
+/// Images from so many pixels on are cut. One takes a codec a few milliseconds, beside which it does not show what each band
+/// costs to begin with. Tests with small surfaces have small bands.
+const BAND_PIXELS: u32 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
+/// Bands for each thread at most: not all are equally hard to compress.
+const BANDS_PER_THREAD: u32 = 2;
 /// Rows of a band at least: codecs learn from row to row.
 const MIN_ROWS: u32 = if cfg!(test) { 3 } else { 16 };
 
@@ -47,7 +50,7 @@ impl ImageEncoder {
             return None;
         }
         let bands: Vec<Band> = memo
-            .parts(image, || cut(image, bitmap))
+            .parts(image, || cut(image, bitmap, pool.lanes()))
             .into_iter()
             .scan(drawing.base.bbox.top, |top, image| {
                 let bottom = top.saturating_add_unsigned(image.height);
@@ -94,15 +97,17 @@ fn divisible<'a>(drawing: &Drawing<'a>) -> Option<(&'a Arc<Image>, &'a Bitmap)> 
     let bbox = drawing.base.bbox;
     let plain = copy.rop == Rop::PUT && copy.mask.is_none() && copy.src_area == all;
     let same_size = (bbox.width(), bbox.height()) == (bitmap.width, bitmap.height);
-    let large = u64::from(bitmap.width) * u64::from(bitmap.height) >= 2 * u64::from(BAND_PIXELS);
+    let large = u64::from(bitmap.width) * u64::from(bitmap.height) >= u64::from(BAND_PIXELS);
     let divisible =
         coloured && plain && same_size && may_repeat(drawing.base.clip) && large && !copy.src.cache_me;
     divisible.then_some((&copy.src, bitmap))
 }
 
-/// The bands of an image, from the top.
-fn cut(image: &Image, bitmap: &Bitmap) -> Vec<Arc<Image>> {
-    let rows = (BAND_PIXELS / bitmap.width.max(1)).max(MIN_ROWS);
+/// The bands of an image, from the top, for so many threads: as few as keep them busy.
+fn cut(image: &Image, bitmap: &Bitmap, threads: usize) -> Vec<Arc<Image>> {
+    let most = u32::try_from(threads).unwrap_or(u32::MAX).max(1).saturating_mul(BANDS_PER_THREAD);
+    let bands = (u64::from(bitmap.width) * u64::from(bitmap.height) / u64::from(BAND_PIXELS)) as u32;
+    let rows = bitmap.height.div_ceil(bands.clamp(2, most)).max(MIN_ROWS);
     let tops = (0..bitmap.height).step_by(rows as usize);
     tops.filter_map(|top| {
         let part = rows_of(bitmap, top, rows.min(bitmap.height - top))?;

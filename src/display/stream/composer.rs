@@ -39,6 +39,8 @@ const QUIET_FRAMES: u32 = 10;
 const MAX_GROWTHS: u32 = 6;
 /// Pieces of the first frame that is followed.
 const LEAST_PIECES: u32 = 3;
+/// Pieces of a frame that are graded at most.
+const MAX_GRADED: u32 = 6;
 /// Areas that are followed at a time.
 const TRACES: usize = 4;
 /// After the first piece of a frame the others are awaited for so long.
@@ -88,7 +90,10 @@ struct Pieces {
     since: Instant,
     last: Instant,
     rects: Vec<Rect>,
+    /// One of them was graded as more than drawn contents.
     gradual: bool,
+    /// How many were graded.
+    graded: u32,
 }
 
 /// Finds areas where a display copies pieces of video, and composes whole frames of them.
@@ -140,13 +145,22 @@ impl Composer {
             return;
         }
         let gradual = mode == StreamingVideo::All;
-        let pieces =
-            self.pieces.get_or_insert_with(|| Pieces { since: now, last: now, rects: Vec::new(), gradual });
+        let pieces = self.pieces.get_or_insert_with(|| Pieces {
+            since: now,
+            last: now,
+            rects: Vec::new(),
+            gradual,
+            graded: 0,
+        });
         pieces.last = now;
         if let ImageData::Bitmap(bitmap) = &image.data
             && !pieces.gradual
             && bitmap.width.min(bitmap.height) >= 16
+            // Neither a frame in one piece nor text in many small ones costs much.
+            && pieces.graded < MAX_GRADED
+            && (!self.traces.is_empty() || pieces.rects.len() + 1 >= LEAST_PIECES as usize)
         {
+            pieces.graded += 1;
             pieces.gradual = grade(&bitmap.view()).is_some_and(|grade| grade != Graduality::Low);
         }
         if pieces.rects.len() < MAX_PIECES {
