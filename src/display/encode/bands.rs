@@ -17,9 +17,11 @@ use crate::pool::Pool;
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// Images from so many pixels on are cut. One takes a codec a few milliseconds, beside which it does not show what each band
-/// costs to begin with. Tests with small surfaces have small bands.
+/// Images from so many pixels on are cut. One takes QUIC and JPEG a few milliseconds, beside which it does not show what each
+/// band costs to begin with. Tests with small surfaces have small bands.
 const BAND_PIXELS: u32 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
+/// The same for the other codecs, which are more than twice as fast.
+const FAST_BAND_PIXELS: u32 = 2 * BAND_PIXELS;
 /// Bands for each thread at most: not all are equally hard to compress.
 const BANDS_PER_THREAD: u32 = 2;
 /// Rows of a band at least: codecs learn from row to row.
@@ -44,13 +46,20 @@ impl ImageEncoder {
         surfaces: &dyn SurfaceSizes,
     ) -> Option<Vec<Outgoing>> {
         let (image, bitmap) = divisible(drawing)?;
-        let lossy_allowed = self.may_lose() && drawing.lossy_source_allowed();
-        let coding = self.coding(bitmap, drawing.is_of_guest(), lossy_allowed)?;
-        if coding == Coding::Raw {
+        let pixels = u64::from(bitmap.width) * u64::from(bitmap.height);
+        if pixels < u64::from(BAND_PIXELS) {
             return None;
         }
+        let lossy_allowed = self.may_lose() && drawing.lossy_source_allowed();
+        let coding = self.coding(bitmap, drawing.is_of_guest(), lossy_allowed)?;
+        let band = match coding {
+            Coding::Raw => return None,
+            Coding::Quic | Coding::Jpeg => BAND_PIXELS,
+            Coding::Lz | Coding::Lz4 => FAST_BAND_PIXELS,
+        };
+        let count = u32::try_from(pixels / u64::from(band)).ok().filter(|&count| count > 0)?;
         let bands: Vec<Band> = memo
-            .parts(image, || cut(image, bitmap, pool.lanes()))
+            .parts(image, || cut(image, bitmap, count, pool.lanes()))
             .into_iter()
             .scan(drawing.base.bbox.top, |top, image| {
                 let bottom = top.saturating_add_unsigned(image.height);
@@ -97,17 +106,14 @@ fn divisible<'a>(drawing: &Drawing<'a>) -> Option<(&'a Arc<Image>, &'a Bitmap)> 
     let bbox = drawing.base.bbox;
     let plain = copy.rop == Rop::PUT && copy.mask.is_none() && copy.src_area == all;
     let same_size = (bbox.width(), bbox.height()) == (bitmap.width, bitmap.height);
-    let large = u64::from(bitmap.width) * u64::from(bitmap.height) >= u64::from(BAND_PIXELS);
-    let divisible =
-        coloured && plain && same_size && may_repeat(drawing.base.clip) && large && !copy.src.cache_me;
+    let divisible = coloured && plain && same_size && may_repeat(drawing.base.clip) && !copy.src.cache_me;
     divisible.then_some((&copy.src, bitmap))
 }
 
-/// The bands of an image, from the top, for so many threads: as few as keep them busy.
-fn cut(image: &Image, bitmap: &Bitmap, threads: usize) -> Vec<Arc<Image>> {
+/// So many bands of an image, from the top: two at least, and not more than keep so many threads busy.
+fn cut(image: &Image, bitmap: &Bitmap, count: u32, threads: usize) -> Vec<Arc<Image>> {
     let most = u32::try_from(threads).unwrap_or(u32::MAX).max(1).saturating_mul(BANDS_PER_THREAD);
-    let bands = (u64::from(bitmap.width) * u64::from(bitmap.height) / u64::from(BAND_PIXELS)) as u32;
-    let rows = bitmap.height.div_ceil(bands.clamp(2, most)).max(MIN_ROWS);
+    let rows = bitmap.height.div_ceil(count.clamp(2, most)).max(MIN_ROWS);
     let tops = (0..bitmap.height).step_by(rows as usize);
     tops.filter_map(|top| {
         let part = rows_of(bitmap, top, rows.min(bitmap.height - top))?;
