@@ -26,6 +26,8 @@ pub(super) struct PendingDrawable {
     pub opaque: bool,
     /// What it costs to draw all of it.
     pub cost: Cost,
+    /// See [`image_pixels`].
+    pub image_pixels: u64,
     /// Keeps the target from being released.
     #[expect(dead_code, reason = "held for its drop")]
     pub life: Arc<SurfaceLife>,

@@ -114,6 +114,21 @@ impl Pipe {
         self.slots.iter().find_map(|s| s.item.as_ref())
     }
 
+    /// Age of the newest command that was queued so far, at least of those that wait.
+    #[must_use]
+    pub(super) fn newest(&self) -> u64 {
+        self.slots.back().map_or(0, |s| s.seq)
+    }
+
+    /// The commands that were queued after the one of this age, newest first.
+    pub(super) fn newer_than(&self, seq: u64) -> impl Iterator<Item = &PendingDrawable> {
+        let newer = self.slots.iter().rev().take_while(move |s| s.seq > seq);
+        newer.filter_map(|s| match &s.item {
+            Some(PipeItem::Draw(pending)) => Some(&**pending),
+            _ => None,
+        })
+    }
+
     /// Looks at the items, oldest first, until `choose` takes one out or stops.
     pub(super) fn take_where(&mut self, mut choose: impl FnMut(&PipeItem) -> Glance) -> Option<PipeItem> {
         for slot in &mut self.slots {

@@ -6,7 +6,7 @@
 //! While drawing rests ([`super::pace`]), a command goes at once if nothing was sent for its place for a while, so that only
 //! what is drawn again and again waits; and only a few of them per rest, so that many small messages are still collected.
 
-use crate::display::pending::{PendingDrawable, image_pixels};
+use crate::display::pending::PendingDrawable;
 use crate::display::pipe::{Glance, PipeItem};
 use crate::display::reads::{SelfRead, SurfaceKey};
 use crate::geometry::Rect;
@@ -24,6 +24,8 @@ const PER_REST_AFTER_INPUT: u32 = 16;
 const ANSWER: Duration = Duration::from_millis(100);
 /// An area for which nothing was sent for so long is not being drawn again and again.
 const COLD_AFTER: Duration = Duration::from_millis(60);
+/// For so long nothing changes about commands that did not go during a rest.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Areas that are remembered: more are not sent within [`COLD_AFTER`] without being collected.
 const RECENT: usize = 64;
 
@@ -36,11 +38,13 @@ pub(in crate::display) struct Express {
     since: Instant,
     used: u32,
     last_input: Option<Instant>,
+    /// No command up to this age goes during a rest; the oldest of them were looked at then.
+    looked: Option<(u64, Instant)>,
 }
 
 impl Express {
     pub(in crate::display) fn new(now: Instant) -> Self {
-        Self { recent: VecDeque::new(), since: now, used: 0, last_input: None }
+        Self { recent: VecDeque::new(), since: now, used: 0, last_input: None, looked: None }
     }
 
     /// Something was sent for this area.
@@ -53,7 +57,21 @@ impl Express {
 
     /// When the client last pressed a key or a button.
     pub(in crate::display) fn set_input(&mut self, last: Option<Instant>) {
-        self.last_input = last;
+        if self.last_input != last {
+            self.last_input = last;
+            self.looked = None;
+        }
+    }
+
+    /// Whatever waits was looked at, up to the command of this age, and nothing of it goes during the rest.
+    pub(in crate::display) fn looked(&mut self, newest: u64, now: Instant) {
+        let since = self.looked.map(|(_, at)| at).filter(|&at| now < at + LOOK_AGAIN);
+        self.looked = Some((newest, since.unwrap_or(now)));
+    }
+
+    /// Commands up to this age need not be looked at.
+    pub(in crate::display) fn looked_at(&self, now: Instant) -> u64 {
+        self.looked.filter(|&(_, at)| now < at + LOOK_AGAIN).map_or(0, |(newest, _)| newest)
     }
 
     /// Whether a command may go during a rest.
@@ -89,9 +107,7 @@ impl Express {
 
 /// Whether a command is soon sent and soon drawn. Frames of streams have a pace of their own.
 pub(in crate::display) fn is_small(pending: &PendingDrawable) -> bool {
-    pending.stream.is_none()
-        && pending.region.bounds().area() <= SMALL
-        && image_pixels(&pending.drawable.op) <= SMALL
+    pending.stream.is_none() && pending.region.bounds().area() <= SMALL && pending.image_pixels <= SMALL
 }
 
 /// Whether a pipe's oldest item is worth being overtaken.
@@ -180,6 +196,21 @@ mod tests {
         }
         assert!(!express.is_cold(KEY, &Rect::new(0, 50, 10, 60), start + MS));
         assert!(express.is_cold(KEY, &Rect::new(0, 50, 10, 60), start + COLD_AFTER));
+    }
+
+    #[test]
+    fn commands_are_looked_at_once_until_time_or_input_changes_the_answer() {
+        let start = Instant::now();
+        let mut express = Express::new(start);
+        assert_eq!(express.looked_at(start), 0);
+        express.looked(7, start);
+        assert_eq!(express.looked_at(start + MS), 7);
+        express.looked(9, start + MS * 4);
+        assert_eq!(express.looked_at(start + MS * 4), 9);
+        assert_eq!(express.looked_at(start + LOOK_AGAIN), 0);
+        express.looked(9, start + LOOK_AGAIN);
+        express.set_input(Some(start + LOOK_AGAIN));
+        assert_eq!(express.looked_at(start + LOOK_AGAIN), 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{DisplayClient, Shared};
 use crate::canvas::Region;
 use crate::channel::link::{ChannelError, ChannelLink};
 use crate::display::encode::{Drawing, Serials};
-use crate::display::pending::{PendingDrawable, image_pixels};
+use crate::display::pending::PendingDrawable;
 use crate::display::pipe::PipeItem;
 use crate::display::stream::Output;
 use crate::display::surfaces::Surface;
@@ -104,9 +104,13 @@ impl DisplayClient {
             && self.express.may_break_rest(now)
         {
             let Self { pipe, express, slices, .. } = self;
-            let mut ahead = slices.ahead();
+            let newest = pipe.newest();
             let wanted = |pending: &PendingDrawable| express.goes_during_rest(pending, now);
-            let Some(PipeItem::Draw(pending)) = pipe.take_where(|item| ahead.glance(item, wanted)) else {
+            let mut ahead = slices.ahead();
+            let found = pipe.newer_than(express.looked_at(now)).any(wanted);
+            let item = if found { pipe.take_where(|item| ahead.glance(item, wanted)) } else { None };
+            let Some(PipeItem::Draw(pending)) = item else {
+                self.express.looked(newest, now);
                 return;
             };
             self.send_command(&pending, shared, now);
@@ -234,7 +238,7 @@ impl DisplayClient {
         let exact = self.encoder.lossless_needs(&pending.drawable).is_empty();
         // A whole image for a few of its pixels is not sent either.
         let drawn = pending.region.bounds().area();
-        let small = image_pixels(&pending.drawable.op) <= MAX_IMAGE_PIXELS.max(drawn.saturating_mul(4));
+        let small = pending.image_pixels <= MAX_IMAGE_PIXELS.max(drawn.saturating_mul(4));
         if exact && small && self.slices.begin(pending) {
             return self.slices.take().map_or(0, |(pending, rows)| self.send_slice(&pending, rows, shared));
         }

@@ -4,7 +4,7 @@ use super::Surfaces;
 use crate::canvas::Region;
 use crate::display::cost::Cost;
 use crate::display::encode::SERVER_IMAGE_GROUP;
-use crate::display::pending::{PendingDrawable, copy_offset, reach_of_copy};
+use crate::display::pending::{PendingDrawable, copy_offset, image_pixels, reach_of_copy};
 use crate::display::reads::{Read, SelfRead};
 use crate::draw::{Clip, DrawOp, Drawable};
 use crate::limits::{MAX_COMMAND_COST, MAX_SNAPSHOT};
@@ -95,7 +95,20 @@ impl Surfaces {
         self.last_seq += 1;
         let opaque = drawable.is_opaque();
         let seq = self.last_seq;
-        Ok(PendingDrawable { seq, drawable, key, region, reads, self_read, stream: None, opaque, cost, life })
+        let image_pixels = image_pixels(&drawable.op);
+        Ok(PendingDrawable {
+            seq,
+            drawable,
+            key,
+            region,
+            reads,
+            self_read,
+            stream: None,
+            opaque,
+            cost,
+            image_pixels,
+            life,
+        })
     }
 }
 
