@@ -164,6 +164,16 @@ impl Channels {
         self.connections.get(&at).map(|c| c.client)
     }
 
+    /// Whether a connection to a channel of the host thread has messages that the last turn of reading left.
+    pub(crate) fn has_unread(&self, at: ConnectionId) -> bool {
+        let key = self.key_of(at);
+        let home = self.registry.iter().find(|(known, _)| Some(*known) == key).map(|(_, home)| home);
+        match home {
+            Some(Home::Host(served)) => served.links().get(at).is_some_and(ChannelLink::wants_reading),
+            Some(Home::Worker(..)) | None => false,
+        }
+    }
+
     /// The channel of a connection.
     pub(crate) fn key_of(&self, at: ConnectionId) -> Option<ChannelKey> {
         self.connections.get(&at).map(|c| c.channel)

@@ -7,10 +7,12 @@ use super::state::State;
 use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId};
 use crate::channel::link::ChannelLink;
 use crate::host::call::{HostCall, OnReady};
-use crate::host::{ChannelEvent, WatchId};
+use crate::host::{ChannelEvent, Readiness, WatchId};
+use crate::limits::READ_SLICE;
 use crate::protocol::ChannelType;
 use crate::worker::WorkerHandle;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The type and id of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,9 +126,25 @@ impl Core {
         Arc::new(move |ready| {
             if let Some(core) = weak.upgrade() {
                 core.adopt_loop_thread();
-                core.with(|state| state.on_connection_ready(connection, ready));
+                core.on_ready(connection, ready);
             }
         })
+    }
+
+    /// A connection's socket is ready. Each turn of reading ends with its effects, so that the guest's devices take the data of
+    /// one turn before the next is read.
+    fn on_ready(self: &Arc<Self>, connection: ConnectionId, mut ready: Readiness) {
+        let end = Instant::now() + READ_SLICE;
+        loop {
+            let more = self.with(|state| {
+                state.on_connection_ready(connection, ready);
+                state.channels.has_unread(connection)
+            });
+            if !more || Instant::now() >= end {
+                return;
+            }
+            ready = Readiness { read: true, write: false };
+        }
     }
 
     /// Removes a connection's watch, which must come before its descriptor is closed.
