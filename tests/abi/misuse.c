@@ -202,6 +202,29 @@ static void bad_cores(void)
     spice_server_destroy(server);
 }
 
+/* Values that do not exist, and calls in the wrong order. */
+static void bad_values(void)
+{
+    SpiceServer *server = spice_server_new();
+    SpiceCoreInterface core = core_interface();
+    for (int initialized = 0; initialized < 2; initialized++) {
+        for (int i = 0; i < 3; i++) {
+            int value = i == 0 ? 0 : i == 1 ? -1 : 4;
+            MUST(spice_server_set_jpeg_compression(server, value) == -1);
+            MUST(spice_server_set_zlib_glz_compression(server, value) == -1);
+        }
+        MUST(spice_server_migrate_connect(server, "127.0.0.1", 1, -1, NULL) == -1);
+        MUST(spice_server_migrate_start(server) == -1);
+        spice_server_migrate_end(server, 1);
+        spice_server_migrate_end(server, 0);
+        MUST(spice_server_migrate_info(server, NULL, -1, -1, NULL) == -1);
+        spice_server_migrate_switch(server);
+        MUST(initialized || spice_server_init(server, &core) == 0);
+    }
+    spice_server_destroy(server);
+    MUST(watches == 0 && timers == 0);
+}
+
 static void before_init(void)
 {
     SpiceServer *server = spice_server_new();
@@ -424,6 +447,7 @@ int main(void)
     QXLInstance never_added = { .id = 3 };
     unattached_qxl(&never_added);
     bad_cores();
+    bad_values();
     before_init();
     interfaces();
     cycles();

@@ -17,6 +17,7 @@
  *   count NAME          "count TAKEN UNREAD": bytes that the guest took in all, and those that it still offers
  *   log NAME            "log ...": calls of state, event, and how many writes ("w7") came in between
  *   start, stop         of the machine
+ *   renew               the server is destroyed with all that is attached to it, and another one is made
  *   connect HOST PORT, end 0|1     a migration; "connected" and "ended" are lines of their own
  *   option NAME VALUE   copypaste, filexfer, agentmouse
  *   primary             a QXL device with a primary surface that allows client mouse mode; monitors configurations that it is given
@@ -57,6 +58,7 @@ typedef struct Port {
 } Port;
 
 static SpiceServer *server;
+static int port;
 static Port *ports[MOST];
 
 static void append(Bytes *b, const uint8_t *data, size_t size)
@@ -418,6 +420,21 @@ static bool run_of_port(Port *p, const char *verb, char *rest)
     return true;
 }
 
+static bool serve(void)
+{
+    server = spice_server_new();
+    spice_server_set_addr(server, "127.0.0.1", 0);
+    spice_server_set_port(server, port);
+    spice_server_set_noauth(server);
+    spice_server_set_seamless_migration(server, 1);
+    migrate.st = NULL;
+    if (spice_server_init(server, &core) || spice_server_add_interface(server, &migrate.base)) {
+        return false;
+    }
+    spice_server_vm_start(server);
+    return true;
+}
+
 static void run(char *line)
 {
     char verb[32] = "", a[32] = "", b[300] = "", c[300] = "";
@@ -436,6 +453,9 @@ static void run(char *line)
     } else if (!strcmp(verb, "stop")) {
         spice_server_vm_stop(server);
         printf("ok\n");
+    } else if (!strcmp(verb, "renew")) {
+        spice_server_destroy(server);
+        printf("ok %d\n", serve());
     } else if (!strcmp(verb, "connect")) {
         printf("ok %d\n", spice_server_migrate_connect(server, a, atoi(b), -1, NULL));
     } else if (!strcmp(verb, "end")) {
@@ -488,16 +508,11 @@ static void read_lines(int fd, int event, void *opaque)
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    server = spice_server_new();
-    spice_server_set_addr(server, "127.0.0.1", 0);
-    spice_server_set_port(server, argc > 2 ? atoi(argv[2]) : 0);
-    spice_server_set_noauth(server);
-    spice_server_set_seamless_migration(server, 1);
+    port = argc > 2 ? atoi(argv[2]) : 0;
     core.channel_event = NULL;
-    if (spice_server_init(server, &core) || spice_server_add_interface(server, &migrate.base)) {
+    if (!serve()) {
         return 1;
     }
-    spice_server_vm_start(server);
     watch_add(0, SPICE_WATCH_EVENT_READ, read_lines, NULL);
     flow_timer = timer_add(flow_on, NULL);
     printf("serving\n");

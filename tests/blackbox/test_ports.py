@@ -8,6 +8,7 @@ from ports import COMPRESSED, DATA, PORT_INIT, Ports
 
 PLAIN = {"port": [], "usbredir": [], "webdav": []}  # Clients that do not know LZ4.
 WEBDAV = "org.spice-space.webdav.0"
+STREAM = "org.spice-space.stream.0"
 
 
 def settled(host, name, what):
@@ -95,6 +96,48 @@ def test_wakeups_and_events_while_nobody_is_there(tmp_path, ports):
             assert init[8] == 1 and opened["port"].expect(DATA).payload == b"early"
             opened["port"].send(PORT_INIT, b"\7")
             wait_for(lambda: "event7" in host.calls("p"), "the client's event")
+
+
+def test_the_server_goes_before_its_devices(tmp_path, ports):
+    """With a client and data under way, and without. What a host still does to the devices afterwards means nothing."""
+    kinds = {"a": ("vdagent", "-"), "c": ("smartcard", "-"), "u": ("usbredir", "-"), "p": ("port", "x"), "w": ("port", WEBDAV),
+             "s": ("port", STREAM)}
+    with Ports(tmp_path, ports) as host:
+        sizes = []
+        for turn in range(20):
+            for name, kind in kinds.items():
+                host.add(name, *kind)
+                host("room", name, 10)
+            with contextlib.ExitStack() as stack:
+                if turn % 2:
+                    session, opened = stack.enter_context(raw_client(host.port, channels=("port", "usbredir", "webdav", "smartcard", "display")))
+                    for channel in ("port", "usbredir", "webdav"):
+                        opened[channel].send(DATA, os.urandom(100_000))
+                    for name in "upw":
+                        host("flow", name, 1 << 20)
+                    wait_for(lambda: host.count("u")[0] >= 10, "the guest's first bytes")
+                host("renew")
+                if turn % 2:
+                    assert session.main.wait_close(60) and all(channel.wait_close(60) for channel in opened.values())
+            for name in kinds:
+                host("wake", name)
+                host("event", name, 0)
+                assert host("remove", name) == "removed -1"
+                host("free", name)
+            sizes.append((host.rss_kib(), host.fds()))
+        assert sizes[-1][1] <= sizes[5][1], "descriptors are left open"
+        assert sizes[-1][0] < sizes[5][0] + 4000, sizes
+
+
+def test_a_streaming_port_leaves_the_number_of_a_display_that_comes_later(tmp_path, ports):
+    """Hosts add ports before displays, and choose the numbers of displays themselves."""
+    with Ports(tmp_path, ports) as host:
+        host.add("s", "port", STREAM)
+        host("primary")
+        with raw_client(host.port, channels=()) as (session, _):
+            displays = [i for kind, i in session.channels if kind in (2, "display")]
+            while sorted(displays) != [0, 1]:
+                displays += [body[5] for body in [session.main.expect(104).payload] if body[4] == 2]
 
 
 @pytest.mark.parametrize("where", ["state", "write", "read", "event"])

@@ -226,6 +226,8 @@ def test_client_messages_that_kill_the_original(qemu):
         ("display", [(spiceraw.MSGC_DISPLAY_INIT, init), (spiceraw.MSGC_DISPLAY_INIT, init)]),
         ("display", [(spiceraw.MSGC_DISPLAY_INIT, spiceraw.display_init(dict_pixels=-1))]),
         ("display", [(spiceraw.MSGC_DISPLAY_INIT, init[:3])]),
+        ("display", [(spiceraw.MSGC_DISPLAY_INIT, b"")]),
+        ("display", [(spiceraw.MSGC_DISPLAY_INIT, init), (105, b"\0")]),  # an empty list of preferred codecs
         ("display", [(4, b"")]),
         ("display", [(spiceraw.MSGC_DISPLAY_STREAM_REPORT, b"\xff" * 32)]),
         ("display", [(spiceraw.MSGC_DISPLAY_GL_DRAW_DONE, b"")]),
@@ -249,3 +251,15 @@ def test_client_messages_that_kill_the_original(qemu):
             session.open("display").close()
         served(qemu)
     assert "panic" not in qemu.output()
+
+
+def test_who_says_nothing_on_its_display_delays_nobody(qemu):
+    """The original waits for each such client before it answers the next: 12 s and more."""
+    with contextlib.ExitStack() as stack:
+        silent = []
+        for _ in range(5):
+            session, _ = stack.enter_context(raw_client(qemu.port, ()))
+            silent.append(session.open("display"))
+            start = time.monotonic()
+            served(qemu)
+            assert time.monotonic() - start < 6

@@ -235,13 +235,23 @@ def test_misuse_by_the_host_is_harmless(guest):
     channel, _ = open_playback(session, [])
     assert ask(guest, 21) == "48000 48000"
     assert ask(guest, 20) == "-1 -1"
-    assert ask(guest, 4, 1) == "unwanted"
+    # Nothing was started.
+    assert ask(guest, 4, 1) == "unwanted" and ask(guest, 13, 0) == "unwanted"
+    recorder = session.open("record", caps=[])
+    recorder.send(R_DATA, bytes(4 + 4 * 5000))
+    assert ask(guest, 5, 5000) == ""
+    ask(guest, 2)
+    ask(guest, 3)
+    ask(guest, 3)
+    recorder.expect(R_START, PATIENCE)
     for words in ((1,), (1,), (13, 0), (13, 1), (15, 0), (15, 1)):
         ask(guest, *words)
     ask(guest, 14, 0, 21)
     ask(guest, 14, 0, 22)  # the same again: it is not the host's any more
+    ask(guest, 13, 2)
     ask(guest, 0)
     ask(guest, 0)
+    ask(guest, 14, 2, 25)  # after the end of what it belongs to
     assert frames(channel, 3) == ["start", 21, "stop"]
     # A buffer outlives its interface.
     assert ask(guest, 16) == "0" and ask(guest, 16) == "-1"
@@ -385,6 +395,24 @@ def test_hostile_record_data_costs_its_channel_only(guest):
     channel.send(R_DATA, struct.pack("<I", 0) + b"\xff" * 100)
     assert channel.wait_close(PATIENCE)
     assert not session.main.closed and guest.alive()
+
+
+@ours_only
+def test_a_client_that_chooses_its_codec_again_and_again_costs_nothing(guest):
+    """The original keeps a decoder for each time, until the host has no memory left."""
+    ask(guest, 12, 48000)
+    ask(guest, 3)
+    session = raw_session(guest.port)
+    channel = session.open("record", caps=[2])
+    channel.expect(R_START, PATIENCE)
+    before, mode = guest.rss_kib(), channel.header(R_MODE, 6) + struct.pack("<IH", 0, OPUS)
+    for _ in range(50):
+        channel.sock.sendall(mode * 1000)
+    # Sound that comes after them is heard.
+    packet = Codec().encode(bytes(4 * FRAME))
+    channel.sock.sendall((channel.header(R_DATA, 4 + len(packet)) + bytes(4) + packet) * 20)
+    wait_for(lambda: ask(guest, 5, 480), "the client's sound")
+    assert guest.rss_kib() - before < 4 << 10
 
 
 @ours_only

@@ -4,6 +4,7 @@
 mod attacks;
 mod circles;
 mod citations;
+mod crashes;
 mod layers;
 mod length;
 mod limits;
