@@ -334,12 +334,13 @@ impl ChannelStream {
             return Err(StreamError::OwnMessageTooLong);
         }
         while self.pending_bytes > 0 {
-            let mut slices = Vec::with_capacity(self.pending.len().min(GATHER));
-            for (i, segment) in self.pending.iter().take(GATHER).enumerate() {
+            let mut slices = [IoSlice::new(&[]); GATHER];
+            for (i, (slice, segment)) in slices.iter_mut().zip(&self.pending).enumerate() {
                 let skip = if i == 0 { self.front_sent } else { 0 };
-                slices.push(IoSlice::new(segment.as_slice().get(skip..).unwrap_or_default()));
+                *slice = IoSlice::new(segment.as_slice().get(skip..).unwrap_or_default());
             }
-            match self.transport.write_vectored(&slices) {
+            let count = self.pending.len().min(GATHER);
+            match self.transport.write_vectored(slices.get(..count).unwrap_or_default()) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(n) => self.consume(n),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

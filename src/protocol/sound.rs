@@ -1,10 +1,10 @@
 //! Playback and record channel messages (wire.md 7).
 
-use super::body::{Message, Segment};
+use super::body::Message;
 use super::common::{self, CommonMessage};
 use super::error::ProtocolError;
 use super::reader::Reader;
-use super::writer::{Marshaller, Put};
+use super::writer::Put;
 use crate::limits::MAX_RECORD_BODY;
 
 /// Playback server message types.
@@ -77,13 +77,17 @@ pub(crate) fn max_record_body(msg_type: u16) -> Option<usize> {
     }
 }
 
-/// Playback DATA; `time` in milliseconds of the multimedia clock.
+/// Bytes before the sound of a playback DATA.
+pub(crate) const DATA_HEAD: usize = 4;
+
+/// Playback DATA; `time` in milliseconds of the multimedia clock. The first [`DATA_HEAD`] bytes of `body` are for the time, the
+/// rest is the sound.
 #[must_use]
-pub(crate) fn playback_data(time: u32, data: impl Into<Segment>) -> Message {
-    let mut m = Marshaller::new();
-    m.u32(time);
-    m.segment(data);
-    Message::new(playback::DATA, m.finish())
+pub(crate) fn playback_data(time: u32, mut body: Vec<u8>) -> Message {
+    if let Some(head) = body.first_chunk_mut() {
+        *head = time.to_le_bytes();
+    }
+    Message::new(playback::DATA, body)
 }
 
 /// Playback MODE. The server sends it before the first DATA.
@@ -210,7 +214,7 @@ mod tests {
         assert_eq!(playback_start(2, 48_000, 1).body.len(), 14);
         assert_eq!(record_start(2, 48_000).body.len(), 10);
         assert_eq!(volume(playback::VOLUME, &[1, 2]).body.to_vec(), [2, 1, 0, 2, 0]);
-        assert_eq!(playback_data(7, vec![1; 1920]).body.len(), 1924);
+        assert_eq!(playback_data(7, vec![1; 1924]).body.to_vec()[..6], [7, 0, 0, 0, 1, 1]);
     }
 
     #[test]

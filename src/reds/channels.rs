@@ -15,7 +15,7 @@ use crate::host::{Readiness, WatchId};
 use crate::panic::guarded;
 use crate::protocol::ChannelType;
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,8 +63,8 @@ pub(crate) struct Channels {
     /// Newest first, in the order of CHANNELS_LIST. The main channel is among them, but is never listed.
     registry: Vec<(ChannelKey, Home)>,
     connections: BTreeMap<ConnectionId, Connection>,
-    /// Channels of the host thread that have something to flush.
-    flush_queue: BTreeSet<ChannelKey>,
+    /// Channels of the host thread that have something to flush, each once, in the order of keys.
+    flush_queue: Vec<ChannelKey>,
 }
 
 impl Channels {
@@ -90,6 +90,13 @@ impl Channels {
     /// The connections to a channel of the host thread.
     fn of_channel(&self, key: ChannelKey) -> Vec<ConnectionId> {
         self.connections.iter().filter(|(_, c)| c.channel == key).map(|(&at, _)| at).collect()
+    }
+
+    /// Notes that a channel of the host thread may have something to flush.
+    fn flush_later(&mut self, key: ChannelKey) {
+        if let Err(place) = self.flush_queue.binary_search(&key) {
+            self.flush_queue.insert(place, key);
+        }
     }
 
     /// Removes all channels, at the end of the server.
@@ -146,6 +153,11 @@ impl Channels {
             Home::Host(served) => (served.channel() as &dyn Any).downcast_ref(),
             Home::Worker(..) => None,
         }
+    }
+
+    /// A channel of the host thread whose type is `C`, for a change that says nothing to clients and host.
+    pub(crate) fn look_mut<C: Channel>(&mut self, key: ChannelKey) -> Option<&mut C> {
+        (self.served(key)?.channel_mut() as &mut dyn Any).downcast_mut()
     }
 
     /// A client's link to a channel, if it has one already.
@@ -235,7 +247,7 @@ impl State {
 
     /// Queues what a channel asked for.
     fn hear(&mut self, key: ChannelKey, said: Said) {
-        self.channels.flush_queue.insert(key);
+        self.channels.flush_later(key);
         self.effects.extend(said.calls.into_iter().map(|call| Effect::Host { call, from: Some(key) }));
         self.requests.extend(said.requests);
         for (at, error) in said.ended {
@@ -364,7 +376,8 @@ impl State {
 
     /// Writes what the channels of the host thread have queued, then changes what the host watches for.
     pub(crate) fn flush_channels(&mut self) {
-        while let Some(key) = self.channels.flush_queue.pop_first() {
+        while let Some(key) = self.channels.flush_queue.first().copied() {
+            self.channels.flush_queue.remove(0);
             let touched = self.channels.served(key).map(Served::take_touched).unwrap_or_default();
             for &at in &touched {
                 self.drive(key, Some(at), "sending to a client", |served, now, said| {
@@ -375,7 +388,7 @@ impl State {
                 self.update_watch(key, at);
             }
             if self.channels.served(key).is_none_or(|served| !served.is_touched()) {
-                self.channels.flush_queue.remove(&key);
+                self.channels.flush_queue.retain(|waiting| *waiting != key);
             }
         }
     }

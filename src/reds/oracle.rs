@@ -391,7 +391,7 @@ impl Bench {
             13 => server.playback_start(),
             _ => {
                 if let Some(loan) = server.playback_lend().filter(|_| value < 200) {
-                    server.playback_put(loan, &[value.into(); FRAME]);
+                    server.playback_put(loan, Arc::new([value.into(); FRAME]));
                 }
             }
         }

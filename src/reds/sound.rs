@@ -8,6 +8,7 @@ use super::{Result, Server, ServerError};
 use crate::channel::sound::{Frame, Loan, PlaybackChannel, RecordChannel};
 use crate::channel::{Channel, Out};
 use crate::protocol::{ChannelType, main_channel};
+use std::sync::Arc;
 
 const PLAYBACK: ChannelKey = ChannelKey { channel_type: ChannelType::Playback, id: 0 };
 const RECORD: ChannelKey = ChannelKey { channel_type: ChannelType::Record, id: 0 };
@@ -97,12 +98,11 @@ impl Server {
     /// The right to hand in one frame; `None`: none is wanted now.
     #[must_use]
     pub fn playback_lend(&self) -> Option<Loan> {
-        let lend = |playback: &mut PlaybackChannel, _: &mut Out<'_>| playback.lend();
-        self.core.adjust(|s| s.with_channel(PLAYBACK, lend)).flatten()
+        self.core.adjust(|s| s.channels.look_mut(PLAYBACK).and_then(PlaybackChannel::lend))
     }
 
     /// Hands in a frame.
-    pub fn playback_put(&self, loan: Loan, samples: &Frame) {
+    pub fn playback_put(&self, loan: Loan, samples: Arc<Frame>) {
         self.sound(PLAYBACK, |playback: &mut PlaybackChannel, out| playback.play(loan, samples, out));
     }
 

@@ -41,12 +41,12 @@ pub(crate) fn lend(instance: &Arc<Instance>, loan: Loan) -> *mut u32 {
 pub(crate) fn take_back(
     pointer: *mut u32,
     instance: Option<&Arc<Instance>>,
-) -> Option<(Frame, Option<Loan>)> {
+) -> Option<(Arc<Frame>, Option<Loan>)> {
     let buffers = &mut *locked(&BUFFERS);
     let lent = buffers.lent.remove(&pointer.addr())?;
     // SAFETY: made by `Box::into_raw` in `lend`, and on the list until now. The host no longer touches it.
     let buffer = unsafe { Box::from_raw(lent.buffer.0) };
-    let samples = *buffer;
+    let samples = Arc::new(*buffer);
     if buffers.free.len() < MAX_FREE {
         buffers.free.push(buffer);
     }

@@ -111,7 +111,7 @@ pub unsafe extern "C" fn spice_server_playback_put_samples(
             None => warning_limited!("spice_server_playback_put_samples: not a buffer that the host holds"),
             Some((samples, loan)) => {
                 if let (Some(instance), Some(loan)) = (instance, loan) {
-                    instance.server.playback_put(loan, &samples);
+                    instance.server.playback_put(loan, samples);
                 }
             }
         }

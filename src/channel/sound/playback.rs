@@ -71,23 +71,20 @@ impl PlaybackChannel {
 
     /// Sends each client what it can take.
     fn pump_all(&mut self, out: &mut Out<'_>) {
-        for at in out.connections() {
-            if let Err(error) = self.pump(at, out) {
+        let time = mm_time(out.now);
+        let settings = Settings { compress: self.compress, rate: self.rate, mixer: &self.mixer, time };
+        for (&at, client) in &mut self.clients {
+            if let Err(error) = pump(at, client, settings, out) {
                 out.disconnect(at, error);
             }
         }
     }
 
-    /// Sends a client all that is due, unless something is still on its way.
+    /// Sends a client what it can take.
     fn pump(&mut self, at: ConnectionId, out: &mut Out<'_>) -> Result<(), ChannelError> {
         let time = mm_time(out.now);
-        let Some(client) = self.clients.get_mut(&at) else { return Ok(()) };
         let settings = Settings { compress: self.compress, rate: self.rate, mixer: &self.mixer, time };
-        let Some(link) = out.link(at).filter(|link| link.is_drained()) else { return Ok(()) };
-        while let Some(message) = client.next_message(settings)? {
-            link.send(message);
-        }
-        Ok(())
+        self.clients.get_mut(&at).map_or(Ok(()), |client| pump(at, client, settings, out))
     }
 
     /// The guest starts to play. Nothing if it does already.
@@ -117,13 +114,13 @@ impl PlaybackChannel {
     }
 
     /// The host hands in a frame that it filled. Nothing is played of a loan that has ended, or when nothing plays.
-    pub fn play(&mut self, loan: Loan, samples: &Frame, out: &mut Out<'_>) {
+    pub fn play(&mut self, loan: Loan, samples: Arc<Frame>, out: &mut Out<'_>) {
         if loan.audience != self.audience {
             return;
         }
         self.lent = self.lent.saturating_sub(1);
         if self.playing {
-            let played = Played { time: mm_time(out.now), samples: Arc::new(*samples) };
+            let played = Played { time: mm_time(out.now), samples };
             self.clients.values_mut().for_each(|client| client.play(played.clone()));
             self.pump_all(out);
         }
@@ -176,6 +173,20 @@ impl PlaybackChannel {
     pub fn clock_releases(&self) -> u64 {
         self.clock_releases
     }
+}
+
+/// Sends a client all that is due, unless something is still on its way.
+fn pump(
+    at: ConnectionId,
+    client: &mut PlaybackClient,
+    settings: Settings<'_>,
+    out: &mut Out<'_>,
+) -> Result<(), ChannelError> {
+    let Some(link) = out.link(at).filter(|link| link.is_drained()) else { return Ok(()) };
+    while let Some(message) = client.next_message(settings)? {
+        link.send(message);
+    }
+    Ok(())
 }
 
 impl Channel for PlaybackChannel {

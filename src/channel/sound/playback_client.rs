@@ -5,7 +5,7 @@ use super::{CHANNELS, FRAME, Frame, Mixer, mode, pair};
 use crate::channel::link::ChannelError;
 use crate::limits::MAX_OPUS_PACKET;
 use crate::protocol::Message;
-use crate::protocol::sound::{self, AudioMode, playback};
+use crate::protocol::sound::{self, AudioMode, DATA_HEAD, playback};
 use spice_opus::Encoder;
 use std::sync::Arc;
 
@@ -163,11 +163,10 @@ impl PlaybackClient {
 
     fn data(&mut self, played: &Played, rate: u32) -> Result<Message, ChannelError> {
         if self.mode == AudioMode::Raw {
-            let mut bytes = vec![0; size_of::<Frame>()];
-            for (to, sample) in bytes.as_chunks_mut().0.iter_mut().zip(played.samples.iter()) {
-                *to = sample.to_le_bytes();
-            }
-            return Ok(sound::playback_data(played.time, bytes));
+            let mut body = Vec::with_capacity(DATA_HEAD + size_of::<Frame>());
+            body.extend_from_slice(&[0; DATA_HEAD]);
+            body.extend(played.samples.iter().flat_map(|sample| sample.to_le_bytes()));
+            return Ok(sound::playback_data(played.time, body));
         }
         if self.encoder.is_none() {
             self.encoder = Encoder::new(rate);
@@ -179,11 +178,11 @@ impl PlaybackClient {
         for (to, &from) in samples.chunks_exact_mut(2).zip(played.samples.iter()) {
             to.copy_from_slice(&pair(from));
         }
-        let mut packet = vec![0; MAX_OPUS_PACKET];
+        let mut body = vec![0; DATA_HEAD + MAX_OPUS_PACKET];
         let size = encoder
-            .encode(&samples, &mut packet)
+            .encode(&samples, &mut body[DATA_HEAD..])
             .map_err(|error| ChannelError::Refused(format!("encoding failed: {error}")))?;
-        packet.truncate(size);
-        Ok(sound::playback_data(played.time, packet))
+        body.truncate(DATA_HEAD + size);
+        Ok(sound::playback_data(played.time, body))
     }
 }

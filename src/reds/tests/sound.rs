@@ -2,6 +2,7 @@
 
 use super::harness::{Client, Host};
 use crate::channel::sound::FRAME;
+use std::sync::Arc;
 
 const PLAYBACK: u8 = 5;
 const RECORD: u8 = 6;
@@ -36,7 +37,7 @@ fn playback(host: &Host, main: &Client) -> Client {
 /// Plays a frame of this sample; whether one was wanted.
 fn play(host: &Host, sample: u32) -> bool {
     host.run(move |server| {
-        server.playback_lend().map(|loan| server.playback_put(loan, &[sample; FRAME])).is_some()
+        server.playback_lend().map(|loan| server.playback_put(loan, Arc::new([sample; FRAME]))).is_some()
     })
 }
 

@@ -4,6 +4,7 @@ use crate::channel::connection::ConnectionId;
 use crate::channel::sound::{FRAME, Frame, Loan, PlaybackChannel, joined, pair};
 use proptest::prelude::*;
 use std::f64::consts::TAU;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// VOLUME, LATENCY, OPUS.
@@ -29,7 +30,7 @@ impl Bench<PlaybackChannel> {
         self.call(|channel, _| channel.lend())
     }
     fn put(&mut self, loan: Loan, value: u32) {
-        self.call(|channel, out| channel.play(loan, &[value; FRAME], out));
+        self.call(|channel, out| channel.play(loan, Arc::new([value; FRAME]), out));
     }
     /// One frame as hosts play them.
     fn play(&mut self, value: u32) {
@@ -269,7 +270,7 @@ fn a_tone_arrives_through_opus() {
             *sample = joined((12_000.0 * angle.sin()) as i16, 0);
         }
         let loan = bench.lend().unwrap();
-        bench.call(|channel, out| channel.play(loan, &samples, out));
+        bench.call(|channel, out| channel.play(loan, Arc::new(samples), out));
         for (kind, body) in bench.got(at) {
             assert_eq!(kind, DATA);
             bytes += body.len();
