@@ -31,8 +31,8 @@ pub const MAX_SNAPSHOT: usize = 64 << 20;
 /// request may have to wait for all of it. Composites of 4096 x 4096 pixels with a transformed source stay below.
 pub const MAX_COMMAND_COST: u64 = 200_000_000;
 
-/// Estimated cost of the commands that may wait to be drawn (about nanoseconds). The worker draws the oldest
-/// before it takes more. A request that needs all of them waits for about this long, and for one command more.
+/// Estimated cost of the commands that may wait to be drawn (about nanoseconds), unless a single one costs more. The
+/// worker draws the oldest before it adds another. A request that needs all of them waits for about this long.
 pub const MAX_PENDING_COST: u64 = 50_000_000;
 
 /// Estimated cost of what the worker draws of a large command at a time (about nanoseconds). Then it looks after
@@ -308,11 +308,11 @@ pub const MAX_CURSOR_PIPE: usize = 50;
 
 /// How long a request may take commands from the ring before it does its own work. A guest can refill its
 /// ring for ever from another processor, and would keep the host's caller. On a processor of its own the worker
-/// reaches `MAX_DRAIN_COST` long before.
-pub const MAX_DRAIN: Duration = Duration::from_secs(2);
+/// reaches `MAX_DRAIN_COST` before.
+pub const MAX_DRAIN: Duration = Duration::from_millis(400);
 
-/// Estimated cost of the commands that a request takes from the ring and has to draw before it does its own work
-/// (about nanoseconds). What remains in the ring is taken afterwards.
+/// Estimated cost of all that a request may have to draw when it takes commands from the ring: of those, and of
+/// what waits already (about nanoseconds), unless a single one costs more. What remains is drawn afterwards.
 pub const MAX_DRAIN_COST: u64 = 150_000_000;
 
 // # Guest: video encoders

@@ -333,9 +333,22 @@ impl DisplayChannel {
         });
     }
 
-    /// Renders a piece of the pending commands, if too much waits. `false`: it does not, so the worker may take more commands.
-    pub fn render_excess(&mut self) -> bool {
-        self.surfaces.has_excess() && self.surfaces.render_piece()
+    /// Renders a piece of the pending commands, if with a command that costs `next` too much would wait. `false`: it would not,
+    /// so the worker may add that command, or take more of them.
+    pub fn render_excess(&mut self, next: u64) -> bool {
+        self.surfaces.has_excess(next) && self.surfaces.render_piece()
+    }
+
+    /// Estimated cost of drawing the commands that wait (about nanoseconds).
+    #[must_use]
+    pub fn pending_cost(&self) -> u64 {
+        self.surfaces.pending_cost()
+    }
+
+    /// Estimated cost of drawing a command that was not given to [`Self::draw`] yet (about nanoseconds).
+    #[must_use]
+    pub fn expected_cost(&self, drawable: &Drawable) -> u64 {
+        self.surfaces.expected_cost(drawable)
     }
 
     /// Estimated cost of all work for the guest's commands so far (about nanoseconds).

@@ -3,7 +3,6 @@
 //! The unit is about a nanosecond of a processor of 2020. The estimate uses only the numbers in the command. It must not be too
 //! low for any command, and may be too high for unusual ones.
 
-use super::reads::Read;
 use crate::canvas::Region;
 use crate::draw::{Brush, Composite, DrawOp, Drawable, GlyphString, PathSegment, Rop, Stroke};
 use crate::geometry::Rect;
@@ -36,9 +35,9 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// The cost of drawing a command in a region. `reads` are the areas of other surfaces that it reads.
+    /// The cost of drawing a command in a region. `read` gives the number of pixels that it may read of another surface.
     #[must_use]
-    pub(super) fn of(drawable: &Drawable, region: &Region, reads: &[Read]) -> Self {
+    pub(super) fn of(drawable: &Drawable, region: &Region, read: impl Fn(u32) -> u64) -> Self {
         let bounds = region.bounds();
         let rects = count(region.rects().len());
         let mut fixed = rects.saturating_mul(RECT).saturating_add(COMMAND);
@@ -57,7 +56,7 @@ impl Cost {
                 bounds.area().saturating_mul(8).saturating_add(cost_of_glyphs(&text.string, &bounds))
             }
             DrawOp::Composite(op) => {
-                fixed = fixed.saturating_add(cost_to_open(op, drawable, reads));
+                fixed = fixed.saturating_add(cost_to_open(op, drawable, read));
                 region.area().saturating_mul(cost_of_composite(op))
             }
             op => region.area().saturating_mul(cost_of_pixel(op, &drawable.bbox)),
@@ -120,15 +119,10 @@ fn cost_of_composite(op: &Composite) -> u64 {
 }
 
 /// A composite copies those parts of its images that it may sample.
-fn cost_to_open(op: &Composite, drawable: &Drawable, reads: &[Read]) -> u64 {
+fn cost_to_open(op: &Composite, drawable: &Drawable, read: impl Fn(u32) -> u64) -> u64 {
     let image = |image: &Image, repeat: u32, transformed: bool| {
         let whole = match image.data {
-            ImageData::Surface(id) => reads
-                .iter()
-                .filter(|read| read.surface_id == id)
-                .map(|read| read.area.area())
-                .max()
-                .unwrap_or(0),
+            ImageData::Surface(id) => read(id),
             _ => pixels_of(image),
         };
         if repeat == 0 && !transformed { whole.min(drawable.bbox.area()) } else { whole }
@@ -207,7 +201,7 @@ mod tests {
 
     fn cost(op: DrawOp, side: u32) -> u64 {
         let bbox = Rect::of_size(side, side);
-        Cost::of(&command(bbox, op), &Region::from(bbox), &[]).total()
+        Cost::of(&command(bbox, op), &Region::from(bbox), |_| 0).total()
     }
 
     fn stroke(points: i32, line_flags: u8) -> DrawOp {
@@ -246,7 +240,7 @@ mod tests {
             let rects: Vec<Rect> = (0..n).map(|i| Rect::new(2 * i, 0, 2 * i + 1, 1)).collect();
             let fill = Fill { brush: Brush::Solid(0), rop: Rop::PUT, mask: None };
             let command = command(Rect::of_size(1 << 17, 1), DrawOp::Fill(fill));
-            Cost::of(&command, &Region::from_rects(&rects), &[]).total()
+            Cost::of(&command, &Region::from_rects(&rects), |_| 0).total()
         };
         let growths: [(&str, &dyn Fn(i32) -> u64); 4] = [
             ("rectangles", &rects),

@@ -13,17 +13,17 @@ use std::time::Instant;
 /// Makes the trait, and implements it with the methods of the same names of [`DisplayChannel`], so that each is listed once.
 macro_rules! display {
     (
-        look { $(fn $look:ident() -> $seen:ty;)* }
+        look { $(fn $look:ident($($of:ident: $seen_of:ty),*) -> $seen:ty;)* }
         act { $(fn $act:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)* }
     ) => {
         /// The display channel as the worker drives it; [`DisplayChannel`] documents the methods.
         pub(super) trait Display: Channel {
-            $(fn $look(&self) -> $seen;)*
+            $(fn $look(&self, $($of: $seen_of),*) -> $seen;)*
             $(fn $act(&mut self, $($arg: $type),*) $(-> $result)?;)*
         }
 
         impl Display for DisplayChannel {
-            $(fn $look(&self) -> $seen { DisplayChannel::$look(self) })*
+            $(fn $look(&self, $($of: $seen_of),*) -> $seen { DisplayChannel::$look(self, $($of),*) })*
             $(fn $act(&mut self, $($arg: $type),*) $(-> $result)? { DisplayChannel::$act(self, $($arg),*) })*
         }
     };
@@ -33,6 +33,8 @@ display! {
     look {
         fn primary_size() -> Option<(u32, u32)>;
         fn work() -> u64;
+        fn pending_cost() -> u64;
+        fn expected_cost(drawable: &Drawable) -> u64;
         fn settings() -> &DisplaySettings;
     }
     act {
@@ -46,7 +48,7 @@ display! {
         fn destroy_all_surfaces(now: Instant);
         fn update_area(surface_id: u32, area: &Rect, max: Option<usize>, clear: bool) -> Vec<Rect>;
         fn render_all();
-        fn render_excess() -> bool;
+        fn render_excess(next: u64) -> bool;
         fn release_all();
         fn free_some() -> usize;
         fn set_monitors_config(config: MonitorsConfig, now: Instant);

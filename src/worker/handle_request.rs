@@ -65,7 +65,7 @@ impl<D: Display> RedWorker<D> {
             }
             Request::DestroySurfaces { answer } => {
                 self.drain_cursor_ring();
-                self.drain_display_ring();
+                self.drain_display_ring_for_good();
                 let had_primary = self.display.primary_size().is_some();
                 self.display.destroy_all_surfaces(now);
                 self.cursor.reset();
@@ -78,7 +78,7 @@ impl<D: Display> RedWorker<D> {
             Request::DestroySurface { surface_id, answer } => self.destroy_surface(surface_id, answer),
             Request::FlushSurfaces { cookie } => {
                 self.drain_cursor_ring();
-                self.drain_display_ring();
+                self.drain_display_ring_for_good();
                 self.display.render_all();
                 self.finish::<()>(Answer::Async(cookie), ());
             }
@@ -162,6 +162,7 @@ impl<D: Display> RedWorker<D> {
         if !self.running {
             return;
         }
+        self.draw_held_back(Instant::now());
         self.push();
         self.display.release_all();
         self.running = false;
@@ -208,6 +209,7 @@ impl<D: Display> RedWorker<D> {
         }
         if self.display.primary_size().is_some() {
             crate::warning_limited!("the host creates a second primary surface, the first one is destroyed");
+            self.draw_held_back(now);
             self.display.destroy_primary(now);
             self.cursor.reset();
         }
@@ -240,7 +242,7 @@ impl<D: Display> RedWorker<D> {
             return false;
         }
         self.drain_cursor_ring();
-        self.drain_display_ring();
+        self.drain_display_ring_for_good();
         self.display.destroy_primary(now);
         self.cursor.reset();
         self.push();
@@ -259,6 +261,7 @@ impl<D: Display> RedWorker<D> {
             self.drain_cursor_ring();
             self.drain_display_ring();
         }
+        self.draw_held_back(Instant::now());
         if !self.display.clear_surface(surface_id) {
             crate::warning_limited!("destroy_surface of surface {surface_id}, which does not exist");
         }

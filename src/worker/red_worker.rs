@@ -9,8 +9,9 @@ use super::ring::{OnEmpty, Ring};
 use super::{WorkerEvents, request::Request};
 use crate::channel::polled::{Polled, Socket};
 use crate::display::cursor::CursorChannel;
+use crate::draw::Drawable;
 use crate::host::{DisplayCommand, Fetched, QxlDevice};
-use crate::limits::{MAX_DRAIN, MAX_DRAIN_COST, MAX_HELD_COPIES};
+use crate::limits::{MAX_DRAIN, MAX_DRAIN_COST, MAX_HELD_COPIES, MAX_PENDING_COST};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,10 +30,18 @@ pub(super) struct RedWorker<D: Display> {
     pub(super) max_monitors: u32,
     display_ring: Ring,
     cursor_ring: Ring,
+    /// A drawing command that the worker has taken from the ring, and that has to wait until others are drawn.
+    pub(super) held_back: Option<HeldBack>,
     /// The last turn left work over, so the next one begins at once.
     again: bool,
     /// The cookie that was completed last, so that a panic after that does not complete it twice.
     pub(super) completed: Option<u64>,
+}
+
+/// A drawing command with what it costs to draw.
+pub(super) struct HeldBack {
+    drawable: Box<Drawable>,
+    cost: u64,
 }
 
 /// What the worker found on a ring.
@@ -62,6 +71,7 @@ impl<D: Display> RedWorker<D> {
             max_monitors: u32::MAX,
             display_ring: Ring::default(),
             cursor_ring: Ring::default(),
+            held_back: None,
             again: false,
             completed: None,
         }
@@ -218,7 +228,12 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
+    /// Takes a command from the ring and executes it, or holds it back if it is too dear now. One that was held back before is
+    /// executed first: the caller has made room for it.
     fn take_display_command(&mut self, now: Instant) -> RingPop {
+        if self.draw_held_back(now) {
+            return RingPop::Command;
+        }
         match guarded("display command", || self.device.next_display_command()) {
             None => RingPop::Fault,
             Some(Fetched::Empty) => RingPop::Empty,
@@ -234,9 +249,23 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
+    /// Executes the command that was held back; `false`: there is none.
+    pub(super) fn draw_held_back(&mut self, now: Instant) -> bool {
+        let Some(HeldBack { drawable, .. }) = self.held_back.take() else { return false };
+        guarded("display command", || self.display.draw(drawable, now));
+        true
+    }
+
     fn display_command(&mut self, command: DisplayCommand, now: Instant) {
         match command {
-            DisplayCommand::Draw(drawable) => self.display.draw(drawable, now),
+            DisplayCommand::Draw(drawable) => {
+                let (waits, cost) = (self.display.pending_cost(), self.display.expected_cost(&drawable));
+                if waits > 0 && waits.saturating_add(cost) > MAX_PENDING_COST {
+                    self.held_back = Some(HeldBack { drawable, cost });
+                } else {
+                    self.display.draw(drawable, now);
+                }
+            }
             DisplayCommand::Update(update) => {
                 self.display.update(update.surface_id, &update.area);
                 self.device.notify_update(update.update_id);
@@ -253,8 +282,9 @@ impl<D: Display> RedWorker<D> {
     /// Renders a part of the pending commands if they would take too long, or releases some if they occupy too much memory.
     /// `false`: neither, so the worker may take the next command.
     fn make_room(&mut self) -> bool {
+        let next = self.held_back.as_ref().map_or(0, |held_back| held_back.cost);
         let made = guarded("release", || {
-            if self.display.render_excess() {
+            if self.display.render_excess(next) {
                 return true;
             }
             let freed = self.device.held_bytes() > MAX_HELD_COPIES / 2 && self.display.free_some() > 0;
@@ -277,26 +307,39 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    /// Takes all commands of the display ring, which a request must not overtake. Sends to clients in between.
+    /// Takes all commands of the display ring, which a request must not overtake, as far as drawing them and all that waits does
+    /// not take too long. Clients are sent nothing meanwhile: what that costs, the host would have to wait for.
     pub(super) fn drain_display_ring(&mut self) {
         let start = Instant::now();
         let mut slice = start;
-        let enough = self.display.work().saturating_add(MAX_DRAIN_COST);
+        let before = self.display.work();
         while self.running {
             let now = Instant::now();
-            if !self.make_room() && self.take_display_command(now) != RingPop::Command {
+            let done = self.display.work().saturating_sub(before);
+            let next = self.held_back.as_ref().map_or(0, |held_back| held_back.cost);
+            let all = done.saturating_add(self.display.pending_cost()).saturating_add(next);
+            // One command may cost more than that, if it is the only one.
+            if done >= MAX_DRAIN_COST
+                || all > MAX_DRAIN_COST && all > next && self.held_back.is_some()
+                || now.saturating_duration_since(start) >= MAX_DRAIN
+            {
+                crate::warning_limited!("a request does not wait for all of the guest's drawing commands");
                 return;
             }
-            if self.display.work() >= enough || now.saturating_duration_since(start) >= MAX_DRAIN {
-                crate::warning_limited!("a request does not wait for all of the guest's drawing commands");
+            if !self.make_room() && self.take_display_command(now) != RingPop::Command {
                 return;
             }
             if now.saturating_duration_since(slice) >= SLICE {
                 slice = now;
-                self.push();
                 guarded("release", || self.device.release_pending());
             }
         }
+    }
+
+    /// The same for a request that ends commands: not even one that was held back may be left.
+    pub(super) fn drain_display_ring_for_good(&mut self) {
+        self.drain_display_ring();
+        self.draw_held_back(Instant::now());
     }
 
     // Requests.

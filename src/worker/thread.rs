@@ -24,8 +24,8 @@ pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Bo
         let ready = poll.wait(timeout.unwrap_or(Some(std::time::Duration::from_millis(10))));
         guarded("turn", || worker.turn(ready));
     }
-    let RedWorker { mut device, display, cursor, .. } = worker;
-    guarded("closing", || drop((display, cursor)));
+    let RedWorker { mut device, display, cursor, held_back, .. } = worker;
+    guarded("closing", || drop((display, cursor, held_back)));
     refuse_requests(&dispatcher, &mut *device);
     device
 }

@@ -1,12 +1,13 @@
 //! Which drawing commands a device takes, and what they become (display.md 4.1, steps 1 to 5).
 
-use super::Surfaces;
+use super::{Surface, Surfaces};
 use crate::canvas::Region;
 use crate::display::cost::Cost;
 use crate::display::encode::SERVER_IMAGE_GROUP;
 use crate::display::pending::{PendingDrawable, copy_offset, image_pixels, reach_of_copy};
 use crate::display::reads::{Read, SelfRead};
 use crate::draw::{Clip, DrawOp, Drawable};
+use crate::geometry::Rect;
 use crate::limits::{MAX_COMMAND_COST, MAX_SNAPSHOT};
 
 /// Why [`Surfaces::accept`] drops a command that is right but changes no pixel.
@@ -88,7 +89,8 @@ impl Surfaces {
         if region.is_empty() {
             return Err(NOTHING_TO_DRAW);
         }
-        let cost = Cost::of(&drawable, &region, &reads);
+        let read = |id| reads.iter().filter(|r| r.surface_id == id).map(|r| r.area.area()).max().unwrap_or(0);
+        let cost = Cost::of(&drawable, &region, read);
         if cost.total() > MAX_COMMAND_COST {
             return Err("it would take too long to draw");
         }
@@ -109,6 +111,17 @@ impl Surfaces {
             image_pixels,
             life,
         })
+    }
+}
+
+impl Surfaces {
+    /// The cost of a command before it is accepted, as if all of its box were drawn.
+    #[must_use]
+    pub(in crate::display) fn expected_cost(&self, drawable: &Drawable) -> u64 {
+        let area = |id: u32| self.map.get(&id).map_or(Rect::default(), Surface::bounds);
+        let region = Region::from(drawable.bbox.intersect(&area(drawable.surface_id)));
+        // What costs more is dropped.
+        Cost::of(drawable, &region, |id| area(id).area()).total().min(MAX_COMMAND_COST)
     }
 }
 

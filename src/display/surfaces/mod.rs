@@ -258,10 +258,17 @@ impl Surfaces {
         self.decoded.clear();
     }
 
-    /// Whether so many commands wait that the worker should render some before it takes more.
+    /// Whether so many commands wait that the worker should render some before it adds one that costs `next`.
     #[must_use]
-    pub(super) fn has_excess(&self) -> bool {
-        self.pending >= MAX_DRAWABLES || self.pending_cost > MAX_PENDING_COST
+    pub(super) fn has_excess(&self, next: u64) -> bool {
+        let waits = self.pending_cost.saturating_add(next);
+        self.pending >= MAX_DRAWABLES || self.pending > 0 && waits > MAX_PENDING_COST
+    }
+
+    /// Estimated cost of drawing the commands that wait.
+    #[must_use]
+    pub(super) fn pending_cost(&self) -> u64 {
+        self.pending_cost
     }
 
     /// Estimated cost of all work for commands so far (see [`crate::display::cost`]).

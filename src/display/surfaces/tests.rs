@@ -71,14 +71,19 @@ fn what_waits_is_bounded_by_what_it_costs() {
     let mut surfaces = screen(2048, 2048, SurfaceFormat::Rgb555);
     let mut most = 0;
     for _ in 0..12 {
-        while surfaces.has_excess() {
+        let command = command(Rect::of_size(2048, 2048), Effect::Blend, DrawOp::Invers(None));
+        while surfaces.has_excess(surfaces.expected_cost(&command)) {
             assert!(surfaces.render_oldest());
         }
-        insert(&mut surfaces, command(Rect::of_size(2048, 2048), Effect::Blend, DrawOp::Invers(None)));
+        insert(&mut surfaces, command);
         most = most.max(surfaces.pending_cost);
     }
-    assert!(most > MAX_PENDING_COST && most < MAX_PENDING_COST + MAX_COMMAND_COST);
+    assert!(most > MAX_PENDING_COST / 2 && most <= MAX_PENDING_COST);
     assert!(surfaces.pending < 12);
+    // Of two that cost more, the second waits until the first is drawn; that one waits for nothing.
+    assert!(surfaces.has_excess(MAX_COMMAND_COST));
+    surfaces.render_all();
+    assert!(!surfaces.has_excess(MAX_COMMAND_COST));
 }
 
 #[test]

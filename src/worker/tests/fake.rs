@@ -12,6 +12,7 @@ use crate::host::{
     MonitorsConfig, QxlDevice, SurfaceCommand, SurfaceSpec,
 };
 use crate::image::SurfaceFormat;
+use crate::limits::MAX_PENDING_COST;
 use crate::net::stream::Incoming;
 use crate::worker::display::Display;
 use crate::worker::{GlScanout, WorkerEvents};
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub(super) looks: usize,
     /// What each drawing command costs.
     pub(super) cost: u64,
+    /// The display draws them when it must, and not at once.
+    pub(super) lazy: bool,
     /// Times that a notification is refused although the ring is empty.
     pub(super) refusals: usize,
     pub(super) flushed: i32,
@@ -265,16 +268,22 @@ pub(super) struct FakeDisplay {
     pub(super) client: bool,
     settings: DisplaySettings,
     work: u64,
+    pending_cost: u64,
 }
 
 impl FakeDisplay {
     pub(super) fn new(world: Arc<World>) -> Self {
         let (pending, settings) = (Vec::new(), DisplaySettings::default());
-        Self { world, pending, primary: None, client: false, settings, work: 0 }
+        Self { world, pending, primary: None, client: false, settings, work: 0, pending_cost: 0 }
     }
 
     fn log(&self, line: impl Into<String>) {
         self.world.log(line);
+    }
+
+    fn render(&mut self) {
+        self.work += std::mem::take(&mut self.pending_cost);
+        self.pending.clear();
     }
 }
 
@@ -309,7 +318,8 @@ impl Display for FakeDisplay {
     fn draw(&mut self, drawable: Box<Drawable>, _now: Instant) {
         self.log(format!("draw {}", drawable.mm_time));
         assert_ne!(drawable.mm_time, 666, "display fault");
-        self.work += self.world.with(|s| s.cost);
+        let (cost, lazy) = self.world.with(|s| (s.cost, s.lazy));
+        *(if lazy { &mut self.pending_cost } else { &mut self.work }) += cost;
         self.pending.push(*drawable);
     }
 
@@ -357,7 +367,7 @@ impl Display for FakeDisplay {
     fn update_area(&mut self, surface_id: u32, area: &Rect, _max: Option<usize>, _clear: bool) -> Vec<Rect> {
         self.log(format!("update_area {surface_id}"));
         assert_ne!(surface_id, 666, "display fault");
-        self.pending.clear();
+        self.render();
         vec![*area]
     }
 
@@ -369,7 +379,7 @@ impl Display for FakeDisplay {
     fn release_all(&mut self) {
         self.log("release all");
         self.world.wait(|s| !s.busy);
-        self.pending.clear();
+        self.render();
     }
 
     fn free_some(&mut self) -> usize {
@@ -379,8 +389,21 @@ impl Display for FakeDisplay {
         n
     }
 
-    fn render_excess(&mut self) -> bool {
-        false
+    fn render_excess(&mut self, next: u64) -> bool {
+        let excess = self.pending_cost > 0 && self.pending_cost + next > MAX_PENDING_COST;
+        if excess {
+            self.log("render");
+            self.render();
+        }
+        excess
+    }
+
+    fn pending_cost(&self) -> u64 {
+        self.pending_cost
+    }
+
+    fn expected_cost(&self, _drawable: &Drawable) -> u64 {
+        self.world.with(|s| s.cost)
     }
 
     fn work(&self) -> u64 {

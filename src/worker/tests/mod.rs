@@ -255,6 +255,53 @@ fn a_request_does_not_wait_for_a_ring_of_dear_commands() {
     assert_eq!(order, ["draw 1", "draw 2", "update_area 0", "draw 3", "draw 4"]);
 }
 
+/// What is drawn in which order by a worker whose display draws late, and whose commands cost so much each.
+fn order_of_dear(cost: u64, commands: u32, ask: impl FnOnce(&Fixture)) -> Vec<String> {
+    let f = Fixture::running();
+    f.world.with(|s| (s.cost, s.lazy) = (cost, true));
+    for n in 1..=commands {
+        f.world.submit(f.world.drawable(n));
+    }
+    ask(&f);
+    let last = format!("draw {commands}");
+    f.world.wait_for(&last);
+    let mut log = f.world.take_log();
+    log.retain(|l| ["draw", "render", "update_area"].iter().any(|w| l.starts_with(w)));
+    log.truncate(log.iter().position(|l| *l == last).unwrap_or(0) + 1);
+    log
+}
+
+#[test]
+fn a_dear_command_waits_until_others_are_drawn() {
+    let order = order_of_dear(crate::limits::MAX_PENDING_COST, 3, |f| f.worker.wakeup());
+    assert_eq!(order, ["draw 1", "render", "draw 2", "render", "draw 3"]);
+}
+
+#[test]
+fn a_request_waits_for_as_many_dear_commands_as_the_limit_allows() {
+    use crate::limits::{MAX_COMMAND_COST, MAX_DRAIN_COST, MAX_PENDING_COST};
+    let order =
+        |cost, commands| order_of_dear(cost, commands, |f| drop(f.worker.update_area(0, AREA, None, false)));
+    assert_eq!(order(MAX_COMMAND_COST, 2), ["draw 1", "render", "update_area 0", "draw 2"]);
+    assert_eq!(MAX_DRAIN_COST, 3 * MAX_PENDING_COST);
+    let three =
+        ["draw 1", "render", "draw 2", "render", "draw 3", "update_area 0", "draw 4", "render", "draw 5"];
+    assert_eq!(order(MAX_PENDING_COST, 5), three);
+}
+
+#[test]
+fn what_was_held_back_is_drawn_before_a_stop() {
+    let f = Fixture::running();
+    f.world.with(|s| (s.cost, s.lazy) = (crate::limits::MAX_PENDING_COST, true));
+    for n in 1..=4 {
+        f.world.submit(f.world.drawable(n));
+    }
+    f.worker.update_area_async(0, AREA, false, 1);
+    f.worker.stop();
+    let log = f.world.take_log();
+    assert!(log.contains(&"draw 4".into()) && log.contains(&"release 4".into()), "{log:?}");
+}
+
 #[test]
 fn idle_worker_asks_once_and_then_sleeps() {
     let f = Fixture::running();
