@@ -381,6 +381,11 @@ pub const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// before any newer content.
 pub const MAX_UPDATE_PIXELS: u64 = 1 << 18;
 
+/// Pixels of the first image of a surface, which shows it to a client; the rest follows in images of
+/// [`MAX_UPDATE_PIXELS`]. The guest and other clients wait while the worker encodes it. Screens up to 2560 x 1600 are
+/// sent whole.
+pub const MAX_FULL_IMAGE: u64 = 1 << 22;
+
 /// Least time between the end of one burst of drawing to a display client and the next, if the client costs more
 /// than little. A guest may redraw faster than any screen shows it, and encoding all of that would be waste.
 /// A change after a pause is sent at once.

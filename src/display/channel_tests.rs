@@ -131,8 +131,13 @@ impl Rig {
     }
 
     fn primary(&mut self) {
-        assert!(self.channel.create_primary(blank(W, H, SurfaceFormat::Xrgb32), false, self.now));
-        let canvas = Canvas::new(blank(W, H, SurfaceFormat::Xrgb32)).unwrap();
+        self.primary_of(W, H);
+    }
+
+    fn primary_of(&mut self, width: u32, height: u32) {
+        let make = || blank(width, height, SurfaceFormat::Xrgb32);
+        assert!(self.channel.create_primary(make(), false, self.now));
+        let canvas = Canvas::new(make()).unwrap();
         self.host.insert(0, pixels(&canvas));
         self.expect.insert(0, canvas);
     }

@@ -100,6 +100,22 @@ fn a_large_image_is_not_sent_for_a_few_of_its_pixels() {
 }
 
 #[test]
+fn a_huge_surface_is_shown_to_a_new_client_in_several_images() {
+    let mut rig = Rig::raw();
+    let pixels = crate::limits::MAX_FULL_IMAGE * 3 / 2;
+    let side = u32::try_from(pixels.isqrt()).unwrap();
+    rig.primary_of(side, side);
+    let all = Rect::of_size(side, side);
+    rig.draw(0, Effect::Opaque, all, Clip::None, fill(0x12_3456, Rop::PUT));
+    rig.attach(1000);
+    rig.check();
+    let client = &rig.clients[0].1;
+    assert!(client.log.iter().filter(|&&t| t == server::DRAW_COPY).count() > 1);
+    let most = usize::try_from(crate::limits::MAX_FULL_IMAGE).unwrap() * 4;
+    assert!(client.longest > most / 2 && client.longest < most + 1000, "{}", client.longest);
+}
+
+#[test]
 fn no_init_in_time_ends_the_connection_and_nothing_else() {
     let mut rig = Rig::raw();
     rig.primary();

@@ -13,7 +13,7 @@ use crate::display::stream::Output;
 use crate::display::surfaces::Surface;
 use crate::geometry::Rect;
 use crate::host::GlScanout;
-use crate::limits::{MAX_IMAGE_PIXELS, MAX_PIPE_AGE};
+use crate::limits::{MAX_FULL_IMAGE, MAX_IMAGE_PIXELS, MAX_PIPE_AGE};
 use crate::net::stream::Flush;
 use crate::protocol::display::{self, SURFACE_PRIMARY, surface_create, surface_destroy};
 use std::ops::Range;
@@ -159,11 +159,10 @@ impl DisplayClient {
                 let surface = shared.surfaces.get(id).filter(|s| s.key == key);
                 if let Some(bounds) = surface.map(Surface::bounds) {
                     self.surfaces.refreshed(key);
-                    if !self.link.is_thin(now) {
-                        return self.send_area(shared, id, bounds, false);
-                    }
-                    // Bit by bit, so that other things can go in between.
-                    let first = top_of(bounds, self.link.update_pixels(now));
+                    // Bit by bit, so that other things can go in between, unless the link takes it at once.
+                    let thin = self.link.is_thin(now);
+                    let most = if thin { self.link.update_pixels(now) } else { MAX_FULL_IMAGE };
+                    let first = top_of(bounds, most);
                     self.surfaces.spoil(key, &Region::from(bounds).subtract_rect(&first));
                     return self.send_area(shared, id, first, false);
                 }
