@@ -19,6 +19,7 @@ pub mod host;
 pub mod image;
 pub mod limits;
 pub mod log;
+pub mod memory;
 pub mod net;
 #[cfg(any(test, feature = "oracles"))]
 pub mod oracles;

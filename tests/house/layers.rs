@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["image"],
     &["guest", "pool"],
     &["blend", "panic", "spare"],
-    &["geometry", "limits", "log", "clock", "testing", "thread"],
+    &["geometry", "limits", "log", "memory", "clock", "testing", "thread"],
 ];
 
 /// The sources of crates that consist of several folders or files.

@@ -1,7 +1,7 @@
 //! Chunk lists (qxl.md B5): a guest's linked list walked with a time to live, every link read once.
 
 use super::fields::Fields;
-use super::{Context, ParseError, Result, bad};
+use super::{Context, NO_MEMORY, ParseError, Result, bad};
 use crate::memory::GuestRange;
 use spice_server_core::guest::ByteSource;
 use spice_server_core::limits;
@@ -142,7 +142,7 @@ impl Context<'_> {
         })
     }
 
-    /// Copies the list: at most `limit` bytes.
+    /// Copies the list: at most `limit` bytes. There is memory for as many more, since callers share a copy.
     pub(super) fn chunk_bytes(
         &self,
         field: &'static str,
@@ -154,10 +154,14 @@ impl Context<'_> {
         self.walk(field, header, limit, excess, |piece| {
             self.charge(field, piece.len())?;
             let start = bytes.len();
+            if bytes.try_reserve(piece.len()).is_err() {
+                return bad(field, start + piece.len(), NO_MEMORY);
+            }
             bytes.resize(start + piece.len(), 0);
             piece.read_at(0, &mut bytes[start..]);
             Ok(())
         })?;
+        self.room(field, bytes.len())?;
         Ok(bytes)
     }
 }

@@ -22,9 +22,15 @@ use spice_server_core::host::{
     CommandExt, CursorCommand, DisplayCommand, Fetched, SurfaceCommand, SurfaceSpec, UpdateCommand,
 };
 use spice_server_core::limits;
+use spice_server_core::memory::has_room;
 use spice_server_core::{debug, warning_limited};
 use std::cell::Cell;
 use std::sync::Arc;
+
+/// Why a command is dropped for which there is no memory.
+const NO_MEMORY: &str = "bytes, for which there is no memory";
+/// Bytes of memory that are taken for granted.
+const LITTLE: usize = 256 << 10;
 
 /// Values of QXLCommandExt.type.
 #[allow(missing_docs, reason = "names of the specification, qxl.md B1")]
@@ -183,6 +189,11 @@ impl Context<'_> {
         }
         self.cost.set(cost);
         Ok(())
+    }
+
+    /// Makes sure that there is memory for so many bytes that the command becomes.
+    fn room(&self, field: &'static str, bytes: usize) -> Result<()> {
+        if bytes > LITTLE && !has_room(bytes) { bad(field, bytes, NO_MEMORY) } else { Ok(()) }
     }
 
     /// The token with what the command costs.

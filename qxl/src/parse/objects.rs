@@ -47,6 +47,8 @@ impl Context<'_> {
         let header = self.range("path", address, 4 + CHUNK_HEADER)?;
         let chunk = header.following(4, CHUNK_HEADER).map_err(|e| ParseError::Memory("path", e))?;
         let bytes = self.chunk_bytes("path", chunk, MAX_PATH_BYTES, Excess::Reject)?;
+        // The shortest segment has 8 bytes here, and is kept twice when its list becomes a shared one.
+        self.room("path", bytes.len() / 8 * 2 * size_of::<PathSegment>())?;
         let mut segments = Vec::new();
         let mut points_in_all = 0usize;
         // Whether a polyline has been begun, so that there is a last point to go on from.
@@ -108,6 +110,7 @@ impl Context<'_> {
             return bad("string", bytes.len(), "bytes differ from the announced size");
         }
         self.charge("string", usize::from(length) * size_of::<Glyph>())?;
+        self.room("string", usize::from(length) * 2 * size_of::<Glyph>())?;
         let mut glyphs = Vec::new();
         let mut rest = bytes.as_slice();
         for _ in 0..length {

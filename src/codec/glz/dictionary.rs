@@ -100,15 +100,14 @@ impl Dictionary {
     /// appended, whatever its size, because the client waits for its id.
     ///
     /// # Errors
-    /// The image has padding or a format that GLZ does not carry, is as large as the window, or the
-    /// dictionary is frozen. `out` is then unchanged.
+    /// The image has padding or a format that GLZ does not carry, is as large as the window, there is no memory
+    /// for its pixels, or the dictionary is frozen. `out` is then unchanged.
     pub fn encode(&self, channel: u8, image: &ImageView<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         let inner = &mut *self.lock();
         if !inner.accepts(image) {
             return Err(Refused);
         }
-        inner.encode(channel, image, out);
-        Ok(())
+        inner.encode(channel, image, out)
     }
 
     /// Whether [`Self::encode`] takes such an image, unless the dictionary is frozen meanwhile.
@@ -141,7 +140,7 @@ impl Inner {
     }
 
     /// The image is one that is accepted: its units are fewer than the window's.
-    fn encode(&mut self, channel: u8, image: &ImageView<'_>, out: &mut Vec<u8>) {
+    fn encode(&mut self, channel: u8, image: &ImageView<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         let kind = LzType::of_format(image.format);
         let units = usize::try_from(units_of(image)).unwrap_or(0);
         while self.units + units > self.window as usize || self.images.len() >= MAX_GLZ_IMAGES {
@@ -152,14 +151,16 @@ impl Inner {
                 self.spare = oldest.pixels;
             }
         }
-        let id = self.next_id;
-        let head = self.images.front().map_or(0, |oldest| id - oldest.id);
-        put_header(kind, image, id, head as u32, out);
         let mut pixels = std::mem::take(&mut self.spare);
         // The window bounds memory as well as units, so a buffer must not have twice the needed capacity.
         if pixels.capacity() > 2 * units.max(1024) {
             pixels = Vec::new();
         }
+        pixels.clear();
+        pixels.try_reserve_exact(units).map_err(|_| Refused)?;
+        let id = self.next_id;
+        let head = self.images.front().map_or(0, |oldest| id - oldest.id);
+        put_header(kind, image, id, head as u32, out);
         load(kind, image, units, &mut self.bytes, &mut pixels);
         let (start, tables) = (self.start, &mut self.tables);
         let reference =
@@ -177,6 +178,7 @@ impl Inner {
         self.start += units as u64;
         self.units += units;
         self.images.push_back(WindowImage { kind, id, start, pixels, channel, alive: true });
+        Ok(())
     }
 }
 
@@ -192,10 +194,8 @@ fn put_header(kind: LzType, image: &ImageView<'_>, id: u64, head: u32, out: &mut
     out.extend_from_slice(&head.to_be_bytes());
 }
 
-/// Copies the pixels of `image` into `pixels`, in memory order.
+/// Appends the pixels of `image` to `pixels`, which has room for them, in memory order.
 fn load(kind: LzType, image: &ImageView<'_>, units: usize, bytes: &mut Vec<u8>, pixels: &mut Vec<u32>) {
-    pixels.clear();
-    pixels.reserve_exact(units);
     bytes.resize(STRIP, 0);
     let size = match kind {
         LzType::Rgb16 => 2,

@@ -31,7 +31,8 @@ impl Zlib {
         }
         self.0.reset();
         // The buffer has no room for a longer result, which would be useless.
-        let mut out = Vec::with_capacity(glz.len() - 1);
+        let mut out = Vec::new();
+        out.try_reserve_exact(glz.len() - 1).ok()?;
         let status = self.0.compress_vec(glz, &mut out, FlushCompress::Finish).ok()?;
         (status == Status::StreamEnd && out.len() < glz.len()).then_some(out)
     }

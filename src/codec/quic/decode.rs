@@ -110,6 +110,7 @@ fn rows<const CHANNELS: usize, const BITS: usize>(
             return Err(DecodeError::Truncated);
         }
         let start = out.len();
+        out.try_reserve(width * layout.bytes_per_pixel()).map_err(|_| DecodeError::TooLarge)?;
         out.resize(start + width * layout.bytes_per_pixel(), 0);
         store::<BITS>(layout, &colour.above, has_alpha.then_some(&alpha.above[..]), &mut out[start..]);
     }

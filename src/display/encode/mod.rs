@@ -31,6 +31,7 @@ mod palette_cache;
 mod pixmap_cache;
 mod plain;
 mod plan;
+mod room;
 mod rows;
 mod shared;
 mod slice;
@@ -238,7 +239,7 @@ impl ImageEncoder {
         ServerImage::new(surface_id, bbox, id, pixels, lossy_allowed)
     }
 
-    /// All three steps of a message, or of several that show the same. `None`: see [`Self::plan`].
+    /// All three steps of a message, or of several that show the same. `None`: see [`Self::plan`], or the images are too large.
     #[must_use = "the caches already count on these messages"]
     pub(crate) fn encode(
         &mut self,
@@ -248,6 +249,9 @@ impl ImageEncoder {
         surfaces: &dyn SurfaceSizes,
     ) -> Option<Vec<Outgoing>> {
         let Workspace { encoders, memo, pool } = workspace;
+        if !room::has_room_for(drawing.op) {
+            return None;
+        }
         if let Some(pool) = pool
             && let Some(messages) = self.encode_in_bands(pool, memo, serials, drawing, surfaces)
         {

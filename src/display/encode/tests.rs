@@ -547,3 +547,35 @@ fn messages_planned_ahead_decode_like_those_made_one_by_one() {
     }
     assert_eq!(types, [(102, 0), (102, IMAGE_CACHE_ME), (102, 0), (102, 0), (100, 0)]);
 }
+
+/// Rows of an image may be as long as a guest likes, and encoders keep several of them.
+#[test]
+fn images_with_endless_sides_are_not_sent() {
+    use crate::limits::MAX_DECODED_SIDE;
+    let mut client = Client::new(&ClientShared::default(), 0, 1 << 20, EncodeSettings::default());
+    let mut sent = |width: u32| {
+        let pixels = Arc::new(vec![7; width as usize * 4]);
+        let bitmap =
+            Bitmap { width, height: 1, stride: width * 4, pixels, ..bitmap(BitmapFormat::ThirtyTwoBit, 1) };
+        let serials = Serials { last: 0, mini_header: true };
+        client.encode(serials, &copy(image(5, false, bitmap)), &NoSurfaces).is_some()
+    };
+    assert!(sent(MAX_DECODED_SIDE));
+    assert!(!sent(MAX_DECODED_SIDE + 1));
+    assert!(!sent(4 << 20));
+}
+
+/// The host is short of memory: the client is not sent the image, and nothing ends.
+#[test]
+fn images_without_memory_to_encode_them_are_not_sent() {
+    let mut client = Client::new(&ClientShared::default(), 0, 1 << 20, EncodeSettings::default());
+    let large = copy(image(5, true, bitmap(BitmapFormat::ThirtyTwoBit, 600)));
+    let small = copy(image(6, true, bitmap(BitmapFormat::ThirtyTwoBit, 60)));
+    let serials = Serials { last: 0, mini_header: true };
+    let mut sent = |what: &Drawable| client.encode(serials, what, &NoSurfaces).is_some();
+    crate::memory::testing::with_most(1 << 20, || {
+        assert!(!sent(&large));
+        assert!(sent(&small));
+    });
+    assert!(sent(&large));
+}
