@@ -365,7 +365,8 @@ pub const MAX_PIPE_ITEMS: usize = 256;
 /// would otherwise watch the past.
 pub const MAX_PIPE_AGE: Duration = Duration::from_millis(1000);
 
-/// How long a client may take to draw a GL scanout. The guest draws nothing meanwhile; after this it goes on.
+/// How long a draw of a GL scanout may wait for clients, or for a worker that is busy. The guest draws nothing meanwhile;
+/// after this it goes on.
 pub const GL_DRAW_TIMEOUT: Duration = Duration::from_millis(4);
 
 /// Longest side of a GL scanout (pixels). The host takes the size from its guest; GPUs draw no larger ones.

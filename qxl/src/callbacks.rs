@@ -3,10 +3,11 @@
 
 use spice_server_core::geometry::Rect;
 use spice_server_core::guest::ReleaseInfo;
-use spice_server_core::host::CommandExt;
+use spice_server_core::host::{CommandExt, Completer};
+use std::sync::Arc;
 
 /// Callbacks of a QXL device, made on its worker thread only (after the worker was joined, the thread that removes
-/// the interface hands back what is left). No lock of ours is held over any of them.
+/// the interface hands back what is left), but for [`Self::completer`]. No lock of ours is held over any of them.
 pub trait QxlCallbacks: Send {
     /// Version of the host's interface, (major, minor): a host compiled against an older minor has a shorter
     /// struct, so [`Self::set_client_capabilities`] is called from (3, 2) on only.
@@ -28,6 +29,10 @@ pub trait QxlCallbacks: Send {
     fn notify_update(&mut self, update_id: u32);
     /// An asynchronous request is done.
     fn async_complete(&mut self, cookie: u64);
+    /// The same callback for other threads. `None`: the host may be called on the worker's thread only.
+    fn completer(&self) -> Option<Arc<dyn Completer>> {
+        None
+    }
     /// An asynchronous request to render an area is done, and these rectangles of the surface changed. The implementor
     /// passes C a valid pointer even for no rectangles (hosts look at element 0).
     fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]);

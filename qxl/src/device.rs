@@ -148,6 +148,10 @@ impl<C: QxlCallbacks> QxlDevice for Device<C> {
         self.callbacks.async_complete(cookie);
     }
 
+    fn completer(&self) -> Option<Arc<dyn host::Completer>> {
+        self.callbacks.completer()
+    }
+
     fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]) {
         self.callbacks.update_area_complete(surface_id, dirty);
     }

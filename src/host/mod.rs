@@ -190,6 +190,11 @@ pub trait QxlDevice: Send {
         max_monitors: u32,
     ) -> Result<MonitorsConfig, DeviceError>;
 
+    /// What other threads complete requests with. `None`: only the worker does.
+    fn completer(&self) -> Option<Arc<dyn Completer>> {
+        None
+    }
+
     /// The switch that other threads use to cut the device off from the guest. `None`: there is none.
     fn access(&self) -> Option<Arc<dyn GuestAccess>> {
         None
@@ -204,6 +209,12 @@ pub trait QxlDevice: Send {
     fn record_request(&mut self, request: u32, primary: Option<(&SurfaceSpec, &dyn ByteSource)>) {
         let _ = (request, primary);
     }
+}
+
+/// Tells the host that an asynchronous request is done, on any thread, until the device is removed.
+pub trait Completer: Send + Sync + fmt::Debug {
+    /// Like [`QxlDevice::async_complete`].
+    fn async_complete(&self, cookie: u64);
 }
 
 /// Cuts a device off from its guest, on any thread. Afterwards the guest's memory reads as zero and ignores writes, its rings are

@@ -1,9 +1,10 @@
 //! How requests reach a worker: a queue keeps them in the order of the calls, and a socketpair wakes the worker's poll
 //! (ARCHITECTURE.md, Threads).
 
+use super::draws::Draws;
 use super::reply::{self, NoAnswer};
 use super::request::{Answer, Request};
-use crate::host::GuestAccess;
+use crate::host::{Completer, GuestAccess};
 use crate::limits::{MAX_QUEUED_REQUESTS, MAX_SYNC_REQUEST, QUEUE_WAIT};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -25,6 +26,7 @@ pub(super) struct Dispatcher {
     oom_pending: AtomicBool,
     worker: OnceLock<ThreadId>,
     access: Option<Arc<dyn GuestAccess>>,
+    draws: Draws,
     /// How long a caller waits for a synchronous request.
     patience: Duration,
 }
@@ -40,8 +42,12 @@ struct Queue {
 pub(super) struct WakeSource(UnixStream);
 
 impl Dispatcher {
-    /// Makes a dispatcher and the worker's end. `access` cuts the worker off from the guest when a caller gives up.
-    pub(super) fn new(access: Option<Arc<dyn GuestAccess>>) -> io::Result<(Self, WakeSource)> {
+    /// Makes a dispatcher and the worker's end. `access` cuts the worker off from the guest when a caller gives up; `completer`
+    /// completes requests to draw for which the worker has no time.
+    pub(super) fn new(
+        access: Option<Arc<dyn GuestAccess>>,
+        completer: Option<Arc<dyn Completer>>,
+    ) -> io::Result<(Self, WakeSource)> {
         let (waker, source) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         source.set_nonblocking(true)?;
@@ -53,6 +59,7 @@ impl Dispatcher {
             oom_pending: AtomicBool::new(false),
             worker: OnceLock::new(),
             access,
+            draws: Draws::new(completer),
             patience: MAX_SYNC_REQUEST,
         };
         Ok((dispatcher, WakeSource(source)))
@@ -61,6 +68,11 @@ impl Dispatcher {
     #[cfg(test)]
     pub(super) fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// The open requests to draw a GL scanout.
+    pub(super) fn draws(&self) -> &Draws {
+        &self.draws
     }
 
     /// Remembers the calling thread as the worker's.
@@ -189,7 +201,7 @@ mod tests {
 
     #[test]
     fn who_causes_too_many_requests_waits_for_the_worker_a_little() {
-        let (dispatcher, _wake) = Dispatcher::new(None).unwrap();
+        let (dispatcher, _wake) = Dispatcher::new(None, None).unwrap();
         let request = || Request::DelMemslot { group_id: 0, slot_id: 7 };
         let start = Instant::now();
         for _ in 0..MAX_QUEUED_REQUESTS {

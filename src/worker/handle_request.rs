@@ -110,9 +110,10 @@ impl<D: Display> RedWorker<D> {
             Request::SetMaxMonitors(max) => self.max_monitors = max,
             Request::DriverUnload => self.display.driver_unload(),
             Request::GlScanout(scanout) => self.display.set_scanout(scanout, now),
-            Request::GlDraw { area, cookie } => {
-                if !self.display.gl_draw(area, cookie, now) {
-                    self.finish::<()>(Answer::Async(cookie), ());
+            Request::GlDraw { area, number } => {
+                if !self.display.gl_draw(area, number, now) {
+                    self.device.release_pending();
+                    self.end_draw(number);
                 }
             }
             Request::Settings(settings) => {

@@ -3,10 +3,12 @@
 //! Other threads use a [`WorkerHandle`]. It puts typed requests into a queue, in the order of the calls, and wakes the worker's
 //! poll loop through a socketpair. A synchronous request returns when the worker has executed it, and at the latest after
 //! [`crate::limits::MAX_SYNC_REQUEST`]. If the worker has ended, is the calling thread, or panics over the request, the caller
-//! gets a defined value. An asynchronous request ends with a call of `QxlDevice::async_complete` on the worker.
+//! gets a defined value. An asynchronous request ends with a call of `QxlDevice::async_complete` on the worker. Where the worker
+//! cannot do that in time for a request to draw, another thread calls `Completer::async_complete` (`draws`).
 
 mod dispatcher;
 mod display;
+mod draws;
 mod guard;
 mod handle_request;
 mod poll;
@@ -79,7 +81,7 @@ impl WorkerHandle {
         device: Box<dyn QxlDevice>,
         events: Arc<dyn WorkerEvents>,
     ) -> io::Result<Self> {
-        let (dispatcher, wake) = Dispatcher::new(device.access())?;
+        let (dispatcher, wake) = Dispatcher::new(device.access(), device.completer())?;
         Self::spawn_on(dispatcher, wake, make_display, device, events)
     }
 
@@ -149,6 +151,7 @@ impl WorkerHandle {
         if let Ok(mut device) = thread.join() {
             device.release_pending();
         }
+        self.dispatcher.draws().join();
     }
 
     // Drawing.
@@ -283,7 +286,8 @@ impl WorkerHandle {
     /// Tells that an area of the scanout changed. The request completes when every client has drawn it or a time has passed;
     /// at once if there is no scanout.
     pub fn gl_draw_async(&self, area: Rect, cookie: u64) {
-        self.post(Request::GlDraw { area, cookie });
+        let number = self.dispatcher.draws().begin(cookie);
+        self.post(Request::GlDraw { area, number });
     }
 
     // Settings.

@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_gone_leaves_nothing_in_the_poll_and_its_descriptor_can_come_again() {
-        let (_dispatcher, wake) = Dispatcher::new(None).unwrap();
+        let (_dispatcher, wake) = Dispatcher::new(None, None).unwrap();
         let mut poll = PollSet::new(wake).unwrap();
         let ((first, theirs), (second, _other)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         poll.watch(&[socket(1, &first), socket(2, &second)]);

@@ -132,10 +132,10 @@ impl<D: Display> RedWorker<D> {
 
     /// Tells the device and the server what came of the turn.
     fn report(&mut self) {
-        for cookie in
+        for number in
             guarded("completions", || self.display.take_async_completions(Instant::now())).unwrap_or_default()
         {
-            guarded("async_complete", || self.device.async_complete(cookie));
+            guarded("async_complete", || self.end_draw(number));
         }
         for client in guarded("restored displays", || self.display.take_restored()).unwrap_or_default() {
             self.events.restored(client);
@@ -358,9 +358,17 @@ impl<D: Display> RedWorker<D> {
         self.device.async_complete(cookie);
     }
 
+    /// Ends a request to draw. Completes its cookie, unless that was done because the worker was late.
+    pub(super) fn end_draw(&mut self, number: u64) {
+        if let Some(cookie) = self.dispatcher.draws().end(number) {
+            self.device.async_complete(cookie);
+        }
+    }
+
     /// Executes a request. Its cookie is completed even if the request panics.
     pub(super) fn execute(&mut self, request: Request) {
         let cookie = request.cookie();
+        let draw = if let Request::GlDraw { number, .. } = request { Some(number) } else { None };
         self.completed = None;
         if let Some(number) = request.record_number() {
             guarded("recording", || self.device.record_request(number, None));
@@ -371,6 +379,9 @@ impl<D: Display> RedWorker<D> {
             && self.completed != Some(cookie)
         {
             guarded("async_complete", || self.device.async_complete(cookie));
+        }
+        if let Some(number) = draw.filter(|_| done.is_none()) {
+            guarded("async_complete", || self.end_draw(number));
         }
     }
 }

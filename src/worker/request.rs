@@ -80,9 +80,10 @@ pub(super) enum Request {
     SetMaxMonitors(u32),
     DriverUnload,
     GlScanout(GlScanout),
+    /// `number` names it among the open ones, which know its cookie.
     GlDraw {
         area: Rect,
-        cookie: u64,
+        number: u64,
     },
     /// All settings of the displays, after some of them changed.
     Settings(Box<DisplaySettings>),
@@ -134,7 +135,7 @@ impl Request {
         }
     }
 
-    /// The cookie that must be completed, however the request ends.
+    /// The cookie that must be completed, however the request ends. Those of requests to draw are with [`super::draws::Draws`].
     pub(super) fn cookie(&self) -> Option<u64> {
         match self {
             Self::Stop { answer }
@@ -147,9 +148,7 @@ impl Request {
             Self::AddMemslot { answer, .. }
             | Self::CreatePrimary { answer, .. }
             | Self::DestroyPrimary { answer, .. } => answer.cookie(),
-            Self::FlushSurfaces { cookie }
-            | Self::MonitorsConfig { cookie, .. }
-            | Self::GlDraw { cookie, .. } => Some(*cookie),
+            Self::FlushSurfaces { cookie } | Self::MonitorsConfig { cookie, .. } => Some(*cookie),
             _ => None,
         }
     }

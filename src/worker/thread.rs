@@ -30,9 +30,12 @@ pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Bo
     device
 }
 
-/// Answers the callers whose requests came after the close: dropping a request wakes its synchronous caller.
+/// Answers the callers whose requests came after the close: dropping a request wakes its synchronous caller. No client draws
+/// any more.
 fn refuse_requests(dispatcher: &Dispatcher, device: &mut dyn QxlDevice) {
-    for cookie in dispatcher.close().iter().filter_map(super::request::Request::cookie) {
+    let refused = dispatcher.close();
+    let cookies = refused.iter().filter_map(super::request::Request::cookie);
+    for cookie in cookies.chain(dispatcher.draws().close()) {
         guarded("async_complete", || device.async_complete(cookie));
     }
 }

@@ -10,7 +10,7 @@ use libc::c_int;
 use spice_qxl::QxlCallbacks;
 use spice_server_core::geometry::Rect;
 use spice_server_core::guest::ReleaseInfo;
-use spice_server_core::host::{CommandExt, QxlControl, QxlInitInfo};
+use spice_server_core::host::{CommandExt, Completer, QxlControl, QxlInitInfo};
 use spice_server_core::reds::QxlInstance;
 use std::sync::{Arc, Weak};
 
@@ -177,6 +177,21 @@ impl Callbacks {
     }
 }
 
+/// The callback for completed requests, for any thread.
+#[derive(Debug)]
+struct Completion {
+    instance: HostPointer<QXLInstance>,
+    call: unsafe extern "C" fn(*mut QXLInstance, u64),
+}
+
+impl Completer for Completion {
+    fn async_complete(&self, cookie: u64) {
+        // SAFETY: the host's own function and instance, which is valid until the device is removed. The worker's threads end
+        // before that. The function must not mind which thread calls it: hosts give it to a worker that they do not know.
+        unsafe { (self.call)(self.instance.0, cookie) };
+    }
+}
+
 /// The numbers of a command.
 pub(crate) fn command_ext(command: &QXLCommandExt) -> CommandExt {
     CommandExt {
@@ -244,6 +259,11 @@ impl QxlCallbacks for Callbacks {
             // SAFETY: the host's own function and instance.
             unsafe { call(self.instance.0, cookie) };
         }
+    }
+
+    fn completer(&self) -> Option<Arc<dyn Completer>> {
+        let call = self.async_complete?;
+        Some(Arc::new(Completion { instance: self.instance, call }))
     }
 
     fn update_area_complete(&mut self, surface_id: u32, dirty: &[Rect]) {

@@ -8,8 +8,8 @@ use crate::draw::{Clip, DrawOp, Drawable, Effect};
 use crate::geometry::Rect;
 use crate::guest::{ByteSource, PrivateSurface, ReleaseInfo, ReleaseQueue, ReleaseToken};
 use crate::host::{
-    CommandExt, CursorCommand, DeviceError, DisplayCommand, Fetched, GuestAccess, MappedSurface, MemSlot,
-    MonitorsConfig, QxlDevice, SurfaceCommand, SurfaceSpec,
+    CommandExt, Completer, CursorCommand, DeviceError, DisplayCommand, Fetched, GuestAccess, MappedSurface,
+    MemSlot, MonitorsConfig, QxlDevice, SurfaceCommand, SurfaceSpec,
 };
 use crate::image::SurfaceFormat;
 use crate::limits::MAX_PENDING_COST;
@@ -46,8 +46,10 @@ pub(super) struct State {
     pub(super) panic_in_device: bool,
     /// The ring never ends.
     pub(super) endless: bool,
-    /// The display does not come to an end with releasing everything.
+    /// The display does not come to an end with releasing everything, and with the command [`HARD`].
     pub(super) busy: bool,
+    /// Another thread than the worker completes draws that are late.
+    pub(super) completes_late: bool,
     /// How often the device was cut off from the guest.
     pub(super) cut_off: i32,
 }
@@ -117,6 +119,12 @@ impl GuestAccess for World {
 
     fn restore(&self) {
         self.with(|s| s.cut_off -= 1);
+    }
+}
+
+impl Completer for World {
+    fn async_complete(&self, cookie: u64) {
+        self.log(format!("complete {cookie} late"));
     }
 }
 
@@ -246,6 +254,10 @@ impl QxlDevice for FakeDevice {
         Some(self.0.clone())
     }
 
+    fn completer(&self) -> Option<Arc<dyn Completer>> {
+        self.0.with(|s| s.completes_late).then(|| self.0.clone() as Arc<dyn Completer>)
+    }
+
     fn is_recording(&self) -> bool {
         true
     }
@@ -259,6 +271,9 @@ impl QxlDevice for FakeDevice {
         }
     }
 }
+
+/// Number of the drawing command that keeps the display busy.
+pub(super) const HARD: u32 = 777;
 
 /// Logs; holds what it is given to draw until rendered.
 pub(super) struct FakeDisplay {
@@ -318,6 +333,9 @@ impl Display for FakeDisplay {
     fn draw(&mut self, drawable: Box<Drawable>, _now: Instant) {
         self.log(format!("draw {}", drawable.mm_time));
         assert_ne!(drawable.mm_time, 666, "display fault");
+        if drawable.mm_time == HARD {
+            self.world.wait(|s| !s.busy);
+        }
         let (cost, lazy) = self.world.with(|s| (s.cost, s.lazy));
         *(if lazy { &mut self.pending_cost } else { &mut self.work }) += cost;
         self.pending.push(*drawable);
@@ -437,8 +455,9 @@ impl Display for FakeDisplay {
         self.log(format!("scanout of {} planes", scanout.planes.len()));
     }
 
-    fn gl_draw(&mut self, _area: Rect, _cookie: u64, _now: Instant) -> bool {
+    fn gl_draw(&mut self, area: Rect, _number: u64, _now: Instant) -> bool {
         self.log("gl draw");
+        assert_ne!(area.left, 666, "display fault");
         false
     }
 

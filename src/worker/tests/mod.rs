@@ -10,7 +10,7 @@ use crate::codec::video::choice::parse_list;
 use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::geometry::Point16;
 use crate::host::{CursorCommand, DisplayCommand, Fetched, UpdateCommand};
-use fake::{Events, FakeDevice, FakeDisplay, FakeSlot, World};
+use fake::{Events, FakeDevice, FakeDisplay, FakeSlot, HARD, World};
 use std::time::{Duration, Instant};
 
 struct Fixture {
@@ -20,7 +20,11 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let world = Arc::new(World::default());
+        Self::of(World::default())
+    }
+
+    fn of(world: World) -> Self {
+        let world = Arc::new(world);
         let device = Box::new(FakeDevice(world.clone()));
         let events = Arc::new(Events(world.clone()));
         let display = world.clone();
@@ -44,7 +48,7 @@ impl Fixture {
         let device = Box::new(FakeDevice(world.clone()));
         let events = Arc::new(Events(world.clone()));
         let display = world.clone();
-        let (dispatcher, wake) = Dispatcher::new(device.access()).unwrap();
+        let (dispatcher, wake) = Dispatcher::new(device.access(), device.completer()).unwrap();
         let dispatcher = dispatcher.with_patience(Duration::from_millis(1));
         let make = move |_: &Arc<Dispatcher>| FakeDisplay::new(display);
         let worker = WorkerHandle::spawn_on(dispatcher, wake, make, device, events).unwrap();
@@ -139,6 +143,41 @@ fn requests_are_executed_in_order_and_cookies_completed_in_order() {
             "complete 111",
         ]
     );
+}
+
+#[test]
+fn a_draw_of_the_scanout_is_complete_though_the_worker_is_busy() {
+    let world = World::default();
+    world.with(|s| s.completes_late = true);
+    let f = Fixture::of(world);
+    f.worker.start();
+    f.world.with(|s| s.busy = true);
+    f.world.submit(f.world.drawable(HARD));
+    f.worker.wakeup();
+    f.world.wait_for(&format!("draw {HARD}"));
+    for cookie in 1..4 {
+        f.worker.gl_draw_async(AREA, cookie);
+        f.world.wait_for(&format!("complete {cookie} late"));
+    }
+    f.world.with(|s| {
+        assert!(!s.log.iter().any(|l| l == "gl draw"), "the worker has not come to them");
+        s.log.clear();
+        s.busy = false;
+    });
+    let log = f.log();
+    assert_eq!(log.iter().filter(|l| *l == "gl draw").count(), 3, "it learns of them nevertheless");
+    assert!(!log.iter().any(|l| l.starts_with("complete")), "each is completed once: {log:?}");
+}
+
+#[test]
+fn a_draw_of_the_scanout_is_complete_after_a_fault_and_after_the_end() {
+    let f = Fixture::new();
+    f.worker.gl_draw_async(Rect { left: 666, ..AREA }, 5);
+    assert!(f.log().contains(&"complete 5".into()));
+    f.worker.shutdown();
+    f.world.take_log();
+    f.worker.gl_draw_async(AREA, 6);
+    assert_eq!(f.world.take_log(), Vec::<String>::new(), "nothing is called any more");
 }
 
 #[test]
