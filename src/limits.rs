@@ -144,6 +144,10 @@ pub const QUEUE_WAIT: Duration = Duration::from_millis(100);
 /// deep. Set here so that the host's environment (`ulimit -s`, RUST_MIN_STACK) cannot make it smaller.
 pub const WORKER_STACK: usize = 8 << 20;
 
+/// Least time between two times that a worker makes the process give unused memory back to the system. Other
+/// threads of the host that need memory wait meanwhile, some milliseconds, and clients may come and go as they like.
+pub const TRIM_PAUSE: Duration = Duration::from_secs(10);
+
 // # Client: reading messages
 
 /// How long a client may move no byte while it owes reads, an ACK or a PONG. Then the server disconnects it

@@ -1,4 +1,21 @@
-//! Memory that a guest or a client makes the library ask for.
+//! Memory that a guest or a client makes the library ask for, and memory that it gives back.
+
+use std::sync::OnceLock;
+
+/// Gives memory that nobody uses back to the system.
+static TRIM: OnceLock<fn()> = OnceLock::new();
+
+/// Sets how the process gives memory that nobody uses back to the system. Only the first call counts.
+pub fn set_trim(trim: fn()) {
+    let _ = TRIM.set(trim);
+}
+
+/// Gives memory that nobody uses back to the system, if the process knows how.
+pub(crate) fn trim() {
+    if let Some(trim) = TRIM.get() {
+        trim();
+    }
+}
 
 /// Whether the process gets so many bytes of memory now.
 ///

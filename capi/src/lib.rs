@@ -14,3 +14,4 @@ mod handle;
 mod interfaces;
 mod log_sink;
 mod lookup;
+mod trim;

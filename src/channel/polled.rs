@@ -62,6 +62,12 @@ impl<C: Channel> Polled<C> {
         links.map(|(at, link)| Socket { at, fd: link.raw_fd(), interest: link.interest() }).collect()
     }
 
+    /// How many connections there are.
+    #[must_use]
+    pub fn link_count(&self) -> usize {
+        self.served.links().ids().count()
+    }
+
     /// The links, to look at.
     #[cfg(test)]
     pub(crate) fn links(&self) -> &super::links::Links {

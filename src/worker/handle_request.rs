@@ -68,6 +68,7 @@ impl<D: Display> RedWorker<D> {
                 self.drain_display_ring_for_good();
                 let had_primary = self.display.primary_size().is_some();
                 self.display.destroy_all_surfaces(now);
+                self.trim.freed(now);
                 self.cursor.reset();
                 if had_primary {
                     self.events.primary_changed(None);
@@ -245,6 +246,7 @@ impl<D: Display> RedWorker<D> {
         self.drain_cursor_ring();
         self.drain_display_ring_for_good();
         self.display.destroy_primary(now);
+        self.trim.freed(now);
         self.cursor.reset();
         self.push();
         true

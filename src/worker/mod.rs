@@ -17,6 +17,7 @@ mod reply;
 mod request;
 mod ring;
 mod thread;
+mod trim;
 
 pub use crate::channel::connection::ClientId;
 pub use crate::host::{GlPlane, GlScanout};

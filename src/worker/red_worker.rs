@@ -6,6 +6,7 @@ use super::guard::guarded;
 use super::poll::Ready;
 use super::request::Answer;
 use super::ring::{OnEmpty, Ring};
+use super::trim::Trim;
 use super::{WorkerEvents, request::Request};
 use crate::channel::polled::{Polled, Socket};
 use crate::display::cursor::CursorChannel;
@@ -34,6 +35,7 @@ pub(super) struct RedWorker<D: Display> {
     pub(super) held_back: Option<HeldBack>,
     /// The last turn left work over, so the next one begins at once.
     again: bool,
+    pub(super) trim: Trim,
     /// The cookie that was completed last, so that a panic after that does not complete it twice.
     pub(super) completed: Option<u64>,
 }
@@ -73,6 +75,7 @@ impl<D: Display> RedWorker<D> {
             cursor_ring: Ring::default(),
             held_back: None,
             again: false,
+            trim: Trim::default(),
             completed: None,
         }
     }
@@ -90,7 +93,8 @@ impl<D: Display> RedWorker<D> {
         let display_ring = self.display_ring.look_at().filter(|_| self.running);
         let cursor_ring = self.cursor_ring.look_at().filter(|_| self.running);
         let channels = [self.display.next_deadline(now), self.cursor.next_deadline(now)];
-        let deadline = channels.into_iter().chain([display_ring, cursor_ring]).flatten().min()?;
+        let own = [display_ring, cursor_ring, self.trim.due()];
+        let deadline = channels.into_iter().chain(own).flatten().min()?;
         Some(deadline.saturating_duration_since(now))
     }
 
@@ -121,6 +125,10 @@ impl<D: Display> RedWorker<D> {
         }
         self.push();
         self.report();
+        self.trim.look(self.display.link_count() + self.cursor.link_count(), now);
+        if self.trim.is_due(now) {
+            crate::memory::trim();
+        }
     }
 
     /// Lets both channels send to their clients.

@@ -24,7 +24,7 @@ ATTACKS = "grid snapshots chain combs composites lines chequers image holes tiny
 KEY = struct.pack("<I", 0x1e)
 MOTION_ACK = 111
 ROUND_TRIP = 0.050
-GROWTH_MIB = 48  # a fragmented arena of the allocator, and the ring of the host itself; what is in use is told beside it
+GROWTH_MIB = 32  # what is in use (told beside it), fragmented pieces, and 8 MiB of the ring of the host itself
 
 
 class Viewer:
@@ -96,7 +96,7 @@ def memory(host):
 
 
 def settled(host, start):
-    """Memory and descriptors when all clients have gone, without what the allocator keeps: connections end one by one."""
+    """Memory and descriptors when all clients have gone: connections end one by one, and workers give memory back late."""
     end, best = time.monotonic() + 60, (float("inf"), float("inf"))
     while time.monotonic() < end and (best[0] > start[0] + GROWTH_MIB or best[1] > start[1]):
         host.proc.stdin.write(b"\n")

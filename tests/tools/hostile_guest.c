@@ -9,7 +9,7 @@
  *   ATTACK ms=... worst=... rss=... released=N/N
  * with the time of the attack, that of its longest synchronous request, the resident memory then (MiB), and how many of its
  * commands came back. At the end "done" comes, and the host serves on until standard input is closed; for each line there it
- * gives back to the system what nobody uses any more, and says "heap=... KiB": what is in use.
+ * says "heap=... KiB": what is in use of the memory that the C library has.
  */
 #define main example_main
 #include "../../examples/minimal-host.c"
@@ -708,7 +708,6 @@ int main(int argc, char **argv)
     } while (now_ms() < end);
     puts("done");
     while (getchar() != EOF) {
-        malloc_trim(0);
         struct mallinfo2 heap = mallinfo2();
         printf("heap=%zu KiB\n", (heap.uordblks + heap.hblkhd) / 1024);
     }

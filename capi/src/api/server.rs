@@ -6,7 +6,7 @@ use crate::boundary::{guard, guard_or};
 use crate::convert;
 use crate::handle;
 use crate::lookup::{server_status, status, with_server, with_server_or};
-use crate::{interfaces, log_sink};
+use crate::{interfaces, log_sink, trim};
 use libc::{c_char, c_int, sockaddr, socklen_t};
 use spice_server_core::reds::{Server, ServerError, TlsConfig};
 use spice_server_core::warning;
@@ -31,6 +31,7 @@ pub unsafe extern "C" fn spice_get_current_compat_version() -> spice_compat_vers
 pub unsafe extern "C" fn spice_server_new() -> *mut SpiceServer {
     guard("spice_server_new", || {
         log_sink::install();
+        trim::install();
         let server = Server::new();
         #[cfg(have_sasl)]
         server.set_sasl_backend(Arc::new(crate::adapter::sasl::CyrusSasl));
