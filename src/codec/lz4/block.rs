@@ -2,10 +2,10 @@
 //! 4.4).
 
 use super::decode::decode_block;
-use super::encode::{put_last, put_sequence};
 use super::{HISTORY, MIN_MATCH};
 use crate::codec::DecodeError;
 use crate::spare;
+use std::ops::Range;
 
 /// log2 of the number of entries in the table of positions.
 const TABLE_BITS: u32 = 12;
@@ -15,74 +15,146 @@ const LAST_LITERALS: usize = 5;
 /// The search begins to skip positions after 2 to this power misses.
 const SKIP_AFTER: u32 = 6;
 
-fn four(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
-    bytes.get(at..)?.first_chunk().copied()
+/// Eight bytes from `at` on, the first the lowest.
+#[inline]
+fn eight(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+#[inline]
+fn four(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
 /// Where the table keeps the position of these bytes. Five of them count: a match that is found is longer then.
-fn entry(eight: [u8; 8]) -> usize {
-    ((u64::from_le_bytes(eight) << 24).wrapping_mul(889_523_592_379) >> (64 - TABLE_BITS)) as usize
+#[inline]
+fn entry(eight: u64) -> usize {
+    ((eight << 24).wrapping_mul(889_523_592_379) >> (64 - TABLE_BITS)) as usize
 }
 
-/// Number of bytes that both, which are equally long, begin with.
-fn common(old: &[u8], new: &[u8]) -> usize {
-    let ((old_words, old_rest), (new_words, new_rest)) = (old.as_chunks::<8>(), new.as_chunks::<8>());
-    for (at, (old, new)) in old_words.iter().zip(new_words).enumerate() {
-        let different = u64::from_le_bytes(*old) ^ u64::from_le_bytes(*new);
+/// Number of bytes that are the same from `old` and from `new` on, up to `end`.
+#[inline]
+fn common(bytes: &[u8], old: usize, new: usize, end: usize) -> usize {
+    let mut count = 0;
+    while new + count + 8 <= end
+        && let (Some(a), Some(b)) = (eight(bytes, old + count), eight(bytes, new + count))
+    {
+        let different = a ^ b;
         if different != 0 {
-            return at * 8 + different.trailing_zeros() as usize / 8;
+            return count + different.trailing_zeros() as usize / 8;
         }
+        count += 8;
     }
-    new_words.len() * 8 + old_rest.iter().zip(new_rest).take_while(|(old, new)| old == new).count()
+    while new + count < end && bytes.get(old + count) == bytes.get(new + count) {
+        count += 1;
+    }
+    count
 }
 
 /// Compresses `bytes` to one block; `None` unless the block is shorter.
 #[must_use]
 pub(crate) fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut room = spare::take(bytes.len());
-    room.clear();
-    let is_short = compress_into(bytes, &mut room).is_some();
-    if is_short && room.len() > bytes.len() / 2 {
+    let size = compress_into(bytes, &mut room);
+    if let Some(size) = size
+        && size > bytes.len() / 2
+    {
+        room.truncate(size);
         return Some(room);
     }
     // Short blocks wait in queues that are bounded by what they hold.
-    let block = is_short.then(|| room.as_slice().to_vec());
+    let block = size.and_then(|size| room.get(..size)).map(<[u8]>::to_vec);
     spare::give(room);
     block
 }
 
-fn compress_into(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+/// A block that is being written.
+struct Writer<'a> {
+    bytes: &'a [u8],
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl Writer<'_> {
+    #[inline]
+    fn byte(&mut self, byte: u8) -> Option<()> {
+        *self.out.get_mut(self.at)? = byte;
+        self.at += 1;
+        Some(())
+    }
+
+    /// The rest of a length that its four bits do not hold.
+    fn length(&mut self, mut rest: usize) -> Option<()> {
+        while rest >= 255 {
+            self.byte(255)?;
+            rest -= 255;
+        }
+        self.byte(rest as u8)
+    }
+
+    /// A token and its literals. `None`: there is no room for them.
+    #[inline]
+    fn literals(&mut self, literals: Range<usize>, low: u8) -> Option<()> {
+        let count = literals.len();
+        self.byte((count.min(15) << 4) as u8 | low)?;
+        let room = self.out.get_mut(self.at..)?;
+        if count < 15
+            && let Some(from) = self.bytes.get(literals.start..)?.first_chunk::<16>()
+            && let Some(to) = room.first_chunk_mut::<16>()
+        {
+            // More than needed, but without a call. What follows overwrites it.
+            *to = *from;
+        } else {
+            if count >= 15 {
+                self.length(count - 15)?;
+            }
+            let room = self.out.get_mut(self.at..)?;
+            room.get_mut(..count)?.copy_from_slice(self.bytes.get(literals)?);
+        }
+        self.at += count;
+        Some(())
+    }
+
+    #[inline]
+    fn sequence(&mut self, literals: Range<usize>, distance: usize, count: usize) -> Option<()> {
+        let length = count - MIN_MATCH;
+        self.literals(literals, length.min(15) as u8)?;
+        *self.out.get_mut(self.at..)?.first_chunk_mut()? = (distance as u16).to_le_bytes();
+        self.at += 2;
+        if length >= 15 { self.length(length - 15) } else { Some(()) }
+    }
+}
+
+/// Writes the block to `out`, which is as long as `bytes`, and returns its size. `None`: it is not shorter.
+fn compress_into(bytes: &[u8], out: &mut [u8]) -> Option<usize> {
     // Positions, at first all the beginning: whether there is an entry would be a branch that nothing predicts. Positions beyond
     // those that fit are not found again.
     let mut table = [0u32; 1 << TABLE_BITS];
+    let mut block = Writer { bytes, out, at: 0 };
     let (mut at, mut literals, mut misses) = (1, 0, 0usize);
-    while at + NO_MATCH < bytes.len() && out.len() < bytes.len() {
-        let slot = table.get_mut(entry(*bytes.get(at..)?.first_chunk()?))?;
-        let mut before = std::mem::replace(slot, u32::try_from(at).unwrap_or(0)) as usize;
-        if at - before > HISTORY || four(bytes, before) != four(bytes, at) {
+    let end = bytes.len().saturating_sub(NO_MATCH);
+    while at < end {
+        let here = eight(bytes, at)?;
+        let slot = &mut table[entry(here)];
+        let mut before = std::mem::replace(slot, at as u32) as usize;
+        if at - before > HISTORY || four(bytes, before)? != here as u32 {
             misses += 1;
             at += 1 + (misses >> SKIP_AFTER);
             continue;
         }
         misses = 0;
-        let new = bytes.get(at + MIN_MATCH..bytes.len() - LAST_LITERALS)?;
-        let old = bytes.get(before + MIN_MATCH..)?.get(..new.len())?;
-        let mut count = MIN_MATCH + common(old, new);
+        let mut count =
+            MIN_MATCH + common(bytes, before + MIN_MATCH, at + MIN_MATCH, bytes.len() - LAST_LITERALS);
         // It may have begun earlier than it was found.
         while at > literals && before > 0 && bytes.get(at - 1) == bytes.get(before - 1) {
             (at, before, count) = (at - 1, before - 1, count + 1);
         }
-        put_sequence(bytes, literals..at, at - before, count, out);
+        block.sequence(literals..at, at - before, count)?;
         at += count;
         literals = at;
     }
-    let last = bytes.get(literals..)?;
-    if out.len() + last.len() >= bytes.len() {
-        // What cannot be compressed is not worth copying.
-        return None;
-    }
-    put_last(last, out);
-    (out.len() < bytes.len()).then_some(())
+    block.literals(literals..bytes.len(), 0)?;
+    (block.at < bytes.len()).then_some(block.at)
 }
 
 /// Decompresses a block that must give exactly `size` bytes.

@@ -551,13 +551,7 @@ fn stage_sequence(
 }
 
 /// Appends literals and a match.
-pub(super) fn put_sequence(
-    bytes: &[u8],
-    literals: Range<usize>,
-    distance: usize,
-    count: usize,
-    out: &mut Vec<u8>,
-) {
+fn put_sequence(bytes: &[u8], literals: Range<usize>, distance: usize, count: usize, out: &mut Vec<u8>) {
     let length = count - MIN_MATCH;
     let n = literals.len();
     out.push((n.min(15) << 4 | length.min(15)) as u8);
@@ -572,7 +566,7 @@ pub(super) fn put_sequence(
 }
 
 /// Appends the literals that end a block.
-pub(super) fn put_last(literals: &[u8], out: &mut Vec<u8>) {
+fn put_last(literals: &[u8], out: &mut Vec<u8>) {
     out.push((literals.len().min(15) << 4) as u8);
     if literals.len() >= 15 {
         put_length(literals.len() - 15, out);
