@@ -234,6 +234,9 @@ impl State {
             self.close_link(link, "no random numbers");
             return;
         };
+        if !arrival.is_done() {
+            self.on_arrival();
+        }
         let caps = link.message.channel_caps.clone();
         let client = ClientId(self.fresh_key());
         let quality = LinkQuality { round_trip_ms: 0, bitrate: None };

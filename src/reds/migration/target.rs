@@ -74,6 +74,14 @@ impl State {
         self.migration.host.is_some() && !self.migration.arrivals.has_run
     }
 
+    /// A client comes from the source of a migration. Until the machine is here, its devices take nothing: the client may be faster
+    /// than the state of the devices, which would then replace what they took.
+    pub(crate) fn on_arrival(&mut self) {
+        if self.awaits_machine() {
+            self.run_char_devices(false);
+        }
+    }
+
     /// The machine runs here: clients that come with it arrive soon or never.
     pub(crate) fn on_machine_started(&mut self) {
         if !std::mem::replace(&mut self.migration.arrivals.has_run, true)

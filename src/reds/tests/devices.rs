@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 const USBREDIR: u8 = 9;
-const PORT: u8 = 10;
+pub(super) const PORT: u8 = 10;
 const WEBDAV: u8 = 11;
-const DATA: u16 = 101;
+pub(super) const DATA: u16 = 101;
 const COMPRESSED: u16 = 102;
 
 /// A guest that takes what it has room for, and offers what it was given to say.
@@ -92,7 +92,7 @@ impl CharDevice for Guest {
     }
 }
 
-fn port(name: &str) -> CharKind {
+pub(super) fn port(name: &str) -> CharKind {
     CharKind::Port(name.into())
 }
 
@@ -114,7 +114,7 @@ fn link(host: &Host, main: &Client, channel_type: u8) -> Client {
 }
 
 /// Bytes of messages that the guest of channel 0 of this type does not have completely.
-fn waiting(host: &Host, channel_type: u8) -> usize {
+pub(super) fn waiting(host: &Host, channel_type: u8) -> usize {
     let key = ChannelKey { channel_type: channel_type.try_into().unwrap(), id: 0 };
     host.run(move |server| {
         server.core.with(|state| state.with_channel(key, |vmc: &mut VmcChannel, _| vmc.waiting())).unwrap()

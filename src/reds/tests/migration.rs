@@ -1,6 +1,7 @@
 //! Both sides of a migration, with raw clients.
 
-use super::harness::{Client, Host};
+use super::devices::{DATA, Guest, PORT, add, port, waiting};
+use super::harness::{Client, Host, wait};
 use crate::host::MigrationHost;
 use crate::limits::{MIGRATION_ARRIVE_TIMEOUT, MIGRATION_CONNECT_TIMEOUT, MIGRATION_LEAVE_TIMEOUT};
 use crate::protocol::common::client::{MIGRATE_DATA, MIGRATE_FLUSH_MARK};
@@ -9,7 +10,7 @@ use crate::protocol::main_channel::client::{
     ATTACH_CHANNELS, MIGRATE_CONNECTED, MIGRATE_CONNECTED_SEAMLESS, MIGRATE_DST_DO_SEAMLESS, MIGRATE_END,
 };
 use crate::protocol::main_channel::{MigrationTarget, server as main};
-use crate::protocol::migrate::{MainState, encode_inputs};
+use crate::protocol::migrate::{CharDeviceState, MainState, encode_inputs, encode_spicevmc};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -124,6 +125,25 @@ fn channels_go_on_where_they_were_at_the_source() {
     client.round_trip();
     host.advance(MIGRATION_ARRIVE_TIMEOUT + MARGIN);
     client.round_trip();
+}
+
+/// A client may be faster than the state of the guest's devices, which replaces what they took before.
+#[test]
+fn a_device_takes_what_the_client_brings_when_its_machine_is_here() {
+    let (host, _) = host(true);
+    let guest = Guest::new(usize::MAX);
+    add(&host, port("p"), &guest);
+    let (mut client, _inputs) = (arriving(&host), arriving_inputs(&host));
+    let mut serial = host.connect();
+    assert_eq!(serial.link(PORT, 0, SESSION, b""), 0);
+    client.send(MIGRATE_DST_DO_SEAMLESS, &1u32.to_le_bytes());
+    assert_eq!(client.message(), (main::MIGRATE_DST_SEAMLESS_ACK, vec![]));
+    serial.send(MIGRATE_DATA, &encode_spicevmc(&CharDeviceState::without_tokens(b"abc".to_vec())));
+    serial.send(DATA, b"def");
+    wait("both", || waiting(&host, PORT) == 6);
+    assert_eq!(guest.taken(), b"");
+    host.run(|server| server.vm_start());
+    wait("all of it", || guest.taken() == b"abcdef");
 }
 
 #[test]
