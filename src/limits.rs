@@ -439,6 +439,11 @@ pub const MAX_DEVICE_BACKLOG: usize = 192 << 10;
 /// buffers, full of messages of 64 KiB and their headers.
 pub const MAX_DEVICE_STATE: usize = (128 << 16) + 8192;
 
+/// Bytes for a guest's device that a client may carry to the target of a migration: what fits into
+/// [`MAX_DEVICE_STATE`] beside the rest of the state. A client that has to go must be read up to the mark that ends
+/// its messages, however full the device is.
+pub const MAX_DEVICE_CARRIED: usize = 128 << 16;
+
 // # Guest: character devices
 
 /// Bytes of one read from a device. The original's largest message.

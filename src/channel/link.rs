@@ -216,6 +216,13 @@ impl ChannelLink {
         self.expect_flush_mark = with_data;
     }
 
+    /// Whether the client was told to go on at the target of a migration. What it says until its MIGRATE_FLUSH_MARK still counts,
+    /// and the state that it carries holds what the guest has not taken of that.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.speech == Speech::Over
+    }
+
     /// Sends the state that the client carries to the target.
     pub fn send_migrate_data(&mut self, data: Vec<u8>) {
         if self.speech == Speech::Over {

@@ -1,13 +1,13 @@
 //! The channels that carry the bytes of a character device to one client unchanged: usbredir, port and webdav (devices.md 4).
 
 use super::connection::ConnectionId;
-use super::link::{ChannelError, LinkOptions, PING_PERIOD_RARE};
+use super::link::{ChannelError, ChannelLink, LinkOptions, PING_PERIOD_RARE};
 use super::{Channel, Out, Profile};
 use crate::codec::lz4::block;
 use crate::device::DeviceIo;
 use crate::host::call::HostReply;
 use crate::host::{CharDevice, DeviceId};
-use crate::limits::{DEVICE_READ, MAX_DEVICE_BACKLOG};
+use crate::limits::{DEVICE_READ, MAX_DEVICE_BACKLOG, MAX_DEVICE_CARRIED, MAX_DEVICE_STATE};
 use crate::net::stream::Incoming;
 use crate::protocol::caps::spicevmc::DATA_COMPRESS_LZ4;
 use crate::protocol::error::ProtocolError;
@@ -128,18 +128,19 @@ impl VmcChannel {
     }
 
     /// Bytes of the client's messages that the guest has not taken completely.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "oracles"))]
     pub(crate) fn waiting(&self) -> usize {
         self.io.waiting()
     }
 
-    /// Makes the device calls that are possible now, and reads the client's messages only while there is room for them.
+    /// Makes the device calls that are possible now, and reads the client's messages only while there is room for them. The last
+    /// messages of a client that follows its machine are read in any case: it waits for its state, which comes after them.
     fn pump(&mut self, out: &mut Out<'_>) {
         let link = self.client.and_then(|at| out.look(at));
         let may_read = link.is_some_and(|link| link.stream().pending_bytes() < MAX_DEVICE_BACKLOG);
         let now = out.now;
         self.io.pump(now, if may_read { DEVICE_READ } else { 0 }, |call| out.call(call));
-        let full = self.io.is_full();
+        let full = self.io.is_full() && !self.is_leaving(out);
         if full != self.paused
             && let Some(link) = self.client.and_then(|at| out.link(at))
         {
@@ -150,6 +151,10 @@ impl VmcChannel {
                 link.resume_reading();
             }
         }
+    }
+
+    fn is_leaving(&self, out: &Out<'_>) -> bool {
+        self.client.and_then(|at| out.look(at)).is_some_and(ChannelLink::is_handed_over)
     }
 
     /// The message that carries these bytes of the guest. With `compress` it is compressed if that makes it shorter.
@@ -167,6 +172,10 @@ impl VmcChannel {
     fn on_data(&mut self, bytes: Vec<u8>, out: &mut Out<'_>) -> Result<(), ChannelError> {
         if bytes.is_empty() {
             return Err(ChannelError::Refused("data without a byte".into()));
+        }
+        let size = self.io.waiting() + bytes.len();
+        if size > MAX_DEVICE_CARRIED && self.is_leaving(out) {
+            return Err(ChannelError::Refused(format!("{size} bytes to carry to another host")));
         }
         self.io.push(bytes, ());
         self.pump(out);
@@ -290,6 +299,7 @@ impl Channel for VmcChannel {
             self.io.hold();
         }
         out.hand_over(at, true);
+        self.pump(out);
     }
 
     /// Moves the bytes that the guest has not taken yet to the target.
@@ -305,6 +315,11 @@ impl Channel for VmcChannel {
     fn restore(&mut self, at: ConnectionId, data: &[u8], out: &mut Out<'_>) -> Result<(), ChannelError> {
         let state = decode_spicevmc(data)?;
         if self.client == Some(at) {
+            // A port may still hold the bytes of clients that arrived and left before the machine came.
+            let size = self.io.waiting() + state.write_data.len();
+            if size > MAX_DEVICE_STATE {
+                return Err(ChannelError::Refused(format!("{size} bytes wait for the guest")));
+            }
             self.io.push(state.write_data, ());
             self.io.release();
             self.pump(out);

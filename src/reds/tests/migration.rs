@@ -10,7 +10,7 @@ use crate::protocol::main_channel::client::{
     ATTACH_CHANNELS, MIGRATE_CONNECTED, MIGRATE_CONNECTED_SEAMLESS, MIGRATE_DST_DO_SEAMLESS, MIGRATE_END,
 };
 use crate::protocol::main_channel::{MigrationTarget, server as main};
-use crate::protocol::migrate::{CharDeviceState, MainState, encode_inputs, encode_spicevmc};
+use crate::protocol::migrate::{CharDeviceState, MainState, decode_spicevmc, encode_inputs, encode_spicevmc};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -144,6 +144,34 @@ fn a_device_takes_what_the_client_brings_when_its_machine_is_here() {
     assert_eq!(guest.taken(), b"");
     host.run(|server| server.vm_start());
     wait("all of it", || guest.taken() == b"abcdef");
+}
+
+/// The client waits for its state, which comes after its last messages, and the device takes none of them.
+#[test]
+fn a_client_follows_its_machine_though_a_device_is_full() {
+    let (host, heard) = host(true);
+    add(&host, port("p"), &Guest::new(0));
+    let mut client = host.main();
+    let mut serial = host.connect();
+    assert_eq!(serial.link(PORT, 0, client.session, b""), 0);
+    for i in 0..200u8 {
+        serial.send(DATA, &[i]);
+    }
+    wait("a full queue", || waiting(&host, PORT) == 128);
+    host.run(|server| {
+        server.vm_stop();
+        server.migrate_connect(target(7)).unwrap();
+    });
+    client.until(main::MIGRATE_BEGIN_SEAMLESS);
+    client.send(MIGRATE_CONNECTED_SEAMLESS, &[]);
+    host.wait("the host hears", |_| heard.counts() == (1, 0));
+    host.run(|server| server.migrate_end(true).unwrap());
+    serial.until(server::MIGRATE);
+    serial.send(DATA, &[200]);
+    serial.send(MIGRATE_FLUSH_MARK, &[]);
+    let (kind, state) = serial.any_message();
+    assert_eq!(kind, server::MIGRATE_DATA);
+    assert_eq!(decode_spicevmc(&state).unwrap().write_data, (0..=200).collect::<Vec<u8>>());
 }
 
 #[test]
