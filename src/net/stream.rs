@@ -13,6 +13,7 @@ use super::ahead::ReadAhead;
 use super::link_estimate::KernelLink;
 use super::transport::Transport;
 use crate::limits::MAX_BYTES_PER_TURN;
+use crate::memory::has_room;
 use crate::protocol::body::{Message, Segment};
 use crate::protocol::common::server::LIST;
 use crate::protocol::writer::{Put, count32};
@@ -401,7 +402,12 @@ impl ChannelStream {
                     let step = body.filled.max(READ_STEP).min(body.size - body.filled);
                     match body.filled {
                         0 => body.bytes = spare::take(step),
-                        filled => body.bytes.resize(filled + step, 0),
+                        filled => {
+                            if !has_room(filled + step) {
+                                return Err(io::Error::from(io::ErrorKind::OutOfMemory).into());
+                            }
+                            body.bytes.resize(filled + step, 0);
+                        }
                     }
                 }
                 match self.turn.read(&mut *self.transport, &mut body.bytes[body.filled..])? {

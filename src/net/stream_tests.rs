@@ -260,3 +260,20 @@ proptest! {
         prop_assert_eq!(got, expect);
     }
 }
+
+/// The client chose the size.
+#[test]
+fn a_message_without_memory_for_its_body_ends_the_connection() {
+    let input = [&[5, 0][..], &600_000u32.to_le_bytes(), &vec![7; 600_000]].concat();
+    let (mut stream, _) = slow(1 << 20, true, &input);
+    let error = crate::memory::testing::with_most(300_000, || {
+        loop {
+            match stream.receive(&|_| Some(1 << 20)) {
+                Ok(None) => {}
+                Ok(Some(_)) => panic!("a message"),
+                Err(error) => return error,
+            }
+        }
+    });
+    assert!(matches!(error, StreamError::Io(e) if e.kind() == io::ErrorKind::OutOfMemory));
+}
