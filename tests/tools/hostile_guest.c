@@ -6,9 +6,10 @@
  *   ./hostile_guest PORT SECONDS ATTACK[:N[:M]]...
  *
  * Runs the attacks one after the other, again and again for that many seconds (0: once). Each gives a line
- *   ATTACK ms=... worst=... rss=... released=N/N
- * with the time of the attack, that of its longest synchronous request, the resident memory then (MiB), and how many of its
- * commands came back. At the end "done" comes, and the host serves on until standard input is closed; for each line there it
+ *   ATTACK ms=... cpu=... worst=... rss=... released=N/N
+ * with the time of the attack, the processor time of this process during the request that took most of it and the time of the
+ * longest request (those that the guest or the host waits for), the resident memory then (MiB), and how many of the commands
+ * came back. At the end "done" comes, and the host serves on until standard input is closed; for each line there it
  * says "heap=... KiB": what is in use of the memory that the C library has.
  */
 #define main example_main
@@ -222,18 +223,27 @@ static void new_screen(int width, int height)
 
 /* --- Synchronous requests, as a virtual processor makes them. */
 
-static int64_t worst;
+static int64_t worst, worst_cpu;
 
-static void took(int64_t since)
+struct moment { int64_t ms, cpu; };
+
+static struct moment moment(void)
 {
-    if (now_ms() - since > worst) {
-        worst = now_ms() - since;
-    }
+    struct timespec cpu;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    return (struct moment){ .ms = now_ms(), .cpu = cpu.tv_sec * 1000LL + cpu.tv_nsec / 1000000 };
+}
+
+static void took(struct moment since)
+{
+    struct moment now = moment();
+    worst = now.ms - since.ms > worst ? now.ms - since.ms : worst;
+    worst_cpu = now.cpu - since.cpu > worst_cpu ? now.cpu - since.cpu : worst_cpu;
 }
 
 static void read_pixels(QXLRect area)
 {
-    int64_t start = now_ms();
+    struct moment start = moment();
     spice_qxl_update_area(&hostile, 0, &area, NULL, 0, 0);
     took(start);
 }
@@ -510,7 +520,7 @@ static void requests(int n, int m)
         put(QXL_CMD_DRAW, composite(m, 3 | 1 << 8 | 2 << 14, surface_image(1, 256, 256), NULL));
     }
     for (int k = 0; k < n; k++) {
-        int64_t start = now_ms();
+        struct moment start = moment();
         spice_qxl_del_memslot(&hostile, 0, 7);
         took(start);
     }
@@ -558,7 +568,7 @@ static void refilled_ring(int n, int m)
 /* A stop of the machine in the middle of it all must give back everything. */
 static void stop(SpiceServer *server)
 {
-    int64_t start = now_ms();
+    struct moment start = moment();
     spice_server_vm_stop(server);
     took(start);
 }
@@ -598,7 +608,7 @@ static void run(SpiceServer *server, const char *which)
         fprintf(stderr, "no attack %s\n", name);
         exit(2);
     }
-    submitted = released = worst = 0;
+    submitted = released = worst = worst_cpu = 0;
     int64_t start = now_ms();
     attack->run(given > 1 ? n : attack->n, given > 2 ? m : attack->m);
     long rss = rss_mib();
@@ -606,8 +616,8 @@ static void run(SpiceServer *server, const char *which)
     stop(server);
     spice_qxl_destroy_surfaces(&hostile);
     spice_qxl_reset_cursor(&hostile);
-    printf("%s ms=%lld worst=%lld rss=%ld released=%u/%u\n", name, (long long)(now_ms() - start), (long long)worst, rss,
-           __atomic_load_n(&released, __ATOMIC_SEQ_CST), submitted);
+    printf("%s ms=%lld cpu=%lld worst=%lld rss=%ld released=%u/%u\n", name, (long long)(now_ms() - start),
+           (long long)worst_cpu, (long long)worst, rss, __atomic_load_n(&released, __ATOMIC_SEQ_CST), submitted);
     spice_server_vm_start(server);
     while (blocks) {
         struct block *block = blocks;
