@@ -6,7 +6,9 @@
 //! - the *round trip*: the least that a mark took lately,
 //! - the *rate*: what was delivered from one answer to a later one, divided by the time that this took or that sending it took,
 //!   whichever is longer. Higher rates are believed at once; lower ones only if the link was busy, since a sender with nothing
-//!   to say proves nothing. An answer that is overdue lowers the rate before it comes.
+//!   to say proves nothing. An answer that is overdue lowers the rate before it comes. What is sent at once on an idle link, such
+//!   as a frame of video, was on its way for a round trip and for the time that the link needs to pass it on. To know one from
+//!   the other, the sender puts a mark behind nothing now and then.
 //! - the *window*: rate times round trip, and a little more. While marks come back as fast as ever it grows, to find out whether
 //!   the link has become faster; when they are late, something queues up on the way, and it shrinks.
 //! - the *credit*: what may be sent at once. It grows with the rate, so that a whole window does not queue up in one place.
@@ -24,6 +26,14 @@ use std::time::{Duration, Instant};
 const MARK_BYTES: (u64, u64) = (4 << 10, 64 << 10);
 /// See [`MARK_BYTES`].
 const MARK_TIME: Duration = Duration::from_millis(8);
+/// Marks that are sent within this time belong to one burst.
+const BURST: Duration = Duration::from_millis(20);
+/// Answers may come so much later for other reasons than the link.
+const JITTER: Duration = Duration::from_millis(1);
+/// How much faster than the rate a single answer can make the link.
+const MOST_RISE: f64 = 3.0;
+/// How often a mark is sent behind nothing.
+const LONE_MARKS: Duration = Duration::from_millis(500);
 /// More marks than this on their way tell little more.
 const MARKS_PER_ROUND_TRIP: u32 = 6;
 /// Bytes that may always be on their way, so that there is something to measure.
@@ -80,6 +90,10 @@ struct Mark {
     busy: bool,
     /// What was known to be delivered when the mark was sent, since when, and when that had been sent.
     before: Delivered,
+    /// Where the stream was, and when, before the first byte of the burst that the mark ends.
+    burst: (u64, Instant),
+    /// Nothing was sent between the mark before and this one.
+    lone: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +119,13 @@ pub(crate) struct LinkEstimate {
     filled_once: bool,
     /// The link has held back something since the last mark.
     held_back: bool,
+    /// Where the stream was, and when, before anything was sent in this turn.
+    turn: (u64, Instant),
+    /// When the last mark was sent behind nothing, and whether it is the last of all.
+    lone_mark: Option<Instant>,
+    last_is_lone: bool,
+    /// When one of them was answered last.
+    lone_answer: Option<Instant>,
     /// Bytes that might be sent at this position and time.
     credit: (f64, u64, Instant),
     answers: bool,
@@ -126,6 +147,10 @@ impl LinkEstimate {
             queued: Duration::ZERO,
             filled_once: false,
             held_back: false,
+            turn: (0, now),
+            lone_mark: None,
+            last_is_lone: false,
+            lone_answer: None,
             credit: (0.0, 0, now),
             answers: false,
             thin_at_first: thin,
@@ -144,6 +169,15 @@ impl LinkEstimate {
         room && (unmarked >= per_mark.clamp(MARK_BYTES.0, MARK_BYTES.1) || (held_back && unmarked > 0))
     }
 
+    /// Whether a mark is due though nothing was sent: on an idle link it takes the round trip, and no more. That is known of
+    /// links that are not thin.
+    #[must_use]
+    pub(crate) fn wants_lone_mark(&self, position: u64, now: Instant) -> bool {
+        let idle = self.marks.back().is_none_or(|last| now >= last.sent_at + BURST);
+        let sent = self.answers && position == self.last_mark && !self.last_is_lone;
+        idle && sent && self.is_thin(now) && self.lone_mark.is_none_or(|at| now >= at + LONE_MARKS)
+    }
+
     /// The id for the next mark. [`Self::marked`] must follow.
     #[must_use]
     pub(crate) fn next_id(&self) -> u32 {
@@ -154,14 +188,22 @@ impl LinkEstimate {
     /// The mark with [`Self::next_id`] was sent, so that the stream has `position` bytes now.
     pub(crate) fn marked(&mut self, position: u64, now: Instant) {
         self.last_id = self.next_id();
+        // A mark itself has a few bytes.
+        let lone = self.turn.0 == self.last_mark && position < self.last_mark + 64;
         self.last_mark = position;
+        self.last_is_lone = lone;
+        if lone {
+            self.lone_mark = Some(now);
+        }
+        let ongoing = self.marks.back().map(|mark| mark.burst).filter(|(_, since)| now < *since + BURST);
+        let burst = ongoing.unwrap_or(self.turn);
         let before = match self.marks.back() {
             // Nothing was on its way: time in which nothing was sent does not count.
             None => Delivered { at: now, sent_at: now, ..self.delivered },
             Some(_) => self.delivered,
         };
         let busy = std::mem::take(&mut self.held_back);
-        self.marks.push_back(Mark { id: self.last_id, position, sent_at: now, busy, before });
+        self.marks.push_back(Mark { id: self.last_id, position, sent_at: now, busy, before, burst, lone });
     }
 
     /// More waits than the link has room for.
@@ -173,10 +215,18 @@ impl LinkEstimate {
     /// stream that it was given.
     pub(crate) fn answered(&mut self, id: u32, kernel: Option<(KernelLink, u64)>, now: Instant) {
         let Some(at) = self.marks.iter().position(|mark| mark.id == id) else { return };
+        if let Some(least) = self.overdue_rate(now) {
+            // It was held back only since it was overdue, so that the mark itself may say nothing of that.
+            self.filled_once = true;
+            self.rate = self.rate.map(|rate| (rate + 3.0 * least) / 4.0);
+        }
         let Some(mark) = self.marks.drain(..=at).next_back() else { return };
         let possible = kernel.map_or(u64::MAX, |(kernel, given)| given.saturating_sub(kernel.in_flight()));
         self.kernel = kernel.map(|(kernel, _)| kernel);
         self.answers = true;
+        if mark.lone {
+            self.lone_answer = Some(now);
+        }
         let took = now.saturating_duration_since(mark.sent_at);
         let round_trip = self.note_round_trip(took, now);
         self.queued = (self.queued + took.saturating_sub(round_trip)) / 2;
@@ -231,9 +281,24 @@ impl LinkEstimate {
             let since = now.saturating_duration_since(self.delivered.at).as_secs_f64().max(1e-6);
             let latest = position.saturating_sub(self.delivered.position) as f64 / since;
             self.rate = Some((rate + sample.min(latest).max(LEAST_RATE)) / 2.0);
-        } else if sample >= rate {
+            return;
+        }
+        let sample = sample.max(self.burst_rate(mark, position, now).min(rate * MOST_RISE));
+        if sample >= rate {
             self.rate = Some(if self.filled_once { (rate + sample) / 2.0 } else { sample });
         }
+    }
+
+    /// What the link has delivered at least while it passed on the burst that a mark ends; 0: unknown. It was more where
+    /// something else was on its way before.
+    fn burst_rate(&self, mark: &Mark, position: u64, now: Instant) -> f64 {
+        let known = self.lone_answer.is_some_and(|at| now < at + ROUND_TRIP_PERIOD);
+        if !known {
+            return 0.0;
+        }
+        let (start, since) = mark.burst;
+        let time = now.saturating_duration_since(since).saturating_sub(self.round_trip()).max(JITTER);
+        position.saturating_sub(start) as f64 / time.as_secs_f64()
     }
 
     /// Bytes per second that the link delivers; `None`: unknown, since nothing had to wait for it yet.
@@ -244,7 +309,8 @@ impl LinkEstimate {
 
     /// The rate, if it is that of the link.
     fn known_rate(&self, now: Instant) -> Option<f64> {
-        self.rate_now(now).filter(|_| self.filled_once || self.ignores_marks(now))
+        let overdue = || self.overdue_rate(now).is_some();
+        self.rate_now(now).filter(|_| self.filled_once || self.ignores_marks(now) || overdue())
     }
 
     fn rate_now(&self, now: Instant) -> Option<f64> {
@@ -252,15 +318,22 @@ impl LinkEstimate {
             let rate = self.kernel?.delivery_rate;
             return (rate > 0).then_some((rate as f64).max(LEAST_RATE));
         }
-        let rate = self.rate?;
-        let Some(next) = self.marks.front() else { return Some(rate) };
+        self.overdue_rate(now).or(self.rate)
+    }
+
+    /// What the link delivers at most, if an answer is overdue.
+    fn overdue_rate(&self, now: Instant) -> Option<f64> {
+        let (rate, next) = (self.rate?, self.marks.front()?);
         // Since the last answer, or since it can have come by itself, the link had this time for the next mark.
         let since = self.delivered.at.max(next.sent_at + self.round_trip());
         let waited = now.saturating_duration_since(since);
         let bytes = next.position.saturating_sub(self.delivered.position) as f64;
         let overdue = waited > self.tolerated(QUEUED) && waited.as_secs_f64() > 1.5 * bytes / rate;
-        let overdue = overdue && (next.busy || self.held_back);
-        Some(if overdue { rate.min(bytes / waited.as_secs_f64()).max(LEAST_RATE) } else { rate })
+        // A client on a fast link may stop for a moment. On a thin one that nothing fills, nothing else tells that it became
+        // thinner.
+        let thin = self.filled_once && rate < THIN;
+        let overdue = overdue && (next.busy || self.held_back || thin);
+        overdue.then(|| rate.min(bytes / waited.as_secs_f64()).max(LEAST_RATE))
     }
 
     /// The least time that a message and its answer took lately; zero: unknown.
@@ -305,6 +378,7 @@ impl LinkEstimate {
         // Who owes much by a rate that was wrong does not owe it for ever.
         let credit = if credit.is_finite() { credit.max(-(LEAST_WINDOW as f64)) } else { 0.0 };
         self.credit = (credit, position, now);
+        self.turn = (position, now);
     }
 
     /// Whether something may be sent when the stream has `position` bytes, and `extra` more than the window may be on their

@@ -198,3 +198,97 @@ fn marks_are_bounded_and_follow_what_is_held_back() {
     }
     assert!(!estimate.wants_mark(u64::MAX, true));
 }
+
+/// A video that takes its share of the link, as the display channel plays it.
+struct Film {
+    link: Simulation,
+    due: Instant,
+    frames_from: Instant,
+    /// When frames have come to the client.
+    shown: Vec<Instant>,
+}
+
+impl Film {
+    fn new(link: Simulation) -> Self {
+        let now = link.now;
+        Self { link, due: now, frames_from: now, shown: Vec::new() }
+    }
+
+    fn step(&mut self) {
+        let Self { link, .. } = self;
+        link.estimate.advance(link.position, link.now);
+        while link.answers.front().is_some_and(|(at, _)| *at <= link.now) {
+            let (_, id) = link.answers.pop_front().unwrap();
+            link.estimate.answered(id, None, link.now);
+        }
+        let waits = link.now >= self.due;
+        let room = link.estimate.has_room(link.position, 0, link.now);
+        if waits && !room {
+            link.estimate.note_held_back();
+        }
+        if waits && room && link.now >= self.frames_from {
+            let rate = link.estimate.rate(link.now).map_or(5e6, |rate| rate as f64);
+            let frame = (rate * 0.3 * 0.04).clamp(5000.0, 25_000.0);
+            link.send(frame as u64);
+            if link.estimate.is_thin(link.now) {
+                self.frames_from = link.now + Duration::from_secs_f64((frame / rate / 0.4).min(1.0));
+            }
+            self.due += MS * 40;
+            self.due = self.due.max(link.now);
+            self.shown.push(link.free_at + link.way);
+        }
+        let wants = link.estimate.wants_mark(link.position, waits && !room);
+        if wants || link.estimate.wants_lone_mark(link.position, link.now) {
+            let id = link.estimate.next_id();
+            link.send(18);
+            link.estimate.marked(link.position, link.now);
+            link.answers.push_back((link.free_at + link.way * 2, id));
+        }
+        link.now += MS;
+    }
+
+    fn play(&mut self, time: Duration) {
+        let end = self.link.now + time;
+        while self.link.now < end {
+            self.step();
+        }
+    }
+}
+
+/// Who sends less than the link takes learns nothing from how much of it arrives, only from how long it takes.
+#[test]
+fn a_film_alone_shows_that_the_link_has_changed() {
+    for (mbit, round_trip) in [(5.0, 40), (5.0, 100), (10.0, 40), (2.0, 40), (2.0, 100)] {
+        let mut film = Film::new(Simulation::new(mbit, MS * round_trip, false));
+        film.play(Duration::from_secs(4));
+        let rate =
+            |film: &Film| film.link.estimate.rate(film.link.now).unwrap_or(u64::MAX) as f64 / 125_000.0;
+        film.link.rate /= 10.0;
+        let dropped = film.link.now;
+        film.play(MS * (300 + round_trip));
+        assert!(rate(&film) < mbit / 2.5, "{mbit} Mbit/s, {round_trip} ms: {} soon after", rate(&film));
+        film.play(Duration::from_secs(4));
+        assert!(rate(&film) < mbit / 3.0, "{mbit} Mbit/s, {round_trip} ms: {} with time", rate(&film));
+        film.link.rate *= 10.0;
+        film.play(Duration::from_secs(2));
+        assert!(rate(&film) > mbit * 0.5, "{mbit} Mbit/s, {round_trip} ms: {} later", rate(&film));
+        assert!(rate(&film) < mbit * 1.5, "{mbit} Mbit/s, {round_trip} ms: {} later", rate(&film));
+        let since = film.shown.iter().position(|&at| at >= dropped).unwrap();
+        let gaps = film.shown[since - 1..].windows(2).map(|pair| pair[1] - pair[0]);
+        // On the thinnest link the smallest frame takes 200 ms.
+        assert!(gaps.max() < Some(Duration::from_secs(1)), "{mbit} Mbit/s, {round_trip} ms");
+    }
+}
+
+#[test]
+fn nothing_is_sent_to_idle_clients() {
+    let mut film = Film::new(Simulation::new(2.0, MS * 40, false));
+    film.play(Duration::from_secs(2));
+    assert!(film.link.estimate.is_thin(film.link.now));
+    // All answers, and the mark behind nothing that may follow the last one.
+    film.due = film.link.now + Duration::from_secs(60);
+    film.play(Duration::from_secs(2));
+    let sent = film.link.position;
+    film.play(Duration::from_secs(30));
+    assert_eq!(film.link.position, sent);
+}

@@ -164,7 +164,11 @@ impl DisplayClient {
             self.link.estimate.note_held_back();
         }
         let stream = link.stream();
-        if self.link.local || !self.link.estimate.wants_mark(position(stream), held_back) {
+        let position_now = position(stream);
+        let estimate = &self.link.estimate;
+        let wanted =
+            estimate.wants_mark(position_now, held_back) || estimate.wants_lone_mark(position_now, now);
+        if self.link.local || !wanted {
             return;
         }
         let id = self.link.estimate.next_id();
