@@ -8,6 +8,9 @@
  *
  * The answer to a key is a DRAW_COPY of 16x16 pixels in rows 1040 to 1055, where nothing else is drawn;
  * its x is 16 * (number of key bytes so far % 100). Only the public C API is used.
+ *
+ * A line on stdin makes it print "drawn N longest US refused N": commands of the load so far; how long a command has waited
+ * in the ring at most, and how many found the ring full, both since the last line.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -19,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { W = 1920, H = 1080, QUEUE = 256 };
 
@@ -89,21 +93,27 @@ static void iterate(void)
 
 /* ---- the device ---- */
 
-struct draw { QXLCommandExt ext; QXLDrawable d; QXLImage image; uint32_t pixels[]; };
+struct draw { double since; QXLCommandExt ext; QXLDrawable d; QXLImage image; uint32_t pixels[]; };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct draw *queue[QUEUE];
 static unsigned head, tail;
 static bool armed;
 static uint32_t screen[W * H];
 static QXLInstance qxl;
-static long full;
+static long drawn, full;
+static double longest;
 
 static int get_command(QXLInstance *q, QXLCommandExt *c)
 {
     (void)q;
     pthread_mutex_lock(&lock);
     bool some = head != tail;
-    if (some) *c = queue[tail++ % QUEUE]->ext;
+    if (some) {
+        struct draw *d = queue[tail++ % QUEUE];
+        double waited = now_s() - d->since;
+        if (waited > longest) longest = waited;
+        *c = d->ext;
+    }
     pthread_mutex_unlock(&lock);
     return some;
 }
@@ -162,6 +172,7 @@ static void submit(struct draw *d)
 {
     pthread_mutex_lock(&lock);
     bool room = head - tail < QUEUE, wake = false;
+    d->since = now_s();
     if (room) {
         queue[head++ % QUEUE] = d;
         wake = armed;
@@ -183,7 +194,7 @@ static void step(void *opaque)
 {
     static unsigned n;
     (void)opaque;
-    n++;
+    n++, drawn++;
     timer_start(load_timer, load_ms);
     if (!strcmp(load, "text")) {
         struct draw *d = copy(0, 384, 640, 16);
@@ -225,6 +236,23 @@ static const SpiceKbdInterface kbd_sif = {
 };
 static SpiceKbdInstance kbd = { .base.sif = &kbd_sif.base };
 
+static SpiceWatch *stdin_watch;
+
+static void tell(int fd, int event, void *opaque)
+{
+    char line[64];
+    (void)event, (void)opaque;
+    if (read(fd, line, sizeof line) <= 0) {
+        watch_remove(stdin_watch);
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    printf("drawn %ld longest %.0f refused %ld\n", drawn, longest * 1e6, full);
+    longest = full = 0;
+    pthread_mutex_unlock(&lock);
+    fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3) return fprintf(stderr, "usage: %s PORT idle|video|photo|text\n", argv[0]), 2;
@@ -245,6 +273,7 @@ int main(int argc, char **argv)
     load_ms = !strcmp(load, "video") ? 40 : !strcmp(load, "photo") ? 100 : 20;
     load_timer = timer_add(step, NULL);
     if (strcmp(load, "idle")) timer_start(load_timer, load_ms);
+    stdin_watch = watch_add(0, SPICE_WATCH_EVENT_READ, tell, NULL);
     puts("ready");
     fflush(stdout);
     for (;;) iterate();
