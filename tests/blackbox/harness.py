@@ -136,8 +136,12 @@ class Process:
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def tasks(self):
+        """The folders of all threads in /proc."""
+        return list(Path(f"/proc/{self.pid}/task").iterdir())
+
     def threads(self, name):
-        return [t for t in Path(f"/proc/{self.pid}/task").iterdir() if (t / "comm").read_text().strip() == name]
+        return [t for t in self.tasks() if (t / "comm").read_text().strip() == name]
 
 
 class Qemu(Process):
