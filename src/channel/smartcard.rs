@@ -5,12 +5,12 @@
 //! unchanged.
 
 use super::connection::ConnectionId;
-use super::link::{ChannelError, LinkOptions, PING_PERIOD_RARE};
+use super::link::{ChannelError, ChannelLink, LinkOptions, PING_PERIOD_RARE};
 use super::{Channel, Out, Profile};
 use crate::device::DeviceIo;
 use crate::host::call::HostReply;
 use crate::host::{CharDevice, DeviceId};
-use crate::limits::{DEVICE_READ, MAX_CARD_MESSAGE, MAX_DEVICE_BACKLOG};
+use crate::limits::{DEVICE_READ, MAX_CARD_MESSAGE, MAX_DEVICE_BACKLOG, MAX_DEVICE_CARRIED};
 use crate::net::stream::Incoming;
 use crate::protocol::ChannelType;
 use crate::protocol::migrate::{CharDeviceState, SmartcardState};
@@ -59,27 +59,39 @@ fn error(reader_id: u32, code: u32) -> SmartcardMessage {
     SmartcardMessage { kind: kind::ERROR, reader_id, data: code.to_le_bytes().to_vec() }
 }
 
+/// What a message tells the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Added,
+    Removed,
+    Data,
+    /// What the source of a migration had not told. It may begin in the middle of a message, so it is never dropped alone.
+    Restored,
+}
+
 /// One reader of the guest.
 #[derive(Debug)]
 struct Reader {
     /// The id that clients use for it.
     id: u32,
-    io: DeviceIo<()>,
+    io: DeviceIo<Told>,
     client: Option<ConnectionId>,
     /// The client has added its reader to this one.
     added: bool,
+    /// The guest has taken the message that says so.
+    seen: bool,
     /// The beginning of a message that the device has not written completely.
     part: Vec<u8>,
     /// The device broke the protocol, and the server no longer uses it.
     broken: bool,
-    /// When the server tells the host so.
+    /// When the server tells the host so, which thinks that a client uses the reader.
     tell_at: Option<Instant>,
 }
 
 impl Reader {
-    fn write(&mut self, message: Vec<u8>, out: &mut Out<'_>) {
+    fn write(&mut self, message: Vec<u8>, told: Told, out: &mut Out<'_>) {
         if !self.broken {
-            self.io.push(message, ());
+            self.io.push(message, told);
             self.pump(out);
         }
     }
@@ -109,7 +121,7 @@ impl Reader {
                     self.id
                 );
                 self.broken = true;
-                self.tell_at = Some(out.now);
+                self.tell_at = self.client.map(|_| out.now);
                 return;
             }
             let Some((data, more)) = data.split_at_checked(length) else { break };
@@ -143,6 +155,7 @@ impl SmartcardChannel {
             io: DeviceIo::new(device, host, running),
             client: None,
             added: false,
+            seen: false,
             part: Vec::new(),
             broken: false,
             tell_at: None,
@@ -159,12 +172,11 @@ impl SmartcardChannel {
 
     /// Detaches a reader. Returns whether the host must be told that no client uses it any more.
     pub(crate) fn remove(&mut self, device: DeviceId) -> bool {
-        let is_used = |reader: &Reader| {
-            reader.io.id() == device
-                && reader.client.is_some()
-                && (!reader.broken || reader.tell_at.is_some())
+        let is_used = |reader: &Reader| match reader.broken {
+            true => reader.tell_at.is_some(),
+            false => reader.client.is_some(),
         };
-        let used = self.readers.iter().any(is_used);
+        let used = self.readers.iter().any(|reader| reader.io.id() == device && is_used(reader));
         self.readers.retain(|reader| reader.io.id() != device);
         used
     }
@@ -220,7 +232,7 @@ impl SmartcardChannel {
         };
         reader.added = true;
         let message = to_device(kind::READER_ADD, reader.id, &[]);
-        reader.write(message, out);
+        reader.write(message, Told::Added, out);
     }
 
     fn remove_reader(&mut self, at: ConnectionId, id: u32, out: &mut Out<'_>) {
@@ -229,7 +241,7 @@ impl SmartcardChannel {
             None => out.send(at, error(id, GENERAL_ERROR).encode()),
             Some(reader) => {
                 reader.added = false;
-                reader.write(to_device(kind::READER_REMOVE, id, &[]), out);
+                reader.write(to_device(kind::READER_REMOVE, id, &[]), Told::Removed, out);
             }
         }
     }
@@ -237,7 +249,9 @@ impl SmartcardChannel {
     /// Stops reading the messages of a client while the queue of one of its readers is full.
     fn pace_clients(&mut self, out: &mut Out<'_>) {
         for at in out.connections() {
-            let full = self.bound(at).any(|reader| reader.io.is_full());
+            // One that follows its machine waits for its state, which comes after its last messages.
+            let leaves = out.look(at).is_some_and(ChannelLink::is_handed_over);
+            let full = !leaves && self.bound(at).any(|reader| reader.io.is_full());
             if out.look(at).is_none_or(|link| link.interest().read != full) {
                 continue;
             }
@@ -287,7 +301,11 @@ impl Channel for SmartcardChannel {
                 let found = self.readers.iter_mut().find(|r| r.client == Some(at) && r.id == reader_id);
                 let reader =
                     found.ok_or_else(|| ChannelError::Refused(format!("it has no reader {reader_id}")))?;
-                reader.write(to_device(kind, reader_id, &data), out);
+                let size = reader.io.waiting() + HEADER + data.len();
+                if size > MAX_DEVICE_CARRIED {
+                    return Err(ChannelError::Refused(format!("{size} bytes to carry to another host")));
+                }
+                reader.write(to_device(kind, reader_id, &data), Told::Data, out);
             }
             other => crate::warning_limited!("smartcard: message of unknown kind {other} ignored"),
         }
@@ -302,17 +320,24 @@ impl Channel for SmartcardChannel {
         Ok(())
     }
 
-    /// Removes the readers that the client had added from the guest.
+    /// Removes the readers that the guest sees from it, whether the client had removed them or not: what the guest has not begun
+    /// to take of the client's messages is dropped.
     fn on_closed(&mut self, at: ConnectionId, out: &mut Out<'_>) {
         for reader in &mut self.readers {
             if reader.client.take_if(|client| *client == at).is_none() || reader.broken {
                 continue;
             }
             reader.io.release();
-            reader.io.give_up(false, |()| true);
+            reader.io.give_up(false, |told| told != Told::Restored);
             out.call(reader.io.state(false));
-            if std::mem::take(&mut reader.added) {
-                reader.write(to_device(kind::READER_REMOVE, reader.id, &[]), out);
+            reader.added = false;
+            let is_seen = match reader.io.begun() {
+                Some(Told::Added) => true,
+                Some(Told::Removed) => false,
+                Some(Told::Data | Told::Restored) | None => reader.seen,
+            };
+            if is_seen {
+                reader.write(to_device(kind::READER_REMOVE, reader.id, &[]), Told::Removed, out);
             }
         }
     }
@@ -322,7 +347,11 @@ impl Channel for SmartcardChannel {
         match reply {
             HostReply::DeviceWritten { device, bytes, taken } => {
                 if let Some(reader) = self.of_device(device) {
-                    reader.io.on_written(bytes, taken, now);
+                    match reader.io.on_written(bytes, taken, now) {
+                        Some(Told::Added) => reader.seen = true,
+                        Some(Told::Removed) => reader.seen = false,
+                        Some(Told::Data | Told::Restored) | None => {}
+                    }
                     reader.pump(out);
                 }
                 self.pace_clients(out);
@@ -346,7 +375,7 @@ impl Channel for SmartcardChannel {
     fn on_timer(&mut self, out: &mut Out<'_>) {
         for reader in &mut self.readers {
             reader.io.on_timer(out.now);
-            if reader.tell_at.take().is_some() && reader.client.is_some() {
+            if reader.tell_at.take().is_some() {
                 out.call(reader.io.state(false));
             }
             reader.pump(out);
@@ -359,6 +388,7 @@ impl Channel for SmartcardChannel {
             reader.io.hold();
         }
         out.hand_over(at, true);
+        self.pace_clients(out);
     }
 
     /// The state of the client's first reader. The target may be the original library, which supports only one.
@@ -366,8 +396,9 @@ impl Channel for SmartcardChannel {
         let Some(reader) = self.readers.iter_mut().find(|r| r.client == Some(at) && !r.broken) else {
             return Some(SmartcardState::default().encode());
         };
-        let bytes = reader.io.unwritten().flat_map(|(bytes, ())| bytes).copied().collect();
-        reader.io.give_up(true, |()| true);
+        let bytes = reader.io.unwritten().flat_map(|(bytes, _)| bytes).copied().collect();
+        reader.io.give_up(true, |_| true);
+        reader.seen = false;
         let state = SmartcardState {
             device: CharDeviceState::without_tokens(bytes),
             // The guest's reader stays where it is when the client leaves.
@@ -385,8 +416,10 @@ impl Channel for SmartcardChannel {
         }
         if let Some(reader) = self.readers.iter_mut().find(|reader| reader.client == Some(at)) {
             if state.device.connected {
-                reader.added = state.reader_added;
-                reader.io.push(state.device.write_data, ());
+                (reader.added, reader.seen) = (state.reader_added, state.reader_added);
+                // Of another client that came and left before the machine did.
+                reader.io.give_up(false, |told| told == Told::Restored);
+                reader.io.push(state.device.write_data, Told::Restored);
                 reader.hear(&state.read_data, out);
             }
             reader.io.release();

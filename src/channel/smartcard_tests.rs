@@ -54,3 +54,22 @@ fn states_that_lie_end_the_link() {
     let long = SmartcardState { read_data: vec![0; HEADER + MAX_CARD_MESSAGE], ..SmartcardState::default() };
     assert!(channel.restore(AT, &long.encode(), &mut out).is_err());
 }
+
+#[test]
+fn the_host_hears_of_a_broken_reader_though_its_client_left() {
+    let (mut served, _peer, mut said) = arrival(SmartcardChannel::default(), AT);
+    let now = Instant::now();
+    let (channel, mut out) = served.parts(now, &mut said);
+    channel.add(DeviceId(1), Arc::new(Untouched), true, &mut out);
+    let long = [7u32, 0, u32::MAX].map(u32::to_be_bytes);
+    channel.restore(AT, &SmartcardState::default().encode(), &mut out).unwrap();
+    channel.on_reply(HostReply::DeviceRead { device: DeviceId(1), bytes: long.concat() }, &mut out);
+    served.take(AT);
+    said.calls.clear();
+    served.on_closed(AT, now, &mut said);
+    assert!(said.calls.is_empty(), "not inside of the call in which the guest broke the protocol: {said:?}");
+    served.on_channel_timer(now, &mut said);
+    assert!(matches!(said.calls[..], [HostCall::DeviceState { connected: false, .. }]), "{said:?}");
+    let (channel, _) = served.parts(now, &mut said);
+    assert!(!channel.remove(DeviceId(1)), "the host knows");
+}

@@ -192,6 +192,15 @@ impl<T: Copy + PartialEq + std::fmt::Debug> DeviceIo<T> {
         self.queued
     }
 
+    /// The tag of the buffer of which the guest has taken a part, or may be taking one now.
+    #[must_use]
+    pub(crate) fn begun(&self) -> Option<T> {
+        match self.write {
+            Write::Called { tag, .. } => tag,
+            Write::Idle => self.queue.front().filter(|_| self.offset > 0).map(|outbound| outbound.tag),
+        }
+    }
+
     /// Whether nothing waits for the guest.
     #[cfg(any(test, feature = "oracles"))]
     pub(crate) fn is_idle(&self) -> bool {

@@ -5,6 +5,7 @@ use super::harness::{Client, Host, wait};
 use crate::host::DeviceId;
 use crate::reds::CharKind;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const SMARTCARD: u8 = 8;
 
@@ -65,6 +66,42 @@ fn messages_change_their_header_only() {
     client.send(101, &le(4, 0, b""));
     assert_eq!(client.message(), (101, le(2, 0, &[1, 0, 0, 0])));
     wait("its end", || guest.taken().ends_with(&be(4, 0, b"")));
+}
+
+#[test]
+fn a_guest_that_was_slow_learns_what_became_of_its_reader() {
+    let host = Host::start(|_| {});
+    let (guest, id) = reader(&host);
+    let main = host.main();
+    let wake_up = || {
+        guest.room.store(1000, Ordering::SeqCst);
+        wake(&host, id);
+    };
+    // The guest takes the reader, and not that the client removes it again.
+    guest.room.store(12, Ordering::SeqCst);
+    let mut client = link(&host, &main);
+    client.send(101, &le(3, u32::MAX, b""));
+    wait("the reader", || guest.taken() == be(3, 0, b""));
+    for _ in 0..2 {
+        client.send(101, &le(4, 0, b""));
+    }
+    assert_eq!(client.message(), (101, le(2, 0, &[1, 0, 0, 0])));
+    drop(client);
+    wait("the client's end", || guest.log().last().is_some_and(|line| line == "state false"));
+    wake_up();
+    wait("the reader's end", || guest.taken() == [be(3, 0, b""), be(4, 0, b"")].concat());
+    // Of this client's reader it never hears.
+    guest.room.store(0, Ordering::SeqCst);
+    let mut client = link(&host, &main);
+    client.send(101, &le(3, u32::MAX, b""));
+    client.send(101, &le(4, 5, b""));
+    assert_eq!(client.message(), (101, le(2, 5, &[1, 0, 0, 0])));
+    drop(client);
+    wait("the client's end", || guest.log().last().is_some_and(|line| line == "state false"));
+    wake_up();
+    let mut client = link(&host, &main);
+    client.send(101, &le(3, u32::MAX, b""));
+    wait("the next reader", || guest.taken() == [be(3, 0, b""), be(4, 0, b""), be(3, 0, b"")].concat());
 }
 
 #[test]
