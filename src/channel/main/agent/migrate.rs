@@ -219,6 +219,9 @@ impl AgentPort {
             filter: Filter::at(state.client_msg_remaining, verdict(state.client_filter_result)),
             ..Client::default()
         };
+        // Of another client that came and left before the machine did.
+        let clients = &self.clients;
+        io.give_up(false, |origin| matches!(origin, Origin::Restored(at, _) if !clients.contains_key(&at)));
         let without_bytes = if state.device.write_data.is_empty() { waiting } else { 0 };
         io.push(state.device.write_data, Origin::Restored(at, waiting));
         self.give_tokens_back(at, without_bytes, out);

@@ -32,19 +32,13 @@ const TOKENS_RETURNED: u32 = 5;
 pub(crate) enum Origin {
     /// This client. The bytes occupy one of its tokens.
     Client(ConnectionId),
-    /// This client, which brought the bytes from the source of a migration. They occupy so many of its tokens.
+    /// This client, which brought the bytes from the source of a migration. They occupy so many of its tokens. They may begin in
+    /// the middle of a chunk, so the guest gets them even if the client leaves.
     Restored(ConnectionId, u32),
     /// The server, about pointer or displays. One such message is under way at a time, so that the latest state is what waits.
     Server,
     /// The server, about the end of the last client.
     Farewell,
-}
-
-impl Origin {
-    /// Whether this client sent the bytes.
-    pub(super) fn is_of(self, client: ConnectionId) -> bool {
-        matches!(self, Self::Client(at) | Self::Restored(at, _) if at == client)
-    }
 }
 
 /// One client.
@@ -228,7 +222,7 @@ impl AgentPort {
         }
         let last = self.clients.is_empty();
         if let Some(io) = self.io.as_mut().filter(|_| !self.broken) {
-            io.give_up(false, |origin| origin.is_of(at));
+            io.give_up(false, |origin| origin == Origin::Client(at));
             if last {
                 // However often clients come and go while the guest takes nothing, one farewell is enough.
                 io.give_up(false, |origin| origin == Origin::Farewell);
