@@ -1,5 +1,5 @@
 """An agent of the guest that takes files, at the far end of a serial line (bridge.S): its line may come from one QEMU, then another."""
-import socket, struct, threading
+import select, socket, struct, threading
 
 from ports import CAPABILITIES, FILE_DATA, FILE_START, FILE_STATUS, chunk, message
 
@@ -19,17 +19,27 @@ class FarAgent(threading.Thread):
 
     def run(self):
         while True:
-            line, _ = self.listener.accept()
-            self.lines.append(line)
-            threading.Thread(target=self.listen, args=[line], daemon=True).start()
+            ready, _, _ = select.select([self.listener, *self.lines], [], [])
+            if self.listener in ready:
+                self.lines.append(self.listener.accept()[0])
+            # What came from the source was said before anything from the target.
+            for line in list(self.lines):
+                self.listen(line)
 
     def listen(self, line):
-        while data := line.recv(4096):
-            with self.lock:
-                try:
-                    self.hear(data, line)
-                except Exception as error:  # the test looks at it
-                    self.fault = self.fault or repr(error)
+        """Hears everything that this line has now."""
+        try:
+            while data := line.recv(4096, socket.MSG_DONTWAIT):
+                with self.lock:
+                    try:
+                        self.hear(data, line)
+                    except Exception as error:  # the test looks at it
+                        self.fault = self.fault or repr(error)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            pass
+        self.lines.remove(line)
 
     def hear(self, data, line):
         self.stream += data

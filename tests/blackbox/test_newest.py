@@ -6,6 +6,8 @@ import harness
 import pytest
 from harness import Client, Qemu, wait_for
 # These run here again, with the QEMU of the fixture `newest`.
+from test_busy_migration import (images, test_a_file_transfer_goes_on, test_a_usb_device_of_the_client_stays_plugged_in,  # noqa: F401
+                                 test_sound_goes_on, test_video_streams_go_on, test_what_a_port_was_sent_reaches_the_guest_once)
 from test_migration import test_a_client_follows_between_the_original_and_this_library, test_a_client_follows_its_machine  # noqa: F401
 from test_qemu import (test_picture_and_keys, test_query_spice_lists_the_channels, test_relative_mouse_and_tablet,  # noqa: F401
                        test_reset_stop_cont_savevm_loadvm, test_resize, test_two_qxl_devices_give_two_displays)
@@ -17,6 +19,12 @@ CARDS = ["qxl-vga", "VGA", "virtio-vga"]
 @pytest.fixture(autouse=True)
 def newest(monkeypatch):
     monkeypatch.setattr(Qemu, "program", [Path(harness.NEWEST_ROOT).resolve() / "run", "qemu-system-x86_64"])
+
+
+@pytest.fixture(params=["to-the-original", "from-the-original"] if harness.LIB_DIR else ["ours"])
+def pair(request):
+    """Busy machines move between 0.16.0 and the library under test. Between two of the latter it makes no difference which QEMU it is."""
+    return request.param
 
 
 def test_it_is_the_newest_qemu_with_the_library_under_test(tmp_path):
