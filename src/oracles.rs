@@ -2,7 +2,9 @@
 //! that nothing panics. A fuzz target is one call of an oracle; unit tests make the same calls with random
 //! input.
 
+mod guests;
 pub mod memory;
+mod vmc;
 mod worker;
 
 pub use crate::channel::inputs::fuzz_inputs_channel;
@@ -19,6 +21,7 @@ pub use crate::protocol::agent::fuzz_agent;
 pub use crate::protocol::link::fuzz_link;
 pub use crate::protocol::migrate::fuzz_migrate;
 pub use crate::reds::{fuzz_migration, fuzz_session};
+pub use vmc::fuzz_vmc;
 pub use worker::{Script, fuzz_worker_channels};
 
 use crate::codec::{glz, graduality, jpeg, lz, lz4, quic};
@@ -247,6 +250,7 @@ mod tests {
         seeds("sasl").for_each(|s| fuzz_sasl(&s));
         seeds("session").for_each(|s| fuzz_session(&s));
         seeds("tls_link").for_each(|s| fuzz_tls_link(&s));
+        seeds("vmc").for_each(|s| fuzz_vmc(&s));
         seeds("websocket").for_each(|s| fuzz_websocket(&s));
         seeds("worker_channels").for_each(|s| fuzz_worker_channels(&s));
     }
@@ -275,6 +279,11 @@ mod tests {
             pixels in proptest::collection::vec(prop_oneof![0u8..3, any::<u8>()], 0..600),
         ) {
             fuzz_encoders(&[&head[..], &pixels].concat());
+        }
+
+        #[test]
+        fn devices_lose_nothing(data in proptest::collection::vec(prop_oneof![0u8..16, any::<u8>()], 0..600)) {
+            fuzz_vmc(&data);
         }
 
         #[test]
