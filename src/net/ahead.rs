@@ -16,19 +16,25 @@ pub(super) struct ReadAhead {
     /// Empty until the first small read.
     room: Vec<u8>,
     unread: Range<usize>,
+    /// The last read was a large one. Then the header of another long message probably follows, and what would be read ahead is
+    /// the beginning of its body, which would have to be copied.
+    was_large: bool,
 }
 
 impl ReadAhead {
     pub(super) fn new(below: Box<dyn Transport>) -> Self {
-        Self { below, room: Vec::new(), unread: 0..0 }
+        Self { below, room: Vec::new(), unread: 0..0, was_large: false }
     }
 }
 
 impl Read for ReadAhead {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.unread.is_empty() {
-            if buf.len() >= ROOM {
-                return self.below.read(buf);
+            let is_large = buf.len() >= ROOM;
+            if is_large || std::mem::take(&mut self.was_large) {
+                let count = self.below.read(buf)?;
+                self.was_large = is_large;
+                return Ok(count);
             }
             self.room.resize(ROOM, 0);
             self.unread = 0..self.below.read(&mut self.room)?;
@@ -126,5 +132,16 @@ mod tests {
         assert_eq!(ahead.read(&mut [0; 6]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(theirs);
         assert_eq!(ahead.read(&mut [0; 6]).unwrap(), 0, "the end is seen");
+    }
+
+    #[test]
+    fn nothing_is_read_ahead_of_a_header_among_long_messages() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut ahead = ReadAhead::new(Box::new(SocketTransport::new(ours.into()).unwrap()));
+        theirs.write_all(&[7; 20_000]).unwrap();
+        assert_eq!(ahead.read(&mut [0; ROOM]).unwrap(), ROOM);
+        assert_eq!((ahead.read(&mut [0; 6]).unwrap(), ahead.has_more()), (6, false));
+        // A short body: the messages are short again.
+        assert_eq!((ahead.read(&mut [0; 6]).unwrap(), ahead.has_more()), (6, true));
     }
 }
