@@ -187,6 +187,41 @@ fn a_client_may_be_silent_for_as_long_as_with_the_original() {
     assert!(client.on_timer(start + Duration::from_secs(84)).is_err());
 }
 
+/// Each stall comes after a life of 20 s, and the client goes on afterwards.
+#[test]
+fn a_client_survives_the_stalls_that_it_survives_with_the_original() {
+    for stall in [40, 44, 48, 56, 68] {
+        let mut now = Instant::now();
+        let (mut client, mut peer) = unix(now);
+        assert_eq!(peer.expect().0, server::SET_ACK);
+        let second = Duration::from_secs(1);
+        for _ in 0..20 {
+            now += second;
+            client.send(Message::new(103, vec![7; 60_000]));
+            client.flush(false, now).unwrap();
+            assert_eq!(peer.expect().0, 103);
+            client.on_timer(now).unwrap();
+        }
+        let mut waiting = 0;
+        while !client.is_blocked() {
+            client.send(Message::new(103, vec![7; 60_000]));
+            client.flush(true, now).unwrap();
+            waiting += 1;
+        }
+        for _ in 0..stall {
+            now += second;
+            client.flush(true, now).unwrap();
+            client.on_timer(now).unwrap();
+        }
+        for _ in 0..waiting {
+            assert_eq!(peer.expect().0, 103);
+            client.flush(false, now).unwrap();
+        }
+        assert!(!client.is_blocked());
+        client.on_timer(now + MAX_SILENCE).unwrap();
+    }
+}
+
 #[test]
 fn a_client_that_stops_reading_is_disconnected_and_one_that_reads_slowly_is_not() {
     let start = Instant::now();
