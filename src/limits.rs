@@ -370,8 +370,8 @@ pub const MAX_PIPE_ITEMS: usize = 256;
 pub const MAX_PIPE_AGE: Duration = Duration::from_millis(1000);
 
 /// How long a draw of a GL scanout may wait for clients, or for a worker that is busy. The guest draws nothing meanwhile;
-/// after this it goes on.
-pub const GL_DRAW_TIMEOUT: Duration = Duration::from_millis(4);
+/// after this it goes on, which with the time that a thread needs to wake up shall be within 5 ms.
+pub const GL_DRAW_TIMEOUT: Duration = Duration::from_millis(3);
 
 /// Longest side of a GL scanout (pixels). The host takes the size from its guest; GPUs draw no larger ones.
 pub const MAX_SCANOUT_SIDE: u32 = 16_384;
