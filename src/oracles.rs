@@ -2,6 +2,7 @@
 //! that nothing panics. A fuzz target is one call of an oracle; unit tests make the same calls with random
 //! input.
 
+mod cards;
 mod guests;
 pub mod memory;
 mod vmc;
@@ -21,6 +22,7 @@ pub use crate::protocol::agent::fuzz_agent;
 pub use crate::protocol::link::fuzz_link;
 pub use crate::protocol::migrate::fuzz_migrate;
 pub use crate::reds::{fuzz_migration, fuzz_session};
+pub use cards::fuzz_smartcard;
 pub use vmc::fuzz_vmc;
 pub use worker::{Script, fuzz_worker_channels};
 
@@ -249,6 +251,7 @@ mod tests {
         seeds("migrate_data").for_each(|s| fuzz_migrate(&s));
         seeds("sasl").for_each(|s| fuzz_sasl(&s));
         seeds("session").for_each(|s| fuzz_session(&s));
+        seeds("smartcard").for_each(|s| fuzz_smartcard(&s));
         seeds("tls_link").for_each(|s| fuzz_tls_link(&s));
         seeds("vmc").for_each(|s| fuzz_vmc(&s));
         seeds("websocket").for_each(|s| fuzz_websocket(&s));
@@ -284,6 +287,11 @@ mod tests {
         #[test]
         fn devices_lose_nothing(data in proptest::collection::vec(prop_oneof![0u8..16, any::<u8>()], 0..600)) {
             fuzz_vmc(&data);
+        }
+
+        #[test]
+        fn readers_hear_their_clients(data in proptest::collection::vec(prop_oneof![0u8..20, any::<u8>()], 0..600)) {
+            fuzz_smartcard(&data);
         }
 
         #[test]

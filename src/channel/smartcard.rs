@@ -181,6 +181,13 @@ impl SmartcardChannel {
         used
     }
 
+    /// The id of a device's reader, the client that it is bound to, and whether it was given up.
+    #[cfg(any(test, feature = "oracles"))]
+    pub(crate) fn reader(&self, device: DeviceId) -> Option<(u32, Option<ConnectionId>, bool)> {
+        let reader = self.readers.iter().find(|reader| reader.io.id() == device)?;
+        Some((reader.id, reader.client, reader.broken))
+    }
+
     /// Whether no reader is left.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
