@@ -7,6 +7,7 @@
 use super::Script;
 use super::guests::{Arrival, Bench, Called, Guest, Model};
 use crate::channel::connection::ConnectionId;
+use crate::channel::link::ChannelLink;
 use crate::channel::smartcard::SmartcardChannel;
 use crate::host::DeviceId;
 use crate::limits::{MAX_CARD_MESSAGE, MAX_DEVICE_STATE};
@@ -338,6 +339,13 @@ impl Desk {
         self.bench.model.readers.insert(device, Reader { id: Some(0), ..reader });
         assert!(state.len() <= MAX_DEVICE_STATE, "a state of {} bytes", state.len());
         self.bench.send(at, common::client::MIGRATE_DATA, &state);
+        // Much is read bit by bit.
+        for _ in 0..MAX_TURNS {
+            if !self.bench.served.links().get(at).is_some_and(ChannelLink::awaits_migrate_data) {
+                break;
+            }
+            self.bench.turn(Duration::from_millis(1));
+        }
         assert!(self.bench.is_linked(at), "the target refuses the source's state");
         self.bench.run(true, SmartcardChannel::set_running);
     }
