@@ -14,7 +14,7 @@ use super::pipe::PipeItem;
 use super::reads::SurfaceKey;
 use super::services::Services;
 use super::stream::{Composer, Part, StreamKey, Streams};
-use super::surfaces::{Covered, NOTHING_TO_DRAW, Surfaces};
+use super::surfaces::{Covered, Rejected, Surfaces};
 use crate::channel::Out;
 use crate::channel::connection::ConnectionId;
 use crate::channel::link::ChannelError;
@@ -99,7 +99,7 @@ impl DisplayChannel {
         let part = self.look_for_pieces(&drawable, now);
         let mut pending = match self.surfaces.accept(drawable) {
             Ok(pending) => pending,
-            Err(NOTHING_TO_DRAW) => return,
+            Err(Rejected::NothingToDraw) => return,
             Err(why) => {
                 crate::warning_limited!("drawing command on surface {surface_id} dropped: {why}");
                 return;

@@ -10,29 +10,54 @@ use crate::draw::{Clip, DrawOp, Drawable};
 use crate::geometry::Rect;
 use crate::limits::{MAX_COMMAND_COST, MAX_SNAPSHOT};
 
-/// Why [`Surfaces::accept`] drops a command that is right but changes no pixel.
-pub(in crate::display) const NOTHING_TO_DRAW: &str = "nothing to draw";
+/// Why [`Surfaces::accept`] drops a command. The text is for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::display) enum Rejected {
+    /// The command is right but changes no pixel.
+    #[error("nothing to draw")]
+    NothingToDraw,
+    #[error("no such surface")]
+    NoSurface,
+    #[error("box outside of the surface")]
+    BoxOutside,
+    #[error("its clip is too complicated")]
+    ClipTooComplicated,
+    #[error("no source image")]
+    NoSource,
+    #[error("self bitmap outside of the surface")]
+    SelfBitmapOutside,
+    #[error("self bitmap too large")]
+    SelfBitmapTooLarge,
+    #[error("surface cannot be read")]
+    Unreadable,
+    #[error("copy onto itself")]
+    CopyOntoItself,
+    #[error("reads a surface that is not there")]
+    NoSourceSurface,
+    #[error("it would take too long to draw")]
+    TooCostly,
+}
 
 impl Surfaces {
     /// Checks a command against the surfaces, and takes the snapshot that it may need as its source.
     ///
     /// # Errors
-    /// Why the command is dropped, for the log.
+    /// Why the command is dropped.
     pub(in crate::display) fn accept(
         &mut self,
         mut drawable: Box<Drawable>,
-    ) -> Result<PendingDrawable, &'static str> {
+    ) -> Result<PendingDrawable, Rejected> {
         let id = drawable.surface_id;
-        let target = self.map.get(&id).ok_or("no such surface")?;
+        let target = self.map.get(&id).ok_or(Rejected::NoSurface)?;
         let (key, bounds) = (target.key, target.bounds());
         if !bounds.contains(&drawable.bbox) || drawable.bbox.left < 0 || drawable.bbox.top < 0 {
-            return Err("box outside of the surface");
+            return Err(Rejected::BoxOutside);
         }
         let region = Region::clipped(&drawable.bbox, &drawable.clip);
         self.work = self.work.saturating_add(cost_to_accept(&drawable));
-        let mut region = region.ok_or("its clip is too complicated")?;
+        let mut region = region.ok_or(Rejected::ClipTooComplicated)?;
         if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
-            return Err(NOTHING_TO_DRAW);
+            return Err(Rejected::NothingToDraw);
         }
         let life = target.life.clone();
         // The command keeps its region, and the tree what of it is still to be seen.
@@ -40,13 +65,13 @@ impl Surfaces {
             release.add_cost(2 * size_of_val(region.rects()));
         }
         if drawable.op.lacks_source() {
-            let area = drawable.self_bitmap.ok_or("no source image")?;
+            let area = drawable.self_bitmap.ok_or(Rejected::NoSource)?;
             if area.is_empty() || !bounds.contains(&area) {
-                return Err("self bitmap outside of the surface");
+                return Err(Rejected::SelfBitmapOutside);
             }
             let bytes = usize::try_from(area.area().saturating_mul(4)).unwrap_or(usize::MAX);
             if bytes > MAX_SNAPSHOT {
-                return Err("self bitmap too large");
+                return Err(Rejected::SelfBitmapTooLarge);
             }
             // The snapshot counts as memory of the command, so the worker renders such commands before they pile up.
             if let Some(release) = &mut drawable.release {
@@ -56,17 +81,17 @@ impl Surfaces {
             self.last_image = self.last_image.wrapping_add(1);
             let image_id = u64::from(self.last_image) << 32 | SERVER_IMAGE_GROUP;
             let snapshot = self.map.get(&id).and_then(|s| s.canvas.snapshot(&area, id == 0, image_id));
-            drawable.op.set_source(snapshot.ok_or("surface cannot be read")?);
+            drawable.op.set_source(snapshot.ok_or(Rejected::Unreadable)?);
         }
         let mut reads: Vec<Read> = Vec::new();
         let mut self_read = match copy_offset(&drawable) {
-            Some((0, 0)) => return Err("copy onto itself"),
+            Some((0, 0)) => return Err(Rejected::CopyOntoItself),
             Some((dx, dy)) => SelfRead::Offset(dx, dy),
             None => SelfRead::Nothing,
         };
         let declared = drawable.deps.iter().flatten().map(|d| (d.surface_id, d.area));
         for (read_id, area) in drawable.op.surfaces_read(&drawable.bbox).chain(declared) {
-            let surface = self.map.get(&read_id).ok_or("reads a surface that is not there")?;
+            let surface = self.map.get(&read_id).ok_or(Rejected::NoSourceSurface)?;
             if let Some(reach) = reach_of_copy(&drawable, read_id, &surface.bounds()) {
                 region = region.intersect_rect(&reach);
             }
@@ -87,12 +112,12 @@ impl Surfaces {
             region = region.intersect_rect(&bounds.translate(dx.saturating_neg(), dy.saturating_neg()));
         }
         if region.is_empty() {
-            return Err(NOTHING_TO_DRAW);
+            return Err(Rejected::NothingToDraw);
         }
         let read = |id| reads.iter().filter(|r| r.surface_id == id).map(|r| r.area.area()).max().unwrap_or(0);
         let cost = Cost::of(&drawable, &region, read);
         if cost.total() > MAX_COMMAND_COST {
-            return Err("it would take too long to draw");
+            return Err(Rejected::TooCostly);
         }
         self.last_seq += 1;
         let opaque = drawable.is_opaque();

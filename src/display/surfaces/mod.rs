@@ -13,7 +13,7 @@ mod count;
 mod host_dirty;
 mod render;
 
-pub(super) use accept::NOTHING_TO_DRAW;
+pub(super) use accept::Rejected;
 
 use super::pending::{PendingDrawable, Repeat, repeats};
 use super::reads::{SurfaceKey, SurfaceLife};
