@@ -14,6 +14,8 @@
 mod oracle;
 
 #[cfg(any(test, feature = "oracles"))]
+pub(crate) use oracle::Silent;
+#[cfg(any(test, feature = "oracles"))]
 pub use oracle::fuzz_device;
 
 use crate::host::call::{DeviceHandle, HostCall};

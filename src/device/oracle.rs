@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A device that takes and gives nothing.
-pub(super) struct Silent(pub(super) bool);
+/// A device that takes and gives nothing: for a bench that answers the calls itself. It says whether it tells when it can take more.
+pub(crate) struct Silent(pub(crate) bool);
 
 impl CharDevice for Silent {
     fn state(&self, _connected: bool) {}

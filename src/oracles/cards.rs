@@ -5,10 +5,11 @@
 //! host is told of every change of a reader's use, once.
 
 use super::Script;
-use super::guests::{Arrival, Bench, Called, Guest, Model};
+use super::guests::{Arrival, Bench, Guest, Model};
 use crate::channel::connection::ConnectionId;
 use crate::channel::link::ChannelLink;
 use crate::channel::smartcard::SmartcardChannel;
+use crate::device::Silent;
 use crate::host::DeviceId;
 use crate::limits::{MAX_CARD_MESSAGE, MAX_DEVICE_STATE};
 use crate::protocol::common;
@@ -253,7 +254,7 @@ impl Desk {
         self.bench.guests.insert(device, guest);
         self.bench.model.readers.insert(device, Reader::default());
         let running = self.bench.running;
-        self.bench.change(|channel, out| channel.add(device, Arc::new(Called(tells)), running, out));
+        self.bench.change(|channel, out| channel.add(device, Arc::new(Silent(tells)), running, out));
         let id = self.bench.served.channel().reader(device).map(|(id, ..)| id);
         let others = self.bench.model.readers.iter().filter(|(other, _)| **other != device);
         assert!(id.is_some() && others.map(|(_, reader)| reader.id).all(|other| other != id), "an id twice");

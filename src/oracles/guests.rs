@@ -6,29 +6,12 @@ use crate::channel::out::Said;
 use crate::channel::served::Served;
 use crate::channel::{Channel, Out};
 use crate::host::call::{HostCall, HostReply};
-use crate::host::{CharDevice, DeviceId, Readiness};
+use crate::host::{DeviceId, Readiness};
 use crate::limits::DEVICE_READ;
 use crate::net::stream::ChannelStream;
 use crate::protocol::Caps;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
-
-/// A device that is called only through the bench.
-pub(super) struct Called(pub bool);
-
-impl CharDevice for Called {
-    fn state(&self, _connected: bool) {}
-    fn write(&self, _bytes: &[u8]) -> usize {
-        0
-    }
-    fn read(&self, _buffer: &mut [u8]) -> usize {
-        0
-    }
-    fn event(&self, _event: u8) {}
-    fn tells_when_writable(&self) -> bool {
-        self.0
-    }
-}
 
 /// The guest's side of one device.
 #[derive(Debug, Default)]

@@ -5,10 +5,11 @@
 //! client, every byte of it once and in order, also by way of a migration; and no queue grows beyond its bounds.
 
 use super::Script;
-use super::guests::{Arrival, Bench, Called, Guest, Model};
+use super::guests::{Arrival, Bench, Guest, Model};
 use crate::channel::connection::ConnectionId;
 use crate::channel::vmc::{VmcChannel, VmcKind};
 use crate::codec::lz4::block;
+use crate::device::Silent;
 use crate::host::DeviceId;
 use crate::limits::{DEVICE_READ, MAX_DEVICE_BACKLOG, MAX_DEVICE_QUEUE, MAX_DEVICE_STATE};
 use crate::protocol::caps::spicevmc::DATA_COMPRESS_LZ4;
@@ -100,7 +101,7 @@ type VmcBench = Bench<VmcChannel, Wire>;
 /// A device that runs, without a client.
 fn bench(kind: VmcKind, device: DeviceId, tells: bool) -> VmcBench {
     let outlives = matches!(kind, VmcKind::Port(_));
-    let channel = VmcChannel::new(kind, device, Arc::new(Called(tells)), true);
+    let channel = VmcChannel::new(kind, device, Arc::new(Silent(tells)), true);
     let wire = Wire { owner: None, to_guest: VecDeque::new(), offset: 0, outlives, is_last_write: false };
     let mut bench = Bench::new(channel, wire, |channel, _, out| channel.wakeup(out));
     bench.guests.insert(device, Guest { room: usize::MAX, ..Guest::default() });

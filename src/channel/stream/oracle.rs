@@ -5,9 +5,9 @@ use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId};
 use crate::channel::out::Said;
 use crate::channel::served::Served;
 use crate::channel::{Channel, Out, ServerRequest};
-use crate::device::DeviceIo;
+use crate::device::{DeviceIo, Silent};
 use crate::host::call::{HostCall, HostReply};
-use crate::host::{CharDevice, DeviceId, Readiness};
+use crate::host::{DeviceId, Readiness};
 use crate::limits::{DEVICE_READ, MAX_STREAM_FRAME};
 use crate::oracles::Script;
 use crate::oracles::memory::MemoryPeer;
@@ -18,23 +18,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const DEVICE: DeviceId = DeviceId(7);
-
-/// The calls of this device are answered by the [`Bench`].
-struct Unused;
-
-impl CharDevice for Unused {
-    fn state(&self, _connected: bool) {}
-    fn write(&self, _bytes: &[u8]) -> usize {
-        0
-    }
-    fn read(&self, _buffer: &mut [u8]) -> usize {
-        0
-    }
-    fn event(&self, _event: u8) {}
-    fn tells_when_writable(&self) -> bool {
-        true
-    }
-}
 
 /// The guest's side of the port.
 #[derive(Debug, Default)]
@@ -150,7 +133,7 @@ pub(super) struct Bench {
 impl Bench {
     /// A device whose port is closed.
     pub(super) fn new() -> Self {
-        let io = DeviceIo::new(DEVICE, Arc::new(Unused), true);
+        let io = DeviceIo::new(DEVICE, Arc::new(Silent(true)), true);
         Self {
             display: Served::new(Box::new(DisplayPart::new(3, io))),
             pointer: Served::new(Box::default()),
