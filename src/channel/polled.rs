@@ -68,6 +68,13 @@ impl<C: Channel> Polled<C> {
         self.served.links().ids().count()
     }
 
+    /// When one of the clients last pressed a key or a button.
+    #[must_use]
+    pub fn last_input(&self) -> Option<Instant> {
+        let links = self.served.links();
+        links.ids().filter_map(|at| links.get(at)?.connection().shared.last_input()).max()
+    }
+
     /// The links, to look at.
     #[cfg(test)]
     pub(crate) fn links(&self) -> &super::links::Links {

@@ -126,7 +126,8 @@ impl<D: Display> RedWorker<D> {
         self.push();
         self.report();
         self.trim.look(self.display.link_count() + self.cursor.link_count(), now);
-        if self.trim.is_due(now) {
+        let (display, cursor) = (&self.display, &self.cursor);
+        if self.trim.is_due(now, || display.last_input().max(cursor.last_input())) {
             crate::memory::trim();
         }
     }

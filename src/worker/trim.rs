@@ -38,13 +38,18 @@ impl Trim {
         self.due
     }
 
-    /// Whether memory is to be given back now.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let due = self.due.take_if(|due| *due <= now).is_some();
-        if due {
-            self.last = Some(now);
+    /// Whether memory is to be given back now. That takes the worker some milliseconds, and other threads that need memory wait:
+    /// not while a client types.
+    pub(super) fn is_due(&mut self, now: Instant, last_input: impl FnOnce() -> Option<Instant>) -> bool {
+        if self.due.is_none_or(|due| now < due) {
+            return false;
         }
-        due
+        self.due = last_input().map(|at| at + SETTLE).filter(|&calm| now < calm);
+        if self.due.is_some() {
+            return false;
+        }
+        self.last = Some(now);
+        true
     }
 }
 
@@ -60,16 +65,28 @@ mod tests {
         assert_eq!(trim.due(), None);
         trim.look(2, start);
         trim.look(1, start + SETTLE / 2);
-        assert!(!trim.is_due(start + SETTLE));
+        let calm = || None;
+        assert!(!trim.is_due(start + SETTLE, calm));
         let first = start + SETTLE / 2 + SETTLE;
-        assert!(trim.is_due(first) && !trim.is_due(first));
+        assert!(trim.is_due(first, calm) && !trim.is_due(first, calm));
         // Clients that come and go cost little.
         for second in 0..9 {
             trim.look(2, first + second * SETTLE);
             trim.look(1, first + second * SETTLE);
-            assert!(!trim.is_due(first + second * SETTLE));
+            assert!(!trim.is_due(first + second * SETTLE, calm));
         }
         assert_eq!(trim.due(), Some(first + TRIM_PAUSE));
-        assert!(trim.is_due(first + TRIM_PAUSE));
+        assert!(trim.is_due(first + TRIM_PAUSE, calm));
+    }
+
+    #[test]
+    fn nobody_who_types_waits_for_it() {
+        let (mut trim, start) = (Trim::default(), Instant::now());
+        trim.freed(start);
+        for key in 1..9 {
+            assert!(!trim.is_due(start + key * SETTLE, || Some(start + key * SETTLE)));
+        }
+        assert_eq!(trim.due(), Some(start + 9 * SETTLE));
+        assert!(trim.is_due(start + 9 * SETTLE, || Some(start + 8 * SETTLE)));
     }
 }
