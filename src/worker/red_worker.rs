@@ -268,7 +268,8 @@ impl<D: Display> RedWorker<D> {
     fn display_command(&mut self, command: DisplayCommand, now: Instant) {
         match command {
             DisplayCommand::Draw(drawable) => {
-                let (waits, cost) = (self.display.pending_cost(), self.display.expected_cost(&drawable));
+                let waits = self.display.pending_cost();
+                let cost = if waits > 0 { self.display.expected_cost(&drawable) } else { 0 };
                 if waits > 0 && waits.saturating_add(cost) > MAX_PENDING_COST {
                     self.held_back = Some(HeldBack { drawable, cost });
                 } else {

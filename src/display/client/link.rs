@@ -164,10 +164,8 @@ impl DisplayClient {
             self.link.estimate.note_held_back();
         }
         let stream = link.stream();
-        let position_now = position(stream);
-        let estimate = &self.link.estimate;
-        let wanted =
-            estimate.wants_mark(position_now, held_back) || estimate.wants_lone_mark(position_now, now);
+        let (end, estimate) = (position(stream), &self.link.estimate);
+        let wanted = estimate.wants_mark(end, held_back) || estimate.wants_lone_mark(end, now);
         if self.link.local || !wanted {
             return;
         }

@@ -137,9 +137,7 @@ impl Surfaces {
             life,
         })
     }
-}
 
-impl Surfaces {
     /// The cost of a command before it is accepted, as if all of its box were drawn.
     #[must_use]
     pub(in crate::display) fn expected_cost(&self, drawable: &Drawable) -> u64 {
