@@ -173,7 +173,11 @@ impl LinkEstimate {
     /// links that are not thin.
     #[must_use]
     pub(crate) fn wants_lone_mark(&self, position: u64, now: Instant) -> bool {
-        let idle = self.marks.back().is_none_or(|last| now >= last.sent_at + BURST);
+        let passed_on = |last: &Mark| {
+            let bytes = last.position.saturating_sub(last.burst.0) as f64;
+            last.sent_at + BURST + Duration::from_secs_f64((bytes / self.rate.unwrap_or(THIN)).min(1.0))
+        };
+        let idle = self.marks.back().is_none_or(|last| now >= passed_on(last));
         let sent = self.answers && position == self.last_mark && !self.last_is_lone;
         idle && sent && self.is_thin(now) && self.lone_mark.is_none_or(|at| now >= at + LONE_MARKS)
     }
@@ -277,16 +281,28 @@ impl LinkEstimate {
         };
         let queued = now.saturating_duration_since(mark.sent_at).saturating_sub(self.round_trip());
         if mark.busy && queued >= self.tolerated(QUEUED) {
-            // The link was busy since the last answer at least: if it has become slower, that shows there first.
-            let since = now.saturating_duration_since(self.delivered.at).as_secs_f64().max(1e-6);
-            let latest = position.saturating_sub(self.delivered.position) as f64 / since;
-            self.rate = Some((rate + sample.min(latest).max(LEAST_RATE)) / 2.0);
+            let least = self.busy_rate(mark, position, sample, rate, now);
+            self.rate = Some((rate + least.max(LEAST_RATE)) / 2.0);
             return;
         }
         let sample = sample.max(self.burst_rate(mark, position, now).min(rate * MOST_RISE));
         if sample >= rate {
             self.rate = Some(if self.filled_once { (rate + sample) / 2.0 } else { sample });
         }
+    }
+
+    /// What a link seems to deliver that was busy when a mark was sent and has queued it. `sample`: what it has delivered since
+    /// the mark before.
+    fn busy_rate(&self, mark: &Mark, position: u64, sample: f64, rate: f64, now: Instant) -> f64 {
+        let bytes = position.saturating_sub(self.delivered.position);
+        let per_second =
+            |since: Instant| bytes as f64 / now.saturating_duration_since(since).as_secs_f64().max(1e-6);
+        // If it has become slower, that shows first in what came since the last answer.
+        let latest = sample.min(per_second(self.delivered.at));
+        // But it was not busy before the burst began whose end this is.
+        let (_, began) = mark.burst;
+        let in_burst = per_second(self.delivered.at.max(began + self.round_trip()));
+        latest.max(in_burst.min(rate))
     }
 
     /// What the link has delivered at least while it passed on the burst that a mark ends; 0: unknown. It was more where

@@ -133,6 +133,10 @@ fn a_client_that_stood_still_is_soon_served_as_before() {
 fn little_to_say_does_not_make_the_link_thin() {
     let mut link = Simulation::new(400.0, MS * 20, false);
     link.run(Duration::from_secs(2));
+    for (at, id) in std::mem::take(&mut link.answers) {
+        link.now = link.now.max(at);
+        link.estimate.answered(id, None, link.now);
+    }
     let before = link.estimate.rate(link.now).unwrap();
     for _ in 0..200 {
         link.send(5000);
@@ -206,12 +210,29 @@ struct Film {
     frames_from: Instant,
     /// When frames have come to the client.
     shown: Vec<Instant>,
+    /// Bytes of a frame, at least and at most.
+    frame: (f64, f64),
+    /// When the answer to the next key is due, if keys are pressed.
+    typed: Option<Instant>,
 }
 
 impl Film {
     fn new(link: Simulation) -> Self {
         let now = link.now;
-        Self { link, due: now, frames_from: now, shown: Vec::new() }
+        Self { link, due: now, frames_from: now, shown: Vec::new(), frame: (5000.0, 25_000.0), typed: None }
+    }
+
+    /// The user types, too: answers are small, and have some room of their own.
+    fn answer_keys(&mut self) {
+        let Some(due) = self.typed.filter(|&due| self.link.now >= due) else { return };
+        let link = &mut self.link;
+        if link.estimate.has_room(link.position, 8 << 10, link.now) {
+            link.send(800);
+            self.typed = Some(due.max(link.now) + MS * 71);
+        }
+        if !link.estimate.has_room(link.position, 0, link.now) {
+            link.estimate.note_held_back();
+        }
     }
 
     fn step(&mut self) {
@@ -228,7 +249,7 @@ impl Film {
         }
         if waits && room && link.now >= self.frames_from {
             let rate = link.estimate.rate(link.now).map_or(5e6, |rate| rate as f64);
-            let frame = (rate * 0.3 * 0.04).clamp(5000.0, 25_000.0);
+            let frame = (rate * 0.3 * 0.04).clamp(self.frame.0, self.frame.1);
             link.send(frame as u64);
             if link.estimate.is_thin(link.now) {
                 self.frames_from = link.now + Duration::from_secs_f64((frame / rate / 0.4).min(1.0));
@@ -237,6 +258,8 @@ impl Film {
             self.due = self.due.max(link.now);
             self.shown.push(link.free_at + link.way);
         }
+        self.answer_keys();
+        let link = &mut self.link;
         let wants = link.estimate.wants_mark(link.position, waits && !room);
         if wants || link.estimate.wants_lone_mark(link.position, link.now) {
             let id = link.estimate.next_id();
@@ -277,6 +300,33 @@ fn a_film_alone_shows_that_the_link_has_changed() {
         let gaps = film.shown[since - 1..].windows(2).map(|pair| pair[1] - pair[0]);
         // On the thinnest link the smallest frame takes 200 ms.
         assert!(gaps.max() < Some(Duration::from_secs(1)), "{mbit} Mbit/s, {round_trip} ms");
+    }
+}
+
+/// Frames that are no smaller than they are fill the link for a while each. What has to wait meanwhile does not make it thin.
+#[test]
+fn answers_between_large_frames_do_not_make_the_link_thin() {
+    for (mbit, round_trip, frame) in [
+        (10.0, 50, 59_000.0),
+        (10.0, 50, 160_000.0),
+        (10.0, 5, 59_000.0),
+        (2.0, 100, 59_000.0),
+        (2.0, 100, 15_000.0),
+    ] {
+        let mut film = Film::new(Simulation::new(mbit, MS * round_trip, false));
+        (film.frame, film.typed) = ((frame, frame), Some(film.link.now));
+        film.play(Duration::from_secs(4));
+        let mut rates = Vec::new();
+        for _ in 0..100 {
+            film.play(MS * 100);
+            rates.push(film.link.estimate.rate(film.link.now).unwrap_or(u64::MAX) as f64 / 125_000.0);
+        }
+        rates.sort_by(f64::total_cmp);
+        let (least, most) = (rates[0], rates[99]);
+        assert!(
+            least > mbit * 0.5 && most < mbit * 1.6,
+            "{mbit} Mbit/s, {round_trip} ms, {frame}: {rates:.2?}"
+        );
     }
 }
 
