@@ -169,6 +169,14 @@ impl ModelClient {
                 self.longest_clip = self.longest_clip.max(stream.clip.len());
                 stream.frame = None;
             }
+            server::STREAM_DATA_SIZED => {
+                let stream = self.streams.get_mut(&r.u32()).expect("stream with data exists");
+                assert!(r.u32() > 0, "multimedia time");
+                let (width, height, dest) = (r.u32(), r.u32(), r.rect());
+                assert!(width > 0 && height > 0 && width <= dest.width() && height <= dest.height());
+                stream.frame = Some(r.u32() as u8);
+                self.play();
+            }
             server::STREAM_DATA => {
                 let stream = self.streams.get_mut(&r.u32()).expect("stream with data exists");
                 assert!(r.u32() > 0, "multimedia time");

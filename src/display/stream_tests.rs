@@ -62,9 +62,9 @@ impl VideoEncoder for Double {
         match self.fate {
             Fate::Eats => {
                 self.hoard.push(vec![0; 512 << 20]);
-                Ok(EncodedFrame { data: vec![1; 10], key: true })
+                Ok(EncodedFrame { data: vec![1; 10], key: true, size: None })
             }
-            Fate::Works => Ok(EncodedFrame { data: vec![1; 10], key: true }),
+            Fate::Works => Ok(EncodedFrame { data: vec![1; 10], key: true, size: None }),
             Fate::Fails => Err(VideoError::Failed("of a test".into())),
             Fate::Stalls => {
                 std::thread::sleep(5 * crate::limits::VIDEO_FRAME_LIMIT);

@@ -201,6 +201,24 @@ pub(crate) fn stream_data(id: u32, multi_media_time: u32, frame: impl Into<Segme
     Message::new(server::STREAM_DATA, m.finish())
 }
 
+/// STREAM_DATA_SIZED: one frame whose size (width, height) is not the stream's. The client scales it to `dest`.
+#[must_use]
+pub(crate) fn stream_data_sized(
+    id: u32,
+    multi_media_time: u32,
+    size: (u32, u32),
+    dest: &Rect,
+    frame: impl Into<Segment>,
+) -> Message {
+    let frame = frame.into();
+    let mut m = Marshaller::new();
+    m.u32(id).u32(multi_media_time).u32(size.0).u32(size.1);
+    m.rect(dest);
+    m.u32(count32(frame.len()));
+    m.segment(frame);
+    Message::new(server::STREAM_DATA_SIZED, m.finish())
+}
+
 /// STREAM_CLIP.
 #[must_use]
 pub(crate) fn stream_clip(id: u32, clip: &Clip) -> Message {

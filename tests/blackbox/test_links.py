@@ -1,5 +1,6 @@
 """Clients on links of all kinds: fast, thin, suddenly thin, stopped, idle."""
-import contextlib, re, subprocess, threading, time
+import contextlib, re, subprocess, sys, threading, time
+from types import SimpleNamespace
 
 import pytest
 import spiceraw
@@ -137,6 +138,19 @@ def test_video_goes_on_when_the_link_gets_thin_and_comes_back_with_it(tmp_path, 
                 gap = max(later - at for at, later in zip(times, times[1:]))
                 return usual >= 15 and gap < 1 and thin >= 6 and again >= 0.6 * usual, f"gap {gap:.2f} s", usual, thin, again
             attempts(measure)
+
+
+@pytest.mark.parametrize("rtt,mbit,most", [(50, 10, 80), (100, 2, 200)])
+def test_keys_are_answered_soon_beside_a_film_of_the_whole_screen(program, rtt, mbit, most):
+    """Each frame of 1920x900 photographs would fill the link for 50 to 800 ms at the lowest quality."""
+    sys.path.insert(0, str(HERE.parents[1] / "benches/latency"))
+    from key_latency import measure
+
+    def keys():
+        options = SimpleNamespace(host=program, libdir=LIB_DIR, load="photo", keys=60, rtt=rtt, mbit=mbit, warm=3)
+        result = measure(options)
+        return result["p95"] <= most and not result["lost"], result
+    attempts(keys)
 
 
 def switches(process):

@@ -5,6 +5,7 @@ from math import log10
 import pytest
 import spiceraw
 from harness import LIB_DIR, PATIENCE, Client, free_port, raw_client, read_ppm, wait_for
+from relay import Relay
 from test_host import Host, gl_client, program, scanout  # noqa: F401 (program is a fixture)
 
 STREAM_CREATE, STREAM_DATA, STREAM_DESTROY, MARK, DRAW_COPY = 122, 123, 125, 102, 304
@@ -329,3 +330,30 @@ def test_without_the_plugin_video_is_mjpeg(tmp_path, program, monkeypatch):
         stream = Stream(channels["display"])
         stream.play(host)
         assert set(stream.codecs) == {CODECS["mjpeg"]}
+
+
+def test_spice_gtk_scales_frames_that_are_made_smaller_for_a_thin_link(tmp_path, program):
+    with screen(tmp_path, program) as (host, port):
+        thin = Relay(free_port(), port, 40, 1)
+        thin.start()
+        with Client(tmp_path, thin.port, "--video-codec", "mjpeg", SPICE_DEBUG="1", G_MESSAGES_DEBUG="all") as client:
+            client("display")
+            client("event:mark")
+
+            def smaller():
+                client("sleep:0.1")  # the client's log comes with its answer
+                return client.output().count("contains sized data")
+
+            def alike():
+                before = smaller()
+                film(host, area=(0, 0, 1280, 720))
+                wait_for(lambda: smaller() > before + 20, "smaller frames")
+                client(f"shot:{tmp_path / 'seen.ppm'}")
+                host(f"picture {tmp_path / 'shown.ppm'}")  # ends the film
+                seen, shown = (read_ppm(tmp_path / name)[2] for name in ("seen.ppm", "shown.ppm"))
+                print(psnr(seen, shown))
+                return psnr(seen, shown) > 18
+            # The client's picture is some frames old, at which the film looked a little different.
+            wait_for(alike, "the film, with fewer pixels")
+            # True pixels are there when the video stands still.
+            client(f"until:{tmp_path / 'shown.ppm'}:{PATIENCE}")

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn spec() -> VideoSpec {
-        VideoSpec { codec: Codec::Vp8, width: 64, height: 64, fps: 30, bit_rate: 1 }
+        VideoSpec { codec: Codec::Vp8, width: 64, height: 64, fps: 30, bit_rate: 1, may_shrink: false }
     }
 
     #[test]

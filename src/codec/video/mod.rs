@@ -137,6 +137,8 @@ pub struct VideoSpec {
     pub fps: u32,
     /// Bits per second.
     pub bit_rate: u64,
+    /// Frames may be smaller than that: the client scales each to its place.
+    pub may_shrink: bool,
 }
 
 /// One encoded frame.
@@ -146,6 +148,8 @@ pub struct EncodedFrame {
     pub data: Vec<u8>,
     /// The decoder needs no frame before it.
     pub key: bool,
+    /// Its width and height, if they are others than those of the stream.
+    pub size: Option<(u32, u32)>,
 }
 
 /// Why an encoder or a frame cannot be made.
@@ -204,6 +208,12 @@ pub trait VideoEncoder: Send + fmt::Debug {
 
     /// Changes the bit rate (bits per second) from the next frame on.
     fn set_bit_rate(&mut self, bits_per_second: u64);
+
+    /// Bytes that a frame should have at most, from the next one on; `None`: what the bit rate allows. A frame that keeps a thin
+    /// link busy for long makes others wait.
+    fn set_most(&mut self, bytes: Option<u64>) {
+        let _ = bytes;
+    }
 }
 
 /// Makes encoders. Shared by all displays of a process.

@@ -225,7 +225,7 @@ impl VideoEncoder for PluginEncoder {
         let max_len = self.max_len();
         let frame = loader::Frame { pixels, stride, time_ms: time, force_key };
         let output = self.encoder.encode(&frame, max_len).map_err(|error| told(error, self.spec.codec))?;
-        Ok(EncodedFrame { data: output.bytes, key: output.key })
+        Ok(EncodedFrame { data: output.bytes, key: output.key, size: None })
     }
 
     fn set_bit_rate(&mut self, bits_per_second: u64) {
@@ -240,8 +240,14 @@ mod tests {
     use super::*;
     use std::time::{Duration, Instant};
 
-    const SPEC: VideoSpec =
-        VideoSpec { codec: Codec::Mjpeg, width: 64, height: 64, fps: 25, bit_rate: 1_000_000 };
+    const SPEC: VideoSpec = VideoSpec {
+        codec: Codec::Mjpeg,
+        width: 64,
+        height: 64,
+        fps: 25,
+        bit_rate: 1_000_000,
+        may_shrink: false,
+    };
 
     fn wait_until_loaded(encoders: &InstalledEncoders) {
         let end = Instant::now() + Duration::from_secs(30);

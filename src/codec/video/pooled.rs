@@ -7,8 +7,8 @@
 
 use super::picture::Picture;
 use super::{EncodedFrame, VideoEncoder, VideoError};
-use crate::guest::{ByteSource, SliceSource};
-use crate::image::{Bitmap, BitmapFormat, ImageView};
+use crate::guest::SliceSource;
+use crate::image::Bitmap;
 use crate::pool::Pool;
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub(crate) struct Pooled {
     state: State,
     /// To be set before the next frame.
     bit_rate: Option<u64>,
+    most: Option<u64>,
 }
 
 enum State {
@@ -61,7 +62,7 @@ impl Work {
             Some(bitmap) => encoder.encode(&bitmap.view(), time, false),
             None => {
                 let source = SliceSource(&picture.pixels);
-                encoder.encode(&view(&picture, &source), time, false)
+                encoder.encode(&picture.view(&source), time, false)
             }
         };
         Done { encoder, picture, result }
@@ -103,7 +104,7 @@ impl Pooled {
     /// `encoder`, whose large frames go to `pool`. `wake` is called on one of its threads when [`Self::poll`] has a frame.
     #[must_use]
     pub(crate) fn new(encoder: Box<dyn VideoEncoder>, pool: Option<Pool>, wake: Wake) -> Self {
-        Self { pool, wake, state: State::Idle(encoder, Picture::default()), bit_rate: None }
+        Self { pool, wake, state: State::Idle(encoder, Picture::default()), bit_rate: None, most: None }
     }
 
     /// Encodes a frame, which is to be shown at `time` (milliseconds, wraps around). `None`: [`Self::poll`] gives it later.
@@ -117,6 +118,7 @@ impl Pooled {
         if let Some(rate) = self.bit_rate.take() {
             encoder.set_bit_rate(rate);
         }
+        encoder.set_most(self.most);
         let Some(pool) = self.pool.clone().filter(|_| large) else {
             let result = encoder.encode(&frame.view(), time, false);
             self.state = State::Idle(encoder, picture);
@@ -164,6 +166,11 @@ impl Pooled {
         self.bit_rate = Some(bits_per_second);
     }
 
+    /// Bytes that a frame should have at most, from the next one on.
+    pub(crate) fn set_most(&mut self, bytes: Option<u64>) {
+        self.most = bytes;
+    }
+
     /// The encoder, if it is idle.
     fn take(&mut self) -> Result<(Box<dyn VideoEncoder>, Picture), VideoError> {
         match std::mem::replace(&mut self.state, State::Over) {
@@ -181,21 +188,12 @@ fn fault() -> VideoError {
     VideoError::Failed("a fault of ours".into())
 }
 
-fn view<'a>(picture: &Picture, source: &'a dyn ByteSource) -> ImageView<'a> {
-    ImageView {
-        format: BitmapFormat::ThirtyTwoBit,
-        width: picture.width,
-        height: picture.height,
-        stride: picture.stride(),
-        top_down: true,
-        source,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec::video::Codec;
+    use crate::guest::ByteSource;
+    use crate::image::{BitmapFormat, ImageView};
     use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
@@ -220,7 +218,7 @@ mod tests {
             let mut pixel = [0; 4];
             frame.read_row(0, &mut pixel);
             assert!(time < 100, "of a test");
-            Ok(EncodedFrame { data: vec![pixel[0], time as u8, self.rate as u8], key: true })
+            Ok(EncodedFrame { data: vec![pixel[0], time as u8, self.rate as u8], key: true, size: None })
         }
 
         fn set_bit_rate(&mut self, rate: u64) {

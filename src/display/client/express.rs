@@ -93,7 +93,8 @@ impl Express {
             && (self.follows_input(now) || self.is_cold(pending.key, &pending.region.bounds(), now))
     }
 
-    fn follows_input(&self, now: Instant) -> bool {
+    /// Whether what is drawn now is likely to answer the client's input.
+    pub(in crate::display) fn follows_input(&self, now: Instant) -> bool {
         self.last_input.is_some_and(|at| now < at + ANSWER)
     }
 

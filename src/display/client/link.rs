@@ -2,6 +2,7 @@
 
 use super::DisplayClient;
 use crate::channel::link::ChannelLink;
+use crate::display::stream::LinkShare;
 use crate::limits::{MAX_SLICE_PIXELS, MAX_UPDATE_PIXELS};
 use crate::net::link_estimate::LinkEstimate;
 use crate::net::stream::ChannelStream;
@@ -12,8 +13,11 @@ use std::time::{Duration, Instant};
 const MESSAGE_TIME: Duration = Duration::from_millis(5);
 /// ... but a message below this is not worth being cut.
 const MESSAGE_BYTES: f64 = 16_384.0;
-/// What small commands may exceed the window by.
+/// What small commands may exceed the window by, and what answers to the client's input may: an image or a frame that is larger
+/// than the window does not hold them up a second time.
 const SMALL_BYTES: u64 = 8 << 10;
+/// See [`SMALL_BYTES`].
+const ANSWER_BYTES: u64 = 64 << 10;
 /// Below so many bytes per second images lose detail where the settings leave that to the link, as after the net test of the
 /// main channel; above so many they no longer do.
 const LOW: u64 = 10 * 1024 * 1024 / 8;
@@ -26,6 +30,8 @@ const CERTAIN: Duration = Duration::from_millis(200);
 const STREAM_SHARE: f64 = 0.3;
 /// See [`STREAM_SHARE`].
 const FRAME_SHARE: f64 = 0.4;
+/// A frame should not keep a thin link busy for longer than this.
+const FRAME_TIME: Duration = Duration::from_millis(20);
 /// Bytes of a pixel in a message before any was sent: text costs less, photographs cost more.
 const FIRST_DENSITY: f64 = 1.0;
 
@@ -59,10 +65,11 @@ impl ClientLink {
         }
     }
 
-    /// Bits per second that streams may take; `None`: as many as they like.
-    fn stream_bits(&self, now: Instant) -> Option<u64> {
-        let rate = self.estimate.rate(now).filter(|_| self.is_thin(now))?;
-        Some((rate as f64 * 8.0 * STREAM_SHARE) as u64)
+    /// What streams may take; `None`: as much as they like.
+    fn stream_share(&self, now: Instant) -> Option<LinkShare> {
+        let rate = self.estimate.rate(now).filter(|_| self.is_thin(now))? as f64;
+        let frame_bytes = (rate * FRAME_TIME.as_secs_f64()) as u64;
+        Some(LinkShare { bits_per_second: (rate * 8.0 * STREAM_SHARE) as u64, frame_bytes })
     }
 
     /// Frames of streams were sent with so many bytes. What comes next should not often find one in front of it.
@@ -148,7 +155,8 @@ impl DisplayClient {
 
     /// The same for small commands, for which some room is kept.
     pub(super) fn may_send_small(&self, link: &ChannelLink, now: Instant) -> bool {
-        link.may_send() && self.link.has_room(link.stream(), SMALL_BYTES, now)
+        let extra = if self.express.follows_input(now) { ANSWER_BYTES } else { SMALL_BYTES };
+        link.may_send() && self.link.has_room(link.stream(), extra, now)
     }
 
     /// Whether the link alone holds back what waits.
@@ -190,6 +198,6 @@ impl DisplayClient {
         }
         self.slices.set_pixels(self.link.slice_pixels(now));
         self.encoder.set_thin(self.link.judge(now));
-        self.streams.set_link(self.link.stream_bits(now));
+        self.streams.set_link(self.link.stream_share(now));
     }
 }

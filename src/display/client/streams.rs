@@ -8,7 +8,7 @@ use crate::display::pending::PendingDrawable;
 use crate::display::pipe::PipeItem;
 use crate::display::reads::SurfaceKey;
 use crate::display::services::Services;
-use crate::display::stream::{Agent, Output, Stream, StreamClient, StreamKey, begin};
+use crate::display::stream::{Agent, LinkShare, Output, Stream, StreamClient, StreamKey, begin};
 use crate::limits::MAX_STREAM_CLIP;
 use crate::protocol::Message;
 use crate::protocol::caps::display as cap;
@@ -27,6 +27,8 @@ pub(in crate::display) struct ClientStreams {
     /// The client says how it gets on.
     reports: bool,
     low_bandwidth: bool,
+    /// It scales frames that are smaller than their stream.
+    scales: bool,
     last_unique: u32,
 }
 
@@ -58,6 +60,7 @@ impl ClientStreams {
             host,
             reports: caps.has(cap::STREAM_REPORT),
             low_bandwidth: connection.low_bandwidth,
+            scales: caps.has(cap::SIZED_STREAM),
             last_unique: 0,
         }
     }
@@ -99,9 +102,9 @@ impl ClientStreams {
         pending.stream.and_then(|s| self.agents.get(&s.key)).is_some_and(Agent::is_live)
     }
 
-    /// What the client's link has room for (bits per second); `None`: for anything.
-    pub(super) fn set_link(&mut self, bits_per_second: Option<u64>) {
-        self.agents.values_mut().for_each(|agent| agent.set_link(bits_per_second));
+    /// What the client's link has room for; `None`: for anything.
+    pub(super) fn set_link(&mut self, share: Option<LinkShare>) {
+        self.agents.values_mut().for_each(|agent| agent.set_link(share));
     }
 
     /// Whether the client would be sent frames of this stream as such.
@@ -166,8 +169,9 @@ impl ClientStreams {
         }
         // Odd ids, so that a stream that begins anew with another codec has the ids between.
         self.last_unique = self.last_unique.wrapping_add(0x9e37_79b9) | 1;
-        let Self { reports, low_bandwidth, last_unique: unique_id, .. } = *self;
-        begin(stream, region, &self.services, codecs, StreamClient { reports, low_bandwidth, unique_id }, now)
+        let Self { reports, low_bandwidth, scales, last_unique: unique_id, .. } = *self;
+        let client = StreamClient { reports, low_bandwidth, scales, unique_id };
+        begin(stream, region, &self.services, codecs, client, now)
     }
 
     /// The picture of a stream stands still: takes the area where it painted, for true pixels, and gives the STREAM_CLIP to

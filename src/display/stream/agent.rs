@@ -1,16 +1,18 @@
 //! One stream at one client.
 
-use super::Stream;
 use super::coder::{Coder, FrameOutcome};
 use super::lead::Lead;
+use super::rate::LinkShare;
+use super::{Stream, StreamClient};
 use crate::canvas::Region;
-use crate::codec::video::Codec;
+use crate::codec::video::{Codec, EncodedFrame};
 use crate::display::pending::PendingDrawable;
 use crate::draw::Clip;
 use crate::limits::MAX_STREAM_CLIP;
 use crate::protocol::Message;
 use crate::protocol::display::{
-    StreamCreate, StreamReport, stream_activate_report, stream_clip, stream_data, stream_destroy,
+    StreamCreate, StreamReport, stream_activate_report, stream_clip, stream_data, stream_data_sized,
+    stream_destroy,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,7 +54,8 @@ pub(crate) struct Output {
 impl Agent {
     /// The first frame, which is about to be queued, covers `region`.
     #[must_use]
-    pub(super) fn new(stream: Stream, region: &Region, unique_id: u32, reports: bool, coder: Coder) -> Self {
+    pub(super) fn new(stream: Stream, region: &Region, client: StreamClient, coder: Coder) -> Self {
+        let StreamClient { reports, unique_id, .. } = client;
         Self {
             stream,
             area: region.clone(),
@@ -124,9 +127,9 @@ impl Agent {
         Some(self.clip.clone())
     }
 
-    /// What the client's link has room for (bits per second); `None`: for anything.
-    pub(crate) fn set_link(&mut self, bits_per_second: Option<u64>) {
-        self.coder.rate().set_link(bits_per_second);
+    /// What the client's link has room for; `None`: for anything.
+    pub(crate) fn set_link(&mut self, share: Option<LinkShare>) {
+        self.coder.rate().set_link(share);
     }
 
     /// A queued frame was replaced by a later one.
@@ -179,7 +182,7 @@ impl Agent {
         let mut output = Output::default();
         while self.told && !self.ended {
             match self.coder.frame(pending, now) {
-                FrameOutcome::Frame(frame) => output.messages.push(self.data(frame.data, now)),
+                FrameOutcome::Frame(frame) => output.messages.push(self.data(frame, now)),
                 FrameOutcome::Later => {}
                 FrameOutcome::Unfit => return None,
                 FrameOutcome::Broken => {
@@ -201,7 +204,7 @@ impl Agent {
         let coded = self.coder.poll(now)?;
         let mut output = Output::default();
         match coded {
-            FrameOutcome::Frame(frame) => output.messages.push(self.data(frame.data, now)),
+            FrameOutcome::Frame(frame) => output.messages.push(self.data(frame, now)),
             FrameOutcome::Broken => self.change_codec(&mut output, now),
             FrameOutcome::Later | FrameOutcome::Unfit => {}
         }
@@ -237,9 +240,13 @@ impl Agent {
         }
     }
 
-    fn data(&mut self, data: Vec<u8>, now: Instant) -> Message {
+    fn data(&mut self, frame: EncodedFrame, now: Instant) -> Message {
         self.coder.rate().sent(now);
-        stream_data(self.stream.id, self.lead.stamp(now), data)
+        let (Stream { id, shape, .. }, time) = (self.stream, self.lead.stamp(now));
+        match frame.size {
+            Some(size) => stream_data_sized(id, time, size, &shape.dest, frame.data),
+            None => stream_data(id, time, frame.data),
+        }
     }
 
     /// STREAM_DESTROY, if the client knows the stream.

@@ -7,7 +7,7 @@
 
 use super::frame::frame_of;
 use super::rate::Rate;
-use super::{Shape, Stream};
+use super::{Shape, Stream, StreamClient};
 use crate::clock::mm_time;
 use crate::codec::video::{Codec, EncodedFrame, Pooled, Supervised, VideoEncoder, VideoError, VideoSpec};
 use crate::display::pending::PendingDrawable;
@@ -23,7 +23,7 @@ pub(super) struct Coder {
     services: Services,
     shape: Shape,
     fps: u32,
-    low_bandwidth: bool,
+    client: StreamClient,
     codec: Codec,
     engine: Engine,
     rate: Rate,
@@ -58,14 +58,14 @@ impl Coder {
         services: &Services,
         stream: &Stream,
         codecs: Vec<Codec>,
-        low_bandwidth: bool,
+        client: StreamClient,
         now: Instant,
     ) -> Option<Self> {
         let (shape, fps) = (stream.shape, stream.fps());
         let mut left = VecDeque::from(codecs);
-        let (codec, engine, rate) = begin(services, shape, fps, low_bandwidth, &mut left, now)?;
+        let (codec, engine, rate) = begin(services, shape, fps, client, &mut left, now)?;
         let services = services.clone();
-        Some(Self { services, shape, fps, low_bandwidth, codec, engine, rate, left, waiting: None })
+        Some(Self { services, shape, fps, client, codec, engine, rate, left, waiting: None })
     }
 
     /// The codec that it encodes with.
@@ -80,8 +80,8 @@ impl Coder {
 
     /// Goes on with the next codec. `false`: there is none.
     pub(super) fn next(&mut self, now: Instant) -> bool {
-        let Self { services, shape, fps, low_bandwidth, left, .. } = self;
-        let Some((codec, engine, rate)) = begin(services, *shape, *fps, *low_bandwidth, left, now) else {
+        let Self { services, shape, fps, client, left, .. } = self;
+        let Some((codec, engine, rate)) = begin(services, *shape, *fps, *client, left, now) else {
             return false;
         };
         (self.codec, self.engine, self.rate) = (codec, engine, rate);
@@ -159,11 +159,12 @@ impl Coder {
 
     fn submit(&mut self, image: &Image, now: Instant) -> Result<Option<EncodedFrame>, VideoError> {
         let ImageData::Bitmap(bitmap) = &image.data else { return Err(VideoError::BadFrame) };
-        let rate = self.rate.take_change();
+        let (rate, most) = (self.rate.take_change(), self.rate.frame_bytes());
         let time = mm_time(now);
         match &mut self.engine {
             Engine::BuiltIn(encoder) => {
                 rate.into_iter().for_each(|rate| encoder.set_bit_rate(rate));
+                encoder.set_most(most);
                 encoder.encode(bitmap, time)
             }
             Engine::Supervised(encoder) => {
@@ -179,14 +180,15 @@ fn begin(
     services: &Services,
     shape: Shape,
     fps: u32,
-    low_bandwidth: bool,
+    client: StreamClient,
     left: &mut VecDeque<Codec>,
     now: Instant,
 ) -> Option<(Codec, Engine, Rate)> {
     while let Some(codec) = left.pop_front() {
-        let rate = Rate::new(codec, shape.pixels(), fps, low_bandwidth, now);
-        let spec =
-            VideoSpec { codec, width: shape.width, height: shape.height, fps, bit_rate: rate.bit_rate() };
+        let rate = Rate::new(codec, shape.pixels(), fps, client.low_bandwidth, now);
+        let Shape { width, height, .. } = shape;
+        let (bit_rate, may_shrink) = (rate.bit_rate(), client.scales);
+        let spec = VideoSpec { codec, width, height, fps, bit_rate, may_shrink };
         match engine(services, spec) {
             Ok(engine) => return Some((codec, engine, rate)),
             Err(error) => crate::warning_limited!("{codec} is not used for a video stream: {error}"),

@@ -15,6 +15,7 @@ mod rate;
 
 pub(super) use agent::{Agent, Output};
 pub(super) use composer::{Composer, Part};
+pub(super) use rate::LinkShare;
 
 use super::services::Services;
 use super::settings::{DisplaySettings, StreamingVideo};
@@ -209,9 +210,8 @@ pub(super) fn begin(
     client: StreamClient,
     now: Instant,
 ) -> Option<Agent> {
-    let StreamClient { reports, low_bandwidth, unique_id } = client;
-    let coder = Coder::new(services, &stream, codecs, low_bandwidth, now)?;
-    Some(Agent::new(stream, region, unique_id, reports, coder))
+    let coder = Coder::new(services, &stream, codecs, client, now)?;
+    Some(Agent::new(stream, region, client, coder))
 }
 
 /// The properties of a client that matter to its streams.
@@ -220,6 +220,8 @@ pub(super) struct StreamClient {
     /// It says how it gets on.
     pub reports: bool,
     pub low_bandwidth: bool,
+    /// It scales frames that are smaller than the stream.
+    pub scales: bool,
     /// The id of its reports.
     pub unique_id: u32,
 }

@@ -40,6 +40,14 @@ const fn worth(codec: Codec) -> Worth {
     }
 }
 
+/// What a link has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkShare {
+    pub bits_per_second: u64,
+    /// Bytes of one frame: what comes next waits until the link has passed them on.
+    pub frame_bytes: u64,
+}
+
 /// The bit rate that one stream may use at one client.
 #[derive(Debug)]
 pub(super) struct Rate {
@@ -49,6 +57,7 @@ pub(super) struct Rate {
     most: u64,
     /// What the link has room for.
     link: u64,
+    frame_bytes: Option<u64>,
     /// What the encoder was told.
     told: u64,
     changed: Instant,
@@ -71,6 +80,7 @@ impl Rate {
             least: LEAST,
             most,
             link: u64::MAX,
+            frame_bytes: None,
             told: start,
             changed: now,
             disturbed: now,
@@ -87,8 +97,14 @@ impl Rate {
     }
 
     /// What the link has room for from now on; `None`: for anything.
-    pub(super) fn set_link(&mut self, bits_per_second: Option<u64>) {
-        self.link = bits_per_second.map_or(u64::MAX, |bits| bits.max(self.least));
+    pub(super) fn set_link(&mut self, share: Option<LinkShare>) {
+        self.link = share.map_or(u64::MAX, |share| share.bits_per_second.max(self.least));
+        self.frame_bytes = share.map(|share| share.frame_bytes);
+    }
+
+    /// Bytes that a frame should have at most; `None`: as many as the rate allows.
+    pub(super) fn frame_bytes(&self) -> Option<u64> {
+        self.frame_bytes
     }
 
     /// The rate, if the encoder is to be told another one.
@@ -148,12 +164,13 @@ mod tests {
     fn a_stream_takes_no_more_than_the_link_has_room_for() {
         let mut rate = Rate::new(Codec::Mjpeg, PIXELS, 25, false, Instant::now());
         let free = rate.bit_rate();
-        rate.set_link(Some(1_000_000));
-        assert_eq!(rate.take_change(), Some(1_000_000));
-        rate.set_link(Some(1));
+        let share = |bits_per_second| Some(LinkShare { bits_per_second, frame_bytes: 5000 });
+        rate.set_link(share(1_000_000));
+        assert_eq!((rate.take_change(), rate.frame_bytes()), (Some(1_000_000), Some(5000)));
+        rate.set_link(share(1));
         assert_eq!(rate.take_change(), Some(LEAST));
         rate.set_link(None);
-        assert_eq!(rate.take_change(), Some(free));
+        assert_eq!((rate.take_change(), rate.frame_bytes()), (Some(free), None));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use super::*;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex};
 
-const SPEC: VideoSpec = VideoSpec { codec: Codec::Vp8, width: 32, height: 16, fps: 25, bit_rate: 1_000_000 };
+const SPEC: VideoSpec =
+    VideoSpec { codec: Codec::Vp8, width: 32, height: 16, fps: 25, bit_rate: 1_000_000, may_shrink: false };
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -67,7 +68,7 @@ impl VideoEncoder for Double {
         frame.read_row(0, &mut row);
         let key = force || self.encoded == 0;
         self.encoded += 1;
-        Ok(EncodedFrame { data: [&row[..4], &time.to_le_bytes()].concat(), key })
+        Ok(EncodedFrame { data: [&row[..4], &time.to_le_bytes()].concat(), key, size: None })
     }
 
     fn set_bit_rate(&mut self, bits_per_second: u64) {
