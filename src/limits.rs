@@ -146,7 +146,8 @@ pub const WORKER_STACK: usize = 8 << 20;
 
 /// Least time between two times that a worker makes the process give unused memory back to the system. Other
 /// threads of the host that need memory wait meanwhile, some milliseconds, and clients may come and go as they like.
-/// Nor does the worker do so within a second of a client's input.
+/// Nor does the worker do so within a second of a client's input. It does when links have ended, and when it has been idle
+/// for a while after much work.
 pub const TRIM_PAUSE: Duration = Duration::from_secs(10);
 
 // # Client: reading messages

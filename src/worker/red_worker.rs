@@ -130,6 +130,8 @@ impl<D: Display> RedWorker<D> {
         if self.trim.is_due(now, || display.last_input().max(cursor.last_input())) {
             crate::memory::trim();
         }
+        let end = Instant::now();
+        self.trim.worked(end.saturating_duration_since(now), end);
     }
 
     /// Lets both channels send to their clients.

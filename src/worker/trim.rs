@@ -9,13 +9,22 @@ use std::time::{Duration, Instant};
 
 /// How long after the last reason. One client has several links, and a guest that resets its device goes on to use it.
 const SETTLE: Duration = Duration::from_secs(1);
+/// So much work has used memory that may be free by now.
+const MUCH_WORK: Duration = Duration::from_millis(500);
+/// A turn below this is no work: the clock of a desktop, a cursor that blinks.
+const LITTLE_WORK: Duration = Duration::from_millis(1);
+/// How long there must have been no work after that.
+const QUIET: Duration = Duration::from_secs(2);
 
-/// Watches for reasons: links that end, screens that go.
+/// Watches for reasons: links that end, screens that go, work that is over.
 #[derive(Debug, Default)]
 pub(super) struct Trim {
     links: usize,
     due: Option<Instant>,
     last: Option<Instant>,
+    /// The time of all turns since `last`, and when it is quiet after them.
+    worked: Duration,
+    quiet: Option<Instant>,
 }
 
 impl Trim {
@@ -29,26 +38,37 @@ impl Trim {
 
     /// Much was freed.
     pub(super) fn freed(&mut self, now: Instant) {
-        let earliest = self.last.map_or(now, |last| last + TRIM_PAUSE);
-        self.due = Some(earliest.max(now + SETTLE));
+        self.due = Some(self.earliest(now).max(now + SETTLE));
+    }
+
+    /// A turn of the worker took so long.
+    pub(super) fn worked(&mut self, took: Duration, now: Instant) {
+        self.worked += took;
+        if took >= LITTLE_WORK && self.worked >= MUCH_WORK {
+            self.quiet = Some(self.earliest(now).max(now + QUIET));
+        }
+    }
+
+    fn earliest(&self, now: Instant) -> Instant {
+        self.last.map_or(now, |last| last + TRIM_PAUSE)
     }
 
     /// When the next call of [`Self::is_due`] says so.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.into_iter().chain(self.quiet).min()
     }
 
     /// Whether memory is to be given back now. That takes the worker some milliseconds, and other threads that need memory wait:
     /// not while a client types.
     pub(super) fn is_due(&mut self, now: Instant, last_input: impl FnOnce() -> Option<Instant>) -> bool {
-        if self.due.is_none_or(|due| now < due) {
+        if self.due().is_none_or(|due| now < due) {
             return false;
         }
-        self.due = last_input().map(|at| at + SETTLE).filter(|&calm| now < calm);
+        (self.quiet, self.due) = (None, last_input().map(|at| at + SETTLE).filter(|&calm| now < calm));
         if self.due.is_some() {
             return false;
         }
-        self.last = Some(now);
+        (self.last, self.worked) = (Some(now), Duration::ZERO);
         true
     }
 }
@@ -77,6 +97,29 @@ mod tests {
         }
         assert_eq!(trim.due(), Some(first + TRIM_PAUSE));
         assert!(trim.is_due(first + TRIM_PAUSE, calm));
+    }
+
+    #[test]
+    fn memory_goes_back_when_work_is_over() {
+        let (mut trim, mut now) = (Trim::default(), Instant::now());
+        let calm = || None;
+        for _ in 0..1000 {
+            trim.worked(LITTLE_WORK / 2, now);
+        }
+        assert_eq!(trim.due(), None);
+        for _ in 0..10 {
+            now += QUIET / 2;
+            trim.worked(MUCH_WORK, now);
+            assert!(!trim.is_due(now, calm));
+        }
+        trim.worked(LITTLE_WORK / 2, now + QUIET / 2);
+        assert_eq!(trim.due(), Some(now + QUIET));
+        now += QUIET;
+        assert!(trim.is_due(now, calm) && !trim.is_due(now, calm));
+        trim.worked(MUCH_WORK / 2, now);
+        assert_eq!(trim.due(), None);
+        trim.worked(MUCH_WORK / 2, now);
+        assert_eq!(trim.due(), Some(now + TRIM_PAUSE));
     }
 
     #[test]
