@@ -4,7 +4,7 @@
 //! low for any command, and may be too high for unusual ones.
 
 use crate::canvas::Region;
-use crate::draw::{Brush, Composite, DrawOp, Drawable, GlyphString, PathSegment, Rop, Stroke};
+use crate::draw::{Brush, Composite, DrawOp, Drawable, GlyphString, ImageRole, PathSegment, Rop, Stroke};
 use crate::geometry::Rect;
 use crate::image::{Image, ImageData};
 use crate::limits::MAX_PATH_POINTS;
@@ -32,6 +32,8 @@ pub(super) struct Cost {
     pub fixed: u64,
     /// Cost of all pixels together.
     pub drawing: u64,
+    /// Not a cost, but found on the way: the number of pixels of all images that have to be sent with the operation.
+    pub image_pixels: u64,
 }
 
 impl Cost {
@@ -41,13 +43,18 @@ impl Cost {
         let bounds = region.bounds();
         let rects = count(region.rects().len());
         let mut fixed = rects.saturating_mul(RECT).saturating_add(COMMAND);
+        let mut image_pixels: u64 = 0;
         for argument in drawable.op.images() {
-            if matches!(argument.image.data, ImageData::Quic(_)) {
-                fixed = fixed.saturating_add(pixels_of(argument.image).saturating_mul(DECODE));
+            let pixels = pixels_of(argument.image);
+            if argument.role == ImageRole::Mask {
+                fixed = fixed.saturating_add(bounds.area().saturating_mul(MASK));
             }
-        }
-        if drawable.op.mask().is_some() {
-            fixed = fixed.saturating_add(bounds.area().saturating_mul(MASK));
+            match argument.image.data {
+                ImageData::Surface(_) => continue,
+                ImageData::Bitmap(_) => {}
+                ImageData::Quic(_) => fixed = fixed.saturating_add(pixels.saturating_mul(DECODE)),
+            }
+            image_pixels = image_pixels.saturating_add(pixels);
         }
         let drawing = match &drawable.op {
             DrawOp::Stroke(stroke) => cost_of_stroke(stroke, &bounds),
@@ -61,7 +68,7 @@ impl Cost {
             }
             op => region.area().saturating_mul(cost_of_pixel(op, &drawable.bbox)),
         };
-        Self { fixed, drawing }
+        Self { fixed, drawing, image_pixels }
     }
 
     /// The cost of the whole command, drawn at once.
@@ -277,7 +284,7 @@ mod tests {
 
     #[test]
     fn pieces_repeat_what_each_needs() {
-        let cost = Cost { fixed: 10, drawing: 1000 };
+        let cost = Cost { fixed: 10, drawing: 1000, image_pixels: 0 };
         assert_eq!((cost.pieces(100), cost.pieces(5), cost.pieces(5000)), (10, 100, 1));
         assert_eq!((cost.of_part(1, 4), cost.of_part(4, 4), cost.of_part(1, 0)), (260, 1010, 1010));
     }

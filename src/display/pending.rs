@@ -26,8 +26,6 @@ pub(super) struct PendingDrawable {
     pub opaque: bool,
     /// What it costs to draw all of it.
     pub cost: Cost,
-    /// See [`image_pixels`].
-    pub image_pixels: u64,
     /// Keeps the target from being released.
     #[expect(dead_code, reason = "held for its drop")]
     pub life: Arc<SurfaceLife>,
@@ -110,15 +108,6 @@ pub(super) fn repeats(new: &Drawable, old: &Drawable) -> Option<Repeat> {
     };
     let same = rops.0 == rops.1 && matches!(brushes, (Brush::Solid(a), Brush::Solid(b)) if a == b);
     (same || repeat == Repeat::Replaces).then_some(repeat)
-}
-
-/// Number of pixels of all images that have to be sent with the operation.
-#[must_use]
-pub(super) fn image_pixels(op: &DrawOp) -> u64 {
-    let sent = op.images().filter(|argument| argument.surface_id().is_none());
-    sent.fold(0, |sum, argument| {
-        sum.saturating_add(u64::from(argument.image.width) * u64::from(argument.image.height))
-    })
 }
 
 /// Offset from a pixel that COPY_BITS draws to its source.

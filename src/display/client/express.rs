@@ -108,7 +108,7 @@ impl Express {
 
 /// Whether a command is soon sent and soon drawn. Frames of streams have a pace of their own.
 pub(in crate::display) fn is_small(pending: &PendingDrawable) -> bool {
-    pending.stream.is_none() && pending.region.bounds().area() <= SMALL && pending.image_pixels <= SMALL
+    pending.stream.is_none() && pending.region.bounds().area() <= SMALL && pending.cost.image_pixels <= SMALL
 }
 
 /// Whether a pipe's oldest item is worth being overtaken.

@@ -237,7 +237,7 @@ impl DisplayClient {
         let exact = self.encoder.lossless_needs(&pending.drawable).is_empty();
         // A whole image for a few of its pixels is not sent either.
         let drawn = pending.region.bounds().area();
-        let small = pending.image_pixels <= MAX_IMAGE_PIXELS.max(drawn.saturating_mul(4));
+        let small = pending.cost.image_pixels <= MAX_IMAGE_PIXELS.max(drawn.saturating_mul(4));
         if exact && small && self.slices.begin(pending) {
             return self.slices.take().map_or(0, |(pending, rows)| self.send_slice(&pending, rows, shared));
         }

@@ -4,7 +4,7 @@ use super::{Surface, Surfaces};
 use crate::canvas::Region;
 use crate::display::cost::Cost;
 use crate::display::encode::SERVER_IMAGE_GROUP;
-use crate::display::pending::{PendingDrawable, copy_offset, image_pixels, reach_of_copy};
+use crate::display::pending::{PendingDrawable, copy_offset, reach_of_copy};
 use crate::display::reads::{Read, SelfRead};
 use crate::draw::{Clip, DrawOp, Drawable};
 use crate::geometry::Rect;
@@ -122,20 +122,7 @@ impl Surfaces {
         self.last_seq += 1;
         let opaque = drawable.is_opaque();
         let seq = self.last_seq;
-        let image_pixels = image_pixels(&drawable.op);
-        Ok(PendingDrawable {
-            seq,
-            drawable,
-            key,
-            region,
-            reads,
-            self_read,
-            stream: None,
-            opaque,
-            cost,
-            image_pixels,
-            life,
-        })
+        Ok(PendingDrawable { seq, drawable, key, region, reads, self_read, stream: None, opaque, cost, life })
     }
 
     /// The cost of a command before it is accepted, as if all of its box were drawn.
