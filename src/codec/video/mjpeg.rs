@@ -20,8 +20,9 @@ const fn level(shrink: u32, quality: u8, growth: u64) -> Level {
     Level { shrink, quality, growth }
 }
 
-/// Below the lowest quality that is worth looking at, fewer pixels show more.
-const LEVELS: [Level; 13] = [
+/// Below the lowest quality that is worth looking at, fewer pixels show more. Beyond the highest nobody sees the difference while
+/// pictures move, and when they stand still the client gets true pixels.
+const LEVELS: [Level; 12] = [
     level(4, 20, 13),
     level(4, 40, 18),
     level(2, 25, 13),
@@ -34,10 +35,9 @@ const LEVELS: [Level; 13] = [
     level(1, 60, 11),
     level(1, 70, 11),
     level(1, 80, 11),
-    level(1, 85, 11),
 ];
 /// The level that a stream begins with, if its bit rate allows.
-const FIRST: usize = LEVELS.len() - 3;
+const FIRST: usize = LEVELS.len() - 2;
 /// Bits of a pixel of ordinary video with [`FIRST`], in tenths.
 const FIRST_TENTHS: u64 = 12;
 /// A frame is not made smaller than this in any direction.
