@@ -84,12 +84,15 @@ mod gnu {
             std::thread::spawn(move || {
                 // Since a block of 31 MiB was freed, the allocator keeps the like of it.
                 drop(std::hint::black_box(vec![1_u8; 31 << 20]));
-                let used: Vec<Vec<u8>> = (0..48).map(|_| vec![1; size]).collect();
-                let before = resident();
-                drop(std::hint::black_box(used));
-                trim();
-                let after = resident();
-                assert!(after + 40 * size < before, "{before} {after}");
+                let gives_back = || {
+                    let used: Vec<Vec<u8>> = (0..48).map(|_| vec![1; size]).collect();
+                    let before = resident();
+                    drop(std::hint::black_box(used));
+                    trim();
+                    resident() + 40 * size < before
+                };
+                // Other tests of this process take memory meanwhile.
+                assert!((0..5).any(|_| gives_back()));
             })
             .join()
             .unwrap();
