@@ -28,7 +28,10 @@ mod gnu {
     /// frees them again.
     fn clear_own_arena() {
         let Some(free) = free_bytes() else { return };
-        let mut pieces: Vec<*mut c_void> = Vec::with_capacity(free.min(MOST) / PIECE);
+        let mut pieces: Vec<*mut c_void> = Vec::new();
+        if pieces.try_reserve_exact(free.min(MOST) / PIECE).is_err() {
+            return;
+        }
         while pieces.len() < pieces.capacity() {
             // SAFETY: malloc may be called with any size.
             let piece = unsafe { libc::malloc(PIECE) };

@@ -42,7 +42,7 @@ const FIRST: usize = LEVELS.len() - 2;
 const FIRST_TENTHS: u64 = 12;
 /// A frame is not made smaller than this in any direction.
 const LEAST_SIDE: u32 = 64;
-/// Frames that must have had room for the next quality before it is tried.
+/// Frames that must have had room for the next level before it is tried.
 const PATIENCE: u32 = 8;
 /// Bounds of the time from one frame to the next (milliseconds): beyond them it says nothing of the stream.
 const INTERVALS: (u32, u32) = (10, 500);

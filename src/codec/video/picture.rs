@@ -42,8 +42,8 @@ impl Picture {
         let mut rows = Rows::of(frame)?;
         let (width, height) = (frame.width.div_ceil(by), frame.height.div_ceil(by));
         self.resize(width, height)?;
-        let mut row = vec![0; frame.width as usize * 4];
-        let mut sums = vec![[0_u32; 3]; width as usize];
+        let mut row = zeroed(frame.width as usize * 4)?;
+        let mut sums = zeroed::<[u32; 3]>(width as usize)?;
         for (top, out) in
             (0..frame.height).step_by(by as usize).zip(self.pixels.chunks_exact_mut(width as usize * 4))
         {
@@ -86,18 +86,30 @@ impl Picture {
     fn resize(&mut self, width: u32, height: u32) -> Result<(), VideoError> {
         let size = u64::from(width) * u64::from(height) * 4;
         let size = usize::try_from(size).map_err(|_| VideoError::BadFrame)?;
-        let more = size.saturating_sub(self.pixels.len());
-        self.pixels.try_reserve_exact(more).map_err(|error| VideoError::NoResources(error.to_string()))?;
-        self.pixels.resize(size, 0);
+        grow(&mut self.pixels, size)?;
         (self.width, self.height) = (width, height);
         Ok(())
     }
 }
 
+/// Makes `items` so long; what is new is zero.
+fn grow<T: Clone + Default>(items: &mut Vec<T>, length: usize) -> Result<(), VideoError> {
+    let more = length.saturating_sub(items.len());
+    items.try_reserve_exact(more).map_err(|error| VideoError::NoResources(error.to_string()))?;
+    items.resize(length, T::default());
+    Ok(())
+}
+
+fn zeroed<T: Clone + Default>(length: usize) -> Result<Vec<T>, VideoError> {
+    let mut items = Vec::new();
+    grow(&mut items, length)?;
+    Ok(items)
+}
+
 /// Reads the rows of a frame with four bytes a pixel.
 struct Rows<'a> {
     frame: ImageView<'a>,
-    /// A row as it is, and as words.
+    /// A row as it is, and as words, unless it has four bytes a pixel already.
     bytes: Vec<u8>,
     words: Vec<u32>,
 }
@@ -114,17 +126,17 @@ impl<'a> Rows<'a> {
         if !coloured || frame.width == 0 || frame.height == 0 || frame.row_bytes() > frame.stride as usize {
             return Err(VideoError::BadFrame);
         }
-        Ok(Self { frame: *frame, bytes: Vec::new(), words: Vec::new() })
+        let direct = matches!(frame.format, BitmapFormat::ThirtyTwoBit | BitmapFormat::Rgba);
+        let (bytes, words) = if direct { (0, 0) } else { (frame.row_bytes(), frame.width as usize) };
+        Ok(Self { frame: *frame, bytes: zeroed(bytes)?, words: zeroed(words)? })
     }
 
     fn read(&mut self, y: u32, out: &mut [u8]) {
         let Self { frame, bytes, words } = self;
-        if matches!(frame.format, BitmapFormat::ThirtyTwoBit | BitmapFormat::Rgba) {
+        if bytes.is_empty() {
             frame.read_row(y, out);
             return;
         }
-        bytes.resize(frame.row_bytes(), 0);
-        words.resize(frame.width as usize, 0);
         frame.read_row(y, bytes);
         load(frame.format, bytes, words.len(), words);
         for (out, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
