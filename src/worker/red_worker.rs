@@ -100,7 +100,9 @@ impl<D: Display> RedWorker<D> {
 
     /// Handles ready sockets, requests and deadlines, then takes commands and sends.
     pub(super) fn turn(&mut self, ready: Ready) {
-        let now = Instant::now();
+        // The worker reads the clock where time may have passed: for short turns that costs as much as the rest of them.
+        let mut now = Instant::now();
+        let waited_for = ready.requests || !ready.connections.is_empty();
         for (at, readiness) in ready.connections {
             // One of the channels has the connection; the other one ignores this.
             self.display.on_ready(at, readiness, now);
@@ -111,7 +113,10 @@ impl<D: Display> RedWorker<D> {
                 self.execute(request);
             }
         }
-        let now = Instant::now();
+        if waited_for {
+            now = Instant::now();
+        }
+        let start = now;
         if self.display.next_deadline(now).is_some_and(|at| at <= now) {
             self.display.on_timer(now);
         }
@@ -120,31 +125,33 @@ impl<D: Display> RedWorker<D> {
         }
         self.again = false;
         if self.running {
-            self.read_cursor_ring();
-            self.read_display_ring();
+            now = self.read_cursor_ring(now);
+            now = self.read_display_ring(now);
         }
-        self.push();
-        self.report();
+        self.push_at(now);
+        self.report(now);
         self.trim.look(self.display.link_count() + self.cursor.link_count(), now);
         let (display, cursor) = (&self.display, &self.cursor);
         if self.trim.is_due(now, || display.last_input().max(cursor.last_input())) {
             crate::memory::trim();
         }
         let end = Instant::now();
-        self.trim.worked(end.saturating_duration_since(now), end);
+        self.trim.worked(end.saturating_duration_since(start), end);
     }
 
     /// Lets both channels send to their clients.
     pub(super) fn push(&mut self) {
-        let now = Instant::now();
+        self.push_at(Instant::now());
+    }
+
+    fn push_at(&mut self, now: Instant) {
         self.cursor.push(now);
         self.display.push(now);
     }
 
     /// Tells the device and the server what came of the turn.
-    fn report(&mut self) {
-        for number in
-            guarded("completions", || self.display.take_async_completions(Instant::now())).unwrap_or_default()
+    fn report(&mut self, now: Instant) {
+        for number in guarded("completions", || self.display.take_async_completions(now)).unwrap_or_default()
         {
             guarded("async_complete", || self.end_draw(number));
         }
@@ -168,55 +175,58 @@ impl<D: Display> RedWorker<D> {
 
     // Rings.
 
-    fn read_cursor_ring(&mut self) {
-        let start = Instant::now();
+    /// Returns the time when it ended.
+    fn read_cursor_ring(&mut self, start: Instant) -> Instant {
+        let mut now = start;
         loop {
-            let now = Instant::now();
             if now.saturating_duration_since(start) >= SLICE {
                 self.again = true;
-                return;
+                return now;
             }
             match self.take_cursor_command() {
-                RingPop::Command => {}
-                RingPop::Fault => return,
+                RingPop::Command => now = Instant::now(),
+                RingPop::Fault => return now,
                 RingPop::Empty => match self.cursor_ring.empty(now) {
-                    OnEmpty::Wait => return,
+                    OnEmpty::Wait => return now,
                     OnEmpty::AskNotification => {
                         if guarded("notification", || self.device.request_cursor_notification())
                             .unwrap_or(true)
                         {
                             self.cursor_ring.armed();
-                            return;
+                            return now;
                         }
+                        now = Instant::now();
                     }
                 },
             }
         }
     }
 
-    fn read_display_ring(&mut self) {
-        let start = Instant::now();
+    /// Returns the time when it ended.
+    fn read_display_ring(&mut self, start: Instant) -> Instant {
+        let mut now = start;
         loop {
-            let now = Instant::now();
             if now.saturating_duration_since(start) >= SLICE {
                 self.again = true;
-                return;
+                return now;
             }
             if self.make_room() {
+                now = Instant::now();
                 continue;
             }
             match self.take_display_command(now) {
-                RingPop::Command => {}
-                RingPop::Fault => return,
+                RingPop::Command => now = Instant::now(),
+                RingPop::Fault => return now,
                 RingPop::Empty => match self.display_ring.empty(now) {
-                    OnEmpty::Wait => return,
+                    OnEmpty::Wait => return now,
                     OnEmpty::AskNotification => {
                         if guarded("notification", || self.device.request_display_notification())
                             .unwrap_or(true)
                         {
                             self.display_ring.armed();
-                            return;
+                            return now;
                         }
+                        now = Instant::now();
                     }
                 },
             }

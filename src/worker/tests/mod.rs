@@ -369,6 +369,17 @@ fn refused_notification_means_look_again() {
 }
 
 #[test]
+fn a_device_that_always_refuses_a_notification_does_not_keep_requests_waiting() {
+    let f = Fixture::running();
+    f.world.with(|s| s.refusals = usize::MAX);
+    f.world.submit(f.world.drawable(1));
+    f.worker.wakeup();
+    f.world.wait(|s| s.log.iter().filter(|l| *l == "notify display").count() >= 3);
+    f.worker.stop();
+    assert!(f.log().iter().any(|line| line == "release all"), "the worker stopped");
+}
+
+#[test]
 fn stopped_worker_leaves_the_rings_alone() {
     let f = Fixture::running();
     f.worker.stop();
