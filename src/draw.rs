@@ -4,7 +4,7 @@
 
 mod images;
 
-pub use images::{ImageArgument, ImageRole, ReadArea};
+pub use images::{ImageArgument, ImageRole, ImageTotals, ReadArea};
 
 use crate::geometry::{Point, Point16, PointFix, Rect};
 use crate::guest::ReleaseToken;

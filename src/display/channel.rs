@@ -106,9 +106,9 @@ impl DisplayChannel {
             }
         };
         if !self.clients.is_empty() && part != Part::Piece {
-            pending.stream = self.streams.look(&pending.drawable, &self.settings, now);
+            let stream = self.streams.look(&pending.drawable, &self.settings, now);
+            PendingDrawable::join_stream(&mut pending, stream);
         }
-        let pending = Arc::new(pending);
         match self.surfaces.repeated(&pending) {
             Some((Repeat::Idles, _)) => return,
             Some((Repeat::Reverts, old)) => {

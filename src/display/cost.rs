@@ -4,7 +4,7 @@
 //! low for any command, and may be too high for unusual ones.
 
 use crate::canvas::Region;
-use crate::draw::{Brush, Composite, DrawOp, Drawable, GlyphString, ImageRole, PathSegment, Rop, Stroke};
+use crate::draw::{Brush, Composite, DrawOp, Drawable, GlyphString, ImageTotals, PathSegment, Rop, Stroke};
 use crate::geometry::Rect;
 use crate::image::{Image, ImageData};
 use crate::limits::MAX_PATH_POINTS;
@@ -37,24 +37,21 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// The cost of drawing a command in a region. `read` gives the number of pixels that it may read of another surface.
+    /// The cost of drawing a command with these images in a region. `read` gives the number of pixels that it may read of
+    /// another surface.
     #[must_use]
-    pub(super) fn of(drawable: &Drawable, region: &Region, read: impl Fn(u32) -> u64) -> Self {
+    pub(super) fn of(
+        drawable: &Drawable,
+        images: &ImageTotals,
+        region: &Region,
+        read: impl Fn(u32) -> u64,
+    ) -> Self {
         let bounds = region.bounds();
         let rects = count(region.rects().len());
         let mut fixed = rects.saturating_mul(RECT).saturating_add(COMMAND);
-        let mut image_pixels: u64 = 0;
-        for argument in drawable.op.images() {
-            let pixels = pixels_of(argument.image);
-            if argument.role == ImageRole::Mask {
-                fixed = fixed.saturating_add(bounds.area().saturating_mul(MASK));
-            }
-            match argument.image.data {
-                ImageData::Surface(_) => continue,
-                ImageData::Bitmap(_) => {}
-                ImageData::Quic(_) => fixed = fixed.saturating_add(pixels.saturating_mul(DECODE)),
-            }
-            image_pixels = image_pixels.saturating_add(pixels);
+        fixed = fixed.saturating_add(images.coded_pixels.saturating_mul(DECODE));
+        if images.masked {
+            fixed = fixed.saturating_add(bounds.area().saturating_mul(MASK));
         }
         let drawing = match &drawable.op {
             DrawOp::Stroke(stroke) => cost_of_stroke(stroke, &bounds),
@@ -68,7 +65,7 @@ impl Cost {
             }
             op => region.area().saturating_mul(cost_of_pixel(op, &drawable.bbox)),
         };
-        Self { fixed, drawing, image_pixels }
+        Self { fixed, drawing, image_pixels: images.pixels }
     }
 
     /// The cost of the whole command, drawn at once.
@@ -208,7 +205,8 @@ mod tests {
 
     fn cost(op: DrawOp, side: u32) -> u64 {
         let bbox = Rect::of_size(side, side);
-        Cost::of(&command(bbox, op), &Region::from(bbox), |_| 0).total()
+        let images = op.image_totals();
+        Cost::of(&command(bbox, op), &images, &Region::from(bbox), |_| 0).total()
     }
 
     fn stroke(points: i32, line_flags: u8) -> DrawOp {
@@ -247,7 +245,7 @@ mod tests {
             let rects: Vec<Rect> = (0..n).map(|i| Rect::new(2 * i, 0, 2 * i + 1, 1)).collect();
             let fill = Fill { brush: Brush::Solid(0), rop: Rop::PUT, mask: None };
             let command = command(Rect::of_size(1 << 17, 1), DrawOp::Fill(fill));
-            Cost::of(&command, &Region::from_rects(&rects), |_| 0).total()
+            Cost::of(&command, &ImageTotals::default(), &Region::from_rects(&rects), |_| 0).total()
         };
         let growths: [(&str, &dyn Fn(i32) -> u64); 4] = [
             ("rectangles", &rects),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) struct PendingDrawable {
     /// Age: later commands have higher numbers.
     pub seq: u64,
-    pub drawable: Box<Drawable>,
+    pub drawable: Drawable,
     pub key: SurfaceKey,
     /// Box and clip, cut to the surface.
     pub region: Region,
@@ -32,6 +32,13 @@ pub(super) struct PendingDrawable {
 }
 
 impl PendingDrawable {
+    /// Makes a new command a frame of a stream. Does nothing once the command has several holders.
+    pub(super) fn join_stream(this: &mut Arc<Self>, stream: Option<Stream>) {
+        if let Some(this) = Arc::get_mut(this) {
+            this.stream = stream;
+        }
+    }
+
     /// Whether the command is a COMPOSITE, which old clients do not know.
     #[must_use]
     pub(super) fn is_composite(&self) -> bool {

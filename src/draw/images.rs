@@ -107,6 +107,36 @@ enum Source<'a> {
     Image(Option<&'a Arc<Image>>, ReadArea),
 }
 
+/// What the images of an operation come to. One pass finds it, and most commands need nothing else of their images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageTotals {
+    /// Pixels of all images that carry their own pixels.
+    pub pixels: u64,
+    /// Those among them that have to be decoded first.
+    pub coded_pixels: u64,
+    /// Whether a 1-bit mask selects the pixels.
+    pub masked: bool,
+    /// Whether an image is a surface.
+    pub reads_surfaces: bool,
+    /// Whether the operation needs a source and has none ([`DrawOp::lacks_source`]).
+    pub lacks_source: bool,
+}
+
+impl ImageTotals {
+    fn add(&mut self, image: Option<&Arc<Image>>) {
+        let Some(image) = image else { return };
+        let pixels = u64::from(image.width) * u64::from(image.height);
+        match image.data {
+            ImageData::Surface(_) => self.reads_surfaces = true,
+            ImageData::Bitmap(_) => self.pixels = self.pixels.saturating_add(pixels),
+            ImageData::Quic(_) => {
+                self.coded_pixels = self.coded_pixels.saturating_add(pixels);
+                self.pixels = self.pixels.saturating_add(pixels);
+            }
+        }
+    }
+}
+
 /// Everything about an operation that may be an image.
 #[derive(Debug, Default)]
 struct Arguments<'a> {
@@ -119,6 +149,7 @@ struct Arguments<'a> {
 
 impl DrawOp {
     /// The one list of what each operation takes.
+    #[inline]
     fn arguments(&self) -> Arguments<'_> {
         let none = Arguments::default();
         match self {
@@ -179,6 +210,24 @@ impl DrawOp {
             mask_picture.map(|image| whole(ImageRole::MaskPicture, image)),
         ];
         source.into_iter().chain(others.into_iter().flatten())
+    }
+
+    /// What all images come to.
+    #[must_use]
+    pub fn image_totals(&self) -> ImageTotals {
+        let Arguments { source, brush, back_brush, mask, mask_picture } = self.arguments();
+        let mut totals = ImageTotals::default();
+        match source {
+            Source::Unused => {}
+            Source::Image(None, _) => totals.lacks_source = true,
+            Source::Image(image, _) => totals.add(image),
+        }
+        totals.add(pattern_of(brush));
+        totals.add(pattern_of(back_brush));
+        totals.add(mask.map(|mask| &mask.image));
+        totals.add(mask_picture);
+        totals.masked = mask.is_some();
+        totals
     }
 
     /// The surfaces among the images, and for each the area that the server reads of it to draw into this box.
@@ -291,6 +340,29 @@ mod tests {
         assert_eq!(listed(&composite), [(Source, 1), (MaskPicture, 2)]);
         assert!(composite.mask().is_none());
         assert_eq!(listed(&DrawOp::Invers(mask(4))), [(Mask, 4)]);
+    }
+
+    #[test]
+    fn totals_count_what_the_list_has() {
+        let own = |data| {
+            Arc::new(Image { id: 0, cache_me: false, high_bits_set: false, width: 9, height: 5, data })
+        };
+        let coded = own(ImageData::Quic(Arc::from([0; 4])));
+        let mut op = opaque(None, ScaleMode::Nearest);
+        let without = op.image_totals();
+        assert_eq!((without.lacks_source, without.reads_surfaces, without.masked), (true, true, true));
+        assert_eq!((without.pixels, without.coded_pixels), (0, 0));
+        op.set_source(coded);
+        let with = op.image_totals();
+        assert_eq!(with, ImageTotals { pixels: 45, coded_pixels: 45, lacks_source: false, ..without });
+        assert_eq!(DrawOp::CopyBits(Point::default()).image_totals(), ImageTotals::default());
+        for op in [opaque(Some(image(1)), ScaleMode::Nearest), DrawOp::Blackness(mask(2)), DrawOp::Nop] {
+            let totals = op.image_totals();
+            assert_eq!(totals.lacks_source, op.lacks_source());
+            assert_eq!(totals.masked, op.images().any(|argument| argument.role == ImageRole::Mask));
+            let read = op.images().any(|argument| argument.surface_id().is_some());
+            assert_eq!(totals.reads_surfaces, read);
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The display channel's part in videos that are drawn in pieces ([`Composer`](crate::display::stream::Composer)).
 
 use super::DisplayChannel;
+use crate::display::pending::PendingDrawable;
 use crate::display::stream::{Part, Shape, composed_frame};
 use crate::draw::Drawable;
-use std::sync::Arc;
 use std::time::Instant;
 
 impl DisplayChannel {
@@ -30,8 +30,8 @@ impl DisplayChannel {
         let Some(pixels) = self.surfaces.read(0, &area) else { return };
         let shape = Shape { width: area.width(), height: area.height(), dest: area };
         let Ok(mut pending) = self.surfaces.accept(Box::new(composed_frame(area, pixels))) else { return };
-        pending.stream = self.streams.composed(shape, interval, now);
-        let pending = Arc::new(pending);
+        let stream = self.streams.composed(shape, interval, now);
+        PendingDrawable::join_stream(&mut pending, stream);
         let before = self.composed.replace(pending.clone());
         let before = before.filter(|_| !std::mem::take(&mut self.composed_stays));
         self.clients.each(|client| {

@@ -6,9 +6,10 @@ use crate::display::cost::Cost;
 use crate::display::encode::SERVER_IMAGE_GROUP;
 use crate::display::pending::{PendingDrawable, copy_offset, reach_of_copy};
 use crate::display::reads::{Read, SelfRead};
-use crate::draw::{Clip, DrawOp, Drawable};
+use crate::draw::{Clip, DrawOp, Drawable, ImageTotals};
 use crate::geometry::Rect;
 use crate::limits::{MAX_COMMAND_COST, MAX_SNAPSHOT};
+use std::sync::Arc;
 
 /// Why [`Surfaces::accept`] drops a command. The text is for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +47,7 @@ impl Surfaces {
     pub(in crate::display) fn accept(
         &mut self,
         mut drawable: Box<Drawable>,
-    ) -> Result<PendingDrawable, Rejected> {
+    ) -> Result<Arc<PendingDrawable>, Rejected> {
         let id = drawable.surface_id;
         let target = self.map.get(&id).ok_or(Rejected::NoSurface)?;
         let (key, bounds) = (target.key, target.bounds());
@@ -54,7 +55,8 @@ impl Surfaces {
             return Err(Rejected::BoxOutside);
         }
         let region = Region::clipped(&drawable.bbox, &drawable.clip);
-        self.work = self.work.saturating_add(cost_to_accept(&drawable));
+        let mut images = drawable.op.image_totals();
+        self.work = self.work.saturating_add(cost_to_accept(&drawable, &images));
         let mut region = region.ok_or(Rejected::ClipTooComplicated)?;
         if region.is_empty() || matches!(drawable.op, DrawOp::Nop) {
             return Err(Rejected::NothingToDraw);
@@ -64,7 +66,7 @@ impl Surfaces {
         if let Some(release) = &mut drawable.release {
             release.add_cost(2 * size_of_val(region.rects()));
         }
-        if drawable.op.lacks_source() {
+        if images.lacks_source {
             let area = drawable.self_bitmap.ok_or(Rejected::NoSource)?;
             if area.is_empty() || !bounds.contains(&area) {
                 return Err(Rejected::SelfBitmapOutside);
@@ -82,6 +84,7 @@ impl Surfaces {
             let image_id = u64::from(self.last_image) << 32 | SERVER_IMAGE_GROUP;
             let snapshot = self.map.get(&id).and_then(|s| s.canvas.snapshot(&area, id == 0, image_id));
             drawable.op.set_source(snapshot.ok_or(Rejected::Unreadable)?);
+            images = drawable.op.image_totals();
         }
         let mut reads: Vec<Read> = Vec::new();
         let mut self_read = match copy_offset(&drawable) {
@@ -90,7 +93,8 @@ impl Surfaces {
             None => SelfRead::Nothing,
         };
         let declared = drawable.deps.iter().flatten().map(|d| (d.surface_id, d.area));
-        for (read_id, area) in drawable.op.surfaces_read(&drawable.bbox).chain(declared) {
+        let read = images.reads_surfaces.then(|| drawable.op.surfaces_read(&drawable.bbox));
+        for (read_id, area) in read.into_iter().flatten().chain(declared) {
             let surface = self.map.get(&read_id).ok_or(Rejected::NoSourceSurface)?;
             if let Some(reach) = reach_of_copy(&drawable, read_id, &surface.bounds()) {
                 region = region.intersect_rect(&reach);
@@ -115,14 +119,25 @@ impl Surfaces {
             return Err(Rejected::NothingToDraw);
         }
         let read = |id| reads.iter().filter(|r| r.surface_id == id).map(|r| r.area.area()).max().unwrap_or(0);
-        let cost = Cost::of(&drawable, &region, read);
+        let cost = Cost::of(&drawable, &images, &region, read);
         if cost.total() > MAX_COMMAND_COST {
             return Err(Rejected::TooCostly);
         }
         self.last_seq += 1;
         let opaque = drawable.is_opaque();
         let seq = self.last_seq;
-        Ok(PendingDrawable { seq, drawable, key, region, reads, self_read, stream: None, opaque, cost, life })
+        Ok(Arc::new(PendingDrawable {
+            seq,
+            drawable: *drawable,
+            key,
+            region,
+            reads,
+            self_read,
+            stream: None,
+            opaque,
+            cost,
+            life,
+        }))
     }
 
     /// The cost of a command before it is accepted, as if all of its box were drawn.
@@ -131,16 +146,17 @@ impl Surfaces {
         let area = |id: u32| self.map.get(&id).map_or(Rect::default(), Surface::bounds);
         let region = Region::from(drawable.bbox.intersect(&area(drawable.surface_id)));
         // What costs more is dropped.
-        Cost::of(drawable, &region, |id| area(id).area()).total().min(MAX_COMMAND_COST)
+        let images = drawable.op.image_totals();
+        Cost::of(drawable, &images, &region, |id| area(id).area()).total().min(MAX_COMMAND_COST)
     }
 }
 
 /// Estimated cost of checking a command and computing its region, which the worker pays even if nothing is drawn.
-fn cost_to_accept(drawable: &Drawable) -> u64 {
+fn cost_to_accept(drawable: &Drawable, images: &ImageTotals) -> u64 {
     let rects = match &drawable.clip {
         Clip::None => 0,
         Clip::Rects(rects) => u64::try_from(rects.len()).unwrap_or(u64::MAX),
     };
-    let snapshot = drawable.self_bitmap.filter(|_| drawable.op.lacks_source()).map_or(0, |area| area.area());
+    let snapshot = drawable.self_bitmap.filter(|_| images.lacks_source).map_or(0, |area| area.area());
     rects.saturating_mul(200).saturating_add(snapshot).saturating_add(1000)
 }

@@ -218,8 +218,12 @@ impl Surfaces {
     /// Renders all commands that read what a new command draws over.
     fn make_way(&mut self, pending: &PendingDrawable) {
         let id = pending.drawable.surface_id;
+        let readers = self.map.get(&id).map_or(0, |s| s.readers.len());
+        if readers == 0 {
+            return;
+        }
         self.count_readers(id);
-        let many = self.map.get(&id).is_some_and(|s| s.readers.len() >= MAX_READERS);
+        let many = readers >= MAX_READERS;
         self.render_readers(id, |area| many || pending.region.intersects_rect(area));
     }
 

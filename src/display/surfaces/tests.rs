@@ -29,7 +29,7 @@ fn command(bbox: Rect, effect: Effect, op: DrawOp) -> Box<Drawable> {
 }
 
 fn insert(surfaces: &mut Surfaces, command: Box<Drawable>) {
-    let pending = Arc::new(surfaces.accept(command).unwrap());
+    let pending = surfaces.accept(command).unwrap();
     surfaces.insert(&pending);
 }
 
