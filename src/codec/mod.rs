@@ -12,6 +12,7 @@ pub mod graduality;
 pub mod jpeg;
 pub mod lz;
 pub mod lz4;
+pub mod photos;
 pub mod quic;
 pub(crate) mod video;
 

@@ -24,6 +24,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[path = "area_tests.rs"]
+mod areas;
 #[path = "client_tests.rs"]
 mod clients;
 #[path = "compose_tests.rs"]

@@ -5,7 +5,7 @@
 //! dictionary, whose order counts, stay whole.
 
 use super::job::{CompressJob, Encoders, ImageJob};
-use super::memo::{Coding, EncodedImage, Memo};
+use super::memo::{Coding, Cut, EncodedImage, Memo, Part};
 use super::plan::{Content, Drawing, Plan, PlannedImage};
 use super::rows::{may_repeat, rows_of};
 use super::{ImageEncoder, Serials, SurfaceSizes};
@@ -58,14 +58,14 @@ impl ImageEncoder {
             Coding::Lz | Coding::Lz4 => FAST_BAND_PIXELS,
         };
         let count = u32::try_from(pixels / u64::from(band)).ok().filter(|&count| count > 0)?;
+        let bbox = &drawing.base.bbox;
         let bands: Vec<Band> = memo
-            .parts(image, || cut(image, bitmap, count, pool.lanes()))
+            .parts(image, Cut::Bands, || cut(image, bitmap, count, pool.lanes()))
             .into_iter()
-            .scan(drawing.base.bbox.top, |top, image| {
-                let bottom = top.saturating_add_unsigned(image.height);
-                let bbox = Rect { top: *top, bottom, ..drawing.base.bbox };
-                *top = bottom;
-                Some(Band { op: whole(&image, drawing), image, bbox })
+            .map(|(rows, image)| Band {
+                op: whole(&image, drawing),
+                image,
+                bbox: rows.translate(bbox.left, bbox.top),
             })
             .collect();
         let known: Vec<Option<EncodedImage>> =
@@ -95,7 +95,7 @@ impl ImageEncoder {
 }
 
 /// The image of a drawing that shows the same in bands.
-fn divisible<'a>(drawing: &Drawing<'a>) -> Option<(&'a Arc<Image>, &'a Bitmap)> {
+pub(super) fn divisible<'a>(drawing: &Drawing<'a>) -> Option<(&'a Arc<Image>, &'a Bitmap)> {
     let DrawOp::Copy(copy) = drawing.op else { return None };
     let ImageData::Bitmap(bitmap) = &copy.src.data else { return None };
     let coloured = matches!(
@@ -111,19 +111,26 @@ fn divisible<'a>(drawing: &Drawing<'a>) -> Option<(&'a Arc<Image>, &'a Bitmap)> 
 }
 
 /// So many bands of an image, from the top: two at least, and not more than keep so many threads busy.
-fn cut(image: &Image, bitmap: &Bitmap, count: u32, threads: usize) -> Vec<Arc<Image>> {
+fn cut(image: &Image, bitmap: &Bitmap, count: u32, threads: usize) -> Vec<Part> {
     let most = u32::try_from(threads).unwrap_or(u32::MAX).max(1).saturating_mul(BANDS_PER_THREAD);
     let rows = bitmap.height.div_ceil(count.clamp(2, most)).max(MIN_ROWS);
     let tops = (0..bitmap.height).step_by(rows as usize);
     tops.filter_map(|top| {
         let part = rows_of(bitmap, top, rows.min(bitmap.height - top))?;
-        Some(Arc::new(Image { height: part.height, data: ImageData::Bitmap(part), ..image.clone() }))
+        let area = Rect::of_size(part.width, part.height).translate(0, i32::try_from(top).ok()?);
+        Some((area, part_of(image, part)))
     })
     .collect()
 }
 
+/// An image of a part of another's pixels.
+pub(super) fn part_of(image: &Image, part: Bitmap) -> Arc<Image> {
+    let (width, height) = (part.width, part.height);
+    Arc::new(Image { width, height, data: ImageData::Bitmap(part), ..image.clone() })
+}
+
 /// A copy of all of a band.
-fn whole(image: &Arc<Image>, drawing: &Drawing<'_>) -> DrawOp {
+pub(super) fn whole(image: &Arc<Image>, drawing: &Drawing<'_>) -> DrawOp {
     let src_area = Rect::of_size(image.width, image.height);
     let scale_mode = match drawing.op {
         DrawOp::Copy(copy) => copy.scale_mode,

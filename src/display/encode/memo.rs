@@ -1,6 +1,7 @@
 //! Encoded images shared between the clients of one device: LZ, QUIC, LZ4, JPEG and raw bytes of an image do not
 //! depend on the client (display.md 18.13). Kept only while the image itself lives, and within a bound of bytes.
 
+use crate::geometry::Rect;
 use crate::image::{Image, Palette};
 use crate::limits::MAX_SHARED_ENCODES;
 use std::collections::{HashMap, VecDeque};
@@ -38,6 +39,18 @@ impl EncodedImage {
 
 type Key = (usize, Coding);
 
+/// How an image is cut into parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// For several threads.
+    Bands,
+    /// For several codecs.
+    Areas,
+}
+
+/// A part of an image: where it lies in the image, and the image of it.
+pub(super) type Part = (Rect, Arc<Image>);
+
 /// Images whose parts are kept at a time.
 const MAX_PARTED: usize = 8;
 
@@ -51,7 +64,7 @@ pub(crate) struct Memo {
     order: VecDeque<Key>,
     bytes: usize,
     /// Images that were cut into parts, oldest first.
-    parts: VecDeque<(Weak<Image>, Vec<Arc<Image>>)>,
+    parts: VecDeque<(Weak<Image>, Cut, Vec<Part>)>,
 }
 
 impl Memo {
@@ -67,24 +80,27 @@ impl Memo {
     }
 
     /// The parts that `cut` makes of an image. With several clients each gets the same ones, so that they share results.
-    pub(crate) fn parts(
+    pub(super) fn parts(
         &mut self,
         image: &Arc<Image>,
-        cut: impl FnOnce() -> Vec<Arc<Image>>,
-    ) -> Vec<Arc<Image>> {
+        how: Cut,
+        cut: impl FnOnce() -> Vec<Part>,
+    ) -> Vec<Part> {
         if !self.enabled {
             return cut();
         }
-        self.parts.retain(|(whole, _)| whole.strong_count() > 0);
-        let known = self.parts.iter().find(|(whole, _)| whole.as_ptr() == Arc::as_ptr(image));
-        if let Some((_, parts)) = known {
+        self.parts.retain(|(whole, ..)| whole.strong_count() > 0);
+        let same = |(whole, as_here, _): &&(Weak<Image>, Cut, _)| {
+            *as_here == how && whole.as_ptr() == Arc::as_ptr(image)
+        };
+        if let Some((.., parts)) = self.parts.iter().find(same) {
             return parts.clone();
         }
         let parts = cut();
         if self.parts.len() >= MAX_PARTED {
             self.parts.pop_front();
         }
-        self.parts.push_back((Arc::downgrade(image), parts.clone()));
+        self.parts.push_back((Arc::downgrade(image), how, parts.clone()));
         parts
     }
 
@@ -159,7 +175,7 @@ mod tests {
     #[test]
     fn parts_are_shared_while_the_image_lives() {
         fn first(memo: &mut Memo, whole: &Arc<Image>) -> Arc<Image> {
-            memo.parts(whole, || vec![image()]).remove(0)
+            memo.parts(whole, Cut::Bands, || vec![(Rect::of_size(1, 1), image())]).remove(0).1
         }
         let mut memo = Memo::default();
         let whole = image();
@@ -168,6 +184,7 @@ mod tests {
         let part = first(&mut memo, &whole);
         assert!(Arc::ptr_eq(&part, &first(&mut memo, &whole)));
         drop(whole);
+        assert!(memo.parts(&image(), Cut::Areas, Vec::new).is_empty());
         let other = image();
         assert!(!Arc::ptr_eq(&part, &first(&mut memo, &other)));
         assert_eq!(memo.parts.len(), 1);

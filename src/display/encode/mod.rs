@@ -8,8 +8,8 @@
 //! finish  in the order of the messages; enters the client's caches, forms the bytes  Plan, results -> Outgoing
 //! ```
 //!
-//! [`ImageEncoder::encode`] takes all three, and shares the jobs of large images with the threads of a pool ([`bands`]). What
-//! it keeps to:
+//! [`ImageEncoder::encode`] takes all three. It cuts images that show photos beside text ([`areas`]), and shares the jobs of
+//! large images with the threads of a pool ([`bands`]). What it keeps to:
 //! - A message is finished when it is sent, and at once before that: what it says about the caches is true from then on.
 //! - [`ImageEncoder::lossless_needs`] speaks of the messages that are finished, so it is to be asked again after them.
 //! - The pixmap cache and the GLZ dictionary are shared by the displays of a client, which may be on other worker threads.
@@ -18,6 +18,7 @@
 //! Lossy coding (JPEG) is only used where the operation may lose; [`ImageEncoder::lossless_needs`] names what has to be
 //! repaired before an operation that would amplify loss.
 
+mod areas;
 mod bands;
 mod choice;
 mod finish;
@@ -248,10 +249,24 @@ impl ImageEncoder {
         drawing: &Drawing<'_>,
         surfaces: &dyn SurfaceSizes,
     ) -> Option<Vec<Outgoing>> {
-        let Workspace { encoders, memo, pool } = workspace;
         if !room::has_room_for(drawing.op) {
             return None;
         }
+        match self.encode_areas(workspace, serials, drawing, surfaces) {
+            Some(messages) => Some(messages),
+            None => self.encode_part(workspace, serials, drawing, surfaces),
+        }
+    }
+
+    /// The same for a drawing whose image shows one kind of thing.
+    fn encode_part(
+        &mut self,
+        workspace: &mut Workspace,
+        serials: Serials,
+        drawing: &Drawing<'_>,
+        surfaces: &dyn SurfaceSizes,
+    ) -> Option<Vec<Outgoing>> {
+        let Workspace { encoders, memo, pool } = workspace;
         if let Some(pool) = pool
             && let Some(messages) = self.encode_in_bands(pool, memo, serials, drawing, surfaces)
         {

@@ -7,6 +7,8 @@ use crate::protocol::display::server;
 use crate::protocol::draw::{IMAGE_CACHE_ME, IMAGE_CACHE_REPLACE_ME, IMAGE_HIGH_BITS_SET};
 use std::sync::Arc;
 
+mod areas;
+
 fn bitmap(format: BitmapFormat, side: u32) -> Bitmap {
     let stride = u32::try_from(format.min_stride(side)).unwrap();
     let palette = format.is_palette().then(|| Arc::new(Palette { unique: 77, entries: vec![1, 2, 3] }));
