@@ -21,6 +21,7 @@
 mod areas;
 mod bands;
 mod choice;
+mod colours;
 mod finish;
 mod indexed;
 mod job;

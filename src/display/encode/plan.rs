@@ -22,6 +22,12 @@ use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use crate::protocol::draw::DrawBase;
 use std::sync::Arc;
 
+/// Indexes of fewer bytes do not become smaller by a header's size.
+const FEW_BYTES: usize = 192;
+
+/// Pixels of a character of ordinary size.
+const ONE_CHARACTER: u64 = 128;
+
 /// What a drawing message says: an operation, and where it draws.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drawing<'a> {
@@ -195,7 +201,9 @@ impl ImageEncoder {
             ImageData::Bitmap(bitmap) => bitmap,
         };
         // In another form of the same picture only this client gets it.
-        let reshaped = self.reshaped(image, bitmap, drawing, target);
+        let reshaped = self.reshaped(image, bitmap, drawing, target, replace);
+        // What has lost its alpha, even if that is zero everywhere, is not to be taken for the image later.
+        let offer = offer && !(reshaped.is_some() && bitmap.format == BitmapFormat::Rgba);
         let (image, bitmap) = match &reshaped {
             Some((image, bitmap)) => (image, bitmap),
             None => (image, bitmap),
@@ -203,6 +211,8 @@ impl ImageEncoder {
         let planned = |offer, content| Some(PlannedImage { role, image: image.clone(), offer, content });
         let (job, share) = match self.coding(bitmap, drawing.is_of_guest(), lossy_allowed) {
             Some(coding) => {
+                let few = reshaped.is_some() && bitmap.size() < FEW_BYTES;
+                let coding = if few { Coding::Raw } else { coding };
                 // Of a copy of what the guest may still change only this client may see the result.
                 let share = (reshaped.is_none() && !palette::needs_snapshot(bitmap)).then_some(coding);
                 if let Some(encoded) = share.and_then(|coding| memo.get(image, coding)) {
@@ -220,13 +230,14 @@ impl ImageEncoder {
         planned(offer, Content::Job { share, replace })
     }
 
-    /// The picture in a form that suits the client better, if there is one.
+    /// The picture in a form that suits the client better, if there is one. `replace`: the client keeps it for later drawing.
     fn reshaped(
         &self,
         image: &Image,
         bitmap: &Bitmap,
         drawing: &Drawing<'_>,
         target: Option<SurfaceFormat>,
+        replace: bool,
     ) -> Option<(Arc<Image>, Bitmap)> {
         if target != Some(SurfaceFormat::Xrgb32) {
             return None;
@@ -236,6 +247,9 @@ impl ImageEncoder {
             ImageCompression::AutoGlz | ImageCompression::AutoLz | ImageCompression::Lz
                 if drawing.is_of_guest() && !self.settings.unix && !bitmap.unstable =>
             {
+                if bitmap.format == BitmapFormat::Rgba && (replace || !goes_without_alpha(image, drawing)) {
+                    return None;
+                }
                 indexed(bitmap)?
             }
             _ => return None,
@@ -268,6 +282,17 @@ impl ImageEncoder {
             Choice::Lz | Choice::Lz4 => Coding::Lz,
         })
     }
+}
+
+/// Whether the operation stores the pixels of this image as they are, so that alpha which is zero everywhere may be left out on
+/// a surface without alpha.
+fn goes_without_alpha(image: &Image, drawing: &Drawing<'_>) -> bool {
+    let DrawOp::Copy(copy) = drawing.op else { return false };
+    // A single character is often drawn again: then it costs less as a picture that the client has cached.
+    let lasting = image.cache_me && u64::from(image.width) * u64::from(image.height) <= ONE_CHARACTER;
+    let (from, to) = (copy.src_area, drawing.base.bbox);
+    let unscaled = (from.width(), from.height()) == (to.width(), to.height());
+    copy.rop == Rop::PUT && unscaled && copy.mask.is_none() && !image.high_bits_set && !lasting
 }
 
 /// A mask always goes uncompressed and uncached. Masks that are no bitmap are not sent.

@@ -8,6 +8,7 @@ use crate::protocol::draw::{IMAGE_CACHE_ME, IMAGE_CACHE_REPLACE_ME, IMAGE_HIGH_B
 use std::sync::Arc;
 
 mod areas;
+mod forms;
 
 fn bitmap(format: BitmapFormat, side: u32) -> Bitmap {
     let stride = u32::try_from(format.min_stride(side)).unwrap();
@@ -404,42 +405,6 @@ fn zlib_goes_around_glz_where_it_is_on() {
     let size = u32::from_le_bytes(*data.first_chunk().unwrap()) as usize;
     let glz = crate::codec::glz::inflate(&data[8..], size).unwrap();
     crate::codec::glz::Decoder::default().decode(&glz).unwrap();
-}
-
-/// Image type of a copy to a surface with 32 bits per pixel, and what follows the descriptor.
-fn on_screen(c: &mut Client, src: &Arc<Image>) -> (u8, Vec<u8>) {
-    let serials = Serials { last: c.serial, mini_header: c.mini };
-    let sent = c.encode(serials, &copy(src.clone()), &One(SurfaceFormat::Xrgb32)).unwrap();
-    c.serial += sent.len() as u64;
-    let body = sent[0].message.body.to_vec();
-    (body[57 + 8], body[57 + 18..].to_vec())
-}
-
-#[test]
-fn clients_that_ask_for_no_compression_get_32_bits() {
-    let palette = image(1, false, bitmap(BitmapFormat::EightBit, 64));
-    let mut c = Client::new(&ClientShared::default(), 0, 0, off());
-    let (kind, data) = on_screen(&mut c, &palette);
-    assert_eq!((kind, data[0]), (0, BitmapFormat::EightBit as u8));
-    assert!(c.encoder.set_preferred_compression(ImageCompression::Off as u8));
-    let (kind, data) = on_screen(&mut c, &palette);
-    assert_eq!((kind, data[0]), (0, BitmapFormat::ThirtyTwoBit as u8));
-}
-
-#[test]
-fn small_pictures_of_few_colours_go_as_indexes() {
-    let mut c = Client::new(&ClientShared::default(), 0, 0, with(ImageCompression::AutoGlz));
-    let mut text = bitmap(BitmapFormat::ThirtyTwoBit, 64);
-    let white = |i: u32| if i * i / 7 % 5 < 2 { 0xff } else { 0 };
-    text.pixels = Arc::new((0..64 * 64).flat_map(|i| [white(i), white(i), white(i), 0]).collect::<Vec<u8>>());
-    let text = image(1, false, text);
-    let (kind, data) = on_screen(&mut c, &text);
-    assert!(kind == 100 || kind == 0, "{kind}");
-    assert!(data.len() < 64 * 64 / 8 + 64, "{} bytes", data.len());
-    // Where colours could be taken for something else, and where a client asks for another codec, they stay.
-    assert_eq!(coded(&mut c, &text).0, 102);
-    assert!(c.encoder.set_preferred_compression(ImageCompression::Glz as u8));
-    assert_eq!(on_screen(&mut c, &text).0, 102);
 }
 
 #[test]
