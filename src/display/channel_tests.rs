@@ -32,6 +32,8 @@ mod clients;
 mod compose;
 #[path = "drawing_tests.rs"]
 mod drawing;
+#[path = "line_tests.rs"]
+mod lines;
 #[path = "order_tests.rs"]
 mod order;
 #[path = "random_tests.rs"]

@@ -4,11 +4,12 @@
 //! - `streams`: the videos that it plays
 //! - `pace`: when it is sent drawing; `express`: what need not wait for that
 //! - `link`: what its link takes
-//! - `slices`: the large command that is being sent in parts
+//! - `slices`: the large command that is being sent in parts; `join`: small ones that are sent as one
 //! - `send`: from the pipe to the socket; `receive`: the client's messages
 //! - `migrate`: from one host to another
 
 mod express;
+mod join;
 mod link;
 mod migrate;
 mod pace;

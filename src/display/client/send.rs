@@ -241,6 +241,9 @@ impl DisplayClient {
         if exact && small && self.slices.begin(pending) {
             return self.slices.take().map_or(0, |(pending, rows)| self.send_slice(&pending, rows, shared));
         }
+        if let Some(pixels) = (exact && small).then(|| self.send_line(pending, shared, now)).flatten() {
+            return pixels;
+        }
         if !(exact && small && self.send_drawing(&Drawing::of_command(&pending.drawable), shared)) {
             self.spoil(pending.key, &pending.region);
         }
@@ -273,7 +276,7 @@ impl DisplayClient {
     }
 
     /// Encodes and sends one message; `false`: the client cannot be sent it.
-    fn send_drawing(&mut self, drawing: &Drawing<'_>, shared: &mut Shared<'_>) -> bool {
+    pub(super) fn send_drawing(&mut self, drawing: &Drawing<'_>, shared: &mut Shared<'_>) -> bool {
         let serials = Serials::of(shared.link.stream());
         let messages = self.encoder.encode(shared.workspace, serials, drawing, &self.surfaces);
         let Some(messages) = messages else { return false };

@@ -36,6 +36,16 @@ pub(super) struct Colours {
 }
 
 impl Colours {
+    pub(super) fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Forgets all colours but the first `count`.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.found.truncate(count);
+        self.last = [0; 2];
+    }
+
     /// Appends the indexes of these pixels; `None`: they have too many colours.
     pub(super) fn look_up(&mut self, pixels: &[u32], indexes: &mut Vec<u8>) -> Option<()> {
         if let [Some(&a), Some(&b)] = self.last.map(|at| self.found.get(usize::from(at))) {

@@ -25,6 +25,7 @@ mod colours;
 mod finish;
 mod indexed;
 mod job;
+mod line;
 mod lossy;
 mod memo;
 mod migrate;
@@ -40,6 +41,7 @@ mod slice;
 
 pub(crate) use shared::{ClientShared, DisplayCaches, InitError};
 
+pub(crate) use line::{Line, continues};
 pub(crate) use plan::{Drawing, ServerImage};
 pub(crate) use slice::sliceable_rows;
 

@@ -91,7 +91,11 @@ pub(crate) struct ServerImage {
 impl ServerImage {
     /// `id`: of the image; `lossy_allowed`: whether JPEG may be used, if the client takes it at all.
     pub(super) fn new(surface_id: u32, bbox: Rect, id: u64, pixels: AreaPixels, lossy_allowed: bool) -> Self {
-        let src = Arc::new(pixels.into_image(id));
+        Self::of_image(surface_id, bbox, pixels.into_image(id), lossy_allowed)
+    }
+
+    pub(super) fn of_image(surface_id: u32, bbox: Rect, image: Image, lossy_allowed: bool) -> Self {
+        let src = Arc::new(image);
         let src_area = Rect::of_size(src.width, src.height);
         let op = Copy { src, src_area, rop: Rop::PUT, scale_mode: ScaleMode::Interpolate, mask: None };
         Self { surface_id, bbox, op: DrawOp::Copy(op), lossy_allowed }
