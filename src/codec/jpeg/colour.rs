@@ -6,7 +6,7 @@
 
 use super::entropy::BitWriter;
 use super::tables::{CHROMA_CODES, LUMA_CODES, Quality};
-use super::transform::{self, Block};
+use super::transform;
 use crate::image::BitmapFormat;
 
 /// Upper half of an unsigned product.
@@ -56,6 +56,8 @@ pub(super) struct Strip {
     luma: Vec<i16>,
     /// Cb and Cr: eight rows each, half as wide.
     chroma: [Vec<i16>; 2],
+    /// Blocks after the vertical half of the transform: the upper eight rows of luma, the lower ones, Cb and Cr.
+    blocks: [Vec<[i16; 64]>; 4],
 }
 
 impl Strip {
@@ -66,33 +68,30 @@ impl Strip {
         for plane in &mut self.chroma {
             plane.resize(4 * self.width, 0);
         }
+        for (blocks, per_row) in self.blocks.iter_mut().zip([8, 8, 16, 16]) {
+            blocks.resize(self.width / per_row, [0; 64]);
+        }
     }
 
     /// Converts the pixel rows `2 * pair` and `2 * pair + 1`, which `pixels` holds in this order.
     pub(super) fn put_rows(&mut self, pair: usize, pixels: &[u32]) {
         let width = self.width;
         let (first, second) = pixels.split_at(width);
-        let luma = &mut self.luma[2 * pair * width..][..2 * width];
-        let (luma_first, luma_second) = luma.split_at_mut(width);
+        let rows = &mut self.luma[2 * pair * width..][..2 * width];
+        luma(pixels.as_chunks().0, rows.as_chunks_mut().0);
         let [cb, cr] = &mut self.chroma;
         let cb = &mut cb[pair * width / 2..][..width / 2];
         let cr = &mut cr[pair * width / 2..][..width / 2];
-        let rows = first.as_chunks().0.iter().zip(second.as_chunks().0);
-        let lumas = luma_first.as_chunks_mut().0.iter_mut().zip(luma_second.as_chunks_mut().0);
-        let chromas = cb.as_chunks_mut().0.iter_mut().zip(cr.as_chunks_mut().0);
-        for ((rows, lumas), chromas) in rows.zip(lumas).zip(chromas) {
-            convert(rows.0, rows.1, lumas.0, lumas.1, chromas.0, chromas.1);
-        }
+        chroma(first.as_chunks().0, second.as_chunks().0, cb, cr);
     }
 
     /// Does the vertical half of the transform for all blocks.
     pub(super) fn transform_columns(&mut self) {
-        let width = self.width;
-        for rows in self.luma.chunks_exact_mut(8 * width.max(1)) {
-            transform::columns(rows, width);
-        }
-        for plane in &mut self.chroma {
-            transform::columns(plane, width / 2);
+        let (width, luma) = (self.width, self.luma.split_at(8 * self.width));
+        let planes = [(luma.0, width), (luma.1, width)];
+        let planes = planes.into_iter().chain(self.chroma.iter().map(|plane| (&**plane, width / 2)));
+        for ((rows, width), blocks) in planes.zip(&mut self.blocks) {
+            transform::columns(rows, width, blocks);
         }
     }
 
@@ -107,16 +106,20 @@ impl Strip {
         out: &mut Vec<u8>,
     ) {
         let [y, cb, cr] = predictions;
-        let width = self.width;
-        for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let samples = self.luma.get(8 * row * width + 16 * mcu + 8 * column..).unwrap_or_default();
-            let block: Block = transform::finish(samples, width, &quality.luma);
-            writer.put_block(&block, y, &LUMA_CODES, out);
+        let [upper, lower, blue, red] = &self.blocks;
+        for two in [upper, lower] {
+            for columns in
+                two.get(2 * mcu..).and_then(|blocks| blocks.first_chunk::<2>()).into_iter().flatten()
+            {
+                let block = transform::finish(columns, &quality.luma);
+                writer.put_block(&block, y, &LUMA_CODES, out);
+            }
         }
-        for (plane, prediction) in self.chroma.iter().zip([cb, cr]) {
-            let samples = plane.get(8 * mcu..).unwrap_or_default();
-            let block: Block = transform::finish(samples, width / 2, &quality.chroma);
-            writer.put_block(&block, prediction, &CHROMA_CODES, out);
+        for (blocks, prediction) in [(blue, cb), (red, cr)] {
+            if let Some(columns) = blocks.get(mcu) {
+                let block = transform::finish(columns, &quality.chroma);
+                writer.put_block(&block, prediction, &CHROMA_CODES, out);
+            }
         }
     }
 }
@@ -131,52 +134,35 @@ fn channel(pixels: &[u32; 16], shift: u32) -> [u16; 16] {
     out
 }
 
-/// Luma of 16 pixels: 0.299 r + 0.587 g + 0.114 b - 128, doubled.
-#[inline(always)]
-fn luma(r: &[u16; 16], g: &[u16; 16], b: &[u16; 16], out: &mut [i16; 16]) {
-    for i in 0..16 {
-        let sum = high(r[i] << 8, 19_595) + high(g[i] << 8, 38_470) + high(b[i] << 8, 7_471);
-        out[i] = ((sum + 65) >> 7) as i16 - 256;
+/// Luma of pixels: 0.299 r + 0.587 g + 0.114 b - 128, doubled.
+///
+/// This and [`chroma`] are not inlined: the compiler vectorizes such loops best as functions of their own.
+#[inline(never)]
+fn luma(pixels: &[[u32; 16]], out: &mut [[i16; 16]]) {
+    for (out, pixels) in out.iter_mut().zip(pixels) {
+        let (b, g, r) = (channel(pixels, 0), channel(pixels, 8), channel(pixels, 16));
+        for i in 0..16 {
+            let sum = high(r[i] << 8, 19_595) + high(g[i] << 8, 38_470) + high(b[i] << 8, 7_471);
+            out[i] = ((sum + 65) >> 7) as i16 - 256;
+        }
     }
 }
 
-/// Sums of 2 x 2 values of two rows.
-#[inline(always)]
-fn sums(first: &[u16; 16], second: &[u16; 16]) -> [i16; 8] {
-    let mut rows = [0u16; 16];
-    for i in 0..16 {
-        rows[i] = first[i] + second[i];
-    }
-    let mut out = [0; 8];
-    for (out, [a, b]) in out.iter_mut().zip(rows.as_chunks().0) {
-        *out = (a + b) as i16;
-    }
-    out
-}
-
-/// Converts 16 pixels of two rows.
-#[inline(always)]
-fn convert(
-    first: &[u32; 16],
-    second: &[u32; 16],
-    luma_first: &mut [i16; 16],
-    luma_second: &mut [i16; 16],
-    cb: &mut [i16; 8],
-    cr: &mut [i16; 8],
-) {
-    let (r0, g0, b0) = (channel(first, 16), channel(first, 8), channel(first, 0));
-    let (r1, g1, b1) = (channel(second, 16), channel(second, 8), channel(second, 0));
-    luma(&r0, &g0, &b0, luma_first);
-    luma(&r1, &g1, &b1, luma_second);
-    let (r, g, b) = (sums(&r0, &r1), sums(&g0, &g1), sums(&b0, &b1));
-    for i in 0..8 {
+/// Chroma of 2 x 2 pixels of two rows.
+#[inline(never)]
+fn chroma(first: &[[u32; 2]], second: &[[u32; 2]], cb: &mut [i16], cr: &mut [i16]) {
+    for (((first, second), cb), cr) in first.iter().zip(second).zip(cb).zip(cr) {
+        // Sums of four red and of four blue values stay within their halves of a word.
+        let four = [first[0], first[1], second[0], second[1]];
+        let red_blue = four.iter().fold(0, |sum, pixel| sum + (pixel & 0xff_00ff));
+        let green = four.iter().fold(0, |sum, pixel| sum + (pixel >> 8 & 0xff));
         // In units of 1/128: the sums of four are shifted by 5.
-        let (r, g, b) = (r[i] << 5, g[i] << 5, b[i] << 5);
+        let [r, g, b] = [red_blue >> 16, green, red_blue & 0xffff].map(|sum| (sum as i16) << 5);
         // cb = -0.168736 r - 0.331264 g + 0.5 b;  cr = 0.5 r - 0.418688 g - 0.081312 b
         let blue = (b >> 1) - high_signed(r, 11_058) - high_signed(g, 21_710);
         let red = (r >> 1) - high_signed(g, 27_439) - high_signed(b, 5_329);
-        cb[i] = (blue + 31) >> 6;
-        cr[i] = (red + 31) >> 6;
+        *cb = (blue + 31) >> 6;
+        *cr = (red + 31) >> 6;
     }
 }
 

@@ -90,8 +90,14 @@ impl BitWriter {
                 run -= 16;
             }
             let value = block.coefficients[usize::from(ORDER[at as usize & 63] & 63)];
-            self.put_value(run << 4, value, &codes.ac, out);
             last = at;
+            let small = (i32::from(value) + 16) as u32;
+            if small < 32 {
+                let code = codes.short[((run * 32 + small) & 511) as usize];
+                self.put(code >> 5, code & 31, out);
+            } else {
+                self.put_value(run << 4, value, &codes.ac, out);
+            }
         }
         if last != 63 {
             let code = codes.ac[END_OF_BLOCK];

@@ -113,16 +113,40 @@ impl HuffmanSpec {
     }
 }
 
+/// Values from -16 to 15 behind a run of up to 15 zeros, with their codes: `run * 32 + value + 16`, in the form of [`Codes`].
+pub(super) type ShortCodes = [u32; 512];
+
+const fn short_codes(codes: &Codes) -> ShortCodes {
+    let mut short = [0; 512];
+    let mut at = 0;
+    while at < 512 {
+        let (run, value) = (at / 32, at as i32 % 32 - 16);
+        let bits = 32 - value.unsigned_abs().leading_zeros();
+        let code = codes[run << 4 | bits as usize];
+        let tail = ((value + (value >> 31)) as u32) & ((1 << bits) - 1);
+        short[at] = ((code >> 5) << bits | tail) << 5 | ((code & 31) + bits);
+        at += 1;
+    }
+    short
+}
+
 /// The two Huffman tables of a component.
 #[derive(Debug)]
 pub(super) struct ComponentCodes {
     pub(super) dc: Codes,
     pub(super) ac: Codes,
+    pub(super) short: ShortCodes,
 }
 
-pub(super) static LUMA_CODES: ComponentCodes = ComponentCodes { dc: LUMA_DC.codes(), ac: LUMA_AC.codes() };
-pub(super) static CHROMA_CODES: ComponentCodes =
-    ComponentCodes { dc: CHROMA_DC.codes(), ac: CHROMA_AC.codes() };
+impl ComponentCodes {
+    const fn new(dc: &HuffmanSpec, ac: &HuffmanSpec) -> Self {
+        let ac = ac.codes();
+        Self { dc: dc.codes(), short: short_codes(&ac), ac }
+    }
+}
+
+pub(super) static LUMA_CODES: ComponentCodes = ComponentCodes::new(&LUMA_DC, &LUMA_AC);
+pub(super) static CHROMA_CODES: ComponentCodes = ComponentCodes::new(&CHROMA_DC, &CHROMA_AC);
 
 pub(super) const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 

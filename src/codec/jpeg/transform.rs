@@ -58,86 +58,81 @@ fn transform(x: [i16; 8]) -> [i16; 8] {
     ]
 }
 
-/// Transforms the eight columns whose samples `rows` holds.
+/// Transforms the eight columns of a block.
 #[inline(always)]
-fn transform_lanes(rows: &[[i16; 8]; 8]) -> [[i16; 8]; 8] {
-    let mut out = [[0; 8]; 8];
+fn transform_columns(block: &mut [i16; 64]) {
     for i in 0..8 {
-        let y = transform(std::array::from_fn(|k| rows[k][i]));
-        for (row, y) in out.iter_mut().zip(y) {
-            row[i] = y;
+        for (y, value) in transform(std::array::from_fn(|k| block[8 * k + i])).into_iter().enumerate() {
+            block[8 * y + i] = value;
         }
     }
-    out
 }
 
-/// Reads eight samples of eight rows.
+/// Transforms all columns of eight rows of `width` samples. What comes of them is a block for each eight columns.
+#[inline(never)]
+pub(super) fn columns(rows: &[i16], width: usize, blocks: &mut [[i16; 64]]) {
+    let mut columns: [_; 8] = std::array::from_fn(|y| {
+        rows.get(y * width..).and_then(|row| row.get(..width)).unwrap_or_default().as_chunks::<8>().0.iter()
+    });
+    for block in blocks {
+        for (to, row) in block.as_chunks_mut().0.iter_mut().zip(&mut columns) {
+            *to = *row.next().unwrap_or(&[0; 8]);
+        }
+        transform_columns(block);
+    }
+}
+
+/// One round of a transposition: interleaves row k with row k + 4.
+///
+/// Not inlined: the compiler vectorizes such loops only as functions of their own.
+#[inline(never)]
+fn interleave(from: &[i16; 64], to: &mut [i16; 64]) {
+    let (upper, lower) = from.split_at(32);
+    for ((pair, a), b) in to.as_chunks_mut().0.iter_mut().zip(upper).zip(lower) {
+        *pair = [*a, *b];
+    }
+}
+
+/// Transposes 8 rows.
 #[inline(always)]
-fn read_block(samples: &[i16], stride: usize) -> [[i16; 8]; 8] {
-    let mut rows = [[0; 8]; 8];
-    for (y, row) in rows.iter_mut().enumerate() {
-        if let Some(eight) = samples.get(y * stride..).and_then(|s| s.first_chunk()) {
-            *row = *eight;
-        }
-    }
-    rows
+fn transpose(rows: &[i16; 64]) -> [i16; 64] {
+    let (mut first, mut second) = ([0; 64], [0; 64]);
+    interleave(rows, &mut first);
+    interleave(&first, &mut second);
+    interleave(&second, &mut first);
+    first
 }
 
-/// Transforms all columns of eight rows of `width` samples, a multiple of eight, in place.
-pub(super) fn columns(rows: &mut [i16], width: usize) {
-    for x in (0..width).step_by(8) {
-        let Some(samples) = rows.get_mut(x..) else { return };
-        let block = transform_lanes(&read_block(samples, width));
-        for (y, row) in block.iter().enumerate() {
-            if let Some(eight) = samples.get_mut(y * width..).and_then(|s| s.first_chunk_mut()) {
-                *eight = *row;
-            }
-        }
-    }
-}
-
-/// Interleaves the lower (`half` 0) or upper halves of two rows.
-#[inline(always)]
-fn interleave(a: &[i16; 8], b: &[i16; 8], half: usize) -> [i16; 8] {
-    let o = half * 4;
-    [a[o], b[o], a[o + 1], b[o + 1], a[o + 2], b[o + 2], a[o + 3], b[o + 3]]
-}
-
-/// Transposes 8 rows: three rounds of interleaving row k with row k + 4.
-#[inline(always)]
-fn transpose(mut rows: [[i16; 8]; 8]) -> [[i16; 8]; 8] {
-    for _ in 0..3 {
-        let mut next = [[0; 8]; 8];
-        for k in 0..4 {
-            next[2 * k] = interleave(&rows[k], &rows[k + 4], 0);
-            next[2 * k + 1] = interleave(&rows[k], &rows[k + 4], 1);
-        }
-        rows = next;
-    }
-    rows
-}
-
-/// Does the horizontal half of the transform for the block whose first row begins at `samples`, and quantizes
-/// it.
-#[inline]
-pub(super) fn finish(samples: &[i16], stride: usize, divisors: &Divisors) -> Block {
-    let coefficients = transform_lanes(&transpose(read_block(samples, stride)));
-    let mut block = Block { coefficients: [0; 64], nonzero: [0; 8] };
-    let mut flags = [0u8; 64];
-    let coefficients = coefficients.as_flattened();
+/// Divides coefficients by the steps. `flags` is 1 where one is not zero.
+#[inline(never)]
+fn quantize(coefficients: &mut [i16; 64], flags: &mut [u8; 64], divisors: &Divisors) {
     for i in 0..64 {
         let c = coefficients[i];
         let sign = c >> 15;
         let magnitude = ((c ^ sign).wrapping_sub(sign) as u16).wrapping_add(divisors.bias[i]);
         let scaled = ((u32::from(magnitude) * u32::from(divisors.reciprocal[i])) >> 16) as u16;
         let quotient = ((u32::from(scaled) * u32::from(divisors.shift[i])) >> 16) as i16;
-        block.coefficients[i] = (quotient ^ sign).wrapping_sub(sign);
-        flags[i] = u8::from(quotient != 0);
+        coefficients[i] = (quotient ^ sign).wrapping_sub(sign);
+        flags[i] = quotient.min(1) as u8;
     }
-    for (byte, flags) in block.nonzero.iter_mut().zip(flags.as_chunks().0) {
+}
+
+#[inline(never)]
+fn transform_block(block: &mut [i16; 64]) {
+    transform_columns(block);
+}
+
+/// Does the horizontal half of the transform of a block, and quantizes it.
+#[inline]
+pub(super) fn finish(columns: &[i16; 64], divisors: &Divisors) -> Block {
+    let mut coefficients = transpose(columns);
+    transform_block(&mut coefficients);
+    let (mut flags, mut nonzero) = ([0; 64], [0; 8]);
+    quantize(&mut coefficients, &mut flags, divisors);
+    for (byte, flags) in nonzero.iter_mut().zip(flags.as_chunks().0) {
         *byte = (u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
     }
-    block
+    Block { coefficients, nonzero }
 }
 
 #[cfg(test)]
@@ -155,11 +150,8 @@ mod tests {
 
     #[test]
     fn transpose_swaps_rows_and_columns() {
-        let rows = std::array::from_fn(|y| std::array::from_fn(|x| (8 * y + x) as i16));
-        let columns = transpose(rows);
-        for (x, column) in columns.iter().enumerate() {
-            assert_eq!(*column, std::array::from_fn(|y| (8 * y + x) as i16));
-        }
+        let rows = std::array::from_fn(|i| i as i16);
+        assert_eq!(transpose(&rows), std::array::from_fn(|i| (i % 8 * 8 + i / 8) as i16));
     }
 
     #[test]
@@ -182,10 +174,11 @@ mod tests {
                         _ => (i as i16 % 8) * 17 + (i as i16 / 8) * 9 - 100,
                     }
                 };
-                let mut samples: [i16; 64] = std::array::from_fn(value);
+                let samples: [i16; 64] = std::array::from_fn(value);
                 let exact = samples.map(|s| f64::from(s) / 2.0);
-                columns(&mut samples, 8);
-                let block = finish(&samples, 8, &quality.luma);
+                let mut blocks = [[0; 64]];
+                columns(&samples, 8, &mut blocks);
+                let block = finish(&blocks[0], &quality.luma);
                 for i in 0..64 {
                     let (u, v) = (i / 8, i % 8);
                     let step = f64::from(quality.luma.steps()[v * 8 + u]);
