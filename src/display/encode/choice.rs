@@ -6,6 +6,9 @@ use crate::image::{Bitmap, BitmapFormat};
 /// Bitmaps of fewer bytes are not worth a codec.
 const MIN_BYTES: u64 = 54;
 
+/// Pixels of the server's own images that go to the dictionary at most. Larger ones are sent sooner in bands ([`super::bands`]).
+const MOST_SHOWN: u64 = 1 << 20;
+
 /// How an image goes to a client, as far as the choice goes; the execution may fall back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
@@ -52,6 +55,7 @@ pub(super) fn choose(
     if u64::from(bitmap.height) * u64::from(bitmap.stride) < MIN_BYTES {
         return Choice::Raw;
     }
+    let pixels = u64::from(bitmap.width) * u64::from(bitmap.height);
     let gradual = is_gradual_format(bitmap.format);
     let can_lz = can_lz(bitmap);
     let auto = || can_quic(bitmap) && (!can_lz || (gradual && is_photo()));
@@ -61,6 +65,8 @@ pub(super) fn choose(
         ImageCompression::Quic => Choice::Raw,
         ImageCompression::AutoGlz | ImageCompression::AutoLz if auto() => Choice::Quic,
         ImageCompression::AutoGlz | ImageCompression::Glz if of_drawable && gradual => Choice::Glz,
+        // What a client is shown of a surface repeats what it has seen of others: windows, and the screen that they are on.
+        ImageCompression::AutoGlz if gradual && pixels <= MOST_SHOWN => Choice::Glz,
         // Clients refuse LZ4 of other formats.
         ImageCompression::Lz4 if gradual => Choice::Lz4,
         _ => Choice::Lz,
@@ -103,7 +109,10 @@ mod tests {
         let mut b = bitmap(BitmapFormat::ThirtyTwoBit, 40, 30);
         assert_eq!(pick(ImageCompression::AutoGlz, &b, true, true), Choice::Quic);
         assert_eq!(pick(ImageCompression::AutoGlz, &b, true, false), Choice::Glz);
-        assert_eq!(pick(ImageCompression::AutoGlz, &b, false, false), Choice::Lz);
+        assert_eq!(pick(ImageCompression::AutoGlz, &b, false, false), Choice::Glz);
+        assert_eq!(pick(ImageCompression::Glz, &b, false, false), Choice::Lz);
+        let large = Bitmap { width: 1025, height: 1024, stride: 1025 * 4, ..b.clone() };
+        assert_eq!(pick(ImageCompression::AutoGlz, &large, false, false), Choice::Lz);
         assert_eq!(pick(ImageCompression::AutoLz, &b, true, false), Choice::Lz);
         b.unstable = true;
         assert_eq!(pick(ImageCompression::AutoGlz, &b, true, false), Choice::Quic);
