@@ -250,9 +250,19 @@ impl ImageView<'_> {
         self.source.read_at(row as usize * self.stride as usize, dst);
     }
 
+    /// Picture row `row` (0 = top), if nobody else can change the pixels.
+    #[must_use]
+    pub fn private_row(&self, row: u32) -> Option<&[u8]> {
+        let start = self.memory_row(row) as usize * self.stride as usize;
+        self.source.as_private()?.get(start..)?.get(..self.row_bytes())
+    }
+
     /// Copies the first `dst.len()` bytes of picture row `row` (0 = top).
     pub fn read_row(&self, row: u32, dst: &mut [u8]) {
-        let memory_row = if self.top_down { row } else { self.height.saturating_sub(1).saturating_sub(row) };
-        self.read_memory_row(memory_row, dst);
+        self.read_memory_row(self.memory_row(row), dst);
+    }
+
+    fn memory_row(&self, row: u32) -> u32 {
+        if self.top_down { row } else { self.height.saturating_sub(1).saturating_sub(row) }
     }
 }

@@ -113,7 +113,12 @@ impl Encoder {
                 let (first, second) = self.pixels.split_at_mut(width.next_multiple_of(16));
                 // Rows after the last one repeat it.
                 for (y, pixels) in [(top + 2 * pair, first), (top + 2 * pair + 1, second)] {
-                    image.read_row(y.min(height - 1), &mut self.bytes);
+                    let y = y.min(height - 1);
+                    if let Some(bytes) = image.private_row(y) {
+                        colour::load(image.format, bytes, width, pixels);
+                        continue;
+                    }
+                    image.read_row(y, &mut self.bytes);
                     colour::load(image.format, &self.bytes, width, pixels);
                 }
                 self.strip.put_rows(pair as usize, &self.pixels);
@@ -136,6 +141,7 @@ impl Encoder {
 mod tests {
     use super::*;
     use crate::codec::vectors;
+    use crate::guest::ByteSource;
     use proptest::prelude::*;
 
     fn encode(encoder: &mut Encoder, image: &ImageView<'_>) -> decoder::Picture {
@@ -198,6 +204,34 @@ mod tests {
         encoder.encode(&image, len, &mut out).unwrap();
         assert_eq!(encoder.encode(&image, len - 1, &mut out), Err(EncodeError::TooLarge));
         assert_eq!(out.len(), 2 * len);
+    }
+
+    #[derive(Debug)]
+    struct GuestBytes(Vec<u8>);
+
+    impl ByteSource for GuestBytes {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn read_at(&self, offset: usize, dst: &mut [u8]) {
+            self.0.read_at(offset, dst);
+        }
+    }
+
+    #[test]
+    fn pixels_of_a_guest_and_private_ones_look_the_same() {
+        let pixels: Vec<u8> = (0..40 * 33 * 3u32).map(|i| ((i * i) >> 5) as u8).collect();
+        let guest = GuestBytes(pixels.clone());
+        let mut encoder = Encoder::default();
+        let mut files = Vec::new();
+        for source in [&pixels as &dyn ByteSource, &guest] {
+            let format = BitmapFormat::TwentyFourBit;
+            let image = ImageView { format, width: 37, height: 33, stride: 120, top_down: false, source };
+            let mut out = Vec::new();
+            encoder.encode(&image, usize::MAX, &mut out).unwrap();
+            files.push(out);
+        }
+        assert_eq!(files[0], files[1]);
     }
 
     proptest! {
