@@ -375,11 +375,16 @@ impl ChannelStream {
         }
     }
 
+    fn header_size(&self) -> usize {
+        if self.mini_header { MINI_HEADER_SIZE } else { FULL_HEADER_SIZE }
+    }
+
     /// Whether the caller must call [`Self::receive`] again soon although the poll reports nothing: it stopped so that other
-    /// channels get their turn, or a transport holds bytes.
+    /// channels get their turn, a transport holds bytes, or the header of a message without a body is here already.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.turn.used_up || self.transport.has_more()
+        let has_header = self.body.is_none() && self.header_filled == self.header_size();
+        self.turn.used_up || has_header || self.transport.has_more()
     }
 
     /// The next message of the client. `None`: no complete message is there now, or the turn is over (see
@@ -392,6 +397,7 @@ impl ChannelStream {
         if self.turn.used_up {
             self.turn = ReadTurn::default();
         }
+        let header_size = self.header_size();
         loop {
             if self.body.is_none() && !self.receive_header(max_body)? {
                 return Ok(None);
@@ -399,15 +405,16 @@ impl ChannelStream {
             let Some(body) = &mut self.body else { continue };
             while body.filled < body.size {
                 if body.filled == body.bytes.len() {
-                    let step = body.filled.max(READ_STEP).min(body.size - body.filled);
+                    let left = body.size - body.filled;
+                    let step = body.filled.max(READ_STEP).min(left);
+                    // The read that brings the end of a body takes the next header along, which saves a call of the kernel.
+                    let length = body.filled + step + if step == left { header_size } else { 0 };
                     match body.filled {
-                        0 => body.bytes = spare::take(step),
-                        filled => {
-                            if !has_room(filled + step) {
-                                return Err(io::Error::from(io::ErrorKind::OutOfMemory).into());
-                            }
-                            body.bytes.resize(filled + step, 0);
+                        0 => body.bytes = spare::take(length),
+                        _ if !has_room(length) => {
+                            return Err(io::Error::from(io::ErrorKind::OutOfMemory).into());
                         }
+                        _ => body.bytes.resize(length, 0),
                     }
                 }
                 match self.turn.read(&mut *self.transport, &mut body.bytes[body.filled..])? {
@@ -418,8 +425,11 @@ impl ChannelStream {
                     }
                 }
             }
-            if let Some(done) = self.body.take() {
-                self.header_filled = 0;
+            if let Some(mut done) = self.body.take() {
+                let next = done.bytes.get(done.size..done.filled).unwrap_or_default();
+                self.header[..next.len()].copy_from_slice(next);
+                self.header_filled = next.len();
+                done.bytes.truncate(done.size);
                 return Ok(Some(Incoming { msg_type: done.msg_type, body: done.bytes }));
             }
         }
@@ -427,7 +437,7 @@ impl ChannelStream {
 
     /// Reads the rest of the header. True: it is complete, and its body was begun.
     fn receive_header(&mut self, max_body: &dyn Fn(u16) -> Option<usize>) -> Result<bool, StreamError> {
-        let header_size = if self.mini_header { MINI_HEADER_SIZE } else { FULL_HEADER_SIZE };
+        let header_size = self.header_size();
         while self.header_filled < header_size {
             match self.turn.read(&mut *self.transport, &mut self.header[self.header_filled..header_size])? {
                 0 => return Ok(false),

@@ -186,6 +186,47 @@ fn a_turn_of_reading_ends_and_the_next_goes_on() {
 }
 
 #[test]
+fn the_header_of_the_next_message_comes_with_a_long_body() {
+    for mini in [true, false] {
+        let message = |msg_type: u16, size: usize| {
+            let mut bytes = Vec::new();
+            if !mini {
+                bytes.u64(1);
+            }
+            bytes.u16(msg_type).u32(count32(size));
+            if !mini {
+                bytes.u32(0);
+            }
+            bytes.resize(bytes.len() + size, msg_type as u8);
+            bytes
+        };
+        let any = |_| Some(1 << 20);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut stream = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), mini);
+        let expect = |stream: &mut ChannelStream, msg_type: u16, size: usize| {
+            let got = stream.receive(&any).unwrap().unwrap();
+            assert_eq!((got.msg_type, got.body), (msg_type, vec![msg_type as u8; size]));
+        };
+        theirs.write_all(&[message(5, READ_STEP), message(6, 0), message(7, 10_000)].concat()).unwrap();
+        expect(&mut stream, 5, READ_STEP);
+        assert!(stream.has_more(), "a message without a body is here, and no poll reports it");
+        expect(&mut stream, 6, 0);
+        expect(&mut stream, 7, 10_000);
+        assert!(stream.receive(&any).unwrap().is_none() && !stream.has_more());
+        // A header that comes in two parts.
+        let (header, all) = (stream.header_size(), [message(8, READ_STEP + 1), message(9, 3)].concat());
+        let (first, rest) = all.split_at(all.len() - 3 - header + 2);
+        theirs.write_all(first).unwrap();
+        expect(&mut stream, 8, READ_STEP + 1);
+        assert!(stream.receive(&any).unwrap().is_none() && !stream.has_more());
+        theirs.write_all(rest).unwrap();
+        expect(&mut stream, 9, 3);
+        assert!(stream.receive(&any).unwrap().is_none());
+        assert_eq!(stream.bytes_received(), (5 * header + 10_000 + 2 * READ_STEP + 1 + 3) as u64);
+    }
+}
+
+#[test]
 fn client_that_stops_reading_only_costs_what_was_queued() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut s = ChannelStream::new(Box::new(SocketTransport::new(ours.into()).unwrap()), true);
