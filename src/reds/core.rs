@@ -128,7 +128,23 @@ impl Core {
         look(&lock(&self.state))
     }
 
+    /// Runs the queued effects, before control returns to the host.
     pub(crate) fn run_effects(self: &Arc<Self>) {
+        self.run_queue();
+        self.arm_timer();
+    }
+
+    /// Starts the service timer anew if something is due before it fires. Once for all changes of a call is enough, as the timer
+    /// cannot fire before the call is over.
+    pub(super) fn arm_timer(self: &Arc<Self>) {
+        let wait = lock(&self.state).arm_timer();
+        if let Some(ms) = wait {
+            self.start_service_timer(ms);
+        }
+    }
+
+    /// Runs the queued effects, for a caller that goes on and lets [`Self::arm_timer`] follow in the end.
+    pub(super) fn run_queue(self: &Arc<Self>) {
         struct Nesting<'a>(&'a Core);
         impl Drop for Nesting<'_> {
             fn drop(&mut self) {

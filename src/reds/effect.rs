@@ -43,8 +43,6 @@ pub(crate) enum Effect {
     HandOver(Arc<WorkerHandle>, ClientId),
     /// Tell a worker who places the pointer.
     MouseMode { worker: Arc<WorkerHandle>, client: bool },
-    /// Start the service timer anew, in milliseconds.
-    ArmTimer(u32),
     /// Take a connection's next step, after everything that was queued before.
     Step(Step),
     /// Tell the host about a connection, then take its next step. This is one effect, so that a call which the host makes from
@@ -99,7 +97,6 @@ impl Core {
             Effect::Disconnect(worker, client) => worker.disconnect_client(client),
             Effect::HandOver(worker, client) => worker.hand_over(client),
             Effect::MouseMode { worker, client } => worker.set_mouse_mode(client),
-            Effect::ArmTimer(ms) => self.start_service_timer(ms),
             Effect::Step(step) => self.within(|state| state.step(step)),
             Effect::Announce(connection, event, step) => {
                 self.channel_event(connection, event);
@@ -136,12 +133,13 @@ impl Core {
     fn on_ready(self: &Arc<Self>, connection: ConnectionId, mut ready: Readiness) {
         let end = Instant::now() + READ_SLICE;
         loop {
-            let more = self.with(|state| {
+            let more = self.within(|state| {
                 state.on_connection_ready(connection, ready);
                 state.channels.has_unread(connection)
             });
+            self.run_queue();
             if !more || Instant::now() >= end {
-                return;
+                return self.arm_timer();
             }
             ready = Readiness { read: true, write: false };
         }

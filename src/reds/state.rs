@@ -57,6 +57,8 @@ pub(crate) struct Waiting {
     pub service: Option<TimerId>,
     /// When the service timer fires.
     armed: Option<Instant>,
+    /// The state changed since the service timer was last looked at.
+    changed: bool,
 }
 
 pub(crate) struct State {
@@ -174,7 +176,7 @@ impl State {
         crate::clock::mm_time(self.now)
     }
 
-    /// Ends a change: answers what channels asked for, writes what they queued, and sets the timer.
+    /// Ends a change: answers what channels asked for, and writes what they queued.
     pub(crate) fn settle(&mut self) {
         loop {
             self.answer_requests();
@@ -185,7 +187,7 @@ impl State {
                 break;
             }
         }
-        self.arm_timer();
+        self.waiting.changed = true;
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -198,18 +200,20 @@ impl State {
         parts.into_iter().flatten().min()
     }
 
-    /// Starts the service timer anew if something is due before it fires. A timer that fires too early does no harm.
-    fn arm_timer(&mut self) {
-        let Some(due) = self.next_deadline() else { return };
-        let soon_enough = self.waiting.armed.is_some_and(|armed| armed <= due);
-        if soon_enough || self.event_loop.is_none() || self.phase.is_over() {
-            return;
+    /// In how many milliseconds the service timer shall fire, if something is due before it would. A timer that fires too early
+    /// does no harm.
+    pub(crate) fn arm_timer(&mut self) -> Option<u32> {
+        if !std::mem::take(&mut self.waiting.changed) || self.event_loop.is_none() || self.phase.is_over() {
+            return None;
+        }
+        let due = self.next_deadline()?;
+        if self.waiting.armed.is_some_and(|armed| armed <= due) {
+            return None;
         }
         self.waiting.armed = Some(due);
         let wait = due.saturating_duration_since(self.now);
         // This rounds up, or the timer would fire just before its time.
-        let ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).saturating_add(1);
-        self.effects.push_back(Effect::ArmTimer(ms));
+        Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).saturating_add(1))
     }
 
     /// The service timer fired.
