@@ -59,6 +59,9 @@ pub enum MigrationNews {
     },
 }
 
+/// Calls and requests for which the lists of [`Said`] keep their memory.
+const KEPT: usize = 64;
+
 /// What a channel asked for in one turn. The messages that it sent are with the links already.
 #[derive(Debug, Default)]
 pub struct Said {
@@ -70,6 +73,18 @@ pub struct Said {
     pub ended: Vec<(ConnectionId, ChannelError)>,
     /// Work of the turn so far, in units of one host callback.
     pub work: usize,
+}
+
+impl Said {
+    /// Empties the lists, so that another turn uses their memory, unless this turn made them long.
+    pub(crate) fn clear(&mut self) {
+        self.calls.clear();
+        self.calls.shrink_to(KEPT);
+        self.requests.clear();
+        self.requests.shrink_to(KEPT);
+        self.ended.clear();
+        self.work = 0;
+    }
 }
 
 /// What a method of a channel may use: the time, the links of its clients, calls of the host, and requests to the server.
@@ -161,5 +176,25 @@ impl<'a> Out<'a> {
     #[must_use]
     pub fn work(&self) -> usize {
         self.said.work
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_begins_with_nothing_said_and_little_memory() {
+        let mut said = Said::default();
+        for i in 0..1000 {
+            said.requests.push((Some(ConnectionId(i)), ServerRequest::ListChannels));
+            said.calls.push(HostCall::RemoveWatch(crate::host::WatchId(i)));
+        }
+        said.ended.push((ConnectionId(1), ChannelError::Fault));
+        said.work = 2000;
+        said.clear();
+        assert!(said.calls.is_empty() && said.requests.is_empty() && said.ended.is_empty());
+        assert_eq!(said.work, 0);
+        assert!(said.calls.capacity() <= KEPT && said.requests.capacity() <= KEPT);
     }
 }

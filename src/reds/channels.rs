@@ -218,7 +218,7 @@ impl State {
         key: ChannelKey,
         change: impl FnOnce(&mut C, &mut Out<'_>) -> R,
     ) -> Option<R> {
-        let (now, mut said) = (self.now, Said::default());
+        let (now, mut said) = (self.now, std::mem::take(&mut self.said));
         let result = {
             let (channel, mut out) = self.channels.served(key)?.parts(now, &mut said);
             let channel = (channel as &mut dyn Any).downcast_mut::<C>()?;
@@ -236,7 +236,7 @@ impl State {
         what: &str,
         work: impl FnOnce(&mut Served<dyn Channel>, Instant, &mut Said),
     ) {
-        let (now, mut said) = (self.now, Said::default());
+        let (now, mut said) = (self.now, std::mem::take(&mut self.said));
         let Some(served) = self.channels.served(key) else { return };
         let done = guarded(what, || work(served, now, &mut said));
         if let (None, Some(at)) = (done, about) {
@@ -246,13 +246,19 @@ impl State {
     }
 
     /// Queues what a channel asked for.
-    fn hear(&mut self, key: ChannelKey, said: Said) {
-        self.channels.flush_later(key);
-        self.effects.extend(said.calls.into_iter().map(|call| Effect::Host { call, from: Some(key) }));
-        self.requests.extend(said.requests);
-        for (at, error) in said.ended {
+    fn hear(&mut self, key: ChannelKey, mut said: Said) {
+        if self.channels.served(key).is_some_and(|served| served.is_touched()) {
+            self.channels.flush_later(key);
+        }
+        for call in said.calls.drain(..) {
+            self.effects.push_back(Effect::Host { call, from: Some(key) });
+        }
+        self.requests.extend(said.requests.drain(..));
+        for (at, error) in said.ended.drain(..) {
             self.end_connection(at, &error);
         }
+        said.clear();
+        self.said = said;
     }
 
     /// Ends a connection of the host thread, with one line in the log. If it is a main channel's, the client is disconnected.
@@ -275,7 +281,7 @@ impl State {
         let Place::Host { watch, .. } = connection.place else { return };
         let key = connection.channel;
         self.on_state_restored(connection.client, key);
-        let (now, mut said) = (self.now, Said::default());
+        let (now, mut said) = (self.now, std::mem::take(&mut self.said));
         let link = self.channels.served(key).and_then(|served| served.take(at));
         if let Some(served) = self.channels.served(key) {
             guarded("end of a link", || served.on_closed(at, now, &mut said));

@@ -16,6 +16,7 @@ use super::streaming::StreamingDevices;
 use super::{ServerError, ticketing::Ticketing};
 use crate::channel::ServerRequest;
 use crate::channel::connection::{ConnectionGuard, ConnectionId};
+use crate::channel::out::Said;
 use crate::host::call::HostCall;
 use crate::host::{EventLoop, TimerId, WatchId};
 use crate::limits::HANDSHAKE_TIMEOUT;
@@ -75,6 +76,8 @@ pub(crate) struct State {
     pub effects: VecDeque<Effect>,
     /// How deep the host's calls of the library are nested in the library's calls of the host.
     pub nesting: u32,
+    /// Empty lists for what a channel says in its next turn.
+    pub said: Said,
     /// What channels asked for.
     pub requests: VecDeque<(Option<ConnectionId>, ServerRequest)>,
 
@@ -115,6 +118,7 @@ impl State {
             handshake_timeout: HANDSHAKE_TIMEOUT,
             effects: VecDeque::new(),
             nesting: 0,
+            said: Said::default(),
             requests: VecDeque::new(),
             event_loop: None,
             waiting: Waiting::default(),
