@@ -134,6 +134,12 @@ impl HostCall {
         None
     }
 
+    /// Whether this is a call of the event loop.
+    #[must_use]
+    pub fn is_of_loop(&self) -> bool {
+        matches!(self, Self::AddWatch { .. } | Self::UpdateWatch(..) | Self::RemoveWatch(_) | Self::Event(..))
+    }
+
     /// Whether this is a call of the given tablet, which the host is about to free.
     #[must_use]
     pub fn is_of_tablet(&self, gone: &Arc<dyn Tablet>) -> bool {

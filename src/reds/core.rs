@@ -14,7 +14,9 @@ use std::fmt;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+#[cfg(any(test, feature = "oracles"))]
+use std::time::Duration;
+use std::time::Instant;
 
 /// A host may call the library from inside of its callbacks. Down to this depth such a call runs its effects itself; deeper calls
 /// leave them to the outer call, so that a host which does this from every callback does not use up the stack.
@@ -52,12 +54,24 @@ struct Mailbox {
 #[derive(Debug)]
 pub(crate) struct Clock {
     pub epoch: Instant,
+    #[cfg(any(test, feature = "oracles"))]
     offset: Mutex<Duration>,
 }
 
 impl Clock {
+    fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            #[cfg(any(test, feature = "oracles"))]
+            offset: Mutex::default(),
+        }
+    }
+
     pub(crate) fn now(&self) -> Instant {
-        Instant::now() + *lock(&self.offset)
+        let now = Instant::now();
+        #[cfg(any(test, feature = "oracles"))]
+        let now = now + *lock(&self.offset);
+        now
     }
 
     /// Whole seconds since the server was made.
@@ -92,12 +106,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Core {
     pub(crate) fn new() -> Arc<Self> {
-        let clock = Clock { epoch: Instant::now(), offset: Mutex::default() };
         Arc::new_cyclic(|weak| Self {
             state: Mutex::new(State::new(weak.clone())),
             mailbox: Mailbox::default(),
             loop_thread: Mutex::default(),
-            clock,
+            clock: Clock::new(),
         })
     }
 

@@ -110,7 +110,7 @@ impl Core {
     }
 
     fn call_host(self: &Arc<Self>, call: HostCall, from: Option<ChannelKey>) {
-        let event_loop = self.event_loop();
+        let event_loop = if call.is_of_loop() { self.event_loop() } else { None };
         let reply = call.perform(event_loop.as_deref(), |connection| self.on_ready_of(connection));
         if let Some(reply) = reply {
             self.within(|state| state.on_reply(reply, from));
