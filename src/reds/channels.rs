@@ -218,7 +218,7 @@ impl State {
         key: ChannelKey,
         change: impl FnOnce(&mut C, &mut Out<'_>) -> R,
     ) -> Option<R> {
-        let (now, mut said) = (self.now, std::mem::take(&mut self.said));
+        let (now, mut said) = (self.now, self.said.pop().unwrap_or_default());
         let result = {
             let (channel, mut out) = self.channels.served(key)?.parts(now, &mut said);
             let channel = (channel as &mut dyn Any).downcast_mut::<C>()?;
@@ -236,7 +236,7 @@ impl State {
         what: &str,
         work: impl FnOnce(&mut Served<dyn Channel>, Instant, &mut Said),
     ) {
-        let (now, mut said) = (self.now, std::mem::take(&mut self.said));
+        let (now, mut said) = (self.now, self.said.pop().unwrap_or_default());
         let Some(served) = self.channels.served(key) else { return };
         let done = guarded(what, || work(served, now, &mut said));
         if let (None, Some(at)) = (done, about) {
@@ -253,12 +253,16 @@ impl State {
         for call in said.calls.drain(..) {
             self.effects.push_back(Effect::Host { call, from: Some(key) });
         }
-        self.requests.extend(said.requests.drain(..));
-        for (at, error) in said.ended.drain(..) {
-            self.end_connection(at, &error);
+        if !said.requests.is_empty() {
+            self.requests.extend(said.requests.drain(..));
+        }
+        if !said.ended.is_empty() {
+            for (at, error) in said.ended.drain(..) {
+                self.end_connection(at, &error);
+            }
         }
         said.clear();
-        self.said = said;
+        self.said.push(said);
     }
 
     /// Ends a connection of the host thread, with one line in the log. If it is a main channel's, the client is disconnected.
@@ -281,7 +285,7 @@ impl State {
         let Place::Host { watch, .. } = connection.place else { return };
         let key = connection.channel;
         self.on_state_restored(connection.client, key);
-        let (now, mut said) = (self.now, std::mem::take(&mut self.said));
+        let (now, mut said) = (self.now, self.said.pop().unwrap_or_default());
         let link = self.channels.served(key).and_then(|served| served.take(at));
         if let Some(served) = self.channels.served(key) {
             guarded("end of a link", || served.on_closed(at, now, &mut said));
