@@ -406,6 +406,10 @@ pub const DISPLAY_PACE_MAX: Duration = Duration::from_millis(60);
 /// each with the others.
 pub const MAX_PIECES: usize = 256;
 
+/// Rectangles of pending commands that the worker copies a frame of such a video from without drawing them. With more it
+/// draws them: finding what they cover takes it longer than their number, and a guest chooses that.
+pub const MAX_PEEKED: usize = 1024;
+
 /// Marks on their way on one link, by which the server measures what the link delivers. Each costs memory until
 /// the client answers it, and one message of the client's acknowledgement window.
 pub const MAX_LINK_MARKS: usize = 12;

@@ -215,6 +215,13 @@ impl Tree {
         touching.map(|i| self.ages[i])
     }
 
+    /// The commands that are visible in the area, oldest first, and where on the surface they are visible.
+    pub(super) fn visible_in(&self, area: &Rect) -> impl Iterator<Item = (&PendingDrawable, &Region)> {
+        let touching = (self.head..self.items.len()).filter(|&i| self.boxes[i].intersects(area));
+        let items = touching.filter_map(|i| self.items[i].as_ref());
+        items.filter(|item| item.visible.intersects_rect(area)).map(|item| (&*item.pending, &item.visible))
+    }
+
     /// The commands newer than `seq` up to the age `last`, oldest first.
     pub(super) fn between(&self, seq: u64, last: u64) -> impl Iterator<Item = &Arc<PendingDrawable>> {
         let newer = self.ages.partition_point(|&age| age <= seq).max(self.head);

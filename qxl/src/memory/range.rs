@@ -86,7 +86,10 @@ impl GuestRange {
     pub fn read_at(&self, offset: usize, dst: &mut [u8]) {
         let have = self.len.saturating_sub(offset).min(dst.len());
         let (to, beyond) = dst.split_at_mut(have);
-        beyond.fill(0);
+        // Most reads are of whole rows, and the call costs as much as a short one.
+        if !beyond.is_empty() {
+            beyond.fill(0);
+        }
         let read = self.with(offset, have, |from| {
             // SAFETY: `with` found `have` bytes at `from` inside of a slot and keeps the slot; who made it promised that
             // they may be read and that no reference to them exists.

@@ -27,7 +27,7 @@ impl DisplayChannel {
     pub(super) fn compose(&mut self, now: Instant) {
         let Some((area, interval)) = self.composer.area() else { return };
         self.composer.composed(now);
-        let Some(pixels) = self.surfaces.read(0, &area) else { return };
+        let Some(pixels) = self.surfaces.peek(&area) else { return };
         let shape = Shape { width: area.width(), height: area.height(), dest: area };
         let Ok(mut pending) = self.surfaces.accept(Box::new(composed_frame(area, pixels))) else { return };
         let stream = self.streams.composed(shape, interval, now);

@@ -79,6 +79,9 @@ impl Channel for DisplayChannel {
     fn on_turn_end(&mut self, out: &mut Out<'_>) {
         let now = out.now;
         self.composer.expire(now);
+        if self.composer.area().is_none() {
+            self.surfaces.forget_frames();
+        }
         self.follow_scanout(now);
         if self.composer.due().is_some_and(|at| at <= now) {
             self.compose(now);

@@ -1,7 +1,8 @@
 //! The surfaces of a device with their pending commands, drawn as late as possible (display.md 4).
 //!
 //! A command passes three files: `accept.rs` checks it, this file puts it into the tree of its surface, `render.rs` draws
-//! it. Beside that, `count.rs` decides which commands the host is told about, and `host_dirty.rs` keeps their rectangles.
+//! it. Beside that, `count.rs` decides which commands the host is told about, and `host_dirty.rs` keeps their rectangles;
+//! `peek.rs` reads pixels without drawing commands.
 //!
 //! Rendering keeps this order: of two commands on one surface that have pixels in common, the older one is rendered first,
 //! and what a command reads of other surfaces is up to date just before the command is rendered. Before a new command
@@ -11,6 +12,7 @@
 mod accept;
 mod count;
 mod host_dirty;
+mod peek;
 mod render;
 
 pub(super) use accept::Rejected;
@@ -26,6 +28,7 @@ use crate::host::MappedSurface;
 use crate::image::SurfaceFormat;
 use crate::limits::{MAX_COMMAND_COST, MAX_DRAWABLES, MAX_PENDING_COST, MAX_SURFACES};
 use host_dirty::HostDirty;
+use peek::SpareFrame;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -97,6 +100,7 @@ pub(super) struct Surfaces {
     last_key: u64,
     last_image: u32,
     decoded: ImageCache,
+    frames: SpareFrame,
 }
 
 impl Surfaces {
@@ -114,6 +118,7 @@ impl Surfaces {
             last_key: 0,
             last_image: 0,
             decoded: ImageCache::default(),
+            frames: SpareFrame::default(),
         }
     }
 
