@@ -19,7 +19,10 @@ impl DisplayClient {
         now: Instant,
     ) -> Option<u64> {
         let follows = |next: &PendingDrawable| {
-            is_whole(first) && is_whole(next) && continues(&first.drawable, &next.drawable)
+            next.key == first.key
+                && is_whole(first)
+                && is_whole(next)
+                && continues(&first.drawable, &next.drawable)
         };
         let begins = matches!(self.pipe.front(), Some(PipeItem::Draw(next)) if follows(next));
         if !begins || !self.encoder.joins_lines(first.drawable.surface_id, &self.surfaces) {
@@ -28,6 +31,7 @@ impl DisplayClient {
         let mut line = Line::begin(&first.drawable)?;
         let mut joined = Vec::new();
         while let Some(PipeItem::Draw(next)) = self.pipe.front()
+            && next.key == first.key
             && is_whole(next)
             && line.add(&next.drawable)
             && let Some(PipeItem::Draw(next)) = self.pipe.pop()
