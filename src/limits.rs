@@ -406,9 +406,13 @@ pub const DISPLAY_PACE_MAX: Duration = Duration::from_millis(60);
 /// each with the others.
 pub const MAX_PIECES: usize = 256;
 
-/// Rectangles of pending commands that the worker copies a frame of such a video from without drawing them. With more it
-/// draws them: finding what they cover takes it longer than their number, and a guest chooses that.
+/// Rectangles of pending commands from which the worker copies a frame of such a video without drawing the commands. If
+/// there are more, it draws the commands: the time to find what they cover grows faster than their number.
 pub const MAX_PEEKED: usize = 1024;
+
+/// The same in pixels, for each pixel of the frame. Copies that do not cover each other may wait in any number, and the
+/// worker would copy all of them again for each frame. Once drawn, they are gone.
+pub const MAX_PEEKED_LAYERS: u64 = 2;
 
 /// Marks on their way on one link, by which the server measures what the link delivers. Each costs memory until
 /// the client answers it, and one message of the client's acknowledgement window.

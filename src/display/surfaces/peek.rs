@@ -9,7 +9,7 @@ use crate::draw::{Copy, DrawOp, Rop};
 use crate::geometry::Rect;
 use crate::guest::ByteSource;
 use crate::image::{Bitmap, BitmapFormat, ImageData, SurfaceFormat};
-use crate::limits::MAX_PEEKED;
+use crate::limits::{MAX_PEEKED, MAX_PEEKED_LAYERS};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of a pixel of the screen.
@@ -102,10 +102,13 @@ impl Surfaces {
 /// What is covered in the area by what waits to be drawn, if all of that is copies that [`plain_copy`] knows, and few enough.
 fn covered_by_copies(surface: &Surface, area: &Rect) -> Option<Region> {
     let mut rects: Vec<Rect> = Vec::new();
+    let (mut pixels, most) = (0u64, area.area().saturating_mul(MAX_PEEKED_LAYERS));
     for (pending, visible) in surface.tree.visible_in(area) {
         plain_copy(pending)?;
-        rects.extend(visible.intersect_rect(area).rects());
-        if rects.len() > MAX_PEEKED {
+        let visible = visible.intersect_rect(area);
+        pixels = pixels.saturating_add(visible.area());
+        rects.extend(visible.rects());
+        if rects.len() > MAX_PEEKED || pixels > most {
             return None;
         }
     }

@@ -1,5 +1,6 @@
 //! Frames that are read without drawing what waits.
 
+use super::super::tests::command;
 use super::super::*;
 use super::*;
 use crate::display::model::blank;
@@ -24,17 +25,11 @@ fn copy(bbox: Rect, format: BitmapFormat, margin: u32, top_down: bool, seed: u8)
 }
 
 fn insert(surfaces: &mut Surfaces, bbox: Rect, clip: Clip, op: DrawOp) {
-    let drawable = Drawable {
-        surface_id: 0,
-        effect: Effect::Opaque,
-        bbox,
-        clip,
-        mm_time: 0,
-        self_bitmap: None,
-        deps: [None; 3],
-        op,
-        release: None,
-    };
+    insert_as(surfaces, Effect::Opaque, bbox, clip, op);
+}
+
+fn insert_as(surfaces: &mut Surfaces, effect: Effect, bbox: Rect, clip: Clip, op: DrawOp) {
+    let drawable = Drawable { clip, ..*command(bbox, effect, op) };
     if let Ok(pending) = surfaces.accept(Box::new(drawable)) {
         surfaces.insert(&pending);
     }
@@ -90,6 +85,20 @@ fn copies_in_many_rectangles_are_drawn() {
     }
     assert_eq!(surfaces.pending, 30);
     let area = Rect::of_size(400, 30);
+    let first = colours(&surfaces.peek(&area).expect("pixels"));
+    assert_eq!(surfaces.pending, 0);
+    assert_eq!(first, colours(&surfaces.read(0, &area).expect("pixels")));
+}
+
+#[test]
+fn copies_that_do_not_cover_each_other_are_drawn_once() {
+    let mut surfaces = screen();
+    let area = Rect::of_size(SIDE, SIDE);
+    for seed in 0..5 {
+        let op = copy(area, BitmapFormat::ThirtyTwoBit, 0, true, seed);
+        insert_as(&mut surfaces, Effect::Blend, area, Clip::None, op);
+    }
+    assert_eq!(surfaces.pending, 5, "the effect says that they may show what is below");
     let first = colours(&surfaces.peek(&area).expect("pixels"));
     assert_eq!(surfaces.pending, 0);
     assert_eq!(first, colours(&surfaces.read(0, &area).expect("pixels")));
