@@ -327,6 +327,25 @@ impl Drop for ReleaseToken {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use super::ByteSource;
+
+    /// Bytes that count as a guest's: nobody may look at them in place.
+    #[derive(Debug)]
+    pub(crate) struct GuestBytes(pub Vec<u8>);
+
+    impl ByteSource for GuestBytes {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn read_at(&self, offset: usize, dst: &mut [u8]) {
+            self.0.read_at(offset, dst);
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -142,6 +142,7 @@ mod tests {
     use super::*;
     use crate::codec::vectors;
     use crate::guest::ByteSource;
+    use crate::guest::testing::GuestBytes;
     use proptest::prelude::*;
 
     fn encode(encoder: &mut Encoder, image: &ImageView<'_>) -> decoder::Picture {
@@ -204,18 +205,6 @@ mod tests {
         encoder.encode(&image, len, &mut out).unwrap();
         assert_eq!(encoder.encode(&image, len - 1, &mut out), Err(EncodeError::TooLarge));
         assert_eq!(out.len(), 2 * len);
-    }
-
-    #[derive(Debug)]
-    struct GuestBytes(Vec<u8>);
-
-    impl ByteSource for GuestBytes {
-        fn len(&self) -> usize {
-            self.0.len()
-        }
-        fn read_at(&self, offset: usize, dst: &mut [u8]) {
-            self.0.read_at(offset, dst);
-        }
     }
 
     #[test]

@@ -49,19 +49,7 @@ pub(super) fn check(bitmap: &Bitmap) -> Checked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::ByteSource;
-
-    #[derive(Debug)]
-    struct GuestBytes(Vec<u8>);
-
-    impl ByteSource for GuestBytes {
-        fn len(&self) -> usize {
-            self.0.len()
-        }
-        fn read_at(&self, offset: usize, dst: &mut [u8]) {
-            self.0.read_at(offset, dst);
-        }
-    }
+    use crate::guest::testing::GuestBytes;
 
     fn bitmap(format: BitmapFormat, colours: usize, pixel: u8, guest: bool) -> Bitmap {
         let pixels = vec![pixel; 4];
