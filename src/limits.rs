@@ -418,6 +418,12 @@ pub const MAX_PEEKED_LAYERS: u64 = 2;
 /// the client answers it, and one message of the client's acknowledgement window.
 pub const MAX_LINK_MARKS: usize = 12;
 
+/// Pixels of a word, and of the line of words that the worker sends as one picture. It reads each pixel in one go, and a
+/// guest decides how long its lines are.
+pub const MAX_WORD_PIXELS: u64 = 1 << 13;
+/// See [`MAX_WORD_PIXELS`].
+pub const MAX_LINE_PIXELS: u64 = 1 << 15;
+
 /// Pixels of one slice of a large image on a link that is not thin. Other messages wait while the worker encodes and sends a
 /// slice; but each slice costs a message, and images that later ones refer to compress better in one piece.
 pub const MAX_SLICE_PIXELS: u64 = 1 << 20;

@@ -7,10 +7,7 @@ use crate::display::settings::ImageCompression;
 use crate::draw::{Clip, Copy, DrawOp, Drawable, Rop};
 use crate::geometry::Rect;
 use crate::image::{Bitmap, Image, ImageData, SurfaceFormat};
-
-/// Pixels of one word at most, and of a line.
-const WORD: u64 = 1 << 13;
-const LINE: u64 = 1 << 15;
+use crate::limits::{MAX_LINE_PIXELS, MAX_WORD_PIXELS};
 
 /// A line that grows.
 #[derive(Debug)]
@@ -76,7 +73,7 @@ fn follows(surface_id: u32, line: &Rect, next: &Drawable) -> bool {
     let bbox = &next.bbox;
     next.surface_id == surface_id
         && (bbox.top, bbox.bottom, bbox.left) == (line.top, line.bottom, line.right)
-        && Rect { right: bbox.right, ..*line }.area() <= LINE
+        && Rect { right: bbox.right, ..*line }.area() <= MAX_LINE_PIXELS
 }
 
 /// The picture of a command that draws it as it is.
@@ -89,7 +86,7 @@ fn word_of(command: &Drawable) -> Option<&Bitmap> {
     let whole = *src_area == Rect::of_size(bitmap.width, bitmap.height)
         && (src_area.width(), src_area.height()) == (bbox.width(), bbox.height());
     let plain = matches!(command.clip, Clip::None) && !bitmap.unstable && !src.high_bits_set;
-    (whole && plain && (1..=WORD).contains(&bbox.area())).then_some(bitmap)
+    (whole && plain && (1..=MAX_WORD_PIXELS).contains(&bbox.area())).then_some(bitmap)
 }
 
 impl Word {
