@@ -117,6 +117,7 @@ fn quantize(coefficients: &mut [i16; 64], flags: &mut [u8; 64], divisors: &Divis
     }
 }
 
+/// [`transform_columns`] as a function of its own, for the same reason as [`interleave`].
 #[inline(never)]
 fn transform_block(block: &mut [i16; 64]) {
     transform_columns(block);
