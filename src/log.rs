@@ -5,7 +5,7 @@
 //! [`warning_limited!`](crate::warning_limited) for everything that a guest or a client can trigger again and
 //! again. Never log passwords. No level ever ends the process.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -38,10 +38,12 @@ pub fn set_sink(sink: Box<dyn Sink>) {
 }
 
 thread_local! {
-    /// How many [`Held`] values this thread has, and the lines that it writes when the last one is dropped. Never
-    /// dropped, so that it is there to the end: a host may call from functions that run at its exit, when the values
-    /// of its thread that can be dropped are gone. Nothing is lost, as no lines are left without a `Held`.
-    static WAITING: ManuallyDrop<RefCell<(u32, Vec<Line>)>> = const { ManuallyDrop::new(RefCell::new((0, Vec::new()))) };
+    /// How many [`Held`] values this thread has, and whether lines wait.
+    static HELD: Cell<(u32, bool)> = const { Cell::new((0, false)) };
+    /// The lines that the thread writes when its last [`Held`] is dropped. Never dropped, so that it is there to the end: a
+    /// host may call from functions that run at its exit, when the values of its thread that can be dropped are gone.
+    /// Nothing is lost, as no lines are left without a `Held`.
+    static WAITING: ManuallyDrop<RefCell<Vec<Line>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
 /// Lines that one thread holds back at most; further ones are lost. One change of the state writes a few
@@ -63,18 +65,25 @@ pub struct Held(());
 /// Holds back this thread's lines until the returned value is dropped.
 #[must_use]
 pub fn hold() -> Held {
-    WAITING.with(|waiting| waiting.borrow_mut().0 += 1);
+    HELD.with(|held| {
+        let (depth, waits) = held.get();
+        held.set((depth + 1, waits));
+    });
     Held(())
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let lines = WAITING.with(|waiting| {
-            let (depth, lines) = &mut *waiting.borrow_mut();
-            *depth = depth.saturating_sub(1);
-            if *depth == 0 { std::mem::take(lines) } else { Vec::new() }
+        let lines_are_due = HELD.with(|held| {
+            let (depth, waits) = held.get();
+            let depth = depth.saturating_sub(1);
+            held.set((depth, waits && depth > 0));
+            waits && depth == 0
         });
-        for Line { level, file, line, text } in lines {
+        if !lines_are_due {
+            return;
+        }
+        for Line { level, file, line, text } in WAITING.with(|lines| lines.take()) {
             emit(level, &file, line, format_args!("{text}"));
         }
     }
@@ -82,13 +91,14 @@ impl Drop for Held {
 
 /// Stores a line if this thread holds its lines back. `false` if the caller is to write the line now.
 fn keep_back(level: Level, file: &str, line: u32, text: fmt::Arguments<'_>) -> bool {
-    let holds = WAITING.with(|waiting| waiting.borrow().0 > 0);
+    let holds = HELD.get().0 > 0;
     if holds {
         let text = text.to_string();
         WAITING.with(|waiting| {
-            let (_, lines) = &mut *waiting.borrow_mut();
+            let lines = &mut *waiting.borrow_mut();
             if lines.len() < MAX_HELD_LINES {
                 lines.push(Line { level, file: file.to_owned(), line, text });
+                HELD.set((HELD.get().0, true));
             }
         });
     }

@@ -65,23 +65,24 @@ impl Links {
     /// Whether a link waited to be flushed. It no longer does.
     pub(super) fn take_touch(&mut self, at: ConnectionId) -> bool {
         let before = self.touched.len();
-        self.touched.retain(|&touched| touched != at);
+        if before > 0 {
+            self.touched.retain(|&touched| touched != at);
+        }
         self.touched.len() != before
     }
 
-    /// All links that waited to be flushed. They no longer do.
-    pub(super) fn take_touched(&mut self) -> Vec<ConnectionId> {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable();
-        touched.dedup();
-        touched
+    /// The oldest link that waits to be flushed. It no longer does.
+    pub(super) fn next_touched(&mut self) -> Option<ConnectionId> {
+        let next = self.touched.iter().copied().min()?;
+        self.touched.retain(|&touched| touched != next);
+        Some(next)
     }
 
     /// Notes whether a link's turn ended while the channel had more to send.
     pub(super) fn set_unfinished(&mut self, at: ConnectionId, unfinished: bool) {
         if unfinished {
             self.unfinished.insert(at);
-        } else {
+        } else if !self.unfinished.is_empty() {
             self.unfinished.remove(&at);
         }
     }

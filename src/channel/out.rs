@@ -78,11 +78,15 @@ pub struct Said {
 impl Said {
     /// Empties the lists, so that another turn uses their memory, unless this turn made them long.
     pub(crate) fn clear(&mut self) {
-        self.calls.clear();
-        self.calls.shrink_to(KEPT);
-        self.requests.clear();
-        self.requests.shrink_to(KEPT);
-        self.ended.clear();
+        fn empty<T>(list: &mut Vec<T>) {
+            list.clear();
+            if list.capacity() > KEPT {
+                list.shrink_to(KEPT);
+            }
+        }
+        empty(&mut self.calls);
+        empty(&mut self.requests);
+        empty(&mut self.ended);
         self.work = 0;
     }
 }

@@ -149,9 +149,9 @@ impl<C: Channel + ?Sized> Served<C> {
         channel.on_migrate(at, &mut out);
     }
 
-    /// The links that something was sent to since the last flush.
-    pub(crate) fn take_touched(&mut self) -> Vec<ConnectionId> {
-        self.links.take_touched()
+    /// The oldest link that something was sent to since its last flush. [`Self::flush`] must follow.
+    pub(crate) fn next_touched(&mut self) -> Option<ConnectionId> {
+        self.links.next_touched()
     }
 
     /// Whether something was sent to a link since the last flush.

@@ -153,6 +153,14 @@ impl HostCall {
     }
 }
 
+impl HostReply {
+    /// Whether a character device answers.
+    #[must_use]
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Self::DeviceWritten { .. } | Self::DeviceRead { .. })
+    }
+}
+
 impl HostCall {
     /// Whether this is a call of the given character device, which the host is about to free.
     #[must_use]

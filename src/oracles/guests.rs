@@ -116,7 +116,7 @@ impl<C: Channel, M: Model<C>> Bench<C, M> {
     fn settle(&mut self, mut said: Said) {
         let mut calls = VecDeque::new();
         loop {
-            for at in self.served.take_touched() {
+            while let Some(at) = self.served.next_touched() {
                 self.served.flush(at, self.now, &mut said);
             }
             calls.extend(said.calls.drain(..));

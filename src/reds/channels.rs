@@ -218,13 +218,15 @@ impl State {
         key: ChannelKey,
         change: impl FnOnce(&mut C, &mut Out<'_>) -> R,
     ) -> Option<R> {
-        let (now, mut said) = (self.now, self.said.pop().unwrap_or_default());
+        let (now, mut said) = (self.now, self.said.take().unwrap_or_default());
+        let served = self.channels.served(key)?;
         let result = {
-            let (channel, mut out) = self.channels.served(key)?.parts(now, &mut said);
+            let (channel, mut out) = served.parts(now, &mut said);
             let channel = (channel as &mut dyn Any).downcast_mut::<C>()?;
             change(channel, &mut out)
         };
-        self.hear(key, said);
+        let touched = served.is_touched();
+        self.hear(key, touched, said);
         Some(result)
     }
 
@@ -236,18 +238,19 @@ impl State {
         what: &str,
         work: impl FnOnce(&mut Served<dyn Channel>, Instant, &mut Said),
     ) {
-        let (now, mut said) = (self.now, self.said.pop().unwrap_or_default());
+        let (now, mut said) = (self.now, self.said.take().unwrap_or_default());
         let Some(served) = self.channels.served(key) else { return };
         let done = guarded(what, || work(served, now, &mut said));
         if let (None, Some(at)) = (done, about) {
             said.ended.push((at, ChannelError::Fault));
         }
-        self.hear(key, said);
+        let touched = served.is_touched();
+        self.hear(key, touched, said);
     }
 
-    /// Queues what a channel asked for.
-    fn hear(&mut self, key: ChannelKey, mut said: Said) {
-        if self.channels.served(key).is_some_and(|served| served.is_touched()) {
+    /// Queues what a channel asked for. `touched`: something may have been sent to its clients.
+    fn hear(&mut self, key: ChannelKey, touched: bool, mut said: Box<Said>) {
+        if touched {
             self.channels.flush_later(key);
         }
         for call in said.calls.drain(..) {
@@ -262,7 +265,7 @@ impl State {
             }
         }
         said.clear();
-        self.said.push(said);
+        self.said = Some(said);
     }
 
     /// Ends a connection of the host thread, with one line in the log. If it is a main channel's, the client is disconnected.
@@ -285,12 +288,13 @@ impl State {
         let Place::Host { watch, .. } = connection.place else { return };
         let key = connection.channel;
         self.on_state_restored(connection.client, key);
-        let (now, mut said) = (self.now, self.said.pop().unwrap_or_default());
+        let (now, mut said) = (self.now, self.said.take().unwrap_or_default());
         let link = self.channels.served(key).and_then(|served| served.take(at));
-        if let Some(served) = self.channels.served(key) {
+        let touched = self.channels.served(key).is_some_and(|served| {
             guarded("end of a link", || served.on_closed(at, now, &mut said));
-        }
-        self.hear(key, said);
+            served.is_touched()
+        });
+        self.hear(key, touched, said);
         if let Some(link) = link {
             self.effects.push_back(Effect::Close(watch, Closing::Linked { _link: Box::new(link) }));
         }
@@ -384,21 +388,17 @@ impl State {
         }
     }
 
-    /// Writes what the channels of the host thread have queued, then changes what the host watches for.
+    /// Writes what the channels of the host thread have queued, and changes what the host watches for.
     pub(crate) fn flush_channels(&mut self) {
         while let Some(key) = self.channels.flush_queue.first().copied() {
-            self.channels.flush_queue.remove(0);
-            let touched = self.channels.served(key).map(Served::take_touched).unwrap_or_default();
-            for &at in &touched {
-                self.drive(key, Some(at), "sending to a client", |served, now, said| {
-                    served.flush(at, now, said);
-                });
-            }
-            for at in touched {
-                self.update_watch(key, at);
-            }
-            if self.channels.served(key).is_none_or(|served| !served.is_touched()) {
-                self.channels.flush_queue.retain(|waiting| *waiting != key);
+            match self.channels.served(key).and_then(Served::next_touched) {
+                Some(at) => {
+                    self.drive(key, Some(at), "sending to a client", |served, now, said| {
+                        served.flush(at, now, said);
+                    });
+                    self.update_watch(key, at);
+                }
+                None => self.channels.flush_queue.retain(|waiting| *waiting != key),
             }
         }
     }

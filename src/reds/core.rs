@@ -1,19 +1,21 @@
 //! The engine under [`super::Server`]: the state behind its lock, the effects of changes, and posts of other threads.
 
-use super::effect::ChannelKey;
+use super::effect::{ChannelKey, Effect};
 use super::goodbye::Goodbye;
 use super::state::State;
 use crate::channel::connection::{ClientId, ConnectionId};
+use crate::host::call::HostReply;
 use crate::host::{ChannelEvent, EventLoop};
 use crate::net::keys::KeyEvent;
 use crate::net::sasl::SaslDone;
 use crate::protocol::ChannelType;
+use crate::thread;
 use crate::worker::WorkerEvents;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::fmt;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread::ThreadId;
 #[cfg(any(test, feature = "oracles"))]
 use std::time::Duration;
 use std::time::Instant;
@@ -89,8 +91,8 @@ impl Clock {
 pub(crate) struct Core {
     state: Mutex<State>,
     mailbox: Mailbox,
-    /// The thread of the host's main loop. Only it reports channel events and ends clients.
-    loop_thread: Mutex<Option<ThreadId>>,
+    /// Number of the thread of the host's main loop, 0 before the first. Only it reports channel events and ends clients.
+    loop_thread: AtomicU64,
     pub clock: Clock,
 }
 
@@ -109,7 +111,7 @@ impl Core {
         Arc::new_cyclic(|weak| Self {
             state: Mutex::new(State::new(weak.clone())),
             mailbox: Mailbox::default(),
-            loop_thread: Mutex::default(),
+            loop_thread: AtomicU64::new(0),
             clock: Clock::new(),
         })
     }
@@ -129,6 +131,19 @@ impl Core {
         let result = change(state);
         state.settle();
         result
+    }
+
+    /// Tells the state the host's answer to a call, from inside of an effect, and takes the next effect. The time of the last
+    /// change counts: a device that takes bytes does not change what is due, and clocks of virtual machines are slow.
+    fn answer(&self, reply: HostReply, from: Option<ChannelKey>) -> Option<Effect> {
+        let _lines = crate::log::hold();
+        let state = &mut *lock(&self.state);
+        if !reply.is_of_device() {
+            state.now = self.clock.now();
+        }
+        state.on_reply(reply, from);
+        state.settle();
+        state.effects.pop_front()
     }
 
     /// Changes the state in a way that has no effects. Cheaper than [`Self::with`].
@@ -164,19 +179,21 @@ impl Core {
                 lock(&self.0.state).nesting -= 1;
             }
         }
-        {
+        let mut next = {
             let state = &mut *lock(&self.state);
             if state.nesting >= MAX_NESTING || state.effects.is_empty() {
                 return;
             }
             state.nesting += 1;
-        }
+            state.effects.pop_front()
+        };
         // This happens also if an effect panics.
         let _nesting = Nesting(self);
-        loop {
-            let effect = lock(&self.state).effects.pop_front();
-            let Some(effect) = effect else { break };
-            self.perform(effect);
+        while let Some(effect) = next {
+            next = match self.perform(effect) {
+                Some((reply, from)) => self.answer(reply, from),
+                None => lock(&self.state).effects.pop_front(),
+            };
         }
     }
 
@@ -186,11 +203,11 @@ impl Core {
 
     /// Remembers the calling thread as the main loop's.
     pub(crate) fn adopt_loop_thread(&self) {
-        *lock(&self.loop_thread) = Some(std::thread::current().id());
+        self.loop_thread.store(thread::number(), Ordering::Relaxed);
     }
 
     pub(crate) fn on_loop_thread(&self) -> bool {
-        *lock(&self.loop_thread) == Some(std::thread::current().id())
+        self.loop_thread.load(Ordering::Relaxed) == thread::number()
     }
 
     /// Makes the descriptor that wakes the main loop.

@@ -6,13 +6,12 @@ use super::links::PendingLink;
 use super::state::State;
 use crate::channel::connection::{ChannelConnection, ClientId, ConnectionId};
 use crate::channel::link::ChannelLink;
-use crate::host::call::{HostCall, OnReady};
+use crate::host::call::{HostCall, HostReply, OnReady};
 use crate::host::{ChannelEvent, Readiness, WatchId};
 use crate::limits::READ_SLICE;
 use crate::protocol::ChannelType;
 use crate::worker::WorkerHandle;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The type and id of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,13 +71,17 @@ pub(crate) enum Closing {
 }
 
 impl Core {
-    /// Performs one effect.
-    pub(super) fn perform(self: &Arc<Self>, effect: Effect) {
+    /// Performs one effect. Returns the host's answer, if there is one, and the channel that asked.
+    pub(super) fn perform(self: &Arc<Self>, effect: Effect) -> Option<(HostReply, Option<ChannelKey>)> {
         match effect {
             Effect::Host { call: HostCall::Event(connection, event), .. } => {
                 self.channel_event(connection, event);
             }
-            Effect::Host { call, from } => self.call_host(call, from),
+            Effect::Host { call, from } => {
+                let event_loop = if call.is_of_loop() { self.event_loop() } else { None };
+                let reply = call.perform(event_loop.as_deref(), |connection| self.on_ready_of(connection));
+                return reply.map(|reply| (reply, from));
+            }
             Effect::Close(watch, closing) => {
                 self.remove_watch(watch);
                 drop(closing);
@@ -107,14 +110,7 @@ impl Core {
                 std::process::exit(0)
             }
         }
-    }
-
-    fn call_host(self: &Arc<Self>, call: HostCall, from: Option<ChannelKey>) {
-        let event_loop = if call.is_of_loop() { self.event_loop() } else { None };
-        let reply = call.perform(event_loop.as_deref(), |connection| self.on_ready_of(connection));
-        if let Some(reply) = reply {
-            self.within(|state| state.on_reply(reply, from));
-        }
+        None
     }
 
     /// The callback of a connection's watch.
@@ -131,14 +127,14 @@ impl Core {
     /// A connection's socket is ready. Each turn of reading ends with its effects, so that the guest's devices take the data of
     /// one turn before the next is read.
     fn on_ready(self: &Arc<Self>, connection: ConnectionId, mut ready: Readiness) {
-        let end = Instant::now() + READ_SLICE;
+        let mut end = None;
         loop {
-            let more = self.within(|state| {
+            let (more, now) = self.within(|state| {
                 state.on_connection_ready(connection, ready);
-                state.channels.has_unread(connection)
+                (state.channels.has_unread(connection), state.now)
             });
             self.run_queue();
-            if !more || Instant::now() >= end {
+            if !more || now >= *end.get_or_insert(now + READ_SLICE) {
                 return self.arm_timer();
             }
             ready = Readiness { read: true, write: false };

@@ -76,8 +76,8 @@ pub(crate) struct State {
     pub effects: VecDeque<Effect>,
     /// How deep the host's calls of the library are nested in the library's calls of the host.
     pub nesting: u32,
-    /// Empty lists for what channels say in their next turns: one set, or a few if ending a link made others speak.
-    pub said: Vec<Said>,
+    /// Empty lists for what a channel says in its next turn. `None` while a turn uses them.
+    pub said: Option<Box<Said>>,
     /// What channels asked for.
     pub requests: VecDeque<(Option<ConnectionId>, ServerRequest)>,
 
@@ -118,7 +118,7 @@ impl State {
             handshake_timeout: HANDSHAKE_TIMEOUT,
             effects: VecDeque::new(),
             nesting: 0,
-            said: Vec::new(),
+            said: None,
             requests: VecDeque::new(),
             event_loop: None,
             waiting: Waiting::default(),

@@ -180,10 +180,10 @@ impl Bench {
         let mut calls = VecDeque::new();
         loop {
             while self.display.is_touched() || self.pointer.is_touched() {
-                for at in self.display.take_touched() {
+                while let Some(at) = self.display.next_touched() {
                     self.display.flush(at, self.now, &mut said);
                 }
-                for at in self.pointer.take_touched() {
+                while let Some(at) = self.pointer.next_touched() {
                     self.pointer.flush(at, self.now, &mut said);
                 }
             }

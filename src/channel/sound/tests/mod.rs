@@ -42,7 +42,7 @@ impl<C: Channel> Bench<C> {
         let mut said = Said::default();
         let result = change(&mut self.served, self.now, &mut said);
         while self.served.is_touched() {
-            for at in self.served.take_touched() {
+            while let Some(at) = self.served.next_touched() {
                 self.served.flush(at, self.now, &mut said);
             }
         }
