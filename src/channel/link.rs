@@ -376,6 +376,7 @@ impl ChannelLink {
     pub fn begin_reading(&mut self) {
         self.read_budget = MAX_MESSAGES_PER_READ;
         self.unread = false;
+        self.connection.stream.begin_receiving();
     }
 
     /// Ends the batch early, because its messages cost enough for one turn. Then the link reads nothing for a while: turn after

@@ -3,7 +3,7 @@
 
 use super::link_estimate::KernelLink;
 use super::transport::Transport;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
@@ -25,6 +25,12 @@ impl ReadAhead {
     pub(super) fn new(below: Box<dyn Transport>) -> Self {
         Self { below, room: Vec::new(), unread: 0..0, was_large: false }
     }
+
+    /// Takes bytes back, of those that were read last. They are read again before all others.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        self.room.splice(..self.unread.start, bytes.iter().copied());
+        self.unread = 0..self.unread.len() + bytes.len();
+    }
 }
 
 impl Read for ReadAhead {
@@ -37,11 +43,22 @@ impl Read for ReadAhead {
                 return Ok(count);
             }
             self.room.resize(ROOM, 0);
+            self.room.shrink_to(ROOM);
             self.unread = 0..self.below.read(&mut self.room)?;
         }
         let mut ready = self.room.get(self.unread.clone()).unwrap_or_default();
         let count = ready.read(buf)?;
         self.unread.start += count;
+        Ok(count)
+    }
+
+    /// Fills the buffers from the socket, past those of this reader, if nothing was read ahead. Otherwise fills only the first.
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if !self.unread.is_empty() {
+            return bufs.iter_mut().find(|buf| !buf.is_empty()).map_or(Ok(0), |buf| self.read(buf));
+        }
+        let count = self.below.read_vectored(bufs)?;
+        self.was_large = count >= ROOM;
         Ok(count)
     }
 }
@@ -89,6 +106,10 @@ impl Transport for ReadAhead {
 
     fn kernel_link(&self) -> Option<KernelLink> {
         self.below.kernel_link()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.unread.is_empty() && self.below.is_drained()
     }
 
     fn has_more(&self) -> bool {

@@ -7,8 +7,9 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockaddrLike, SockaddrStorage, UnixAddr, getpeername,
     getsockopt, recv, sendmsg, setsockopt, sockopt,
 };
+use nix::sys::uio::readv;
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(super) fn set_low_delay(socket: &impl AsFd) {
 pub(crate) struct SocketTransport {
     fd: OwnedFd,
     unix: bool,
+    /// The last read brought less than it asked for.
+    drained: bool,
 }
 
 impl SocketTransport {
@@ -75,7 +78,7 @@ impl SocketTransport {
     /// Takes over a connected socket and makes it non-blocking. Gives the socket back on failure.
     pub(crate) fn try_new(fd: OwnedFd) -> Result<Self, (OwnedFd, io::Error)> {
         match Self::set_nonblocking(&fd) {
-            Ok(unix) => Ok(Self { fd, unix }),
+            Ok(unix) => Ok(Self { fd, unix, drained: false }),
             Err(error) => Err((fd, error.into())),
         }
     }
@@ -92,7 +95,15 @@ impl SocketTransport {
 
 impl Read for SocketTransport {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.fd.as_raw_fd(), buf, MsgFlags::empty())?)
+        let count = recv(self.fd.as_raw_fd(), buf, MsgFlags::empty())?;
+        self.drained = count < buf.len();
+        Ok(count)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let count = readv(&self.fd, bufs)?;
+        self.drained = count < bufs.iter().map(|buf| buf.len()).sum();
+        Ok(count)
     }
 }
 
@@ -126,6 +137,10 @@ impl Transport for SocketTransport {
             setsockopt(&self.fd, sockopt::TcpNoDelay, &nodelay)?;
         }
         Ok(())
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drained
     }
 
     fn kernel_queue(&self) -> Option<usize> {

@@ -5,15 +5,16 @@
 //! [`ChannelStream::pending_bytes`] before it makes another message, so that a client that stops reading costs little
 //! memory.
 //!
-//! Receiving: [`ChannelStream::receive`] returns one message per call; the caller calls it until it returns `None`, since
-//! transports may hold decrypted bytes that no poll reports. The buffer of a body grows as bytes arrive, never ahead of
+//! Receiving (`inbound.rs`): [`ChannelStream::receive`] returns one message per call; the caller calls it until it returns `None`,
+//! since transports may hold decrypted bytes that no poll reports. The buffer of a body grows as bytes arrive, never ahead of
 //! them by more than one read, and never beyond the bound of the message's type.
 
 use super::ahead::ReadAhead;
+use super::inbound::{FULL_HEADER_SIZE, Inbound};
+pub(crate) use super::inbound::{Incoming, StreamError};
 use super::link_estimate::KernelLink;
 use super::transport::Transport;
 use crate::limits::MAX_BYTES_PER_TURN;
-use crate::memory::has_room;
 use crate::protocol::body::{Message, Segment};
 use crate::protocol::common::server::LIST;
 use crate::protocol::writer::{Put, count32};
@@ -21,29 +22,6 @@ use crate::spare;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, RawFd};
-use thiserror::Error;
-
-/// Why a stream ended.
-#[derive(Debug, Error)]
-pub enum StreamError {
-    #[error("closed by the client")]
-    Closed,
-    #[error("message type {msg_type} with {size} bytes, at most {limit} are allowed")]
-    TooLong { msg_type: u16, size: u32, limit: usize },
-    #[error("message type {0} is not known on this channel")]
-    UnknownType(u16),
-    #[error("a message of ours is longer than the protocol can say")]
-    OwnMessageTooLong,
-    #[error("{0}")]
-    Io(#[from] io::Error),
-}
-
-/// A message of the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incoming {
-    pub msg_type: u16,
-    pub body: Vec<u8>,
-}
 
 /// A message to the client, with messages to be handled just before it (wire.md 2.2): with full headers they travel
 /// inside it, with mini headers ahead of it.
@@ -69,67 +47,11 @@ pub enum Flush {
     Blocked,
 }
 
-const MINI_HEADER_SIZE: usize = 6;
-const FULL_HEADER_SIZE: usize = 18;
 /// Buffers of one gather write; the kernel allows 1024.
 const GATHER: usize = 64;
-/// Growth of a body buffer per read.
-const READ_STEP: usize = 64 * 1024;
-/// Bytes that a read of fewer counts as: a client that sends single bytes costs us a system call for each.
-const LEAST_READ_COST: usize = 64;
-
-/// Bytes that one turn of reading may still take. The budget is full again when the socket is empty, and for the call after
-/// it was used up.
-#[derive(Debug)]
-struct ReadTurn {
-    left: usize,
-    used_up: bool,
-}
-
-impl Default for ReadTurn {
-    fn default() -> Self {
-        Self { left: MAX_BYTES_PER_TURN, used_up: false }
-    }
-}
-
-impl ReadTurn {
-    /// Reads once. 0: nothing is there, or the turn is over. End of file is an error.
-    fn read(&mut self, transport: &mut dyn Transport, buf: &mut [u8]) -> Result<usize, StreamError> {
-        if self.left == 0 {
-            self.used_up = true;
-            return Ok(0);
-        }
-        let size = buf.len().min(MAX_BYTES_PER_TURN);
-        let room = buf.get_mut(..size).unwrap_or_default();
-        loop {
-            match transport.read(room) {
-                Ok(0) => return Err(StreamError::Closed),
-                Ok(n) => {
-                    self.left = self.left.saturating_sub(n.max(LEAST_READ_COST));
-                    return Ok(n);
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    *self = Self::default();
-                    return Ok(0);
-                }
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(StreamError::Closed),
-                Err(e) => return Err(e.into()),
-            }
-        }
-    }
-}
-
-struct BodyInProgress {
-    msg_type: u16,
-    size: usize,
-    bytes: Vec<u8>,
-    filled: usize,
-}
-
 /// One channel of one client: what the server queues for it, and what the client sends.
 pub struct ChannelStream {
-    transport: Box<dyn Transport>,
+    transport: ReadAhead,
     mini_header: bool,
     /// Serial of the last message sent.
     serial: u64,
@@ -138,11 +60,7 @@ pub struct ChannelStream {
     front_sent: usize,
     pending_bytes: usize,
     own_message_too_long: bool,
-    header: [u8; FULL_HEADER_SIZE],
-    header_filled: usize,
-    body: Option<BodyInProgress>,
-    turn: ReadTurn,
-    bytes_received: u64,
+    inbound: Inbound,
     bytes_sent: u64,
 }
 
@@ -162,18 +80,14 @@ impl ChannelStream {
     #[must_use]
     pub fn new(transport: Box<dyn Transport>, mini_header: bool) -> Self {
         Self {
-            transport: Box::new(ReadAhead::new(transport)),
+            transport: ReadAhead::new(transport),
             mini_header,
             serial: 0,
             pending: VecDeque::new(),
             front_sent: 0,
             pending_bytes: 0,
             own_message_too_long: false,
-            header: [0; FULL_HEADER_SIZE],
-            header_filled: 0,
-            body: None,
-            turn: ReadTurn::default(),
-            bytes_received: 0,
+            inbound: Inbound::new(mini_header),
             bytes_sent: 0,
         }
     }
@@ -228,7 +142,7 @@ impl ChannelStream {
     /// Bytes received since the start, for liveness.
     #[must_use]
     pub fn bytes_received(&self) -> u64 {
-        self.bytes_received
+        self.inbound.bytes_received()
     }
 
     /// Bytes given to the kernel since the start, for liveness.
@@ -375,16 +289,21 @@ impl ChannelStream {
         }
     }
 
-    fn header_size(&self) -> usize {
-        if self.mini_header { MINI_HEADER_SIZE } else { FULL_HEADER_SIZE }
-    }
-
     /// Whether the caller must call [`Self::receive`] again soon although the poll reports nothing: it stopped so that other
     /// channels get their turn, a transport holds bytes, or the header of a message without a body is here already.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        let has_header = self.body.is_none() && self.header_filled == self.header_size();
-        self.turn.used_up || has_header || self.transport.has_more()
+        self.inbound.has_more() || self.transport.has_more()
+    }
+
+    /// Says that the poll of the socket reports again what was not read, as the watches of hosts do. That saves calls of the kernel.
+    pub fn poll_repeats(&mut self) {
+        self.inbound.poll_repeats();
+    }
+
+    /// Begins a turn of reading: bytes may have come since the last message.
+    pub fn begin_receiving(&mut self) {
+        self.inbound.look_again();
     }
 
     /// The next message of the client. `None`: no complete message is there now, or the turn is over (see
@@ -394,69 +313,7 @@ impl ChannelStream {
         &mut self,
         max_body: &dyn Fn(u16) -> Option<usize>,
     ) -> Result<Option<Incoming>, StreamError> {
-        if self.turn.used_up {
-            self.turn = ReadTurn::default();
-        }
-        let header_size = self.header_size();
-        loop {
-            if self.body.is_none() && !self.receive_header(max_body)? {
-                return Ok(None);
-            }
-            let Some(body) = &mut self.body else { continue };
-            while body.filled < body.size {
-                if body.filled == body.bytes.len() {
-                    let left = body.size - body.filled;
-                    let step = body.filled.max(READ_STEP).min(left);
-                    // The read that brings the end of a body takes the next header along, which saves a call of the kernel.
-                    let length = body.filled + step + if step == left { header_size } else { 0 };
-                    match body.filled {
-                        0 => body.bytes = spare::take(length),
-                        _ if !has_room(length) => {
-                            return Err(io::Error::from(io::ErrorKind::OutOfMemory).into());
-                        }
-                        _ => body.bytes.resize(length, 0),
-                    }
-                }
-                match self.turn.read(&mut *self.transport, &mut body.bytes[body.filled..])? {
-                    0 => return Ok(None),
-                    n => {
-                        body.filled += n;
-                        self.bytes_received = self.bytes_received.wrapping_add(n as u64);
-                    }
-                }
-            }
-            if let Some(mut done) = self.body.take() {
-                let next = done.bytes.get(done.size..done.filled).unwrap_or_default();
-                self.header[..next.len()].copy_from_slice(next);
-                self.header_filled = next.len();
-                done.bytes.truncate(done.size);
-                return Ok(Some(Incoming { msg_type: done.msg_type, body: done.bytes }));
-            }
-        }
-    }
-
-    /// Reads the rest of the header. True: it is complete, and its body was begun.
-    fn receive_header(&mut self, max_body: &dyn Fn(u16) -> Option<usize>) -> Result<bool, StreamError> {
-        let header_size = self.header_size();
-        while self.header_filled < header_size {
-            match self.turn.read(&mut *self.transport, &mut self.header[self.header_filled..header_size])? {
-                0 => return Ok(false),
-                n => {
-                    self.header_filled += n;
-                    self.bytes_received = self.bytes_received.wrapping_add(n as u64);
-                }
-            }
-        }
-        // The serial and the sub-message list of client messages are ignored (wire.md 2.1).
-        let at = if self.mini_header { 0 } else { 8 };
-        let h = &self.header;
-        let msg_type = u16::from_le_bytes([h[at], h[at + 1]]);
-        let size = u32::from_le_bytes([h[at + 2], h[at + 3], h[at + 4], h[at + 5]]);
-        let limit = max_body(msg_type).ok_or(StreamError::UnknownType(msg_type))?;
-        let bounded = usize::try_from(size).ok().filter(|&s| s <= limit);
-        let size = bounded.ok_or(StreamError::TooLong { msg_type, size, limit })?;
-        self.body = Some(BodyInProgress { msg_type, size, bytes: Vec::new(), filled: 0 });
-        Ok(true)
+        self.inbound.receive(&mut self.transport, max_body)
     }
 }
 

@@ -43,6 +43,11 @@ pub trait Transport: Read + Write + AsFd + Send {
         false
     }
 
+    /// Whether the last read took all that was there, so that the next one would wait. `false` says nothing.
+    fn is_drained(&self) -> bool {
+        false
+    }
+
     /// Bits of the key that encrypts the connection; 0: it is not encrypted.
     fn cipher_bits(&self) -> u32 {
         0

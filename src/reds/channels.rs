@@ -336,10 +336,11 @@ impl State {
     pub(crate) fn serve(
         &mut self,
         at: ConnectionId,
-        connection: ChannelConnection,
+        mut connection: ChannelConnection,
         watch: Option<WatchId>,
         interest: Readiness,
     ) {
+        connection.stream.poll_repeats();
         let key = ChannelKey { channel_type: connection.channel_type, id: connection.channel_id };
         crate::debug!("{}: connection {}", connection.label(), at.0);
         let place = Place::Host { watch, interest };
