@@ -47,6 +47,11 @@ impl Links {
         self.links.get(&at)
     }
 
+    /// How many connections there are.
+    pub(super) fn count(&self) -> usize {
+        self.links.len()
+    }
+
     /// All connections, oldest first.
     pub(crate) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.links.keys().copied()

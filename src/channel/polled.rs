@@ -46,13 +46,15 @@ pub struct Polled<C: Channel> {
     faulty_until: Option<Instant>,
     /// Clients that have brought their state from the source of a migration.
     restored: Vec<ClientId>,
+    /// Empty lists for what the channel says in its next step. `None` while a step uses them.
+    said: Option<Box<Said>>,
 }
 
 impl<C: Channel> Polled<C> {
     /// A channel without clients.
     #[must_use]
     pub fn new(channel: C) -> Self {
-        Self { served: Served::new(Box::new(channel)), faulty_until: None, restored: Vec::new() }
+        Self { served: Served::new(Box::new(channel)), faulty_until: None, restored: Vec::new(), said: None }
     }
 
     /// All connections.
@@ -65,7 +67,7 @@ impl<C: Channel> Polled<C> {
     /// How many connections there are.
     #[must_use]
     pub fn link_count(&self) -> usize {
-        self.served.links().ids().count()
+        self.served.links().count()
     }
 
     /// When one of the clients last pressed a key or a button.
@@ -145,9 +147,12 @@ impl<C: Channel> Polled<C> {
 
     /// Lets the channel send to every client what it can take now.
     pub fn push(&mut self, now: Instant) {
-        let (served, mut said) = (&mut self.served, Said::default());
+        let (served, mut said) = (&mut self.served, self.said.take().unwrap_or_default());
         guarded("the end of a turn", || served.on_turn_end(now, &mut said));
         self.hear(said, now);
+        if self.link_count() == 0 {
+            return;
+        }
         for at in self.connections() {
             self.drive(at, "sending to a client", |served, said| served.push(at, now, said), now);
         }
@@ -163,7 +168,7 @@ impl<C: Channel> Polled<C> {
     pub fn on_timer(&mut self, now: Instant) {
         if self.faulty_until.is_none_or(|until| until <= now) {
             self.faulty_until = None;
-            let mut said = Said::default();
+            let mut said = self.said.take().unwrap_or_default();
             let served = &mut self.served;
             if guarded("the time of a channel", || served.on_channel_timer(now, &mut said)).is_none() {
                 self.faulty_until = Some(now + AFTER_FAULT);
@@ -183,7 +188,7 @@ impl<C: Channel> Polled<C> {
         step: impl FnOnce(&mut Served<C>, &mut Said),
         now: Instant,
     ) {
-        let mut said = Said::default();
+        let mut said = self.said.take().unwrap_or_default();
         let served = &mut self.served;
         if guarded(what, || step(served, &mut said)).is_none() {
             said.ended.push((at, ChannelError::Fault));
@@ -193,23 +198,29 @@ impl<C: Channel> Polled<C> {
 
     /// Ends the links that a step gave up. A channel on a worker makes no calls of the host, and tells the server only that a
     /// client was restored.
-    fn hear(&mut self, said: Said, now: Instant) {
+    fn hear(&mut self, mut said: Box<Said>, now: Instant) {
+        if said.is_nothing() {
+            self.said = Some(said);
+            return;
+        }
         for (at, _) in said.requests.iter().filter(|(_, request)| *request == ServerRequest::Restored) {
             let link = at.and_then(|at| self.served.links().get(at));
             self.restored.extend(link.map(ChannelLink::id));
         }
-        for (at, error) in said.ended {
+        for (at, error) in said.ended.drain(..) {
             if let Some(link) = self.served.links().get(at) {
                 link.log_end(&error);
                 self.close(at, now);
             }
         }
+        said.clear();
+        self.said = Some(said);
     }
 
     /// Closes one connection and tells the channel.
     fn close(&mut self, at: ConnectionId, now: Instant) {
         let link = self.served.take(at);
-        let (served, mut said) = (&mut self.served, Said::default());
+        let (served, mut said) = (&mut self.served, self.said.take().unwrap_or_default());
         guarded("end of a link", || served.on_closed(at, now, &mut said));
         guarded("end of a link", || drop(link));
         self.hear(said, now);

@@ -99,7 +99,8 @@ impl<D: Display> RedWorker<D> {
     }
 
     /// Handles ready sockets, requests and deadlines, then takes commands and sends.
-    pub(super) fn turn(&mut self, ready: Ready) {
+    /// Returns the time when it ended.
+    pub(super) fn turn(&mut self, ready: Ready) -> Instant {
         // The worker reads the clock where time may have passed: for short turns that costs as much as the rest of them.
         let mut now = Instant::now();
         let waited_for = ready.requests || !ready.connections.is_empty();
@@ -137,6 +138,7 @@ impl<D: Display> RedWorker<D> {
         }
         let end = Instant::now();
         self.trim.worked(end.saturating_duration_since(start), end);
+        end
     }
 
     /// Lets both channels send to their clients.
@@ -177,9 +179,9 @@ impl<D: Display> RedWorker<D> {
 
     /// Returns the time when it ended.
     fn read_cursor_ring(&mut self, start: Instant) -> Instant {
-        let mut now = start;
+        let (mut now, end) = (start, start + SLICE);
         loop {
-            if now.saturating_duration_since(start) >= SLICE {
+            if now >= end {
                 self.again = true;
                 return now;
             }
@@ -204,9 +206,9 @@ impl<D: Display> RedWorker<D> {
 
     /// Returns the time when it ended.
     fn read_display_ring(&mut self, start: Instant) -> Instant {
-        let mut now = start;
+        let (mut now, end) = (start, start + SLICE);
         loop {
-            if now.saturating_duration_since(start) >= SLICE {
+            if now >= end {
                 self.again = true;
                 return now;
             }

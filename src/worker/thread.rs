@@ -15,14 +15,15 @@ pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Bo
     crate::thread::block_host_signals();
     let dispatcher = Arc::clone(&worker.dispatcher);
     dispatcher.adopt_thread();
+    let mut now = Instant::now();
     while !worker.closed {
         let timeout = guarded("timers", || {
             poll.watch(&worker.sockets());
-            worker.timeout(Instant::now())
+            worker.timeout(now)
         });
         // After a panic in the code above, a short pause keeps the loop from spinning.
         let ready = poll.wait(timeout.unwrap_or(Some(std::time::Duration::from_millis(10))));
-        guarded("turn", || worker.turn(ready));
+        now = guarded("turn", || worker.turn(ready)).unwrap_or_else(Instant::now);
     }
     let RedWorker { mut device, display, cursor, held_back, .. } = worker;
     guarded("closing", || drop((display, cursor, held_back)));
