@@ -8,8 +8,8 @@
 use super::bits::BitWriter;
 use super::model::{Coder, Model};
 use super::pixels::{
-    bytes_per_pixel, equals_left, is_set, load, mask_words, next_clear, next_set, residuals, run_candidates,
-    run_starts,
+    Row, blocks, bytes_per_pixel, equals_left, is_set, load, mask_words, next_clear, next_set, residuals,
+    run_candidates, run_starts,
 };
 use super::tables::family;
 use super::{HEADER_BYTES, MAGIC, QuicType, VERSION};
@@ -121,13 +121,14 @@ impl Encoder {
 /// The row buffers of one group of channels.
 #[derive(Debug, Default)]
 struct Rows {
-    row: Vec<u32>,
-    above: Vec<u32>,
+    width: usize,
+    row: Row,
+    above: Row,
     /// The row's folded residuals. Not computed inside long runs.
-    symbols: Vec<u32>,
+    symbols: Vec<[u8; 4]>,
     /// The residual last coded in each column. Pixels in runs keep the residual of an earlier row (codecs.md
     /// 2.4).
-    coded: Vec<u32>,
+    coded: Vec<[u8; 4]>,
     /// Mask of the pixels that equal their left neighbour.
     flat: Vec<u64>,
     flat_above: Vec<u64>,
@@ -138,11 +139,12 @@ struct Rows {
 
 impl Rows {
     fn reset(&mut self, width: usize) {
-        self.row.resize(width, 0);
-        self.above.resize(width, 0);
-        self.symbols.resize(width, 0);
+        self.width = width;
+        self.row.resize(width);
+        self.above.resize(width);
+        self.symbols.resize(blocks(width), [0; 4]);
         self.coded.clear();
-        self.coded.resize(width, 0);
+        self.coded.resize(width, [0; 4]);
         for mask in [&mut self.flat, &mut self.flat_above, &mut self.candidates, &mut self.starts] {
             mask.resize(mask_words(width), 0);
         }
@@ -172,16 +174,16 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
         out: &mut Vec<u8>,
     ) -> (u64, u32) {
         let rows = &mut *self.rows;
-        equals_left(&rows.row, &mut rows.flat);
+        equals_left(&rows.row, rows.width, &mut rows.flat);
         if top {
-            residuals::<BITS, true>(&rows.row, &rows.above, |_| false, &mut rows.symbols);
+            residuals::<BITS, true>(&mut rows.row, &rows.above, |_| false, &mut rows.symbols);
         } else {
             run_candidates(&rows.flat, &rows.flat_above, &mut rows.candidates);
             let in_runs = |block: usize| rows.flat[block] & rows.candidates[block] == u64::MAX;
-            residuals::<BITS, false>(&rows.row, &rows.above, in_runs, &mut rows.symbols);
+            residuals::<BITS, false>(&mut rows.row, &rows.above, in_runs, &mut rows.symbols);
         }
         let mut writer = BitWriter::new(words, pending);
-        let width = rows.row.len();
+        let width = rows.width;
         let mut start = 0;
         while start < width {
             let len = self.coder.segment(width - start);
@@ -237,9 +239,10 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
     #[inline(always)]
     fn encode_whole<'w>(&mut self, mut writer: BitWriter<'w>) -> BitWriter<'w> {
         let Self { coder, models, rows } = self;
-        let Rows { symbols, coded, flat, candidates, starts, .. } = &mut **rows;
-        let end = symbols.len();
+        let Rows { width, symbols, coded, flat, candidates, starts, .. } = &mut **rows;
+        let end = *width;
         run_starts(flat, candidates, starts);
+        let (symbols, coded) = (&symbols[..end], &mut coded[..end]);
         let mut at = 0;
         for (n, word) in starts.iter().enumerate() {
             let mut left = *word;
@@ -269,8 +272,8 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
 fn put_stretch<const CHANNELS: usize, const BITS: usize>(
     models: &mut [Model<BITS>; CHANNELS],
     coder: &mut Coder,
-    symbols: &[u32],
-    coded: &mut [u32],
+    symbols: &[[u8; 4]],
+    coded: &mut [[u8; 4]],
     start: usize,
     end: usize,
     writer: &mut BitWriter<'_>,
@@ -278,27 +281,28 @@ fn put_stretch<const CHANNELS: usize, const BITS: usize>(
     if start >= end {
         return;
     }
-    let mut context = coded[start.saturating_sub(1)];
+    let mut context = u32::from_le_bytes(coded[start.saturating_sub(1)]);
     let (symbols, coded) = (&symbols[start..end], &mut coded[start..end]);
     let mut wait = coder.wait;
     let mut i = 0;
     while i < symbols.len() {
         if wait >= 2 && i + 1 < symbols.len() {
-            let (a, b) = (symbols[i], symbols[i + 1]);
+            let (a, b) = (u32::from_le_bytes(symbols[i]), u32::from_le_bytes(symbols[i + 1]));
             put_two(models, [context, a, b], writer);
             wait -= 2;
-            (coded[i], coded[i + 1], context) = (a, b, b);
+            (coded[i], coded[i + 1], context) = (symbols[i], symbols[i + 1], b);
             i += 2;
             continue;
         }
-        put_pixel(models, context, symbols[i], writer);
+        let pixel = u32::from_le_bytes(symbols[i]);
+        put_pixel(models, context, pixel, writer);
         if wait > 0 {
             wait -= 1;
         } else {
-            learn(models, context, symbols[i], coder);
+            learn(models, context, pixel, coder);
             wait = coder.wait;
         }
-        (coded[i], context) = (symbols[i], symbols[i]);
+        (coded[i], context) = (symbols[i], pixel);
         i += 1;
     }
     coder.wait = wait;

@@ -2,8 +2,8 @@
 //! and runs. The format is defined by a state machine: encoder and decoder share [`model`] and must stay
 //! bit-exact.
 //!
-//! Rows are `u32` pixels with one channel per byte (r in bits 23..16, g, b; a single channel in bits 7..0).
-//! Prediction then works on all channels at once, and the compiler can vectorize it.
+//! Rows have four bytes per pixel, one channel per byte: b, g, r; or a single channel first. Prediction then
+//! works on all channels at once, and the compiler can vectorize it.
 //!
 //! * [`tables`]: the code families and the fixed tables of the format
 //! * [`model`]: adaptation of the codes
