@@ -1,41 +1,72 @@
 //! Bit streams in little-endian 32-bit words, filled from bit 31 downward (codecs.md 2.1).
 
-/// Writes into a buffer of words. The caller has made it large enough.
+/// Most bits that one call can write: with the bits that wait for a whole byte they fit 63 bits.
+pub(super) const PUT_LIMIT: u32 = 56;
+
+/// Writes into a buffer from its end to its start, so that the processor's little-endian order gives the
+/// stream's. The caller has made the buffer large enough.
 #[derive(Debug)]
 pub(super) struct BitWriter<'a> {
-    words: &'a mut [u32],
-    /// Number of whole words written.
-    position: usize,
-    /// Bits not yet in a whole word, left-aligned.
+    /// What is left of the buffer.
+    bytes: &'a mut [u8],
+    /// Bits not yet in a whole byte, left-aligned.
     pending: u64,
-    /// Number of `pending` bits, below 32.
+    /// Number of `pending` bits, below 8.
     pending_len: u32,
 }
 
 impl<'a> BitWriter<'a> {
-    /// Continues a stream whose last `pending_len` bits are `pending` (see [`BitWriter::finish`]).
-    pub(super) fn new(words: &'a mut [u32], (pending, pending_len): (u64, u32)) -> Self {
-        Self { words, position: 0, pending, pending_len }
+    /// Continues a stream whose last `pending_len` bits, fewer than 32, are `pending` (see [`append`]).
+    pub(super) fn new(bytes: &'a mut [u8], (pending, pending_len): (u64, u32)) -> Self {
+        let mut writer = Self { bytes, pending, pending_len };
+        writer.store();
+        writer
     }
 
-    /// Writes the low `len` bits (1 to 32) of `code`. Its other bits must be zero.
+    /// Writes the low `len` bits (1 to [`PUT_LIMIT`]) of `code`. Its other bits must be zero.
     #[inline(always)]
     pub(super) fn put(&mut self, code: u64, len: u32) {
-        self.pending |= code << ((64 - self.pending_len - len) & 63);
         self.pending_len += len;
-        if let Some(word) = self.words.get_mut(self.position) {
-            *word = (self.pending >> 32) as u32;
-        }
-        let full = self.pending_len >> 5;
-        self.pending <<= full << 5;
-        self.position += full as usize;
-        self.pending_len &= 31;
+        self.pending |= code << (self.pending_len.wrapping_neg() & 63);
+        self.store();
     }
 
-    /// The number of whole words written, and the remaining bits for [`BitWriter::new`].
-    pub(super) fn finish(self) -> (usize, (u64, u32)) {
-        (self.position, (self.pending, self.pending_len))
+    /// Writes joined codes of `len` bits, at most [`PUT_LIMIT`] (see [`super::tables::Code`]).
+    #[inline(always)]
+    pub(super) fn put_joined(&mut self, joined: u64, len: u32) {
+        self.put(joined ^ (1 << (len & 63)), len);
     }
+
+    /// Stores the whole bytes of the pending bits.
+    #[inline(always)]
+    fn store(&mut self) {
+        let whole = self.pending_len & 56;
+        let bytes = std::mem::take(&mut self.bytes);
+        let end = bytes.len();
+        bytes[end - 8..].copy_from_slice(&self.pending.to_le_bytes());
+        self.bytes = &mut bytes[..end - whole as usize / 8];
+        self.pending <<= whole;
+        self.pending_len &= 7;
+    }
+
+    /// The number of bytes left of the buffer, and the remaining bits and their number for [`append`].
+    pub(super) fn finish(self) -> (usize, (u64, u32)) {
+        (self.bytes.len(), (self.pending, self.pending_len))
+    }
+}
+
+/// Appends the whole words of `bytes`, which a writer has written, to `out`. Returns the bits after them,
+/// with the writer's remaining bits, for [`BitWriter::new`].
+pub(super) fn append(bytes: &[u8], (pending, pending_len): (u64, u32), out: &mut Vec<u8>) -> (u64, u32) {
+    let (rest, words) = bytes.as_rchunks::<4>();
+    let start = out.len();
+    out.resize(start + words.len() * 4, 0);
+    for (out, word) in out[start..].as_chunks_mut().0.iter_mut().zip(words.iter().rev()) {
+        *out = *word;
+    }
+    // The first byte of the stream is the last one here.
+    rest.iter()
+        .fold((pending, pending_len), |(bits, len), byte| (bits >> 8 | u64::from(*byte) << 56, len + 8))
 }
 
 /// Reads the words of a stream. After the end it reads zero bits.
@@ -102,16 +133,20 @@ mod tests {
     #[test]
     fn bits_come_back_in_order_across_words() {
         let codes = [(1, 1), (0x3ff_ffff, 26), (0, 7), (0x1234_5678, 32), (5, 3), (0x55, 31)];
-        let mut words = [0; 8];
-        let mut writer = BitWriter::new(&mut words, (0, 0));
-        for (code, len) in codes {
-            writer.put(code, len);
+        let mut buffer = [0; 32];
+        let mut bytes = Vec::new();
+        let mut pending = (0, 0);
+        for codes in codes.chunks(4) {
+            let mut writer = BitWriter::new(&mut buffer, pending);
+            for (code, len) in codes {
+                writer.put(*code, *len);
+            }
+            let (left, rest) = writer.finish();
+            pending = append(&buffer[left..], rest, &mut bytes);
         }
-        let (n, (pending, len)) = writer.finish();
-        assert_eq!((n, len), (3, 4));
-        words[n] = (pending >> 32) as u32;
-        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let mut reader = BitReader::new(&bytes[..16]);
+        assert_eq!((bytes.len(), pending.1), (12, 4));
+        bytes.extend_from_slice(&((pending.0 >> 32) as u32).to_le_bytes());
+        let mut reader = BitReader::new(&bytes);
         for (code, len) in codes {
             let got = u64::from(reader.peek()) >> (32 - len);
             reader.skip(len);

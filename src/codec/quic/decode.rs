@@ -3,7 +3,6 @@
 use super::bits::BitReader;
 use super::model::{Coder, Model};
 use super::pixels::{average, unfold};
-use super::tables::family;
 use super::{HEADER_BYTES, Header, MAGIC, QuicType, VERSION};
 use crate::codec::DecodeError;
 use crate::limits::{MAX_DECODED_PIXELS, MAX_DECODED_SIDE};
@@ -245,12 +244,11 @@ fn take_pixel<const CHANNELS: usize, const BITS: usize>(
     context: u32,
     bits: &mut BitReader<'_>,
 ) -> u32 {
-    let shapes = &family::<BITS>().shapes;
     let mut symbols = 0;
     for (c, model) in models.iter().enumerate() {
         let shift = 8 * (CHANNELS - 1 - c);
-        let l = model.code((context >> shift) as u8);
-        let shape = &shapes[l];
+        let code = model.code((context >> shift) as u8);
+        let (l, shape) = (code.number, &code.shape);
         let window = bits.peek();
         let zeros = window.leading_zeros();
         let (symbol, len) = if zeros < shape.prefix {

@@ -2,28 +2,28 @@
 //!
 //! It is fast (codecs.md 13.2) because it finds the run candidates of a row by mask arithmetic, computes
 //! residuals in loops that the compiler vectorizes, and, since the codes of all contexts are constant between
-//! two model updates, codes pixels by table look-ups without dependencies and one write of all channels to a
-//! 64-bit accumulator.
+//! two model updates, joins the codes of two pixels by multiplications and writes them at once.
 
-use super::bits::BitWriter;
+use super::bits::{BitWriter, PUT_LIMIT, append};
 use super::model::{Coder, Model};
 use super::pixels::{
     Row, blocks, bytes_per_pixel, equals_left, is_set, load, mask_words, next_clear, next_set, residuals,
     run_candidates, run_starts,
 };
-use super::tables::family;
+use super::tables::Code;
 use super::{HEADER_BYTES, MAGIC, QuicType, VERSION};
 use crate::codec::EncodeError;
 use crate::image::ImageView;
 
-/// Words that a row needs per pixel at most: 78 bits of code, and less than two run codes of up to 17 bits.
-const ROW_WORDS_PER_PIXEL: usize = 4;
+/// Bytes that a row needs per pixel at most: 78 bits of code, and less than two run codes of up to 17 bits.
+const ROW_BYTES_PER_PIXEL: usize = 16;
 
 /// A QUIC encoder. It keeps its row buffers from image to image.
 #[derive(Debug, Default)]
 pub struct Encoder {
     bytes: Vec<u8>,
-    words: Vec<u32>,
+    /// The codes of one row (see [`BitWriter`]).
+    written: Vec<u8>,
     colour: Rows,
     alpha: Rows,
 }
@@ -92,7 +92,7 @@ impl Encoder {
 
         let has_alpha = kind == QuicType::Rgba;
         self.bytes.resize(row_bytes, 0);
-        self.words.resize(width * ROW_WORDS_PER_PIXEL + 8, 0);
+        self.written.resize(width * ROW_BYTES_PER_PIXEL + 32, 0);
         self.colour.reset(width);
         self.alpha.reset(if has_alpha { width } else { 0 });
         let mut colour = Group::<CHANNELS, BITS>::new(&mut self.colour);
@@ -101,9 +101,9 @@ impl Encoder {
         for y in 0..image.height {
             image.read_row(y, &mut self.bytes);
             load(kind, &self.bytes, &mut colour.rows.row, &mut alpha.rows.row);
-            pending = colour.encode_row(y == 0, &mut self.words, pending, out);
+            pending = colour.encode_row(y == 0, &mut self.written, pending, out);
             if has_alpha {
-                pending = alpha.encode_row(y == 0, &mut self.words, pending, out);
+                pending = alpha.encode_row(y == 0, &mut self.written, pending, out);
             }
             if out.len() > limit {
                 return Err(EncodeError::TooLarge);
@@ -169,7 +169,7 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
     fn encode_row(
         &mut self,
         top: bool,
-        words: &mut [u32],
+        written: &mut [u8],
         pending: (u64, u32),
         out: &mut Vec<u8>,
     ) -> (u64, u32) {
@@ -182,7 +182,7 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
             let in_runs = |block: usize| rows.flat[block] & rows.candidates[block] == u64::MAX;
             residuals::<BITS, false>(&mut rows.row, &rows.above, in_runs, &mut rows.symbols);
         }
-        let mut writer = BitWriter::new(words, pending);
+        let mut writer = BitWriter::new(written, pending);
         let width = rows.width;
         let mut start = 0;
         while start < width {
@@ -197,8 +197,8 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
             self.coder.end_segment(len);
             start += len;
         }
-        let (written, pending) = writer.finish();
-        append(out, words.get(..written).unwrap_or_default());
+        let (left, pending) = writer.finish();
+        let pending = append(written.get(left..).unwrap_or_default(), pending, out);
         let rows = &mut *self.rows;
         std::mem::swap(&mut rows.row, &mut rows.above);
         std::mem::swap(&mut rows.flat, &mut rows.flat_above);
@@ -222,7 +222,7 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
         let mut test_from = start;
         while at < end {
             let run = if TOP { end } else { next_set(candidates, test_from, end) };
-            put_stretch(models, coder, symbols, coded, at, run, &mut writer);
+            writer = put_stretch(models, coder, symbols, coded, at, run, writer);
             if run == end {
                 break;
             }
@@ -243,13 +243,14 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
         let end = *width;
         run_starts(flat, candidates, starts);
         let (symbols, coded) = (&symbols[..end], &mut coded[..end]);
+        let (flat, candidates) = (&flat[..], &candidates[..]);
         let mut at = 0;
         for (n, word) in starts.iter().enumerate() {
             let mut left = *word;
             while left != 0 {
                 let run = n * 64 + left.trailing_zeros() as usize;
                 left &= left - 1;
-                put_stretch(models, coder, symbols, coded, at, run, &mut writer);
+                writer = put_stretch(models, coder, symbols, coded, at, run, writer);
                 at = next_clear(flat, run, end);
                 let another = at > run && is_set(candidates, at);
                 if let Some((code, len)) = coder.code_runs(at - run, another) {
@@ -262,50 +263,61 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
                 }
             }
         }
-        put_stretch(models, coder, symbols, coded, at, end, &mut writer);
-        writer
+        put_stretch(models, coder, symbols, coded, at, end, writer)
     }
 }
 
 /// Codes pixels outside of runs.
 #[inline(always)]
-fn put_stretch<const CHANNELS: usize, const BITS: usize>(
+fn put_stretch<'w, const CHANNELS: usize, const BITS: usize>(
     models: &mut [Model<BITS>; CHANNELS],
     coder: &mut Coder,
     symbols: &[[u8; 4]],
     coded: &mut [[u8; 4]],
     start: usize,
     end: usize,
-    writer: &mut BitWriter<'_>,
-) {
+    mut writer: BitWriter<'w>,
+) -> BitWriter<'w> {
     if start >= end {
-        return;
+        return writer;
     }
-    let mut context = u32::from_le_bytes(coded[start.saturating_sub(1)]);
-    let (symbols, coded) = (&symbols[start..end], &mut coded[start..end]);
-    let mut wait = coder.wait;
-    let mut i = 0;
-    while i < symbols.len() {
-        if wait >= 2 && i + 1 < symbols.len() {
-            let (a, b) = (u32::from_le_bytes(symbols[i]), u32::from_le_bytes(symbols[i + 1]));
-            put_two(models, [context, a, b], writer);
-            wait -= 2;
-            (coded[i], coded[i + 1], context) = (symbols[i], symbols[i + 1], b);
-            i += 2;
-            continue;
+    let mut context = coded[start.saturating_sub(1)];
+    let (mut symbols, mut coded) = (&symbols[start..end], &mut coded[start..end]);
+    loop {
+        // The models stay as they are for so many pixels.
+        let n = symbols.len().min(coder.wait as usize);
+        coder.wait -= n as u32;
+        let mut codes = codes_after(models, &context);
+        let (pairs, single) = symbols[..n].as_chunks::<2>();
+        let (coded_pairs, coded_single) = coded[..n].as_chunks_mut::<2>();
+        for (pair, coded) in pairs.iter().zip(coded_pairs) {
+            let middle = codes_after(models, &pair[0]);
+            let joined = join(join(1, codes, &pair[0]), middle, &pair[1]);
+            if let Some(len) = joined.cast_signed().checked_ilog2() {
+                writer.put_joined(joined, len);
+            } else {
+                put_apart(codes, &pair[0], &mut writer);
+                put_apart(middle, &pair[1], &mut writer);
+            }
+            codes = codes_after(models, &pair[1]);
+            *coded = *pair;
         }
-        let pixel = u32::from_le_bytes(symbols[i]);
-        put_pixel(models, context, pixel, writer);
-        if wait > 0 {
-            wait -= 1;
-        } else {
-            learn(models, context, pixel, coder);
-            wait = coder.wait;
+        if let ([symbols], [coded]) = (single, coded_single) {
+            put_pixel(codes, symbols, &mut writer);
+            codes = codes_after(models, symbols);
+            *coded = *symbols;
         }
-        (coded[i], context) = (symbols[i], pixel);
-        i += 1;
+        let Some((first, rest)) = symbols[n..].split_first() else { return writer };
+        let Some((coded_first, coded_rest)) = coded[n..].split_first_mut() else { return writer };
+        *coded_first = *first;
+        put_pixel(codes, first, &mut writer);
+        learn(models, if n > 0 { symbols[n - 1] } else { context }, *first, coder);
+        context = *first;
+        (symbols, coded) = (rest, coded_rest);
+        if symbols.is_empty() {
+            return writer;
+        }
     }
-    coder.wait = wait;
 }
 
 /// Updates the models with a pixel that was coded as `symbols` after `context`, and draws the wait until the
@@ -313,80 +325,67 @@ fn put_stretch<const CHANNELS: usize, const BITS: usize>(
 #[inline(never)]
 fn learn<const CHANNELS: usize, const BITS: usize>(
     models: &mut [Model<BITS>; CHANNELS],
-    context: u32,
-    symbols: u32,
+    context: [u8; 4],
+    symbols: [u8; 4],
     coder: &mut Coder,
 ) {
     let trigger = coder.trigger();
     for (c, model) in models.iter_mut().enumerate() {
-        let shift = 8 * (CHANNELS - 1 - c);
-        model.update((context >> shift) as u8, (symbols >> shift) as u8, trigger);
+        let byte = CHANNELS - 1 - c;
+        model.update(context[byte], symbols[byte], trigger);
     }
     coder.draw_wait();
 }
 
-/// The entries of the code tables for one pixel's folded residuals, and their sum.
+/// The codes of a pixel's channels.
+type Codes<const CHANNELS: usize> = [&'static Code; CHANNELS];
+
+/// The codes for the pixel after one with the residuals `context`.
 #[inline(always)]
-fn entries<const CHANNELS: usize, const BITS: usize>(
+fn codes_after<const CHANNELS: usize, const BITS: usize>(
     models: &[Model<BITS>; CHANNELS],
-    context: u32,
-    symbols: u32,
-) -> ([u32; CHANNELS], u32) {
-    let codes = &family::<BITS>().codes;
-    let mut entries = [0; CHANNELS];
-    for (c, (model, entry)) in models.iter().zip(&mut entries).enumerate() {
-        let shift = 8 * (CHANNELS - 1 - c);
-        let symbol = usize::from((symbols >> shift) as u8);
-        *entry = codes[model.table((context >> shift) as u8) | symbol];
-    }
-    (entries, entries.iter().sum())
+    context: &[u8; 4],
+) -> Codes<CHANNELS> {
+    std::array::from_fn(|c| models[c].code(context[CHANNELS - 1 - c]))
 }
 
-/// The codes in `entries` joined to one code, which must fit 64 bits.
+/// Joins the codes of a pixel to `joined` ones (see [`Code`]).
 #[inline(always)]
-fn joined<const CHANNELS: usize>(entries: [u32; CHANNELS]) -> u64 {
-    entries.iter().fold(0, |code, e| (code << (e & 63)) | u64::from(e >> 8))
-}
-
-/// Codes the folded residuals of two pixels; the first element is the context, the pixel before them.
-#[inline(always)]
-fn put_two<const CHANNELS: usize, const BITS: usize>(
-    models: &[Model<BITS>; CHANNELS],
-    [context, a, b]: [u32; 3],
-    writer: &mut BitWriter<'_>,
-) {
-    let ((first, first_sum), (second, second_sum)) = (entries(models, context, a), entries(models, a, b));
-    // The low bytes of the entries are lengths, whose sums stay within a byte.
-    let (first_len, second_len) = (first_sum & 255, second_sum & 255);
-    if first_len + second_len <= 32 {
-        writer.put((joined(first) << (second_len & 63)) | joined(second), first_len + second_len);
-    } else {
-        put_entries(first, first_len, writer);
-        put_entries(second, second_len, writer);
+fn join<const CHANNELS: usize>(joined: u64, codes: Codes<CHANNELS>, symbols: &[u8; 4]) -> u64 {
+    let mut joined = joined;
+    for (c, code) in codes.iter().enumerate() {
+        let symbol = usize::from(symbols[CHANNELS - 1 - c]);
+        joined = joined.wrapping_mul(code.scales[symbol]).wrapping_add(code.codes[symbol]);
     }
+    joined
 }
 
 /// Codes one pixel's folded residuals.
 #[inline(always)]
-fn put_pixel<const CHANNELS: usize, const BITS: usize>(
-    models: &[Model<BITS>; CHANNELS],
-    context: u32,
-    symbols: u32,
-    writer: &mut BitWriter<'_>,
-) {
-    let (entries, sum) = entries(models, context, symbols);
-    put_entries(entries, sum & 255, writer);
+fn put_pixel<const CHANNELS: usize>(codes: Codes<CHANNELS>, symbols: &[u8; 4], writer: &mut BitWriter<'_>) {
+    let joined = join(1, codes, symbols);
+    if let Some(len) = joined.cast_signed().checked_ilog2() {
+        writer.put_joined(joined, len);
+    } else {
+        put_apart(codes, symbols, writer);
+    }
 }
 
+/// Codes one pixel's folded residuals if some of the codes may be too long for [`join`].
 #[inline(always)]
-fn put_entries<const CHANNELS: usize>(entries: [u32; CHANNELS], len: u32, writer: &mut BitWriter<'_>) {
-    if len <= 32 {
-        writer.put(joined(entries), len);
-    } else {
-        for entry in entries {
-            writer.put(u64::from(entry >> 8), entry & 63);
+fn put_apart<const CHANNELS: usize>(codes: Codes<CHANNELS>, symbols: &[u8; 4], writer: &mut BitWriter<'_>) {
+    let (mut joined, mut len) = (0, 0);
+    for (c, code) in codes.iter().enumerate() {
+        let entry = code.entries[usize::from(symbols[CHANNELS - 1 - c])];
+        // Two codes always fit.
+        if c == 2 && len + (entry & 63) > PUT_LIMIT {
+            writer.put(joined, len);
+            (joined, len) = (0, 0);
         }
+        joined = (joined << (entry & 63)) | u64::from(entry >> 8);
+        len += entry & 63;
     }
+    writer.put(joined, len);
 }
 
 /// Codes a run of `n` pixels (codecs.md 2.7).
@@ -394,21 +393,13 @@ fn put_entries<const CHANNELS: usize>(entries: [u32; CHANNELS], len: u32, writer
 fn put_run(coder: &mut Coder, n: usize, writer: &mut BitWriter<'_>) {
     let (ones, shift, rest) = coder.code_run(n);
     let len = ones + 1 + shift;
-    if len <= 32 {
+    if len <= PUT_LIMIT {
         writer.put((((1u64 << ones) - 1) << (shift + 1)) | rest as u64, len);
     } else {
         for _ in 0..ones {
             writer.put(1, 1);
         }
         writer.put(rest as u64, shift + 1);
-    }
-}
-
-fn append(out: &mut Vec<u8>, words: &[u32]) {
-    let start = out.len();
-    out.resize(start + words.len() * 4, 0);
-    for (bytes, word) in out[start..].as_chunks_mut().0.iter_mut().zip(words) {
-        *bytes = word.to_le_bytes();
     }
 }
 

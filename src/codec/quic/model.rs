@@ -2,7 +2,7 @@
 //! coder.
 
 use super::tables::{
-    Family, LAST_STEP, RUN_ENDS, RUN_SHIFTS, RUN_STARTS, STEP_PIXELS, TRIGGERS, WAITS, family,
+    Code, Family, LAST_STEP, RUN_ENDS, RUN_SHIFTS, RUN_STARTS, STEP_PIXELS, TRIGGERS, WAITS, family,
 };
 
 /// The contexts of one channel of `BITS` bits. There are as many buckets as bits, and as many codes as bits.
@@ -12,8 +12,8 @@ pub(super) struct Model<const BITS: usize> {
     /// largest of equally good codes the smallest number. Codes that do not exist have numbers that are never
     /// the smallest.
     counters: [[i32; 8]; 8],
-    /// 256 times the best code of each context value's bucket.
-    best: [u16; 256],
+    /// The best code of each context value's bucket.
+    best: [&'static Code; 256],
 }
 
 /// The tags of the codes, kept in the low bits of their counters.
@@ -34,19 +34,13 @@ impl<const BITS: usize> Model<BITS> {
     };
 
     pub(super) fn new() -> Self {
-        Self { counters: [TAGS; 8], best: [Self::LAST as u16 * 256; 256] }
-    }
-
-    /// Index in the family's table of the codes for the next sample after a residual of `context`.
-    #[inline(always)]
-    pub(super) fn table(&self, context: u8) -> usize {
-        usize::from(self.best[usize::from(context)] & 0x700)
+        Self { counters: [TAGS; 8], best: [&family::<BITS>().codes[Self::LAST]; 256] }
     }
 
     /// The code for the next sample after a residual of `context`.
     #[inline(always)]
-    pub(super) fn code(&self, context: u8) -> usize {
-        self.table(context) >> 8
+    pub(super) fn code(&self, context: u8) -> &'static Code {
+        self.best[usize::from(context)]
     }
 
     /// Updates the counters with `symbol`, which was coded after a residual of `context`.
@@ -68,9 +62,9 @@ impl<const BITS: usize> Model<BITS> {
                 *counter = ((*counter >> 1) & !7) | tag;
             }
         }
-        let best = (7 - (least & 7) as u16) << 8;
+        let best = &family.codes[7 - (least & 7) as usize];
         let first = (1usize << bucket) - 1;
-        if self.best[first] != best {
+        if !std::ptr::eq(self.best[first], best) {
             let end = if bucket == Self::LAST { 256 } else { 2 * first + 1 };
             self.best[first..end].fill(best);
         }
@@ -202,10 +196,10 @@ mod tests {
         // Symbol 0 costs l + 1 bits, so code 0 wins. If counters are equal, as in a fresh bucket, the last
         // code wins.
         let mut model = Model::<8>::new();
-        assert_eq!(model.code(0), 7);
+        assert_eq!(model.code(0).number, 7);
         model.update(0, 0, 110);
-        assert_eq!(model.code(0), 0);
-        assert_eq!(model.code(1), 7);
+        assert_eq!(model.code(0).number, 0);
+        assert_eq!(model.code(1).number, 7);
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(super) const WAITS: [u8; 256] = [
     15, 28, 17, 30, 31, 15, 16, 23, 25, 54, 33, 34,  1, 29, 31, 50, 53, 21, 49, 15, 47,  9,  0, 58, 37, 45, 30, 13,  9, 45, 63, 21,
 ];
 
-/// One code of a family: where the Golomb form ends, and how the escape continues.
+/// Where the Golomb form of a code ends, and how the escape continues.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CodeShape {
     /// Zero bits that mark an escape, P(l).
@@ -90,46 +90,80 @@ pub(super) struct CodeShape {
     pub(super) suffix: u32,
 }
 
+/// Length in bits of the longest code that joins others by a multiplication. The codes of two pixels and the
+/// bits that wait for a whole byte then fit 64 bits.
+const JOINED_LIMIT: u32 = 9;
+
+/// One code of a family.
+///
+/// `joined * scales[symbol] + codes[symbol]` appends a symbol's code to joined codes. Joined codes begin with a
+/// one bit that is not part of the stream but shows their length. They become -1, and stay negative, by a code
+/// that is longer than [`JOINED_LIMIT`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Code {
+    /// Two to the power of the code's length.
+    pub(super) scales: [u64; 256],
+    pub(super) codes: [u64; 256],
+    /// All codes, also long ones: code << 8 | length. Shifting by the entry shifts by the length, because only the low bits
+    /// count.
+    pub(super) entries: [u32; 256],
+    pub(super) shape: CodeShape,
+    /// Its number, l.
+    pub(super) number: usize,
+}
+
+impl Code {
+    const fn new(bits: u32, l: u32) -> Self {
+        let full = (1 << (bits - l)) - 1;
+        let prefix = if full < CODE_LIMIT - bits { full } else { CODE_LIMIT - bits };
+        let first_escaped = prefix << l;
+        let left: u32 = (1 << bits) - first_escaped;
+        let suffix = left.next_power_of_two().trailing_zeros();
+        let shape = CodeShape { prefix, first_escaped, suffix };
+        let (mut scales, mut codes, mut entries) = ([0; 256], [u64::MAX; 256], [0; 256]);
+        let mut symbol = 0;
+        while symbol < 256 {
+            let (code, length) = if symbol < first_escaped {
+                ((1 << l) | (symbol & ((1 << l) - 1)), (symbol >> l) + 1 + l)
+            } else {
+                (symbol - first_escaped, prefix + suffix)
+            };
+            entries[symbol as usize] = (code << 8) | length;
+            if length <= JOINED_LIMIT {
+                scales[symbol as usize] = 1 << length;
+                codes[symbol as usize] = code as u64;
+            }
+            symbol += 1;
+        }
+        Self { scales, codes, entries, shape, number: l as usize }
+    }
+}
+
 /// The codes for channels of one depth.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// Entry `l * 256 + symbol`: code << 8 | length. Shifting by the entry shifts by the length, because only
-    /// the low bits count.
-    pub(super) codes: [u32; 8 * 256],
+    /// The codes. Those that the depth does not have repeat code 0.
+    pub(super) codes: [Code; 8],
     /// `lengths[symbol][l]` in eighths of a bit (see [`super::model::Model`]); 0 for codes that the depth
     /// does not have.
     pub(super) lengths: [[i32; 8]; 256],
-    /// The shape of each code.
-    pub(super) shapes: [CodeShape; 8],
 }
 
 impl Family {
     const fn new(bits: u32) -> Self {
-        let mut shapes = [CodeShape { prefix: 0, first_escaped: 0, suffix: 0 }; 8];
-        let mut codes = [0; 8 * 256];
+        let mut codes = [Code::new(bits, 0); 8];
         let mut lengths = [[0; 8]; 256];
         let mut l = 0;
-        while l < bits {
-            let full = (1 << (bits - l)) - 1;
-            let prefix = if full < CODE_LIMIT - bits { full } else { CODE_LIMIT - bits };
-            let first_escaped = prefix << l;
-            let left: u32 = (1 << bits) - first_escaped;
-            let suffix = left.next_power_of_two().trailing_zeros();
-            shapes[l as usize] = CodeShape { prefix, first_escaped, suffix };
+        while l < bits as usize {
+            codes[l] = Code::new(bits, l as u32);
             let mut symbol = 0;
             while symbol < 256 {
-                let (code, length) = if symbol < first_escaped {
-                    ((1 << l) | (symbol & ((1 << l) - 1)), (symbol >> l) + 1 + l)
-                } else {
-                    (symbol - first_escaped, prefix + suffix)
-                };
-                codes[(l * 256 + symbol) as usize] = (code << 8) | length;
-                lengths[symbol as usize][l as usize] = 8 * length as i32;
+                lengths[symbol][l] = (8 * (codes[l].entries[symbol] & 255)) as i32;
                 symbol += 1;
             }
             l += 1;
         }
-        Self { codes, lengths, shapes }
+        Self { codes, lengths }
     }
 }
 
@@ -148,7 +182,7 @@ mod tests {
     #[test]
     fn shapes_are_those_of_the_format() {
         let facts = |f: &Family, bits: usize| -> Vec<(u32, u32, u32)> {
-            f.shapes[..bits].iter().map(|s| (s.prefix, s.first_escaped, s.suffix)).collect()
+            f.codes[..bits].iter().map(|c| (c.shape.prefix, c.shape.first_escaped, c.shape.suffix)).collect()
         };
         assert_eq!(
             facts(&EIGHT_BITS, 8),
@@ -169,7 +203,7 @@ mod tests {
     #[test]
     fn every_code_fits_its_length_and_the_limit() {
         for (family, bits) in [(&EIGHT_BITS, 8), (&FIVE_BITS, 5)] {
-            for code in family.codes[..bits * 256].chunks(256).flat_map(|c| &c[..1 << bits]) {
+            for code in family.codes[..bits].iter().flat_map(|c| &c.entries[..1 << bits]) {
                 // The entries of three channels can be added without a carry.
                 assert!(code & 255 <= CODE_LIMIT && (code >> 8) < 1 << 22);
                 assert!(code >> 8 < 1 << (code & 63));
