@@ -19,19 +19,18 @@ const ORDER: [u8; 64] = {
     order
 };
 
-/// `ZIGZAG_BITS[column][rows]`: zigzag positions of the coefficients that `Block::nonzero[column] == rows`
-/// names.
+/// `ZIGZAG_BITS[row][columns]`: zigzag positions of the coefficients that `Block::nonzero[row] == columns` names.
 static ZIGZAG_BITS: [[u64; 256]; 8] = {
     let mut bits = [[0; 256]; 8];
     let mut k = 0;
     while k < 64 {
-        let at = ORDER[k] as usize;
-        let mut rows = 0;
-        while rows < 256 {
-            if rows >> (at % 8) & 1 == 1 {
-                bits[at / 8][rows] |= 1 << k;
+        let at = ZIGZAG[k] as usize;
+        let mut columns = 0;
+        while columns < 256 {
+            if columns >> (at % 8) & 1 == 1 {
+                bits[at / 8][columns] |= 1 << k;
             }
-            rows += 1;
+            columns += 1;
         }
         k += 1;
     }
@@ -68,7 +67,7 @@ impl BitWriter {
         codes: &ComponentCodes,
         out: &mut Vec<u8>,
     ) {
-        let [dc, ..] = block.coefficients;
+        let [[dc, ..], ..] = block.coefficients;
         let difference = dc.wrapping_sub(*prediction);
         *prediction = dc;
         self.put_value(0, difference, &codes.dc, out);
@@ -77,7 +76,7 @@ impl BitWriter {
             .nonzero
             .iter()
             .zip(&ZIGZAG_BITS)
-            .fold(0, |bits, (rows, column)| bits | column[usize::from(*rows)]);
+            .fold(0, |bits, (columns, row)| bits | row[usize::from(columns & 255)]);
         left &= !1;
         let mut last = 0;
         while left != 0 {
@@ -89,7 +88,7 @@ impl BitWriter {
                 self.put(code >> 5, code & 31, out);
                 run -= 16;
             }
-            let value = block.coefficients[usize::from(ORDER[at as usize & 63] & 63)];
+            let value = block.coefficients.as_flattened()[usize::from(ORDER[at as usize & 63] & 63)];
             last = at;
             let small = (i32::from(value) + 16) as u32;
             if small < 32 {

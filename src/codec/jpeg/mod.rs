@@ -22,9 +22,10 @@ pub(in crate::codec) use colour::load;
 
 use crate::codec::EncodeError;
 use crate::image::{BitmapFormat, ImageView};
-use colour::Strip;
+use colour::{Pixel, Samples, WIDTH};
 use entropy::BitWriter;
-use tables::Quality;
+use tables::{CHROMA_CODES, LUMA_CODES, Quality};
+use transform::{Block, Columns};
 
 /// Quality of images in drawing messages.
 pub const IMAGE_QUALITY: u8 = 85;
@@ -36,9 +37,10 @@ const MAX_SIDE: u32 = 65_500;
 #[derive(Debug)]
 pub struct Encoder {
     quality: Quality,
-    strip: Strip,
     bytes: Vec<u8>,
-    pixels: Vec<u32>,
+    /// Sixteen rows of the image, if it does not have them in this form in memory that nobody else changes.
+    pixels: Vec<Pixel>,
+    units: Units,
 }
 
 impl Default for Encoder {
@@ -53,9 +55,9 @@ impl Encoder {
     pub fn new(quality: u8) -> Self {
         Self {
             quality: Quality::new(quality),
-            strip: Strip::default(),
             bytes: Vec::new(),
             pixels: Vec::new(),
+            units: Units::default(),
         }
     }
 
@@ -103,29 +105,36 @@ impl Encoder {
         tables::put_header(&self.quality, width as u16, height as u16, out);
 
         let width = width as usize;
+        let direct = matches!(image.format, BitmapFormat::ThirtyTwoBit | BitmapFormat::Rgba);
         self.bytes.resize(image.row_bytes(), 0);
-        self.pixels.resize(2 * width.next_multiple_of(16), 0);
-        self.strip.reset(width);
         let mut writer = BitWriter::default();
         let mut predictions = [0; 3];
         for top in (0..height).step_by(16) {
-            for pair in 0..8 {
-                let (first, second) = self.pixels.split_at_mut(width.next_multiple_of(16));
-                // Rows after the last one repeat it.
-                for (y, pixels) in [(top + 2 * pair, first), (top + 2 * pair + 1, second)] {
-                    let y = y.min(height - 1);
-                    if let Some(bytes) = image.private_row(y) {
-                        colour::load(image.format, bytes, width, pixels);
-                        continue;
-                    }
-                    image.read_row(y, &mut self.bytes);
-                    colour::load(image.format, &self.bytes, width, pixels);
-                }
-                self.strip.put_rows(pair as usize, &self.pixels);
+            // Rows after the last one repeat it.
+            let at: [u32; 16] = std::array::from_fn(|y| (top + y as u32).min(height - 1));
+            let private = at.map(|y| image.private_row(y));
+            if !direct || private.contains(&None) {
+                self.pixels.resize(16 * width, Pixel::default());
             }
-            self.strip.transform_columns();
-            for mcu in 0..width.div_ceil(16) {
-                self.strip.encode_mcu(mcu, &self.quality, &mut predictions, &mut writer, out);
+            for ((y, private), pixels) in at.into_iter().zip(private).zip(self.pixels.chunks_exact_mut(width))
+            {
+                match private {
+                    Some(_) if direct => {}
+                    Some(bytes) => colour::load(image.format, bytes, pixels),
+                    None => {
+                        image.read_row(y, &mut self.bytes);
+                        colour::load(image.format, &self.bytes, pixels);
+                    }
+                }
+            }
+            let rows: [&[Pixel]; 16] = std::array::from_fn(|y| match private[y] {
+                Some(bytes) if direct => bytes.as_chunks().0,
+                _ => self.pixels.get(y * width..).and_then(|rows| rows.get(..width)).unwrap_or_default(),
+            });
+            for left in (0..width).step_by(WIDTH) {
+                self.units.load(&rows, left);
+                let count = (width - left).div_ceil(16).min(WIDTH / 16);
+                self.units.encode(count, &self.quality, &mut predictions, &mut writer, out);
             }
             if out.len() > limit {
                 return Err(EncodeError::TooLarge);
@@ -134,6 +143,66 @@ impl Encoder {
         writer.finish(out);
         out.extend_from_slice(&tables::END_OF_IMAGE);
         if out.len() > limit { Err(EncodeError::TooLarge) } else { Ok(()) }
+    }
+}
+
+/// Minimum coded units that lie side by side: [`WIDTH`] x 16 pixels on their way into the file.
+#[derive(Debug, Default)]
+struct Units {
+    samples: Samples,
+    /// Blocks after the vertical half of the transform: the upper eight rows of luma, the lower ones, Cb and Cr.
+    blocks: [[Columns; WIDTH / 8]; 3],
+    block: Block,
+}
+
+impl Units {
+    /// Converts pixels from `left` on, and does the vertical half of the transform.
+    fn load(&mut self, rows: &[&[Pixel]; 16], left: usize) {
+        let mut padded = [[Pixel::default(); WIDTH]; 2];
+        for (pair, rows) in rows.as_chunks::<2>().0.iter().enumerate() {
+            let rows = rows.map(|row| row.get(left..).unwrap_or_default());
+            if let [Some(first), Some(second)] = rows.map(|row| row.first_chunk()) {
+                self.samples.put_rows(pair, first, second);
+                continue;
+            }
+            // Pixels right of the last one repeat it.
+            for (to, row) in padded.iter_mut().zip(rows) {
+                let (pixels, rest) = to.split_at_mut(row.len().min(WIDTH));
+                pixels.copy_from_slice(row);
+                rest.fill(row.last().copied().unwrap_or_default());
+            }
+            let [first, second] = &padded;
+            self.samples.put_rows(pair, first, second);
+        }
+        let [upper, lower] = &self.samples.luma;
+        for (rows, blocks) in [upper, lower, &self.samples.chroma].into_iter().zip(&mut self.blocks) {
+            transform::columns(rows, blocks);
+        }
+    }
+
+    /// Finishes and encodes the first `count` units.
+    fn encode(
+        &mut self,
+        count: usize,
+        quality: &Quality,
+        predictions: &mut [i16; 3],
+        writer: &mut BitWriter,
+        out: &mut Vec<u8>,
+    ) {
+        let [y, cb, cr] = predictions;
+        let [upper, lower, chroma] = &self.blocks;
+        let (blue, red) = chroma.split_at(WIDTH / 16);
+        let luma = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
+        for (((upper, lower), blue), red) in luma.zip(blue).zip(red).take(count) {
+            for columns in upper.iter().chain(lower) {
+                transform::finish(columns, &quality.luma, &mut self.block);
+                writer.put_block(&self.block, y, &LUMA_CODES, out);
+            }
+            for (columns, prediction) in [(blue, &mut *cb), (red, &mut *cr)] {
+                transform::finish(columns, &quality.chroma, &mut self.block);
+                writer.put_block(&self.block, prediction, &CHROMA_CODES, out);
+            }
+        }
     }
 }
 

@@ -167,13 +167,18 @@ const TRANSFORM_SCALES: [f64; 8] = [
     0.275_899_379_282_943,
 ];
 
-/// How to divide the coefficients of one component, in the transposed order of the transform: `(|c| + bias) *
-/// reciprocal >> 16`, then `* shift >> 16`.
+/// How to divide the coefficients of a column: `(|c| + bias) * reciprocal >> 16`, then `* shift >> 16`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ColumnDivisors {
+    pub(super) bias: [u16; 8],
+    pub(super) reciprocal: [u16; 8],
+    pub(super) shift: [u16; 8],
+}
+
+/// How to divide the coefficients of one component.
 #[derive(Clone, Debug)]
 pub(super) struct Divisors {
-    pub(super) bias: [u16; 64],
-    pub(super) reciprocal: [u16; 64],
-    pub(super) shift: [u16; 64],
+    pub(super) columns: [ColumnDivisors; 8],
     /// Quantization steps as in the header, row-major.
     steps: [u8; 64],
 }
@@ -188,7 +193,7 @@ impl Divisors {
     fn new(base: &[u16; 64], percent: u8) -> Self {
         let percent = u32::from(percent);
         let scale = if percent < 50 { 5000 / percent } else { 200 - 2 * percent };
-        let mut divisors = Self { bias: [0; 64], reciprocal: [0; 64], shift: [0; 64], steps: [0; 64] };
+        let mut divisors = Self { columns: Default::default(), steps: [0; 64] };
         for (i, base) in base.iter().enumerate() {
             let (row, column) = (i / 8, i % 8);
             let factor = TRANSFORM_SCALES[row] * TRANSFORM_SCALES[column] * OUTPUT_SCALE;
@@ -197,11 +202,11 @@ impl Divisors {
             let step = f64::from(((u32::from(*base) * scale + 50) / 100).clamp(1, 255)).max(least);
             let divisor = step * factor;
             let exponent = divisor.log2().floor();
-            let at = column * 8 + row;
             divisors.steps[i] = step as u8;
-            divisors.bias[at] = (divisor / 2.0).round() as u16;
-            divisors.reciprocal[at] = (65_536.0 * exponent.exp2() / divisor).round().min(65_535.0) as u16;
-            divisors.shift[at] = (65_536.0 / exponent.exp2()) as u16;
+            let column = &mut divisors.columns[column];
+            column.bias[row] = (divisor / 2.0).round() as u16;
+            column.reciprocal[row] = (65_536.0 * exponent.exp2() / divisor).round().min(65_535.0) as u16;
+            column.shift[row] = (65_536.0 / exponent.exp2()) as u16;
         }
         divisors
     }

@@ -2,15 +2,16 @@
 //! row), on 16-bit integers, and quantization. The transform leaves each coefficient scaled by a known
 //! factor, which the divisors of [`super::tables::Divisors`] include.
 
-use super::tables::Divisors;
+use super::colour::{Rows, WIDTH};
+use super::tables::{ColumnDivisors, Divisors};
 
 /// A quantized block.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Block {
     /// Column by column (transposed).
-    pub(super) coefficients: [i16; 64],
-    /// Bit 8 * column + row: that coefficient is not zero.
-    pub(super) nonzero: [u8; 8],
+    pub(super) coefficients: [[i16; 8]; 8],
+    /// Bit `column` of each row: that coefficient is not zero.
+    pub(super) nonzero: [u16; 8],
 }
 
 #[inline(always)]
@@ -58,82 +59,52 @@ fn transform(x: [i16; 8]) -> [i16; 8] {
     ]
 }
 
-/// Transforms the eight columns of a block.
-#[inline(always)]
-fn transform_columns(block: &mut [i16; 64]) {
-    for i in 0..8 {
-        for (y, value) in transform(std::array::from_fn(|k| block[8 * k + i])).into_iter().enumerate() {
-            block[8 * y + i] = value;
-        }
-    }
-}
+/// A block after the vertical half of the transform, column by column (transposed).
+pub(super) type Columns = [[i16; 8]; 8];
 
-/// Transforms all columns of eight rows of `width` samples. What comes of them is a block for each eight columns.
-#[inline(never)]
-pub(super) fn columns(rows: &[i16], width: usize, blocks: &mut [[i16; 64]]) {
-    let mut columns: [_; 8] = std::array::from_fn(|y| {
-        rows.get(y * width..).and_then(|row| row.get(..width)).unwrap_or_default().as_chunks::<8>().0.iter()
-    });
-    for block in blocks {
-        for (to, row) in block.as_chunks_mut().0.iter_mut().zip(&mut columns) {
-            *to = *row.next().unwrap_or(&[0; 8]);
-        }
-        transform_columns(block);
-    }
-}
-
-/// One round of a transposition: interleaves row k with row k + 4.
+/// Does the vertical half of the transform of the blocks that lie side by side in `rows`.
 ///
-/// Not inlined: the compiler vectorizes such loops only as functions of their own.
+/// Transposing costs little here, since the compiler does it in registers. This and [`finish`] are not inlined: the
+/// compiler vectorizes such loops best as functions of their own.
 #[inline(never)]
-fn interleave(from: &[i16; 64], to: &mut [i16; 64]) {
-    let (upper, lower) = from.split_at(32);
-    for ((pair, a), b) in to.as_chunks_mut().0.iter_mut().zip(upper).zip(lower) {
-        *pair = [*a, *b];
+pub(super) fn columns(rows: &Rows, blocks: &mut [Columns; WIDTH / 8]) {
+    for (x, column) in blocks.as_flattened_mut().iter_mut().enumerate().take(WIDTH) {
+        *column = transform(std::array::from_fn(|y| rows[y][x]));
     }
 }
 
-/// Transposes 8 rows.
+/// Divides the coefficients of a column, and adds to `nonzero` of each row which of them are not zero.
 #[inline(always)]
-fn transpose(rows: &[i16; 64]) -> [i16; 64] {
-    let (mut first, mut second) = ([0; 64], [0; 64]);
-    interleave(rows, &mut first);
-    interleave(&first, &mut second);
-    interleave(&second, &mut first);
-    first
-}
-
-/// Divides coefficients by the steps. `flags` is 1 where one is not zero.
-#[inline(never)]
-fn quantize(coefficients: &mut [i16; 64], flags: &mut [u8; 64], divisors: &Divisors) {
-    for i in 0..64 {
-        let c = coefficients[i];
+fn quantize(column: &mut [i16; 8], divisors: &ColumnDivisors, nonzero: &mut [u16; 8]) {
+    for y in 0..8 {
+        let c = column[y];
+        let magnitude = c.unsigned_abs().wrapping_add(divisors.bias[y]);
+        let scaled = ((u32::from(magnitude) * u32::from(divisors.reciprocal[y])) >> 16) as u16;
+        let quotient = ((u32::from(scaled) * u32::from(divisors.shift[y])) >> 16) as i16;
         let sign = c >> 15;
-        let magnitude = ((c ^ sign).wrapping_sub(sign) as u16).wrapping_add(divisors.bias[i]);
-        let scaled = ((u32::from(magnitude) * u32::from(divisors.reciprocal[i])) >> 16) as u16;
-        let quotient = ((u32::from(scaled) * u32::from(divisors.shift[i])) >> 16) as i16;
-        coefficients[i] = (quotient ^ sign).wrapping_sub(sign);
-        flags[i] = quotient.min(1) as u8;
+        column[y] = (quotient ^ sign).wrapping_sub(sign);
+        nonzero[y] = nonzero[y] << 1 | quotient.min(1) as u16;
     }
-}
-
-/// [`transform_columns`] as a function of its own, for the same reason as [`interleave`].
-#[inline(never)]
-fn transform_block(block: &mut [i16; 64]) {
-    transform_columns(block);
 }
 
 /// Does the horizontal half of the transform of a block, and quantizes it.
-#[inline]
-pub(super) fn finish(columns: &[i16; 64], divisors: &Divisors) -> Block {
-    let mut coefficients = transpose(columns);
-    transform_block(&mut coefficients);
-    let (mut flags, mut nonzero) = ([0; 64], [0; 8]);
-    quantize(&mut coefficients, &mut flags, divisors);
-    for (byte, flags) in nonzero.iter_mut().zip(flags.as_chunks().0) {
-        *byte = (u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
+#[inline(never)]
+pub(super) fn finish(columns: &Columns, divisors: &Divisors, block: &mut Block) {
+    let coefficients = &mut block.coefficients;
+    for y in 0..8 {
+        for (x, value) in transform(std::array::from_fn(|x| columns[x][y])).into_iter().enumerate() {
+            coefficients[x][y] = value;
+        }
     }
-    Block { coefficients, nonzero }
+    let mut nonzero = [0; 8];
+    // Two at a time, since the loop itself costs as much as a part of its work.
+    for ([left, right], [left_divisors, right_divisors]) in
+        coefficients.as_chunks_mut().0.iter_mut().zip(divisors.columns.as_chunks().0).rev()
+    {
+        quantize(right, right_divisors, &mut nonzero);
+        quantize(left, left_divisors, &mut nonzero);
+    }
+    block.nonzero = nonzero;
 }
 
 #[cfg(test)]
@@ -147,12 +118,6 @@ mod tests {
         let angle = |x: usize, k: usize| ((2 * x + 1) as f64 * k as f64 * std::f64::consts::PI / 16.0).cos();
         let sum: f64 = samples.iter().enumerate().map(|(i, s)| s * angle(i % 8, u) * angle(i / 8, v)).sum();
         sum * c(u) * c(v) / 4.0
-    }
-
-    #[test]
-    fn transpose_swaps_rows_and_columns() {
-        let rows = std::array::from_fn(|i| i as i16);
-        assert_eq!(transpose(&rows), std::array::from_fn(|i| (i % 8 * 8 + i / 8) as i16));
     }
 
     #[test]
@@ -176,20 +141,24 @@ mod tests {
                     }
                 };
                 let samples: [i16; 64] = std::array::from_fn(value);
+                // The block is the third of those side by side.
+                let mut rows = [[0; WIDTH]; 8];
+                (0..64).for_each(|i| rows[i / 8][16 + i % 8] = samples[i]);
                 let exact = samples.map(|s| f64::from(s) / 2.0);
-                let mut blocks = [[0; 64]];
-                columns(&samples, 8, &mut blocks);
-                let block = finish(&blocks[0], &quality.luma);
+                let mut blocks = [[[0; 8]; 8]; 8];
+                columns(&rows, &mut blocks);
+                let mut block = Block::default();
+                finish(&blocks[2], &quality.luma, &mut block);
                 for i in 0..64 {
                     let (u, v) = (i / 8, i % 8);
                     let step = f64::from(quality.luma.steps()[v * 8 + u]);
                     let expected = slow(&exact, u, v) / step;
-                    let got = f64::from(block.coefficients[i]);
+                    let got = f64::from(block.coefficients[u][v]);
                     assert!(
                         (got - expected).abs() < 0.5 + 2.2 / step + 0.01 * expected.abs(),
                         "{percent} {seed} {u} {v}: {got} {expected}"
                     );
-                    assert_eq!(block.nonzero[u] >> v & 1 == 1, block.coefficients[i] != 0);
+                    assert_eq!(block.nonzero[v] >> u & 1 == 1, block.coefficients[u][v] != 0);
                 }
             }
         }

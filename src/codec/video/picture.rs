@@ -109,9 +109,8 @@ fn zeroed<T: Clone + Default>(length: usize) -> Result<Vec<T>, VideoError> {
 /// Reads the rows of a frame with four bytes a pixel.
 struct Rows<'a> {
     frame: ImageView<'a>,
-    /// A row as it is, and as words, unless it has four bytes a pixel already.
+    /// A row as it is, unless it has four bytes a pixel already.
     bytes: Vec<u8>,
-    words: Vec<u32>,
 }
 
 impl<'a> Rows<'a> {
@@ -127,21 +126,18 @@ impl<'a> Rows<'a> {
             return Err(VideoError::BadFrame);
         }
         let direct = matches!(frame.format, BitmapFormat::ThirtyTwoBit | BitmapFormat::Rgba);
-        let (bytes, words) = if direct { (0, 0) } else { (frame.row_bytes(), frame.width as usize) };
-        Ok(Self { frame: *frame, bytes: zeroed(bytes)?, words: zeroed(words)? })
+        let bytes = if direct { 0 } else { frame.row_bytes() };
+        Ok(Self { frame: *frame, bytes: zeroed(bytes)? })
     }
 
     fn read(&mut self, y: u32, out: &mut [u8]) {
-        let Self { frame, bytes, words } = self;
+        let Self { frame, bytes } = self;
         if bytes.is_empty() {
             frame.read_row(y, out);
             return;
         }
         frame.read_row(y, bytes);
-        load(frame.format, bytes, words.len(), words);
-        for (out, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
-            *out = word.to_le_bytes();
-        }
+        load(frame.format, bytes, out.as_chunks_mut().0);
     }
 }
 
