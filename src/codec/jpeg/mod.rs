@@ -23,8 +23,8 @@ pub(in crate::codec) use colour::load;
 use crate::codec::EncodeError;
 use crate::image::{BitmapFormat, ImageView};
 use colour::{Pixel, Samples, WIDTH};
-use entropy::BitWriter;
-use tables::{CHROMA_CODES, LUMA_CODES, Quality};
+use entropy::{BLOCKS, BitWriter};
+use tables::Quality;
 use transform::{Block, Columns};
 
 /// Quality of images in drawing messages.
@@ -151,8 +151,9 @@ impl Encoder {
 struct Units {
     samples: Samples,
     /// Blocks after the vertical half of the transform: the upper eight rows of luma, the lower ones, Cb and Cr.
-    blocks: [[Columns; WIDTH / 8]; 3],
-    block: Block,
+    columns: [[Columns; WIDTH / 8]; 3],
+    /// Those of one unit.
+    blocks: [Block; BLOCKS],
 }
 
 impl Units {
@@ -175,8 +176,8 @@ impl Units {
             self.samples.put_rows(pair, first, second);
         }
         let [upper, lower] = &self.samples.luma;
-        for (rows, blocks) in [upper, lower, &self.samples.chroma].into_iter().zip(&mut self.blocks) {
-            transform::columns(rows, blocks);
+        for (rows, columns) in [upper, lower, &self.samples.chroma].into_iter().zip(&mut self.columns) {
+            transform::columns(rows, columns);
         }
     }
 
@@ -189,19 +190,16 @@ impl Units {
         writer: &mut BitWriter,
         out: &mut Vec<u8>,
     ) {
-        let [y, cb, cr] = predictions;
-        let [upper, lower, chroma] = &self.blocks;
+        let [upper, lower, chroma] = &self.columns;
         let (blue, red) = chroma.split_at(WIDTH / 16);
         let luma = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
-        for (((upper, lower), blue), red) in luma.zip(blue).zip(red).take(count) {
-            for columns in upper.iter().chain(lower) {
-                transform::finish(columns, &quality.luma, &mut self.block);
-                writer.put_block(&self.block, y, &LUMA_CODES, out);
+        for ((([y0, y1], [y2, y3]), blue), red) in luma.zip(blue).zip(red).take(count) {
+            let (luma, chroma) = (&quality.luma, &quality.chroma);
+            let columns = [(y0, luma), (y1, luma), (y2, luma), (y3, luma), (blue, chroma), (red, chroma)];
+            for ((columns, divisors), block) in columns.into_iter().zip(&mut self.blocks) {
+                transform::finish(columns, divisors, block);
             }
-            for (columns, prediction) in [(blue, &mut *cb), (red, &mut *cr)] {
-                transform::finish(columns, &quality.chroma, &mut self.block);
-                writer.put_block(&self.block, prediction, &CHROMA_CODES, out);
-            }
+            writer.put_unit(&self.blocks, predictions, out);
         }
     }
 }

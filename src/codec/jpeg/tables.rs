@@ -90,7 +90,10 @@ const CHROMA_AC: HuffmanSpec = HuffmanSpec {
     symbols: &CHROMA_AC_SYMBOLS,
 };
 
-/// Codes by symbol: code << 5 | length.
+/// Symbol for sixteen zeros.
+pub(super) const SIXTEEN_ZEROS: usize = 0xf0;
+
+/// Codes by symbol: code << 8 | length.
 pub(super) type Codes = [u32; 256];
 
 impl HuffmanSpec {
@@ -101,7 +104,7 @@ impl HuffmanSpec {
         while length <= 16 {
             let mut left = self.counts[length - 1];
             while left > 0 {
-                codes[self.symbols[next] as usize] = (code << 5) | length as u32;
+                codes[self.symbols[next] as usize] = (code << 8) | length as u32;
                 code += 1;
                 next += 1;
                 left -= 1;
@@ -113,18 +116,29 @@ impl HuffmanSpec {
     }
 }
 
-/// Values from -16 to 15 behind a run of up to 15 zeros, with their codes: `run * 32 + value + 16`, in the form of [`Codes`].
-pub(super) type ShortCodes = [u32; 512];
+/// Values from -16 to 15 behind any run of zeros, with the codes of both: `(value + 16) * 64 + run`, in the form of
+/// [`Codes`]. An index says whether the value is in range, so that one comparison decides for most coefficients.
+pub(super) type ShortCodes = [u64; SHORT_CODES];
+pub(super) const SHORT_CODES: usize = 32 * 64;
 
 const fn short_codes(codes: &Codes) -> ShortCodes {
-    let mut short = [0; 512];
+    let mut short = [0; SHORT_CODES];
     let mut at = 0;
-    while at < 512 {
-        let (run, value) = (at / 32, at as i32 % 32 - 16);
+    while at < SHORT_CODES {
+        let (mut run, value) = (at % 64, (at / 64) as i32 - 16);
+        let (mut code, mut length) = (0, 0);
+        while run >= 16 {
+            let zeros = codes[SIXTEEN_ZEROS];
+            code = code << (zeros & 255) | (zeros >> 8) as u64;
+            length += zeros & 255;
+            run -= 16;
+        }
         let bits = 32 - value.unsigned_abs().leading_zeros();
-        let code = codes[run << 4 | bits as usize];
+        let symbol = codes[run << 4 | bits as usize];
         let tail = ((value + (value >> 31)) as u32) & ((1 << bits) - 1);
-        short[at] = ((code >> 5) << bits | tail) << 5 | ((code & 31) + bits);
+        code = code << (symbol & 255) | (symbol >> 8) as u64;
+        code = code << bits | tail as u64;
+        short[at] = code << 8 | (length + (symbol & 255) + bits) as u64;
         at += 1;
     }
     short
