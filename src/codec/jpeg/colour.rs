@@ -16,6 +16,9 @@ pub(super) const WIDTH: usize = 64;
 /// Eight rows of samples.
 pub(super) type Rows = [[i16; WIDTH]; 8];
 
+/// Sums of the blue, green and red values of 2 x 2 pixels each.
+type Sums = [[i16; WIDTH / 2]; 3];
+
 /// Upper half of an unsigned product.
 #[inline(always)]
 const fn high(a: u16, b: u16) -> u16 {
@@ -58,12 +61,14 @@ pub(super) struct Samples {
     pub(super) luma: [Rows; 2],
     /// The left half of each row is Cb, the right one Cr.
     pub(super) chroma: Rows,
+    /// Of two rows of pixels: see [`sums`].
+    sums: Sums,
 }
 
 impl Default for Samples {
     fn default() -> Self {
         let rows = [[0; WIDTH]; 8];
-        Self { luma: [rows; 2], chroma: rows }
+        Self { luma: [rows; 2], chroma: rows, sums: [[0; WIDTH / 2]; 3] }
     }
 }
 
@@ -73,8 +78,8 @@ impl Samples {
         let [y0, y1, ..] = &mut self.luma.as_flattened_mut()[2 * pair..] else { return };
         luma(first.as_chunks().0, y0.as_chunks_mut().0);
         luma(second.as_chunks().0, y1.as_chunks_mut().0);
-        let (cb, cr) = self.chroma[pair].split_at_mut(WIDTH / 2);
-        chroma(first.as_chunks().0, second.as_chunks().0, cb, cr);
+        sums(first, second, &mut self.sums);
+        chroma(&self.sums, &mut self.chroma[pair]);
     }
 }
 
@@ -90,7 +95,7 @@ fn channel(pixels: &[Pixel; 16], shift: u32) -> [u16; 16] {
 
 /// Luma of pixels: 0.299 r + 0.587 g + 0.114 b - 128, doubled.
 ///
-/// This and [`chroma`] are not inlined: the compiler vectorizes such loops best as functions of their own.
+/// This and the two below are not inlined: the compiler vectorizes such loops best as functions of their own.
 #[inline(never)]
 fn luma(pixels: &[[Pixel; 16]], out: &mut [[i16; 16]]) {
     for (out, pixels) in out.iter_mut().zip(pixels) {
@@ -102,21 +107,33 @@ fn luma(pixels: &[[Pixel; 16]], out: &mut [[i16; 16]]) {
     }
 }
 
-/// Chroma of 2 x 2 pixels of two rows.
+/// Sums of the blue, green and red values of 2 x 2 pixels of two rows, shifted by 5.
+///
+/// These loops are two, since the first has lanes of 32 bits, which the second would take over.
 #[inline(never)]
-fn chroma(first: &[[Pixel; 2]], second: &[[Pixel; 2]], cb: &mut [i16], cr: &mut [i16]) {
-    for (((first, second), cb), cr) in first.iter().zip(second).zip(cb).zip(cr) {
+fn sums(first: &[Pixel; WIDTH], second: &[Pixel; WIDTH], [blue, green, red]: &mut Sums) {
+    for i in 0..WIDTH / 2 {
+        let four = [first[2 * i], first[2 * i + 1], second[2 * i], second[2 * i + 1]].map(u32::from_le_bytes);
         // Sums of four red and of four blue values stay within their halves of a word.
-        let four = [first[0], first[1], second[0], second[1]].map(u32::from_le_bytes);
         let red_blue = four.iter().fold(0, |sum, pixel| sum + (pixel & 0xff_00ff));
-        let green = four.iter().fold(0, |sum, pixel| sum + (pixel >> 8 & 0xff));
-        // In units of 1/128: the sums of four are shifted by 5.
-        let [r, g, b] = [red_blue >> 16, green, red_blue & 0xffff].map(|sum| (sum as i16) << 5);
+        let shifted_green = four.iter().fold(0, |sum, pixel| sum + (pixel & 0xff00));
+        blue[i] = (red_blue << 5) as i16;
+        green[i] = (shifted_green >> 3) as i16;
+        red[i] = (red_blue >> 11) as i16;
+    }
+}
+
+/// Chroma of such sums, Cb before Cr.
+#[inline(never)]
+fn chroma([blue, green, red]: &Sums, out: &mut [i16; WIDTH]) {
+    for i in 0..WIDTH / 2 {
+        // In units of 1/128.
+        let (r, g, b) = (red[i], green[i], blue[i]);
         // cb = -0.168736 r - 0.331264 g + 0.5 b;  cr = 0.5 r - 0.418688 g - 0.081312 b
-        let blue = (b >> 1) - high_signed(r, 11_058) - high_signed(g, 21_710);
-        let red = (r >> 1) - high_signed(g, 27_439) - high_signed(b, 5_329);
-        *cb = (blue + 31) >> 6;
-        *cr = (red + 31) >> 6;
+        let cb = (b >> 1) - high_signed(r, 11_058) - high_signed(g, 21_710);
+        let cr = (r >> 1) - high_signed(g, 27_439) - high_signed(b, 5_329);
+        out[i] = (cb + 31) >> 6;
+        out[WIDTH / 2 + i] = (cr + 31) >> 6;
     }
 }
 
