@@ -20,6 +20,8 @@ use std::time::Duration;
 pub(super) struct Dispatcher {
     queue: Mutex<Queue>,
     waker: UnixStream,
+    /// A byte was written that the worker's poll has not reported.
+    poked: Arc<AtomicBool>,
     /// Signalled when the worker has taken the queued requests.
     taken: Condvar,
     wakeup_pending: AtomicBool,
@@ -34,12 +36,23 @@ pub(super) struct Dispatcher {
 #[derive(Debug, Default)]
 struct Queue {
     requests: VecDeque<Request>,
+    /// Callers that wait until the worker has taken the requests.
+    waiting: usize,
     closed: bool,
 }
 
-/// The worker's end of the socketpair.
+/// The worker's end of the socketpair. The poll is edge-triggered, so that it reports each byte although those before it were not
+/// read: the worker reads them many at a time, since guests may cause a request for each of their commands.
 #[derive(Debug)]
-pub(super) struct WakeSource(UnixStream);
+pub(super) struct WakeSource {
+    socket: UnixStream,
+    poked: Arc<AtomicBool>,
+    /// Bytes that the poll has reported and the worker has not read.
+    unread: usize,
+}
+
+/// Bytes that the worker leaves in its socket at most. The kernel has room for more than two hundred.
+const MAX_UNREAD: usize = 64;
 
 impl Dispatcher {
     /// Makes a dispatcher and the worker's end. `access` cuts the worker off from the guest when a caller gives up; `completer`
@@ -51,8 +64,11 @@ impl Dispatcher {
         let (waker, source) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         source.set_nonblocking(true)?;
+        let poked = Arc::new(AtomicBool::new(false));
+        let source = WakeSource { socket: source, poked: Arc::clone(&poked), unread: 0 };
         let dispatcher = Self {
             queue: Mutex::default(),
+            poked,
             taken: Condvar::new(),
             waker,
             wakeup_pending: AtomicBool::new(false),
@@ -62,7 +78,7 @@ impl Dispatcher {
             draws: Draws::new(completer),
             patience: MAX_SYNC_REQUEST,
         };
-        Ok((dispatcher, WakeSource(source)))
+        Ok((dispatcher, source))
     }
 
     #[cfg(test)]
@@ -92,8 +108,10 @@ impl Dispatcher {
             // With the original it waits too, because the socketpair is full.
             if queue.requests.len() >= MAX_QUEUED_REQUESTS && !self.on_worker() {
                 let full = |queue: &mut Queue| queue.requests.len() >= MAX_QUEUED_REQUESTS && !queue.closed;
+                queue.waiting += 1;
                 let waited = self.taken.wait_timeout_while(queue, QUEUE_WAIT, full);
                 queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+                queue.waiting -= 1;
             }
             let queue = &mut *queue;
             if queue.closed {
@@ -111,8 +129,13 @@ impl Dispatcher {
 
     /// Wakes the worker up.
     pub(super) fn poke(&self) {
-        // If the socket is full, the worker has bytes to read and wakes up anyway.
-        let _ = (&self.waker).write(&[0]);
+        // Else a byte is on its way, and the worker looks at the queue after it.
+        if !self.poked.swap(true, Ordering::SeqCst)
+            && let Err(error) = (&self.waker).write(&[0])
+        {
+            self.poked.store(false, Ordering::SeqCst);
+            crate::warning_limited!("the worker cannot be woken: {error}");
+        }
     }
 
     /// Queues a request unless one of its kind is queued already.
@@ -165,38 +188,49 @@ impl Dispatcher {
         }
     }
 
-    /// Takes all queued requests. The worker calls this after [`WakeSource::drain`].
+    /// Takes all queued requests. The worker calls this after [`WakeSource::woke`].
     pub(super) fn take(&self) -> VecDeque<Request> {
-        let requests =
-            std::mem::take(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner).requests);
-        self.taken.notify_all();
-        requests
+        self.take_from(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes all queued requests and refuses later ones.
     pub(super) fn close(&self) -> VecDeque<Request> {
         let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.closed = true;
-        self.taken.notify_all();
+        self.take_from(queue)
+    }
+
+    fn take_from(&self, queue: &mut Queue) -> VecDeque<Request> {
+        // Hardly ever does a caller wait, and waking nobody is a call of the kernel, too.
+        if queue.waiting > 0 {
+            self.taken.notify_all();
+        }
         std::mem::take(&mut queue.requests)
     }
 }
 
 impl WakeSource {
     pub(super) fn raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 
-    /// Empties the socket. The worker calls this before it takes the queue.
-    pub(super) fn drain(&mut self) {
-        let mut buffer = [0; 64];
-        while matches!((&self.0).read(&mut buffer), Ok(n) if n == buffer.len()) {}
+    /// The poll has reported the socket. The worker calls this before it takes the queue.
+    pub(super) fn woke(&mut self) {
+        self.poked.store(false, Ordering::SeqCst);
+        self.unread += 1;
+        if self.unread >= MAX_UNREAD {
+            self.unread = 0;
+            let mut buffer = [0; 2 * MAX_UNREAD];
+            while matches!((&self.socket).read(&mut buffer), Ok(n) if n == buffer.len()) {}
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mio::unix::SourceFd;
+    use mio::{Events, Interest, Poll, Token};
     use std::time::Instant;
 
     #[test]
@@ -214,5 +248,42 @@ mod tests {
         let start = Instant::now();
         dispatcher.post(request()).unwrap();
         assert!(start.elapsed() < QUEUE_WAIT);
+    }
+
+    #[test]
+    fn a_caller_that_waits_for_room_goes_on_when_the_worker_takes_the_requests() {
+        let (dispatcher, _wake) = Dispatcher::new(None, None).unwrap();
+        let request = || Request::DelMemslot { group_id: 0, slot_id: 7 };
+        for _ in 0..MAX_QUEUED_REQUESTS {
+            dispatcher.post(request()).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let caller = scope.spawn(|| dispatcher.post(request()).unwrap());
+            while dispatcher.queue.lock().unwrap().waiting == 0 && !caller.is_finished() {
+                std::thread::yield_now();
+            }
+            assert_eq!(dispatcher.take().len(), MAX_QUEUED_REQUESTS);
+            caller.join().unwrap();
+        });
+        assert_eq!(dispatcher.queue.lock().unwrap().waiting, 0);
+        assert_eq!(dispatcher.take().len(), 1);
+    }
+
+    #[test]
+    fn every_poke_wakes_the_worker_though_it_seldom_reads() {
+        let (dispatcher, mut wake) = Dispatcher::new(None, None).unwrap();
+        let mut poll = Poll::new().unwrap();
+        poll.registry().register(&mut SourceFd(&wake.raw_fd()), Token(0), Interest::READABLE).unwrap();
+        let mut events = Events::with_capacity(4);
+        for _ in 0..10 * MAX_UNREAD {
+            for _ in 0..3 {
+                dispatcher.poke();
+            }
+            poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
+            assert!(events.iter().any(mio::event::Event::is_readable));
+            wake.woke();
+            poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            assert!(events.is_empty());
+        }
     }
 }

@@ -109,7 +109,7 @@ impl PollSet {
             }
         }
         if ready.requests {
-            self.wake.drain();
+            self.wake.woke();
         }
         ready
     }
