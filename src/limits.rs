@@ -432,7 +432,7 @@ pub const MAX_SLICE_PIXELS: u64 = 1 << 20;
 /// each pair, and a guest could otherwise make it compare all commands of a long pipe for each message.
 pub const MAX_OVERTAKEN: usize = 64;
 
-/// Bytes sent plus pixels drawn for one display client before the worker serves other clients and the guest.
+/// Bytes sent plus pixels encoded for one display client before the worker serves other clients and the guest.
 /// The worker reads the rings between two large images, because newer commands may cover what still waits.
 pub const MAX_SEND_PER_TURN: u64 = 64 << 10;
 

@@ -123,3 +123,23 @@ fn a_surface_that_goes_leaves_nothing_unsent_that_others_were_copied_from() {
     rig.no_surface(1);
     rig.check();
 }
+
+#[test]
+fn what_draws_much_but_carries_nothing_goes_in_the_same_turn_as_what_follows() {
+    let mut rig = Rig::raw();
+    rig.primary_of(500, 400);
+    rig.attach(1000);
+    rig.drain();
+    rig.now += Duration::from_secs(1);
+    rig.clients[0].1.log.clear();
+    let (screen, block) = (Rect::of_size(500, 400), Rect::new(480, 380, 490, 390));
+    assert!(screen.area() > crate::limits::MAX_SEND_PER_TURN);
+    draw_fill(&mut rig, screen, 1);
+    let window = Rect::new(20, 20, 470, 370);
+    rig.draw(0, Effect::Opaque, window, Clip::None, DrawOp::CopyBits(Point { x: 10, y: 15 }));
+    draw_fill(&mut rig, block, 2);
+    rig.turn();
+    // In order: nothing is gained by overtaking.
+    assert_eq!(read(&mut rig), [server::DRAW_FILL, server::COPY_BITS, server::DRAW_FILL]);
+    rig.check();
+}

@@ -111,9 +111,9 @@ pub(in crate::display) fn is_small(pending: &PendingDrawable) -> bool {
     pending.stream.is_none() && pending.region.bounds().area() <= SMALL && pending.cost.image_pixels <= SMALL
 }
 
-/// Whether a pipe's oldest item is worth being overtaken.
+/// Whether a pipe's oldest item is worth being overtaken. What draws much but carries little is sent as soon as anything.
 pub(in crate::display) fn is_big(item: &PipeItem) -> bool {
-    matches!(item, PipeItem::Draw(pending) if !is_small(pending))
+    matches!(item, PipeItem::Draw(pending) if !is_small(pending) && (pending.stream.is_some() || pending.cost.image_pixels > SMALL))
 }
 
 /// What waits in front of a command.

@@ -87,7 +87,7 @@ pub(in crate::display) enum Waiting {
 #[derive(Debug)]
 pub(in crate::display) struct Pace {
     state: State,
-    /// What the present turn has cost: bytes and pixels.
+    /// What the present turn has cost: bytes and pixels of images.
     turn_cost: u64,
     /// The present turn ended before all was sent.
     cut_short: bool,

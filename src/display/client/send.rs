@@ -113,9 +113,9 @@ impl DisplayClient {
                 self.express.looked(newest, now);
                 return;
             };
-            self.send_command(&pending, shared, now);
+            let pixels = self.send_command(&pending, shared, now);
             self.express.broke_rest();
-            self.pace.sent_aside(pending.drawable.bbox.area(), now);
+            self.pace.sent_aside(pixels, now);
         }
     }
 
@@ -128,7 +128,7 @@ impl DisplayClient {
         self.pipe.take_where(|item| ahead.glance(item, is_small))
     }
 
-    /// Sends one item, slice or image, and says how many pixels it draws. `None`: there is nothing.
+    /// Sends one item, slice or image, and says how many pixels of images it carries. `None`: there is nothing.
     fn send_next(&mut self, shared: &mut Shared<'_>, now: Instant) -> Option<u64> {
         if let Some(item) = self.take_overtaking() {
             return Some(self.send_item(item, shared, now));
@@ -151,7 +151,7 @@ impl DisplayClient {
         }
     }
 
-    /// Sends one item, and says how many pixels it draws.
+    /// Sends one item, and says how many pixels of images it carries.
     fn send_item(&mut self, item: PipeItem, shared: &mut Shared<'_>, now: Instant) -> u64 {
         match item {
             PipeItem::Draw(pending) => return self.send_command(&pending, shared, now),
@@ -225,13 +225,12 @@ impl DisplayClient {
     }
 
     /// Sends a command as a frame of its stream, in slices or as what it is, or leaves its result to be sent as an image.
-    /// Says how many pixels it draws with the messages that were sent.
+    /// Says how many pixels of images the messages carry that were sent.
     fn send_command(&mut self, pending: &Arc<PendingDrawable>, shared: &mut Shared<'_>, now: Instant) -> u64 {
         self.express.sent(pending.key, pending.region.bounds(), now);
-        let pixels = pending.drawable.bbox.area();
         if let Some(frame) = self.streams.of(pending).and_then(|agent| agent.frame(pending, now)) {
             self.send_output(frame, shared.link, now);
-            return pixels;
+            return pending.drawable.bbox.area();
         }
         // Loss would become visible: the result goes as an image (display.md 9.4).
         let exact = self.encoder.lossless_needs(&pending.drawable).is_empty();
@@ -247,7 +246,7 @@ impl DisplayClient {
         if !(exact && small && self.send_drawing(&Drawing::of_command(&pending.drawable), shared)) {
             self.spoil(pending.key, &pending.region);
         }
-        pixels
+        pixels_to_encode(pending)
     }
 
     /// Sends some rows of a command, and says how many pixels they are.
@@ -333,4 +332,10 @@ impl DisplayClient {
         self.gl.descriptor = Some(scanout);
         Ok(false)
     }
+}
+
+/// Pixels of a command that have to be encoded for its message. A fill or a copy of the screen costs the worker and the link the
+/// same whatever its size.
+fn pixels_to_encode(pending: &PendingDrawable) -> u64 {
+    if pending.cost.image_pixels > 0 { pending.drawable.bbox.area() } else { 0 }
 }
