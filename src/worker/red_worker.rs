@@ -185,7 +185,7 @@ impl<D: Display> RedWorker<D> {
                 self.again = true;
                 return now;
             }
-            match self.take_cursor_command() {
+            match self.take_cursor_command(now) {
                 RingPop::Command => now = Instant::now(),
                 RingPop::Fault => return now,
                 RingPop::Empty => match self.cursor_ring.empty(now) {
@@ -194,7 +194,7 @@ impl<D: Display> RedWorker<D> {
                         if guarded("notification", || self.device.request_cursor_notification())
                             .unwrap_or(true)
                         {
-                            self.cursor_ring.armed();
+                            self.cursor_ring.armed(now);
                             return now;
                         }
                         now = Instant::now();
@@ -225,7 +225,7 @@ impl<D: Display> RedWorker<D> {
                         if guarded("notification", || self.device.request_display_notification())
                             .unwrap_or(true)
                         {
-                            self.display_ring.armed();
+                            self.display_ring.armed(now);
                             return now;
                         }
                         now = Instant::now();
@@ -235,16 +235,16 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    fn take_cursor_command(&mut self) -> RingPop {
+    fn take_cursor_command(&mut self, now: Instant) -> RingPop {
         match guarded("cursor command", || self.device.next_cursor_command()) {
             None => RingPop::Fault,
             Some(Fetched::Empty) => RingPop::Empty,
             Some(Fetched::Dropped) => {
-                self.cursor_ring.took();
+                self.cursor_ring.took(now);
                 RingPop::Command
             }
             Some(Fetched::Command(command)) => {
-                self.cursor_ring.took();
+                self.cursor_ring.took(now);
                 guarded("cursor command", || self.cursor.command(command));
                 RingPop::Command
             }
@@ -261,11 +261,11 @@ impl<D: Display> RedWorker<D> {
             None => RingPop::Fault,
             Some(Fetched::Empty) => RingPop::Empty,
             Some(Fetched::Dropped) => {
-                self.display_ring.took();
+                self.display_ring.took(now);
                 RingPop::Command
             }
             Some(Fetched::Command(command)) => {
-                self.display_ring.took();
+                self.display_ring.took(now);
                 guarded("display command", || self.display_command(command, now));
                 RingPop::Command
             }
@@ -323,7 +323,7 @@ impl<D: Display> RedWorker<D> {
     /// Takes all commands of the cursor ring, which a request must not overtake.
     pub(super) fn drain_cursor_ring(&mut self) {
         let start = Instant::now();
-        while self.running && self.take_cursor_command() == RingPop::Command {
+        while self.running && self.take_cursor_command(start) == RingPop::Command {
             if start.elapsed() >= MAX_DRAIN {
                 crate::warning_limited!("the guest refills its cursor ring without end");
                 return;

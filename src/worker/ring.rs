@@ -2,15 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// How long the worker waits before it looks at an empty ring again, the first time after the guest has notified it. A guest
-/// draws a frame within a few milliseconds, and the last command of the frame waits for the next look.
+/// How long the worker waits before it looks at an empty ring again. A guest draws a frame within a few milliseconds, and the
+/// last command of the frame waits for the next look.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
-/// The worker waits twice as long before each further look, up to this time: looks at a guest that draws all the time would
-/// otherwise cost more than what it draws.
+/// The worker waits twice as long after each look that found something, up to this time: looks at a guest that draws all the time
+/// would otherwise cost more than what it draws. A guest that notifies the worker within this time draws all the time.
 const LAST_LOOK: Duration = Duration::from_millis(4);
-/// How often the worker looks at an empty ring again before it asks the guest to notify. Under load this saves the guest one
-/// exit per command.
-const LOOKS: u32 = 2;
 
 /// What to do about an empty ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,52 +19,64 @@ pub(super) enum OnEmpty {
 }
 
 /// The state of one command ring.
+///
+/// A look costs the worker a wakeup, a notification costs it one too and the guest an exit. So the worker waits for
+/// notifications of a guest that draws a frame and then rests, and looks at one that draws all the time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ring {
     /// The time of the next look.
     next_look: Option<Instant>,
-    /// Looks since the ring was found empty.
-    looks: u32,
     /// How long the worker waits before the look after the next one.
     pause: Duration,
-    /// The worker asked for a notification, and no command has come since.
-    asked: bool,
+    /// When the worker asked for a notification, if no command has come since.
+    asked: Option<Instant>,
+    /// The guest has notified the worker, so the first look follows at once: when the clients have been sent the first commands of a
+    /// frame, the others are often there.
+    glance: bool,
+    /// The guest has rested after what it drew last.
+    rests: bool,
 }
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { next_look: None, looks: 0, pause: FIRST_LOOK, asked: false }
+        Self { next_look: None, pause: FIRST_LOOK, asked: None, glance: false, rests: true }
     }
 }
 
 impl Ring {
     /// The ring gave a command.
-    pub(super) fn took(&mut self) {
-        (self.next_look, self.looks, self.asked) = (None, 0, false);
+    pub(super) fn took(&mut self, now: Instant) {
+        let longer = LAST_LOOK.min(self.pause * 2);
+        if let Some(asked) = self.asked.take() {
+            self.rests = now >= asked + LAST_LOOK;
+            self.pause = if self.rests { FIRST_LOOK } else { longer };
+            self.glance = true;
+        } else if self.next_look.is_some_and(|at| now >= at) && !std::mem::take(&mut self.glance) {
+            self.pause = longer;
+        }
+        self.next_look = None;
     }
 
     /// The ring was empty.
     pub(super) fn empty(&mut self, now: Instant) -> OnEmpty {
-        if self.asked {
+        if self.asked.is_some() || self.next_look.is_some_and(|at| now < at) {
             return OnEmpty::Wait;
         }
-        if let Some(at) = self.next_look {
-            if now < at {
-                return OnEmpty::Wait;
-            }
-            self.looks = self.looks.saturating_add(1);
-            if self.looks >= LOOKS {
-                return OnEmpty::AskNotification;
-            }
+        if self.next_look.is_none() {
+            self.next_look = Some(if self.glance { now } else { now + self.pause });
+            return OnEmpty::Wait;
         }
-        self.next_look = Some(now + self.pause);
-        self.pause = LAST_LOOK.min(self.pause * 2);
-        OnEmpty::Wait
+        if std::mem::take(&mut self.glance) && !self.rests {
+            self.next_look = Some(now + self.pause);
+            return OnEmpty::Wait;
+        }
+        self.rests = true;
+        OnEmpty::AskNotification
     }
 
     /// The guest accepted to notify.
-    pub(super) fn armed(&mut self) {
-        *self = Self { asked: true, ..Self::default() };
+    pub(super) fn armed(&mut self, now: Instant) {
+        (self.next_look, self.asked) = (None, Some(now));
     }
 
     /// When to look again.
@@ -80,26 +89,60 @@ impl Ring {
 mod tests {
     use super::*;
 
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Waits for each look and finds the ring empty, until the worker asks for a notification. Returns the pauses.
+    fn rest(ring: &mut Ring, mut now: Instant) -> Vec<Duration> {
+        let mut pauses = Vec::new();
+        while ring.empty(now) == OnEmpty::Wait {
+            let at = ring.look_at().unwrap();
+            pauses.push(at - now);
+            now = at;
+        }
+        ring.armed(now);
+        assert_eq!(ring.look_at(), None);
+        assert_eq!(ring.empty(now), OnEmpty::Wait);
+        pauses
+    }
+
     #[test]
-    fn notification_is_asked_for_once_per_idle_period() {
+    fn a_guest_that_rests_after_each_frame_is_glanced_at_once_more_and_asked_to_notify() {
         let mut ring = Ring::default();
         let start = Instant::now();
-        assert_eq!(ring.empty(start), OnEmpty::Wait);
-        assert_eq!(ring.empty(start + FIRST_LOOK / 2), OnEmpty::Wait);
-        let first = ring.look_at().unwrap();
-        assert_eq!(first, start + FIRST_LOOK);
-        assert_eq!(ring.empty(first), OnEmpty::Wait);
-        let second = ring.look_at().unwrap();
-        assert_eq!(second, first + FIRST_LOOK * 2);
-        assert_eq!(ring.empty(second), OnEmpty::AskNotification);
-        // The guest refused, so the worker has to ask again.
-        assert_eq!(ring.empty(second), OnEmpty::AskNotification);
-        ring.armed();
-        assert_eq!(ring.look_at(), None);
-        assert_eq!(ring.empty(second + FIRST_LOOK), OnEmpty::Wait);
-        ring.took();
-        assert_eq!(ring.empty(second + FIRST_LOOK), OnEmpty::Wait);
-        assert!(ring.look_at().is_some());
+        rest(&mut ring, start);
+        for frame in 1..5 {
+            let now = start + MS * 40 * frame;
+            ring.took(now);
+            assert_eq!(rest(&mut ring, now), [Duration::ZERO]);
+        }
+    }
+
+    #[test]
+    fn the_worker_asks_again_when_the_guest_refused() {
+        let mut ring = Ring::default();
+        let now = Instant::now();
+        assert_eq!(ring.empty(now), OnEmpty::Wait);
+        assert_eq!(ring.empty(now + FIRST_LOOK / 2), OnEmpty::Wait);
+        assert_eq!(ring.look_at(), Some(now + FIRST_LOOK));
+        assert_eq!(ring.empty(now + FIRST_LOOK), OnEmpty::AskNotification);
+        assert_eq!(ring.empty(now + FIRST_LOOK), OnEmpty::AskNotification);
+    }
+
+    #[test]
+    fn what_the_glance_finds_is_followed_by_a_look() {
+        let mut ring = Ring::default();
+        let start = Instant::now();
+        rest(&mut ring, start);
+        let now = start + MS * 40;
+        ring.took(now);
+        assert_eq!((ring.empty(now), ring.look_at()), (OnEmpty::Wait, Some(now)));
+        ring.took(now);
+        // Commands that come with requests put the look off, and nothing else.
+        for _ in 0..5 {
+            assert_eq!((ring.empty(now), ring.look_at()), (OnEmpty::Wait, Some(now + FIRST_LOOK)));
+            ring.took(now);
+        }
+        assert_eq!(rest(&mut ring, now), [FIRST_LOOK]);
     }
 
     #[test]
@@ -112,16 +155,37 @@ mod tests {
             let at = ring.look_at().unwrap();
             pauses.push(at - now);
             now = at;
-            ring.took();
+            ring.took(now);
         }
         assert_eq!(pauses, [FIRST_LOOK, FIRST_LOOK * 2, LAST_LOOK, LAST_LOOK]);
         // Once the guest has drawn nothing for a while, its next frame is looked at soon again.
-        while ring.empty(now) == OnEmpty::Wait {
-            now = ring.look_at().unwrap();
+        rest(&mut ring, now);
+        now += MS * 40;
+        ring.took(now);
+        assert_eq!(rest(&mut ring, now), [Duration::ZERO]);
+    }
+
+    #[test]
+    fn a_guest_that_draws_every_other_millisecond_does_not_have_to_notify() {
+        let mut ring = Ring::default();
+        let start = Instant::now();
+        rest(&mut ring, start);
+        let (mut now, mut asked) = (start + MS * 40, 0);
+        for _ in 0..100 {
+            // A command comes, by a notification or before a look that is due then.
+            ring.took(now);
+            let next = now + MS * 2;
+            while now < next {
+                match ring.empty(now) {
+                    OnEmpty::AskNotification => {
+                        asked += 1;
+                        ring.armed(now);
+                        now = next;
+                    }
+                    OnEmpty::Wait => now = ring.look_at().unwrap_or(next),
+                }
+            }
         }
-        ring.armed();
-        ring.took();
-        assert_eq!(ring.empty(now), OnEmpty::Wait);
-        assert_eq!(ring.look_at(), Some(now + FIRST_LOOK));
+        assert!(asked < 5, "{asked}");
     }
 }
