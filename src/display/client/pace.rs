@@ -14,6 +14,8 @@
 //! - As long as the client costs little, the rest is [`COLLECT`], and twice as long after each burst that follows without a
 //!   pause: the commands of one frame come within few milliseconds, and fewer, larger bursts cost less. What encoding may take
 //!   meanwhile is its [`Credit`].
+//! - A frame whose first commands are sent while the guest draws the others is worth two bursts without a rest, if the guest was
+//!   done after the second burst the last time: the client sees the frame a millisecond earlier.
 //! - What guests redraw faster than any screen shows it is not encoded for nothing: when the credit is used up, drawing waits
 //!   for [`DISPLAY_PACE`] or longer, by what the burst took to encode. Meanwhile newer commands cover older ones in the pipe.
 //! - Small commands for places where nothing else is drawn go during the rest too ([`super::express`]).
@@ -30,6 +32,8 @@ const REFINE_IDLE: Duration = Duration::from_millis(500);
 
 /// The first rest while a client costs little.
 const COLLECT: Duration = Duration::from_millis(1);
+/// A frame was short if it took at most so many bursts.
+const SHORT: u32 = 2;
 /// One part in so many of the time may go into encoding before the client costs more than little.
 const SHARE: u32 = 6;
 /// The most that a client can save up: a large picture after a pause does not count against the next small ones.
@@ -93,8 +97,10 @@ pub(in crate::display) struct Pace {
     cut_short: bool,
     last_sent: Instant,
     credit: Credit,
-    /// The next rest while the client costs little.
-    collect: Duration,
+    /// Bursts of the present frame.
+    bursts: u32,
+    /// The frame before was short.
+    short: bool,
 }
 
 impl Pace {
@@ -105,7 +111,8 @@ impl Pace {
             cut_short: false,
             last_sent: now,
             credit: Credit::new(now),
-            collect: COLLECT,
+            bursts: 0,
+            short: true,
         }
     }
 
@@ -128,7 +135,8 @@ impl Pace {
         self.last_sent = now;
         // Nothing waited when the rest was over: this begins another frame. A busy worker is a little late, too.
         if matches!(self.state, State::Resting { until } if now >= until + DISPLAY_PACE) {
-            self.collect = COLLECT;
+            self.short = self.bursts <= SHORT;
+            self.bursts = 0;
         }
         self.state = match self.state {
             State::Idle => State::Bursting { spent: Duration::ZERO, broken_rest: None },
@@ -151,14 +159,23 @@ impl Pace {
         self.state = match (waiting, broken_rest) {
             (Waiting::Drawing | Waiting::Other, _) => State::Bursting { spent, broken_rest },
             (Waiting::Nothing, _) if self.turn_cost > 0 => {
-                let rest = if is_cheap { self.collect } else { rest_after(spent) };
-                self.collect = DISPLAY_PACE.min(self.collect * 2);
+                let rest = if is_cheap { self.collect() } else { rest_after(spent) };
+                self.bursts = self.bursts.saturating_add(1);
                 State::Resting { until: now + rest }
             }
             // What was left of the burst has become needless.
             (Waiting::Nothing, Some(until)) => State::Resting { until },
             (Waiting::Nothing, None) => State::Idle,
         };
+    }
+
+    /// The next rest while the client costs little.
+    fn collect(&self) -> Duration {
+        if self.short && self.bursts == 0 {
+            return Duration::ZERO;
+        }
+        let doubled = self.bursts.saturating_sub(u32::from(self.short)).min(8);
+        DISPLAY_PACE.min(COLLECT * (1 << doubled))
     }
 
     /// Whether the present turn ended before all was sent.
@@ -242,11 +259,33 @@ mod tests {
     fn a_client_that_costs_little_rests_only_to_collect() {
         let start = Instant::now();
         let mut pace = Pace::new(start);
+        pace.short = false;
         for frame in 0..100 {
             let mut now = start + MS * 40 * frame;
             for rest in [COLLECT, COLLECT * 2, COLLECT * 4] {
                 burst(&mut pace, MS, now);
                 assert_eq!(pace.next_turn(Waiting::Drawing, true, now), Some(now + rest));
+                now += rest;
+            }
+        }
+    }
+
+    #[test]
+    fn short_frames_are_sent_without_a_rest() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let long = [Duration::ZERO, COLLECT, COLLECT * 2];
+        // A frame of two bursts, one that goes on after them, and the one after that.
+        let after_long = [COLLECT, COLLECT * 2];
+        for (frame, rests) in [&long[..2], &long, &after_long, &long[..1], &long[..2]].into_iter().enumerate()
+        {
+            let mut now = start + MS * 40 * u32::try_from(frame).unwrap();
+            for &rest in rests {
+                burst(&mut pace, MS / 10, now);
+                assert_eq!(
+                    pace.held_until(Waiting::Drawing, now),
+                    Some(now + rest).filter(|_| !rest.is_zero())
+                );
                 now += rest;
             }
         }
