@@ -42,7 +42,16 @@ pub(in crate::codec) fn load(format: BitmapFormat, bytes: &[u8], pixels: &mut [P
             }
         }
         BitmapFormat::TwentyFourBit => {
-            for (pixel, [b, g, r]) in pixels.iter_mut().zip(bytes.as_chunks().0) {
+            // Four pixels are three words. Bytes would be stored one by one, and read as words soon after.
+            let (fours, pixels) = pixels.as_chunks_mut::<4>();
+            let (twelves, _) = bytes.as_chunks::<12>();
+            for (pixels, bytes) in fours.iter_mut().zip(twelves) {
+                let [a, b, c] = std::array::from_fn(|i| u32::from_le_bytes(bytes.as_chunks().0[i]));
+                *pixels =
+                    [a, a >> 24 | b << 8, b >> 16 | c << 16, c >> 8].map(|p| (p & 0xff_ffff).to_le_bytes());
+            }
+            let last = bytes.get(12 * fours.len()..).unwrap_or_default();
+            for (pixel, [b, g, r]) in pixels.iter_mut().zip(last.as_chunks().0) {
                 *pixel = [*b, *g, *r, 0];
             }
         }
