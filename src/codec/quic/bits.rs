@@ -31,6 +31,14 @@ impl<'a> BitWriter<'a> {
         self.store();
     }
 
+    /// Like [`Self::put`], but the other bits of `code` may be ones.
+    #[inline(always)]
+    pub(super) fn put_low(&mut self, code: u64, len: u32) {
+        self.pending |= (code << (len.wrapping_neg() & 63)) >> (self.pending_len & 63);
+        self.pending_len += len;
+        self.store();
+    }
+
     /// Writes joined codes of `len` bits, at most [`PUT_LIMIT`] (see [`super::tables::Code`]).
     #[inline(always)]
     pub(super) fn put_joined(&mut self, joined: u64, len: u32) {

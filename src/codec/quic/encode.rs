@@ -227,7 +227,7 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
                 break;
             }
             at = next_clear(flat, run, end);
-            put_run(coder, at - run, &mut writer);
+            put_runs(coder, at - run, false, &mut writer);
             test_from = at + usize::from(at == run);
         }
         writer
@@ -253,14 +253,7 @@ impl<'a, const CHANNELS: usize, const BITS: usize> Group<'a, CHANNELS, BITS> {
                 writer = put_stretch(models, coder, symbols, coded, at, run, writer);
                 at = next_clear(flat, run, end);
                 let another = at > run && is_set(candidates, at);
-                if let Some((code, len)) = coder.code_runs(at - run, another) {
-                    writer.put(code, len);
-                } else {
-                    put_run(coder, at - run, &mut writer);
-                    if another {
-                        put_run(coder, 0, &mut writer);
-                    }
-                }
+                put_runs(coder, at - run, another, &mut writer);
             }
         }
         put_stretch(models, coder, symbols, coded, at, end, writer)
@@ -388,10 +381,14 @@ fn put_apart<const CHANNELS: usize>(codes: Codes<CHANNELS>, symbols: &[u8; 4], w
     writer.put(joined, len);
 }
 
-/// Codes a run of `n` pixels (codecs.md 2.7).
+/// Codes a run of `n` pixels (codecs.md 2.7) and, if `another`, an empty run after it.
 #[inline(always)]
-fn put_run(coder: &mut Coder, n: usize, writer: &mut BitWriter<'_>) {
-    let (ones, shift, rest) = coder.code_run(n);
+fn put_runs(coder: &mut Coder, n: usize, another: bool, writer: &mut BitWriter<'_>) {
+    if let Some((code, len)) = coder.code_runs(n, another) {
+        writer.put_low(code, len);
+        return;
+    }
+    let (ones, shift, rest) = coder.code_long_run(n);
     let len = ones + 1 + shift;
     if len <= PUT_LIMIT {
         writer.put((((1u64 << ones) - 1) << (shift + 1)) | rest as u64, len);
@@ -400,6 +397,10 @@ fn put_run(coder: &mut Coder, n: usize, writer: &mut BitWriter<'_>) {
             writer.put(1, 1);
         }
         writer.put(rest as u64, shift + 1);
+    }
+    if another {
+        let (_, shift, _) = coder.code_long_run(0);
+        writer.put(0, 1 + shift);
     }
 }
 

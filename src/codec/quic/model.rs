@@ -2,7 +2,8 @@
 //! coder.
 
 use super::tables::{
-    Code, Family, LAST_STEP, RUN_ENDS, RUN_SHIFTS, RUN_STARTS, STEP_PIXELS, TRIGGERS, WAITS, family,
+    Code, Family, LAST_STEP, RUN_CODES, RUN_SHIFTS, RUN_STARTS, SHORT_RUN, STEP_PIXELS, TRIGGERS, WAITS,
+    family,
 };
 
 /// The contexts of one channel of `BITS` bits. There are as many buckets as bits, and as many codes as bits.
@@ -122,41 +123,29 @@ impl Coder {
         }
     }
 
-    /// The code of a run of `n` pixels: the number of one bits, the length of the part after the zero bit,
-    /// and that part. Advances the state past the run.
-    #[inline(always)]
-    pub(super) fn code_run(&mut self, n: usize) -> (u32, u32, usize) {
-        // Pixels counted from state 0, so that the code's end can be looked up in a table.
-        let total = n + self.run_start;
-        let Some(end) = RUN_ENDS.get(total) else {
-            return self.code_long_run(total);
-        };
-        let (from, to) = (self.run, usize::from(end.state));
-        self.run = to.saturating_sub(1);
-        self.run_start = usize::from(end.next_start);
-        (to.wrapping_sub(from) as u32, u32::from(end.shift), usize::from(end.rest))
-    }
-
-    /// The codes of a run of `n` pixels and, if `another`, of an empty run after it: all bits (unused high
-    /// bits are zero) and their number. `None`, with the state unchanged, if they may need more than 32 bits.
+    /// The code of a run of `n` pixels and, if `another`, of an empty run after it: a number that ends in the
+    /// code, and the code's length, at most [`super::bits::PUT_LIMIT`]. Advances the state past the runs.
+    /// `None`, with the state unchanged, if the run is long.
     #[inline(always)]
     pub(super) fn code_runs(&mut self, n: usize, another: bool) -> Option<(u64, u32)> {
-        let end = RUN_ENDS.get(n + self.run_start)?;
-        let (from, to, shift) = (self.run, usize::from(end.state), u32::from(end.shift));
-        let ones = to.wrapping_sub(from) as u32;
-        let more = if another { 1 + u32::from(end.next_shift) } else { 0 };
-        let len = ones + 1 + shift + more;
-        if len > 32 {
+        // Pixels counted from state 0, so that the code can be looked up in a table.
+        let total = n + self.run_start;
+        if total >= SHORT_RUN {
             return None;
         }
-        self.run = to.saturating_sub(1 + usize::from(another));
-        self.run_start = usize::from(if another { end.after_start } else { end.next_start });
-        Some((((((1 << ones) - 1) << (shift + 1)) | u64::from(end.rest)) << more, len))
+        let code = &RUN_CODES[total + SHORT_RUN * usize::from(another)];
+        let len = code.len - self.run as u32;
+        self.run = usize::from(code.next);
+        self.run_start = usize::from(code.next_start);
+        Some((code.code, len))
     }
 
+    /// The code of a run of `n` pixels: the number of one bits, the length of the part after the zero bit,
+    /// and that part. Advances the state past the run.
     #[cold]
     #[inline(never)]
-    fn code_long_run(&mut self, total: usize) -> (u32, u32, usize) {
+    pub(super) fn code_long_run(&mut self, n: usize) -> (u32, u32, usize) {
+        let total = n + self.run_start;
         let to = RUN_STARTS.partition_point(|start| usize::from(*start) <= total).saturating_sub(1) & 31;
         let shift = u32::from(RUN_SHIFTS[to]);
         let rest = total - usize::from(RUN_STARTS[to]);
@@ -217,19 +206,21 @@ mod tests {
                 let shift = rule.run_shift();
                 rule.run_ends();
                 let mut coder = Coder { run: state, run_start, ..Coder::new() };
-                assert_eq!(coder.code_run(n), (ones, shift, rest), "{state} {n}");
+                assert_eq!(coder.code_long_run(n), (ones, shift, rest), "{state} {n}");
                 assert_eq!((coder.run, coder.run_start), (rule.run, usize::from(RUN_STARTS[rule.run])));
                 for another in [false, true] {
                     let mut both = Coder { run: state, run_start, ..Coder::new() };
                     let Some((code, len)) = both.code_runs(n, another) else { continue };
                     let mut one = Coder { run: state, run_start, ..Coder::new() };
-                    let (ones, shift, rest) = one.code_run(n);
+                    let (ones, shift, rest) = one.code_long_run(n);
                     let mut want = ((((1u64 << ones) - 1) << (shift + 1)) | rest as u64, ones + 1 + shift);
                     if another {
-                        let (0, shift, 0) = one.code_run(0) else { panic!("a run of no pixels has no ones") };
+                        let (0, shift, 0) = one.code_long_run(0) else {
+                            panic!("a run of no pixels has no ones")
+                        };
                         want = (want.0 << (1 + shift), want.1 + 1 + shift);
                     }
-                    assert_eq!((code, len), want);
+                    assert_eq!((code & ((1 << len) - 1), len), want);
                     assert_eq!((both.run, both.run_start), (one.run, one.run_start));
                 }
             }

@@ -25,45 +25,41 @@ pub(super) const RUN_STARTS: [u16; 32] = {
     starts
 };
 
-/// How a run code ends.
+/// A run code, perhaps with the code of an empty run after it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RunEnd {
-    /// State after the one bits.
-    pub(super) state: u8,
-    /// Length of the part after the zero bit, in bits.
-    pub(super) shift: u8,
-    /// Pixels that the one bits do not cover.
-    pub(super) rest: u16,
-    /// Entry of [`RUN_STARTS`] for the state after the whole code, and the run shift of that state.
+pub(super) struct RunCode {
+    /// The code from state 0.
+    pub(super) code: u64,
+    /// Its length. The code from a higher state lacks one of the first bits, ones, per state.
+    pub(super) len: u32,
+    /// The state after it, and the entry of [`RUN_STARTS`] for that.
+    pub(super) next: u8,
     pub(super) next_start: u16,
-    pub(super) next_shift: u8,
-    /// Entry of [`RUN_STARTS`] for the state after an empty run that follows.
-    pub(super) after_start: u16,
 }
 
-/// Run coder: the ends of runs by their length plus the pixels that led to the current state.
-pub(super) static RUN_ENDS: [RunEnd; 512] = {
-    let none = RunEnd { state: 0, shift: 0, rest: 0, next_start: 0, next_shift: 0, after_start: 0 };
-    let mut ends = [none; 512];
+/// Runs with a code in [`RUN_CODES`] are shorter than this, with the pixels that led to the current state.
+pub(super) const SHORT_RUN: usize = 512;
+
+/// Run coder: the codes by the length of the run plus the pixels that led to the current state; in the second
+/// half those of such a run and an empty one.
+pub(super) static RUN_CODES: [RunCode; 2 * SHORT_RUN] = {
+    let mut codes = [RunCode { code: 0, len: 0, next: 0, next_start: 0 }; 2 * SHORT_RUN];
     let (mut at, mut state) = (0, 0);
-    while at < ends.len() {
+    while at < SHORT_RUN {
         if RUN_STARTS[state + 1] as usize <= at {
             state += 1;
         }
-        let rest = at as u16 - RUN_STARTS[state];
-        let next = if state > 0 { state - 1 } else { 0 };
-        let after = if next > 0 { next - 1 } else { 0 };
-        ends[at] = RunEnd {
-            state: state as u8,
-            shift: RUN_SHIFTS[state],
-            rest,
-            next_start: RUN_STARTS[next],
-            next_shift: RUN_SHIFTS[next],
-            after_start: RUN_STARTS[after],
-        };
+        let shift = RUN_SHIFTS[state] as u32;
+        let code = (((1 << state) - 1) << (shift + 1)) | (at as u64 - RUN_STARTS[state] as u64);
+        let len = state as u32 + 1 + shift;
+        let next = state.saturating_sub(1);
+        codes[at] = RunCode { code, len, next: next as u8, next_start: RUN_STARTS[next] };
+        let more = 1 + RUN_SHIFTS[next] as u32;
+        let (code, len, next) = (code << more, len + more, next.saturating_sub(1));
+        codes[SHORT_RUN + at] = RunCode { code, len, next: next as u8, next_start: RUN_STARTS[next] };
         at += 1;
     }
-    ends
+    codes
 };
 
 /// Pseudo-random numbers of pixels between model updates, before masking.
