@@ -222,7 +222,7 @@ impl<const CHANNELS: usize, const BITS: usize> Group<CHANNELS, BITS> {
             if coder.wait > 0 {
                 coder.wait -= 1;
             } else {
-                let trigger = coder.trigger();
+                let trigger = coder.trigger;
                 for (c, model) in models.iter_mut().enumerate() {
                     let shift = 8 * (CHANNELS - 1 - c);
                     model.update((context >> shift) as u8, (symbols >> shift) as u8, trigger);

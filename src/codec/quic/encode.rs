@@ -322,7 +322,7 @@ fn learn<const CHANNELS: usize, const BITS: usize>(
     symbols: [u8; 4],
     coder: &mut Coder,
 ) {
-    let trigger = coder.trigger();
+    let trigger = coder.trigger;
     for (c, model) in models.iter_mut().enumerate() {
         let byte = CHANNELS - 1 - c;
         model.update(context[byte], symbols[byte], trigger);

@@ -12,23 +12,27 @@ pub(super) struct Model<const BITS: usize> {
     /// Per bucket and code: the bits that the code would have used so far, times 8, plus a tag that makes the
     /// largest of equally good codes the smallest number. Codes that do not exist have numbers that are never
     /// the smallest.
-    counters: [[i32; 8]; 8],
+    ///
+    /// They are whole numbers, of which baseline x86-64 finds the smaller ones of four pairs at once only as
+    /// `f32`, and that is exact below 2^24. A counter without its tag is at most 27 times the smallest one of
+    /// its bucket, because code lengths are 1 to 26, and that is halved when it exceeds a trigger.
+    counters: [[f32; 8]; 8],
     /// The best code of each context value's bucket.
     best: [&'static Code; 256],
 }
 
 /// The tags of the codes, kept in the low bits of their counters.
-const TAGS: [i32; 8] = [7, 6, 5, 4, 3, 2, 1, 0];
+const TAGS: [f32; 8] = [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0];
 
 impl<const BITS: usize> Model<BITS> {
     /// The highest code, and the highest bucket.
     const LAST: usize = BITS - 1;
     /// Added to the counters of codes that do not exist.
-    const UNUSED: [i32; 8] = {
-        let mut unused = [0; 8];
+    const UNUSED: [f32; 8] = {
+        let mut unused = [0.0; 8];
         let mut l = BITS;
         while l < 8 {
-            unused[l] = 1 << 30;
+            unused[l] = (1 << 23) as f32;
             l += 1;
         }
         unused
@@ -48,28 +52,42 @@ impl<const BITS: usize> Model<BITS> {
     #[inline]
     pub(super) fn update(&mut self, context: u8, symbol: u8, trigger: u32) {
         let family: &Family = family::<BITS>();
-        let bucket = ((u32::from(context) + 1).ilog2() as usize).min(Self::LAST) & 7;
+        let bucket = usize::from(family.buckets[usize::from(context)] & 7);
         let counters = &mut self.counters[bucket];
         let lengths = &family.lengths[usize::from(symbol)];
-        let mut compared = [0; 8];
+        let mut compared = [0.0; 8];
         for l in 0..8 {
             counters[l] += lengths[l];
-            compared[l] = counters[l] + Self::UNUSED[l];
+            compared[l] = if BITS == 8 { counters[l] } else { counters[l] + Self::UNUSED[l] };
         }
-        let [a, b, c, d, e, f, g, h] = compared;
-        let least = a.min(e).min(b.min(f)).min(c.min(g).min(d.min(h)));
-        if (least >> 3) as u32 > trigger {
+        let least: [f32; 4] = std::array::from_fn(|l| lesser(compared[l], compared[l + 4]));
+        let least = whole(lesser(lesser(least[0], least[2]), lesser(least[1], least[3])));
+        if least >> 3 > trigger {
             for (counter, tag) in counters.iter_mut().zip(TAGS) {
-                *counter = ((*counter >> 1) & !7) | tag;
+                *counter = (whole(*counter) >> 4 << 3) as f32 + tag;
             }
         }
-        let best = &family.codes[7 - (least & 7) as usize];
-        let first = (1usize << bucket) - 1;
-        if !std::ptr::eq(self.best[first], best) {
+        let best = 7 - (least & 7);
+        let best = &family.codes[best as usize];
+        if !std::ptr::eq(self.code(context), best) {
+            let first = (1usize << bucket) - 1;
             let end = if bucket == Self::LAST { 256 } else { 2 * first + 1 };
             self.best[first..end].fill(best);
         }
     }
+}
+
+/// The smaller number. Unlike [`f32::min`], this does not look for what is no number.
+#[inline(always)]
+fn lesser(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+/// A whole number below 2^23 as an integer: the fraction of its sum with 2^23. Unlike a cast, this does not
+/// look for numbers out of range.
+#[inline(always)]
+fn whole(n: f32) -> u32 {
+    (n + (1 << 23) as f32).to_bits() & 0x7f_ffff
 }
 
 /// State shared by the channels that are coded together.
@@ -79,8 +97,10 @@ pub(super) struct Coder {
     pub(super) wait: u32,
     /// Index in the table of wait times of the last wait.
     wait_index: u8,
-    /// Adaptation step 0..=6.
+    /// Adaptation step 0..=6, its mask of wait times, and the counter value above which counters are halved.
     step: usize,
+    mask: u32,
+    pub(super) trigger: u32,
     /// Pixels left in this step.
     step_left: u32,
     /// State of the run coder.
@@ -91,20 +111,23 @@ pub(super) struct Coder {
 
 impl Coder {
     pub(super) fn new() -> Self {
-        Self { wait: 0, wait_index: 255, step: 0, step_left: STEP_PIXELS, run: 0, run_start: 0 }
-    }
-
-    /// The counter value above which the counters are halved at present.
-    #[inline]
-    pub(super) fn trigger(&self) -> u32 {
-        TRIGGERS[self.step.min(LAST_STEP)]
+        Self {
+            wait: 0,
+            wait_index: 255,
+            step: 0,
+            mask: 0,
+            trigger: TRIGGERS[0],
+            step_left: STEP_PIXELS,
+            run: 0,
+            run_start: 0,
+        }
     }
 
     /// Sets `wait` for the next model update. Called at each update.
     #[inline]
     pub(super) fn draw_wait(&mut self) {
         self.wait_index = self.wait_index.wrapping_add(1);
-        self.wait = u32::from(WAITS[usize::from(self.wait_index)]) & ((1 << self.step) - 1);
+        self.wait = u32::from(WAITS[usize::from(self.wait_index)]) & self.mask;
     }
 
     /// Length of the row's next segment if `left` pixels are left.
@@ -118,6 +141,8 @@ impl Coder {
             self.step_left = self.step_left.saturating_sub(len as u32);
             if self.step_left == 0 {
                 self.step += 1;
+                self.mask = 2 * self.mask + 1;
+                self.trigger = TRIGGERS[self.step];
                 self.step_left = STEP_PIXELS;
             }
         }

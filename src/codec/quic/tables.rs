@@ -142,24 +142,33 @@ pub(super) struct Family {
     pub(super) codes: [Code; 8],
     /// `lengths[symbol][l]` in eighths of a bit (see [`super::model::Model`]); 0 for codes that the depth
     /// does not have.
-    pub(super) lengths: [[i32; 8]; 256],
+    pub(super) lengths: [[f32; 8]; 256],
+    /// The bucket of each context value.
+    pub(super) buckets: [u8; 256],
 }
 
 impl Family {
     const fn new(bits: u32) -> Self {
         let mut codes = [Code::new(bits, 0); 8];
-        let mut lengths = [[0; 8]; 256];
+        let mut lengths = [[0.0; 8]; 256];
         let mut l = 0;
         while l < bits as usize {
             codes[l] = Code::new(bits, l as u32);
             let mut symbol = 0;
             while symbol < 256 {
-                lengths[symbol][l] = (8 * (codes[l].entries[symbol] & 255)) as i32;
+                lengths[symbol][l] = (8 * (codes[l].entries[symbol] & 255)) as f32;
                 symbol += 1;
             }
             l += 1;
         }
-        Self { codes, lengths }
+        let mut buckets = [0; 256];
+        let mut context = 0;
+        while context < 256 {
+            let bucket = (context as u32 + 1).ilog2();
+            buckets[context] = (if bucket < bits { bucket } else { bits - 1 }) as u8;
+            context += 1;
+        }
+        Self { codes, lengths, buckets }
     }
 }
 
@@ -203,6 +212,25 @@ mod tests {
                 // The entries of three channels can be added without a carry.
                 assert!(code & 255 <= CODE_LIMIT && (code >> 8) < 1 << 22);
                 assert!(code >> 8 < 1 << (code & 63));
+            }
+        }
+    }
+
+    #[test]
+    fn short_codes_join_and_long_ones_leave_a_mark() {
+        let eight = EIGHT_BITS.codes.iter().map(|code| (code, 256));
+        let five = FIVE_BITS.codes[..5].iter().map(|code| (code, 32));
+        for (code, symbols) in eight.chain(five) {
+            for (symbol, entry) in code.entries[..symbols].iter().enumerate() {
+                let (bits, len) = (u64::from(entry >> 8), entry & 255);
+                let join =
+                    |joined: u64| joined.wrapping_mul(code.scales[symbol]).wrapping_add(code.codes[symbol]);
+                if len <= JOINED_LIMIT {
+                    assert_eq!(join(0b101), (0b101 << len) | bits);
+                    assert!(join(u64::MAX).cast_signed() < 0);
+                } else {
+                    assert_eq!((join(0b101), join(u64::MAX)), (u64::MAX, u64::MAX));
+                }
             }
         }
     }
