@@ -15,6 +15,8 @@ const FAR: u8 = 60;
 /// not was graded wrong, or a window covers it.
 const MIN_CELLS: usize = 32;
 const MIN_FILL: usize = 80;
+/// Nor is a photo narrower than this, in cells.
+const MIN_WIDTH: usize = 3;
 /// With more photos than this the image is not worth cutting.
 const MAX_PHOTOS: usize = 6;
 
@@ -113,8 +115,8 @@ impl Cells {
                         _ => look::<4, 8>(cell, pairs),
                     }
                 }
-                // Most rows of cells are text from end to end, which one row of pixels shows.
-                if !pairs.iter().any(|pairs| pairs.may_be_photo()) {
+                // Most rows of cells are text from end to end, which one row of pixels shows. Single cells look like photos by chance.
+                if !pairs.windows(MIN_WIDTH).any(|cells| cells.iter().all(|pairs| pairs.may_be_photo())) {
                     break;
                 }
             }
