@@ -73,7 +73,7 @@ def main():
     options.add_argument("--lib", required=True)
     options.add_argument("--reference", default="")
     options.add_argument("--megabytes", type=int, default=512)
-    options.add_argument("--rounds", type=int, default=11)
+    options.add_argument("--rounds", type=int, default=21)
     args = options.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         program = pathlib.Path(directory) / "ports"
