@@ -115,7 +115,8 @@ impl Cells {
                         _ => look::<4, 8>(cell, pairs),
                     }
                 }
-                // Most rows of cells are text from end to end, which one row of pixels shows. Single cells look like photos by chance.
+                // Most rows of cells are text from end to end, which one row of pixels shows. Single cells look like photos by
+                // chance.
                 if !pairs.windows(MIN_WIDTH).any(|cells| cells.iter().all(|pairs| pairs.may_be_photo())) {
                     break;
                 }

@@ -30,8 +30,8 @@ pub(super) struct Ring {
     pause: Duration,
     /// When the worker asked for a notification, if no command has come since.
     asked: Option<Instant>,
-    /// The guest has notified the worker, so the first look follows at once: when the clients have been sent the first commands of a
-    /// frame, the others are often there.
+    /// The guest has notified the worker, so the first look follows at once: when the clients have been sent the first commands
+    /// of a frame, the others are often there.
     glance: bool,
     /// The guest has rested after what it drew last.
     rests: bool,

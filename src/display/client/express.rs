@@ -113,7 +113,8 @@ pub(in crate::display) fn is_small(pending: &PendingDrawable) -> bool {
 
 /// Whether a pipe's oldest item is worth being overtaken. What draws much but carries little is sent as soon as anything.
 pub(in crate::display) fn is_big(item: &PipeItem) -> bool {
-    matches!(item, PipeItem::Draw(pending) if !is_small(pending) && (pending.stream.is_some() || pending.cost.image_pixels > SMALL))
+    let PipeItem::Draw(pending) = item else { return false };
+    !is_small(pending) && (pending.stream.is_some() || pending.cost.image_pixels > SMALL)
 }
 
 /// What waits in front of a command.

@@ -216,8 +216,8 @@ impl Pace {
     }
 }
 
-/// The rest of a client without credit after a burst that took so long to encode, from the beginning of its last turn: one client keeps the worker
-/// busy for half of the time at most, until the rests would become too long.
+/// The rest of a client without credit after a burst that took so long to encode, from the beginning of its last turn: one client
+/// keeps the worker busy for half of the time at most, until the rests would become too long.
 fn rest_after(spent: Duration) -> Duration {
     DISPLAY_PACE.max(DISPLAY_PACE_MAX.min(spent * 2))
 }
