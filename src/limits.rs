@@ -163,8 +163,8 @@ pub const MAX_SILENCE: Duration = Duration::from_secs(75);
 pub const MAX_BYTES_PER_TURN: usize = 128 << 10;
 
 /// How long the server goes on reading one client's channel, turn after turn, before it returns to the host's main
-/// loop. A turn that begins within this time is the last. A fast client would otherwise cost a pass of that loop for every [`MAX_BYTES_PER_TURN`], which is a fifth
-/// of the processor time that it takes to carry its bytes.
+/// loop. A turn that begins within this time is the last. A fast client would otherwise cost a pass of that loop for every
+/// [`MAX_BYTES_PER_TURN`], which is a fifth of the processor time that it takes to carry its bytes.
 pub const READ_SLICE: Duration = Duration::from_millis(1);
 
 /// Buffers that a thread keeps to use them again for what devices and sockets give. Each is as large as one read.
