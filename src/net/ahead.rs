@@ -26,6 +26,12 @@ impl ReadAhead {
         Self { below, room: Vec::new(), unread: 0..0, was_large: false }
     }
 
+    /// Bytes of memory that wait for the next read.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.room.capacity()
+    }
+
     /// Takes bytes back, of those that were read last. They are read again before all others.
     pub(super) fn put_back(&mut self, bytes: &[u8]) {
         self.room.splice(..self.unread.start, bytes.iter().copied());
@@ -43,12 +49,15 @@ impl Read for ReadAhead {
                 return Ok(count);
             }
             self.room.resize(ROOM, 0);
-            self.room.shrink_to(ROOM);
             self.unread = 0..self.below.read(&mut self.room)?;
         }
         let mut ready = self.room.get(self.unread.clone()).unwrap_or_default();
         let count = ready.read(buf)?;
         self.unread.start += count;
+        if self.unread.is_empty() && self.room.len() > ROOM {
+            // Bytes that were put back made it long. A client that says no more must not hold that.
+            self.room = Vec::new();
+        }
         Ok(count)
     }
 

@@ -128,11 +128,13 @@ fn a_short_message_after_a_long_one_does_not_hold_its_buffer() {
     let long = peer.message(7, 1 << 16);
     peer.socket.write_all(&long).unwrap();
     peer.receive_all();
-    let short = [peer.message(8, 100), peer.message(9, 0), peer.message(10, 3)].concat();
+    let short = [peer.message(8, 100), peer.message(9, 0), peer.message(10, 3).repeat(1000)].concat();
     peer.socket.write_all(&short).unwrap();
     let got = peer.receive_all();
-    assert_eq!(got.iter().map(|m| m.body.len()).collect::<Vec<_>>(), [100, 0, 3]);
+    assert_eq!(got[..3].iter().map(|m| m.body.len()).collect::<Vec<_>>(), [100, 0, 3]);
+    assert_eq!(got.len(), 1002);
     assert!(got.iter().all(|message| message.body.capacity() < 1000));
+    assert!(peer.transport.held() < 1 << 13, "what was put back is given up when it has been read");
     assert_eq!(peer.inbound.bytes_received(), (long.len() + short.len()) as u64);
 }
 
