@@ -28,7 +28,10 @@ pub struct State {
 
 /// The images that one client has in its window, shared by the client's displays (see [`super`]).
 #[derive(Debug)]
-pub struct Dictionary(Mutex<Inner>);
+pub struct Dictionary {
+    window: u32,
+    inner: Mutex<Inner>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -60,8 +63,9 @@ impl Dictionary {
     /// The dictionary of a migrated client. The pixels of its images are not known here.
     #[must_use]
     pub fn restore(state: State) -> Self {
-        Self(Mutex::new(Inner {
-            window: state.window.min(MAX_GLZ_WINDOW_PIXELS),
+        let window = state.window.min(MAX_GLZ_WINDOW_PIXELS);
+        let inner = Mutex::new(Inner {
+            window,
             next_id: state.next_id,
             frozen: false,
             images: VecDeque::new(),
@@ -71,11 +75,18 @@ impl Dictionary {
             tables: Tables::default(),
             spare: Vec::new(),
             bytes: Vec::new(),
-        }))
+        });
+        Self { window, inner }
+    }
+
+    /// Pixels of the client's window. 0: the client knows no GLZ.
+    #[must_use]
+    pub fn window(&self) -> u32 {
+        self.window
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses all images from now on. Returns what the migration target needs.

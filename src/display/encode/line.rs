@@ -110,7 +110,7 @@ impl ImageEncoder {
     pub(crate) fn joins_lines(&self, surface_id: u32, surfaces: &dyn SurfaceSizes) -> bool {
         use ImageCompression::{AutoGlz, AutoLz, Lz};
         matches!(self.settings.compression, AutoGlz | AutoLz | Lz)
-            && !self.settings.unix
+            && self.may_index()
             && surfaces.surface_format(surface_id) == Some(SurfaceFormat::Xrgb32)
     }
 

@@ -195,6 +195,12 @@ impl ImageEncoder {
         self.settings.zlib_glz.applies(self.settings.thin) && !self.asked_for_one()
     }
 
+    /// Whether pictures of few colours may go as palette images. Clients without a window for GLZ, such as spice-html5, read
+    /// neither LZ nor raw pixels of these (codecs.md 3.5).
+    fn may_index(&self) -> bool {
+        !self.settings.unix && self.caches.as_ref().is_some_and(|caches| caches.glz.window() > 0)
+    }
+
     /// Whether the client asked for one codec, and gets no other whatever its link is like.
     fn asked_for_one(&self) -> bool {
         self.asked

@@ -249,7 +249,7 @@ impl ImageEncoder {
         let bitmap = match self.settings.compression {
             ImageCompression::Off if self.asked => plain(bitmap)?,
             ImageCompression::AutoGlz | ImageCompression::AutoLz | ImageCompression::Lz
-                if drawing.is_of_guest() && !self.settings.unix && !bitmap.unstable =>
+                if drawing.is_of_guest() && self.may_index() && !bitmap.unstable =>
             {
                 if bitmap.format == BitmapFormat::Rgba && (replace || !goes_without_alpha(image, drawing)) {
                     return None;

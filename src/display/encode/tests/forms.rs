@@ -39,6 +39,20 @@ fn small_pictures_of_few_colours_go_as_indexes() {
     assert_eq!(on_screen(&mut c, &text).0, 102);
 }
 
+/// They draw LZ and raw pixels of 32 bits only, as spice-html5 does.
+#[test]
+fn clients_without_a_glz_window_get_no_indexes() {
+    let init =
+        DisplayInit { pixmap_cache_id: 1, pixmap_cache_size: 0, glz_dictionary_id: 0, glz_window_size: 0 };
+    let mut c = Client::new(&ClientShared::default(), 0, 0, with(ImageCompression::AutoGlz));
+    c.encoder = ImageEncoder::new(0, with(ImageCompression::AutoGlz));
+    c.encoder.init(&ClientShared::default(), &init).unwrap();
+    let mut text = bitmap(BitmapFormat::ThirtyTwoBit, 64);
+    text.pixels = Arc::new((0..64 * 64).flat_map(|i| [(i / 9 % 2) as u8; 4]).collect::<Vec<u8>>());
+    assert_eq!(on_screen(&mut c, &image(1, false, text)).0, 101);
+    assert!(!c.encoder.joins_lines(0, &One(SurfaceFormat::Xrgb32)));
+}
+
 /// Text of X programs, whose pictures have an alpha channel that nobody set.
 #[test]
 fn pictures_whose_alpha_is_zero_go_as_indexes_where_alpha_is_lost() {
