@@ -8,6 +8,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// The worker waits twice as long after each look that found something, up to this time: looks at a guest that draws all the time
 /// would otherwise cost more than what it draws. A guest that notifies the worker within this time draws all the time.
 const LAST_LOOK: Duration = Duration::from_millis(4);
+/// After so many commands at once the worker looks as soon as it does at first: the guest may be waiting for room in its ring,
+/// which has 32 places.
+const MANY: u32 = 16;
 
 /// What to do about an empty ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(super) struct Ring {
     next_look: Option<Instant>,
     /// How long the worker waits before the look after the next one.
     pause: Duration,
+    /// Commands since the ring was empty.
+    taken: u32,
     /// When the worker asked for a notification, if no command has come since.
     asked: Option<Instant>,
     /// The guest has notified the worker, so the first look follows at once: when the clients have been sent the first commands
@@ -39,7 +44,7 @@ pub(super) struct Ring {
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { next_look: None, pause: FIRST_LOOK, asked: None, glance: false, rests: true }
+        Self { next_look: None, pause: FIRST_LOOK, taken: 0, asked: None, glance: false, rests: true }
     }
 }
 
@@ -55,10 +60,14 @@ impl Ring {
             self.pause = longer;
         }
         self.next_look = None;
+        self.taken = self.taken.saturating_add(1);
     }
 
     /// The ring was empty.
     pub(super) fn empty(&mut self, now: Instant) -> OnEmpty {
+        if std::mem::take(&mut self.taken) >= MANY {
+            self.pause = FIRST_LOOK;
+        }
         if self.asked.is_some() || self.next_look.is_some_and(|at| now < at) {
             return OnEmpty::Wait;
         }
@@ -163,6 +172,25 @@ mod tests {
         now += MS * 40;
         ring.took(now);
         assert_eq!(rest(&mut ring, now), [Duration::ZERO]);
+    }
+
+    #[test]
+    fn a_guest_that_fills_its_ring_is_looked_at_soon() {
+        let mut ring = Ring::default();
+        let mut now = Instant::now();
+        for _ in 0..4 {
+            ring.took(now);
+            assert_eq!(ring.empty(now), OnEmpty::Wait);
+            now = ring.look_at().unwrap();
+        }
+        for _ in 0..4 {
+            for _ in 0..MANY {
+                ring.took(now);
+            }
+            assert_eq!(ring.empty(now), OnEmpty::Wait);
+            assert_eq!(ring.look_at(), Some(now + FIRST_LOOK));
+            now += FIRST_LOOK;
+        }
     }
 
     #[test]
