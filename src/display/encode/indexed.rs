@@ -4,27 +4,32 @@
 use super::colours::{Colours, load};
 use crate::image::{Bitmap, BitmapFormat};
 
-/// Larger pictures often repeat what the client has in its dictionary, which costs less than indexes do.
+/// Larger pictures often repeat what the client has in its GLZ dictionary, which costs less than indexes do, and LZ4 is faster.
 const MAX_PIXELS: u64 = 1 << 14;
+/// Where LZ is the alternative: larger ones go in bands ([`super::bands`]).
+const MAX_PIXELS_FOR_LZ: u64 = 1 << 21;
+/// Room for the first rows. Most large pictures have too many colours, which they show at once.
+const FIRST_PIXELS: usize = 1 << 14;
 /// Smaller ones cost least as they are: a palette has a size too.
 const MIN_PIXELS: u64 = 32;
 
-/// The picture with one or four bits per pixel. `None`: it is too large, has too many colours or alpha, or is a palette image
-/// already.
-pub(super) fn indexed(bitmap: &Bitmap) -> Option<Bitmap> {
+/// The picture with one or four bits per pixel. `for_lz`: else it would have LZ. `None`: it is too
+/// large, has too many colours or alpha, or is a palette image already.
+pub(super) fn indexed(bitmap: &Bitmap, for_lz: bool) -> Option<Bitmap> {
     if !matches!(bitmap.format, BitmapFormat::TwentyFourBit | BitmapFormat::ThirtyTwoBit | BitmapFormat::Rgba)
     {
         return None;
     }
     let pixels = u64::from(bitmap.width) * u64::from(bitmap.height);
-    if !(MIN_PIXELS..=MAX_PIXELS).contains(&pixels) {
+    let most = if for_lz { MAX_PIXELS_FOR_LZ } else { MAX_PIXELS };
+    if !(MIN_PIXELS..=most).contains(&pixels) {
         return None;
     }
     let (width, height) = (usize::try_from(bitmap.width).ok()?, usize::try_from(bitmap.height).ok()?);
     let stride = usize::try_from(bitmap.stride).ok()?;
     let mut bytes = vec![0; usize::try_from(bitmap.format.min_stride(bitmap.width)).ok()?];
     let mut row = Vec::with_capacity(width);
-    let mut indexes = Vec::with_capacity(width * height);
+    let mut indexes = Vec::with_capacity(FIRST_PIXELS.min(width.checked_mul(height)?));
     let mut colours = Colours::default();
     for y in 0..height {
         bitmap.pixels.read_at(y.checked_mul(stride)?, &mut bytes);
@@ -65,7 +70,7 @@ mod tests {
     fn same_picture(format: BitmapFormat, colours: u32, expect: Option<BitmapFormat>) {
         let width = 13;
         let pixels: Vec<u32> = (0..width * 7).map(|i| (i * 5 / 3 % colours) * 0x01_0307 + 9).collect();
-        let indexed = indexed(&bitmap(format, width, &pixels));
+        let indexed = indexed(&bitmap(format, width, &pixels), false);
         assert_eq!(indexed.as_ref().map(|b| b.format), expect);
         let Some(indexed) = indexed else { return };
         for (i, pixel) in pixels.iter().enumerate() {
@@ -91,19 +96,24 @@ mod tests {
     fn pictures_with_alpha_stay_as_they_are() {
         let mut pixels = [0x1234; 64];
         pixels[63] |= 1 << 24;
-        assert!(indexed(&bitmap(BitmapFormat::Rgba, 8, &pixels)).is_none());
+        assert!(indexed(&bitmap(BitmapFormat::Rgba, 8, &pixels), false).is_none());
     }
 
     #[test]
     fn the_unused_byte_of_a_pixel_is_no_colour() {
         let pixels: Vec<u32> = (0..64).map(|i| i << 24 | 0x1234).collect();
-        let indexed = indexed(&bitmap(BitmapFormat::ThirtyTwoBit, 8, &pixels)).unwrap();
+        let indexed = indexed(&bitmap(BitmapFormat::ThirtyTwoBit, 8, &pixels), false).unwrap();
         assert_eq!(indexed.palette.unwrap().entries, [0x1234, 0]);
     }
 
     #[test]
     fn large_and_tiny_pictures_stay_as_they_are() {
-        assert!(indexed(&bitmap(BitmapFormat::ThirtyTwoBit, 5, &[0; 30])).is_none());
-        assert!(indexed(&bitmap(BitmapFormat::ThirtyTwoBit, 256, &[0; 256 * 65])).is_none());
+        let stays = |width: u32, pixels: &[u32], for_lz: bool| {
+            indexed(&bitmap(BitmapFormat::ThirtyTwoBit, width, pixels), for_lz).is_none()
+        };
+        assert!(stays(5, &[0; 30], true));
+        assert!(stays(256, &[0; 256 * 65], false));
+        assert!(!stays(256, &[0; 256 * 65], true));
+        assert!(stays(2048, &vec![0; 2048 * 1025], true));
     }
 }

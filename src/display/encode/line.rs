@@ -3,7 +3,6 @@
 
 use super::colours::{Colours, load};
 use super::{ImageEncoder, ServerImage, SurfaceSizes};
-use crate::display::settings::ImageCompression;
 use crate::draw::{Clip, Copy, DrawOp, Drawable, Rop};
 use crate::geometry::Rect;
 use crate::image::{Bitmap, Image, ImageData, SurfaceFormat};
@@ -108,10 +107,7 @@ impl Word {
 impl ImageEncoder {
     /// Whether copies to this surface may be joined to lines.
     pub(crate) fn joins_lines(&self, surface_id: u32, surfaces: &dyn SurfaceSizes) -> bool {
-        use ImageCompression::{AutoGlz, AutoLz, Lz};
-        matches!(self.settings.compression, AutoGlz | AutoLz | Lz)
-            && self.may_index()
-            && surfaces.surface_format(surface_id) == Some(SurfaceFormat::Xrgb32)
+        self.may_index() && surfaces.surface_format(surface_id) == Some(SurfaceFormat::Xrgb32)
     }
 
     /// The image that shows a line.

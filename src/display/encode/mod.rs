@@ -195,10 +195,18 @@ impl ImageEncoder {
         self.settings.zlib_glz.applies(self.settings.thin) && !self.asked_for_one()
     }
 
-    /// Whether pictures of few colours may go as palette images. Clients without a window for GLZ, such as spice-html5, read
-    /// neither LZ nor raw pixels of these (codecs.md 3.5).
+    /// Whether pictures of few colours may go as palette images, which then have LZ: where the host asks for a codec of the
+    /// LZ family, or the client for one that may be LZ. Clients without a window for GLZ, such as spice-html5, read neither LZ
+    /// nor raw pixels of palette images (codecs.md 3.5).
     fn may_index(&self) -> bool {
-        !self.settings.unix && self.caches.as_ref().is_some_and(|caches| caches.glz.window() > 0)
+        use ImageCompression::{AutoGlz, AutoLz, Glz, Lz, Lz4, Off, Quic};
+        let wanted = match self.settings.compression {
+            AutoGlz | AutoLz | Lz => true,
+            Glz | Lz4 => !self.asked,
+            Off | Quic => false,
+        };
+        let reads = || self.caches.as_ref().is_some_and(|caches| caches.glz.window() > 0);
+        wanted && !self.settings.unix && reads()
     }
 
     /// Whether the client asked for one codec, and gets no other whatever its link is like.

@@ -248,13 +248,13 @@ impl ImageEncoder {
         }
         let bitmap = match self.settings.compression {
             ImageCompression::Off if self.asked => plain(bitmap)?,
-            ImageCompression::AutoGlz | ImageCompression::AutoLz | ImageCompression::Lz
-                if drawing.is_of_guest() && self.may_index() && !bitmap.unstable =>
-            {
+            _ if drawing.is_of_guest() && self.may_index() && !bitmap.unstable => {
                 if bitmap.format == BitmapFormat::Rgba && (replace || !goes_without_alpha(image, drawing)) {
                     return None;
                 }
-                indexed(bitmap)?
+                let for_lz =
+                    matches!(self.settings.compression, ImageCompression::AutoLz | ImageCompression::Lz);
+                indexed(bitmap, for_lz)?
             }
             _ => return None,
         };

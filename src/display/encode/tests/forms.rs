@@ -39,6 +39,17 @@ fn small_pictures_of_few_colours_go_as_indexes() {
     assert_eq!(on_screen(&mut c, &text).0, 102);
 }
 
+#[test]
+fn a_host_that_wants_lz4_gets_small_pictures_of_few_colours_as_indexes() {
+    let mut c = Client::new(&ClientShared::default(), 0, 0, with(ImageCompression::Lz4));
+    c.encoder.settings.lz4 = true;
+    let few = |side| image(1, false, bitmap(BitmapFormat::ThirtyTwoBit, side));
+    assert_eq!(on_screen(&mut c, &few(64)).0, 100);
+    assert_eq!(on_screen(&mut c, &few(256)).0, 109);
+    assert!(c.encoder.set_preferred_compression(ImageCompression::Lz4 as u8));
+    assert_eq!(on_screen(&mut c, &few(64)).0, 109);
+}
+
 /// They draw LZ and raw pixels of 32 bits only, as spice-html5 does.
 #[test]
 fn clients_without_a_glz_window_get_no_indexes() {
