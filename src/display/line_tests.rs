@@ -82,7 +82,7 @@ fn gaps_alpha_and_other_codecs_end_the_line() {
     assert_eq!(two(&mut rig, 1, 0), 2);
     assert_eq!(two(&mut rig, 0, 9), 2);
     let mut other =
-        Rig::new(DisplaySettings { image_compression: ImageCompression::Glz, ..DisplaySettings::default() });
+        Rig::new(DisplaySettings { image_compression: ImageCompression::Quic, ..DisplaySettings::default() });
     other.remote = true;
     other.primary();
     other.attach(1000);

@@ -259,7 +259,9 @@ impl LinkEstimate {
 
     fn gain(&self) -> f64 {
         let queue = self.queued;
-        GAINS[if queue >= self.tolerated(LONG_QUEUED) {
+        GAINS[if queue < QUEUED {
+            usize::from(self.filled_once)
+        } else if queue >= self.tolerated(LONG_QUEUED) {
             3
         } else if queue >= self.tolerated(QUEUED) {
             2
@@ -343,6 +345,9 @@ impl LinkEstimate {
         // Since the last answer, or since it can have come by itself, the link had this time for the next mark.
         let since = self.delivered.at.max(next.sent_at + self.round_trip());
         let waited = now.saturating_duration_since(since);
+        if waited <= QUEUED {
+            return None;
+        }
         let bytes = next.position.saturating_sub(self.delivered.position) as f64;
         let overdue = waited > self.tolerated(QUEUED) && waited.as_secs_f64() > 1.5 * bytes / rate;
         // A client on a fast link may stop for a moment. On a thin one that nothing fills, nothing else tells that it became
@@ -367,15 +372,22 @@ impl LinkEstimate {
     /// Bytes that may be on their way now.
     #[must_use]
     pub(crate) fn window(&self, now: Instant) -> u64 {
-        let first = if self.thin_at_first { FIRST_WINDOW_THIN } else { FIRST_WINDOW };
-        let Some(rate) = self.rate_now(now) else { return first };
+        let Some(rate) = self.rate_now(now) else { return self.first_window() };
         let round_trip = match self.kernel.filter(|_| self.ignores_marks(now)) {
             Some(kernel) => kernel.round_trip,
             None => self.round_trip(),
         };
         let filled = bytes_in(rate * self.gain(), round_trip);
-        let least = if self.filled_once { LEAST_WINDOW } else { first };
-        filled.saturating_add(bytes_in(rate, SLACK)).max(least)
+        filled.saturating_add(bytes_in(rate, SLACK)).max(self.least_window())
+    }
+
+    fn first_window(&self) -> u64 {
+        if self.thin_at_first { FIRST_WINDOW_THIN } else { FIRST_WINDOW }
+    }
+
+    /// What [`Self::window`] is at least.
+    fn least_window(&self) -> u64 {
+        if self.filled_once { LEAST_WINDOW } else { self.first_window() }
     }
 
     /// Bytes that may be sent at once now.
@@ -407,7 +419,7 @@ impl LinkEstimate {
         } else {
             position.saturating_sub(self.delivered.position)
         };
-        in_flight < self.window(now).saturating_add(extra)
+        (in_flight < self.least_window() || in_flight < self.window(now).saturating_add(extra))
             && self.credit_now(position, now) + extra as f64 > 0.0
     }
 

@@ -63,6 +63,10 @@ pub(crate) fn count32(n: usize) -> u32 {
 /// Shorter segments are copied into their neighbours, because a gather entry costs more than the copy.
 const COPY_BELOW: usize = 512;
 
+/// Room for what most blocks hold, and for most bodies' pointers.
+const USUAL_BLOCK: usize = 128;
+const USUAL_POINTERS: usize = 4;
+
 #[derive(Debug, Default)]
 struct Block {
     bytes: Vec<u8>,
@@ -106,8 +110,19 @@ impl Default for Marshaller {
 impl Put for Marshaller {
     fn put(&mut self, bytes: &[u8]) {
         if let Some(block) = self.blocks.get_mut(self.current) {
+            if block.bytes.capacity() == 0 {
+                block.bytes.reserve(USUAL_BLOCK);
+            }
             block.bytes.extend_from_slice(bytes);
         }
+    }
+    /// Writes top, left, bottom, right, in this order.
+    fn rect(&mut self, r: &Rect) -> &mut Self {
+        let mut bytes = [0; 16];
+        let edges = [r.top, r.left, r.bottom, r.right];
+        bytes.as_chunks_mut::<4>().0.iter_mut().zip(edges).for_each(|(to, edge)| *to = edge.to_le_bytes());
+        self.put(&bytes);
+        self
     }
 }
 
@@ -115,7 +130,10 @@ impl Marshaller {
     /// An empty body. Fields go to the root block.
     #[must_use]
     pub(crate) fn new() -> Self {
-        Self { blocks: vec![Block::default()], holes: Vec::new(), current: 0 }
+        let root = Block { bytes: Vec::with_capacity(USUAL_BLOCK), ..Block::default() };
+        let mut blocks = Vec::with_capacity(USUAL_POINTERS);
+        blocks.push(root);
+        Self { blocks, holes: Vec::with_capacity(USUAL_POINTERS), current: 0 }
     }
 
     /// Writes a pointer into the current block and returns the new block that it points to. If nothing is

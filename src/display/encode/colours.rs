@@ -48,13 +48,11 @@ impl Colours {
 
     /// Appends the indexes of these pixels; `None`: they have too many colours.
     pub(super) fn look_up(&mut self, pixels: &[u32], indexes: &mut Vec<u8>) -> Option<()> {
-        if let [Some(&a), Some(&b)] = self.last.map(|at| self.found.get(usize::from(at))) {
-            // Text has two colours, so most rows need no search.
-            if pixels.iter().fold(true, |known, &pixel| known & ((pixel == a) | (pixel == b))) {
-                let [a_at, b_at] = self.last;
-                indexes.extend(pixels.iter().map(|&pixel| if pixel == a { a_at } else { b_at }));
-                return Some(());
-            }
+        // Text has two colours, so most rows need no search.
+        if let [Some(&a), Some(&b)] = self.last.map(|at| self.found.get(usize::from(at)))
+            && two_colours(pixels, [a, b], self.last, indexes)
+        {
+            return Some(());
         }
         let (mut last, mut index) = (None, 0);
         for &pixel in pixels {
@@ -103,10 +101,42 @@ impl Colours {
     }
 }
 
+/// Appends the indexes of pixels that have one of these colours; `false`, and nothing is appended, if some have others.
+fn two_colours(pixels: &[u32], [a, b]: [u32; 2], [a_at, b_at]: [u8; 2], indexes: &mut Vec<u8>) -> bool {
+    /// Several pixels at a time, which the compiler makes vectors of.
+    const STEP: usize = 16;
+    let known = indexes.len();
+    indexes.resize(known.saturating_add(pixels.len()), 0);
+    let mut others = 0;
+    let mut look_up = |pixel: u32, index: &mut u8| {
+        let (is_a, is_b) = (u8::from(pixel == a), u8::from(pixel == b));
+        others |= (is_a | is_b) ^ 1;
+        *index = a_at ^ (a_at ^ b_at) & is_b.wrapping_neg();
+    };
+    let (to, to_rest) = indexes.get_mut(known..).unwrap_or_default().as_chunks_mut::<STEP>();
+    let (from, from_rest) = pixels.as_chunks::<STEP>();
+    for (to, from) in to.iter_mut().zip(from) {
+        from.iter().zip(to).for_each(|(&pixel, index)| look_up(pixel, index));
+    }
+    from_rest.iter().zip(to_rest).for_each(|(&pixel, index)| look_up(pixel, index));
+    if others != 0 {
+        indexes.truncate(known);
+    }
+    others == 0
+}
+
 /// Joins so many indexes to a byte, the leftmost in the highest bits.
 fn pack<const PER_BYTE: usize>(indexes: &[u8], width: usize) -> Vec<u8> {
-    let join =
-        |indexes: &[u8; PER_BYTE]| indexes.iter().fold(0u8, |byte, index| byte << (8 / PER_BYTE) | index);
+    let join = |indexes: &[u8; PER_BYTE]| -> u8 {
+        match *indexes.as_slice() {
+            // The product brings bit 0 of each byte to the highest byte, that of the first byte leftmost.
+            [a, b, c, d, e, f, g, h] => {
+                let bits = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+                (bits.wrapping_mul(0x8040_2010_0804_0201) >> 56) as u8
+            }
+            _ => indexes.iter().fold(0u8, |byte, index| byte << (8 / PER_BYTE) | index),
+        }
+    };
     let mut packed = Vec::with_capacity(indexes.len() / PER_BYTE + indexes.len() / width.max(1));
     for row in indexes.chunks_exact(width.max(1)) {
         let (whole, rest) = row.as_chunks();
