@@ -97,6 +97,10 @@ pub const MAX_HELD_COPIES: usize = 256 << 20;
 /// Pixels in a GLZ window (display.md 6.2). The reference decoder refuses more.
 pub const MAX_GLZ_WINDOW_PIXELS: u32 = 1 << 25;
 
+/// Pixels of a client's GLZ window that the server keeps, at four bytes each: two screens of 1920x1080. What was drawn before
+/// them is seldom drawn again, and a client that wants it back has it in its pixmap cache.
+pub const MAX_GLZ_KEPT_PIXELS: u32 = 1 << 22;
+
 /// Images in a GLZ window. Each costs the server some hundred bytes besides its pixels, and a guest may draw
 /// images of one pixel.
 pub const MAX_GLZ_IMAGES: usize = 65_536;

@@ -7,6 +7,7 @@
 mod commands;
 mod ids;
 mod reader;
+mod spares;
 
 pub use reader::ReplayError;
 
@@ -17,12 +18,13 @@ use crate::record::request;
 use commands::{Builder, Built};
 use ids::{Destroyed, SurfaceIds};
 use reader::{Reader, Result, bad};
+use spares::Spares;
 use spice_server_core::host::{CommandExt, SurfaceSpec};
 use spice_server_core::{limits, warning};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::Read;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of blank surfaces that a replay has at a time: the file says their size without having their bytes.
 const MAX_BLANK: u64 = 2 << 30;
@@ -57,6 +59,7 @@ pub trait ReplayHost {
 pub struct Replay {
     input: Mutex<Input>,
     commands: Mutex<Commands>,
+    spares: Arc<Spares>,
     ids: SurfaceIds,
 }
 
@@ -100,7 +103,7 @@ struct Input {
 /// A command: its memory, and the surface that ends with it.
 #[derive(Debug)]
 struct Command {
-    _blocks: Vec<Block>,
+    blocks: Vec<Block>,
     destroys: Option<Destroyed>,
     blank: u64,
     ext: CommandExt,
@@ -116,11 +119,13 @@ impl Replay {
     /// # Errors
     /// Not a recording, or one of another version.
     pub fn new(input: Box<dyn Read + Send>, surfaces: u32) -> std::result::Result<Self, ReplayError> {
-        let mut reader = Reader::new(input);
+        let spares = Arc::new(Spares::default());
+        let mut reader = Reader::new(input, Arc::clone(&spares));
         reader.header()?;
         Ok(Self {
             input: Mutex::new(Input { reader, primary: None, ended: false }),
             commands: Mutex::default(),
+            spares,
             ids: SurfaceIds::new(surfaces.clamp(1, limits::MAX_SURFACES)),
         })
     }
@@ -184,7 +189,7 @@ impl Replay {
             return bad("surface", blank, "bytes are too many beside the other surfaces");
         }
         commands.blank += blank;
-        commands.by_address.insert(address, Command { _blocks: blocks, destroys, blank, ext: command });
+        commands.by_address.insert(address, Command { blocks, destroys, blank, ext: command });
         Ok(address)
     }
 
@@ -201,6 +206,7 @@ impl Replay {
             Some(command) => {
                 commands.blank -= command.blank;
                 drop(commands);
+                self.spares.give(command.blocks);
                 if let Some(destroyed) = command.destroys {
                     self.ids.remove(destroyed);
                 }

@@ -1,11 +1,13 @@
 //! The primitives of the recording format, read (qxl.md C2). The file is untrusted: words are short, sizes are bounded,
 //! and memory grows only as fast as bytes arrive.
 
+use super::spares::Spares;
 use crate::memory::Block;
 use flate2::read::ZlibDecoder;
 use spice_server_core::geometry::{Point, Point16, Rect};
 use spice_server_core::limits;
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
 
 /// Longest word or number; names of the format have at most 25 characters.
 const MAX_WORD: usize = 64;
@@ -42,6 +44,7 @@ pub(super) fn bad<T>(field: &'static str, value: impl Into<i128>, why: &'static 
 /// Words, numbers and payloads of a recording.
 pub(super) struct Reader {
     input: BufReader<Box<dyn Read + Send>>,
+    spares: Arc<Spares>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -51,8 +54,8 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(super) fn new(input: Box<dyn Read + Send>) -> Self {
-        Self { input: BufReader::with_capacity(256 << 10, input) }
+    pub(super) fn new(input: Box<dyn Read + Send>, spares: Arc<Spares>) -> Self {
+        Self { input: BufReader::with_capacity(256 << 10, input), spares }
     }
 
     fn peek(&mut self) -> Result<Option<u8>> {
@@ -225,7 +228,8 @@ impl Reader {
         let Some(whole) = whole else { return bad("binary", size, "bytes are too many") };
         let inflated = if compressed { self.inflated(size)? } else { Vec::new() };
         // Zero pages take no memory before bytes arrive.
-        let block = Block::try_zeroed(whole).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let spare = self.spares.take(whole).or_else(|| Block::try_zeroed(whole));
+        let block = spare.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         if compressed {
             block.write(head, &inflated);
             return Ok(block);

@@ -5,7 +5,7 @@ use super::window::{PositionIndex, WindowImage};
 use super::{Alpha, Colour, HEADER_BYTES, Short, carries};
 use crate::codec::lz::{self, LzType};
 use crate::image::ImageView;
-use crate::limits::{MAX_GLZ_IMAGES, MAX_GLZ_WINDOW_PIXELS};
+use crate::limits::{MAX_GLZ_IMAGES, MAX_GLZ_KEPT_PIXELS};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -53,8 +53,7 @@ struct Inner {
 }
 
 impl Dictionary {
-    /// An empty dictionary for a client's window of `window` pixels, or of the format's maximum if that is
-    /// less.
+    /// An empty dictionary for a client's window of `window` pixels, of which it uses [`MAX_GLZ_KEPT_PIXELS`] at most.
     #[must_use]
     pub fn new(window: u32) -> Self {
         Self::restore(State { window, next_id: 0 })
@@ -63,7 +62,7 @@ impl Dictionary {
     /// The dictionary of a migrated client. The pixels of its images are not known here.
     #[must_use]
     pub fn restore(state: State) -> Self {
-        let window = state.window.min(MAX_GLZ_WINDOW_PIXELS);
+        let window = state.window.min(MAX_GLZ_KEPT_PIXELS);
         let inner = Mutex::new(Inner {
             window,
             next_id: state.next_id,
@@ -79,7 +78,7 @@ impl Dictionary {
         Self { window, inner }
     }
 
-    /// Pixels of the client's window. 0: the client knows no GLZ.
+    /// Pixels of the client's window that are used. 0: the client knows no GLZ.
     #[must_use]
     pub fn window(&self) -> u32 {
         self.window
