@@ -140,6 +140,18 @@ impl DisplayChannel {
         }
     }
 
+    /// The guest seems to have drawn its frame: clients are not left waiting for more of it. `for_good`: it has drawn nothing for
+    /// a millisecond, so that a video that it draws in pieces is not either.
+    pub fn guest_paused(&mut self, for_good: bool, now: Instant) {
+        if for_good {
+            self.composer.guest_paused();
+        }
+        if self.composer.due().is_some_and(|at| at <= now) {
+            self.compose(now);
+        }
+        self.clients.each(|client| client.guest_paused(now));
+    }
+
     /// QXL_CMD_UPDATE: brings the area up to date. The caller notifies the guest and releases the command. Ignores bad surfaces
     /// and areas.
     pub fn update(&mut self, surface_id: u32, area: &Rect) {

@@ -5,7 +5,7 @@ use super::display::Display;
 use super::guard::guarded;
 use super::poll::Ready;
 use super::request::Answer;
-use super::ring::{OnEmpty, Ring};
+use super::ring::{OnEmpty, Quiet, Ring};
 use super::trim::Trim;
 use super::{WorkerEvents, request::Request};
 use crate::channel::polled::{Polled, Socket};
@@ -104,6 +104,9 @@ impl<D: Display> RedWorker<D> {
         // The worker reads the clock where time may have passed: for short turns that costs as much as the rest of them.
         let mut now = Instant::now();
         let waited_for = ready.requests || !ready.connections.is_empty();
+        if !waited_for {
+            self.display_ring.look(now);
+        }
         for (at, readiness) in ready.connections {
             // One of the channels has the connection; the other one ignores this.
             self.display.on_ready(at, readiness, now);
@@ -128,6 +131,9 @@ impl<D: Display> RedWorker<D> {
         if self.running {
             now = self.read_cursor_ring(now);
             now = self.read_display_ring(now);
+            if let Some(quiet) = self.display_ring.take_quiet() {
+                self.display.guest_paused(quiet == Quiet::Still, now);
+            }
         }
         self.push_at(now);
         self.report(now);
@@ -351,6 +357,7 @@ impl<D: Display> RedWorker<D> {
                 return;
             }
             if !self.make_room() && self.take_display_command(now) != RingPop::Command {
+                self.display_ring.answered();
                 return;
             }
             if now.saturating_duration_since(slice) >= SLICE {

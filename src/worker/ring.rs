@@ -21,6 +21,15 @@ pub(super) enum OnEmpty {
     AskNotification,
 }
 
+/// A guest that seems to have drawn its frame, because a look of the worker, which had woken up for nothing else, found so little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quiet {
+    /// Few commands, or none so soon after others: more may come.
+    Slow,
+    /// None for a while.
+    Still,
+}
+
 /// The state of one command ring.
 ///
 /// A look costs the worker a wakeup, a notification costs it one too and the guest an exit. So the worker waits for
@@ -33,6 +42,10 @@ pub(super) struct Ring {
     pause: Duration,
     /// Commands since the ring was empty.
     taken: u32,
+    /// The worker has woken up for the present look alone. `true`: it has waited before, so this is no glance.
+    waited: Option<bool>,
+    /// What the last look found, if the worker had woken up for it.
+    quiet: Option<Quiet>,
     /// When the worker asked for a notification, if no command has come since.
     asked: Option<Instant>,
     /// The guest has notified the worker, so the first look follows at once: when the clients have been sent the first commands
@@ -40,11 +53,23 @@ pub(super) struct Ring {
     glance: bool,
     /// The guest has rested after what it drew last.
     rests: bool,
+    /// The last notification came after a rest: a frame begins.
+    begins: bool,
 }
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { next_look: None, pause: FIRST_LOOK, taken: 0, asked: None, glance: false, rests: true }
+        Self {
+            next_look: None,
+            pause: FIRST_LOOK,
+            taken: 0,
+            waited: None,
+            quiet: None,
+            asked: None,
+            glance: false,
+            rests: true,
+            begins: false,
+        }
     }
 }
 
@@ -53,8 +78,10 @@ impl Ring {
     pub(super) fn took(&mut self, now: Instant) {
         let longer = LAST_LOOK.min(self.pause * 2);
         if let Some(asked) = self.asked.take() {
-            self.rests = now >= asked + LAST_LOOK;
-            self.pause = if self.rests { FIRST_LOOK } else { longer };
+            let rests = now >= asked + LAST_LOOK;
+            // The second command of a frame may come soon after the first one.
+            self.pause = if rests || self.begins { FIRST_LOOK } else { longer };
+            (self.rests, self.begins) = (rests, rests);
             self.glance = true;
         } else if self.next_look.is_some_and(|at| now >= at) && !std::mem::take(&mut self.glance) {
             self.pause = longer;
@@ -65,9 +92,15 @@ impl Ring {
 
     /// The ring was empty.
     pub(super) fn empty(&mut self, now: Instant) -> OnEmpty {
-        if std::mem::take(&mut self.taken) >= MANY {
+        let taken = std::mem::take(&mut self.taken);
+        if taken >= MANY {
             self.pause = FIRST_LOOK;
         }
+        self.quiet = match (self.waited.take(), taken) {
+            (Some(true), 0) => Some(Quiet::Still),
+            (Some(_), 0..MANY) => Some(Quiet::Slow),
+            _ => None,
+        };
         if self.asked.is_some() || self.next_look.is_some_and(|at| now < at) {
             return OnEmpty::Wait;
         }
@@ -81,6 +114,21 @@ impl Ring {
         }
         self.rests = true;
         OnEmpty::AskNotification
+    }
+
+    /// The worker has woken up for nothing but this look or another deadline.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.waited = self.next_look.filter(|&at| now >= at).map(|_| !self.glance);
+    }
+
+    /// The guest has waited for the answer to a request: what it draws last comes soon after the last request of a frame.
+    pub(super) fn answered(&mut self) {
+        self.pause = FIRST_LOOK;
+    }
+
+    /// What a look found for which the worker had woken up, once.
+    pub(super) fn take_quiet(&mut self) -> Option<Quiet> {
+        self.quiet.take()
     }
 
     /// The guest accepted to notify.
@@ -191,6 +239,35 @@ mod tests {
             assert_eq!(ring.look_at(), Some(now + FIRST_LOOK));
             now += FIRST_LOOK;
         }
+    }
+
+    #[test]
+    fn a_look_after_a_wait_tells_whether_the_guest_is_quiet() {
+        let mut ring = Ring::default();
+        let mut now = Instant::now();
+        for (commands, quiet) in [(1, Some(Quiet::Slow)), (MANY, None), (0, Some(Quiet::Still))] {
+            assert_eq!(ring.empty(now), OnEmpty::Wait);
+            now = ring.look_at().unwrap();
+            ring.look(now);
+            (0..commands).for_each(|_| ring.took(now));
+            ring.empty(now);
+            assert_eq!(ring.take_quiet(), quiet);
+        }
+        // A glance tells little.
+        rest(&mut ring, now);
+        now += MS * 40;
+        ring.took(now);
+        ring.empty(now);
+        ring.look(now);
+        ring.empty(now);
+        assert_eq!(ring.take_quiet(), Some(Quiet::Slow));
+        // Woken up for something else, or before the time.
+        let mut ring = Ring::default();
+        ring.empty(now);
+        ring.look(now);
+        ring.took(now);
+        ring.empty(now);
+        assert_eq!(ring.take_quiet(), None);
     }
 
     #[test]

@@ -256,6 +256,11 @@ impl DisplayClient {
         self.bound();
     }
 
+    /// The guest has drawn its frame.
+    pub(super) fn guest_paused(&mut self, now: Instant) {
+        self.pace.guest_paused(now);
+    }
+
     /// A piece of a video whose last frame was composed so: the client is sent the next one instead, if it plays the stream.
     /// `surfaces` has the piece not drawn yet.
     pub(super) fn draw_piece(

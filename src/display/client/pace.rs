@@ -16,6 +16,7 @@
 //!   meanwhile is its [`Credit`].
 //! - A frame whose first commands are sent while the guest draws the others is worth two bursts without a rest, if the guest was
 //!   done after the second burst the last time: the client sees the frame a millisecond earlier.
+//! - The rest of such a client ends when the guest has drawn its frame, unless it has drawn many without a pause.
 //! - What guests redraw faster than any screen shows it is not encoded for nothing: when the credit is used up, drawing waits
 //!   for [`DISPLAY_PACE`] or longer, by what the burst took to encode. Meanwhile newer commands cover older ones in the pipe.
 //! - Small commands for places where nothing else is drawn go during the rest too ([`super::express`]).
@@ -34,6 +35,8 @@ const REFINE_IDLE: Duration = Duration::from_millis(500);
 const COLLECT: Duration = Duration::from_millis(1);
 /// A frame was short if it took at most so many bursts.
 const SHORT: u32 = 2;
+/// After so many bursts the guest draws without a pause.
+const MANY: u32 = 5;
 /// One part in so many of the time may go into encoding before the client costs more than little.
 const SHARE: u32 = 6;
 /// The most that a client can save up: a large picture after a pause does not count against the next small ones.
@@ -99,6 +102,8 @@ pub(in crate::display) struct Pace {
     credit: Credit,
     /// Bursts of the present frame.
     bursts: u32,
+    /// The rest is that of a client that costs little.
+    cheap: bool,
     /// The frame before was short.
     short: bool,
 }
@@ -112,6 +117,7 @@ impl Pace {
             last_sent: now,
             credit: Credit::new(now),
             bursts: 0,
+            cheap: true,
             short: true,
         }
     }
@@ -161,12 +167,23 @@ impl Pace {
             (Waiting::Nothing, _) if self.turn_cost > 0 => {
                 let rest = if is_cheap { self.collect() } else { rest_after(spent) };
                 self.bursts = self.bursts.saturating_add(1);
+                self.cheap = is_cheap;
                 State::Resting { until: now + rest }
             }
             // What was left of the burst has become needless.
             (Waiting::Nothing, Some(until)) => State::Resting { until },
             (Waiting::Nothing, None) => State::Idle,
         };
+    }
+
+    /// The guest has drawn its frame, so nothing more is to be collected.
+    pub(in crate::display) fn guest_paused(&mut self, now: Instant) {
+        if let State::Resting { until } = &mut self.state
+            && self.cheap
+            && self.bursts <= MANY
+        {
+            *until = now.min(*until);
+        }
     }
 
     /// The next rest while the client costs little.
@@ -268,6 +285,25 @@ mod tests {
                 now += rest;
             }
         }
+    }
+
+    #[test]
+    fn a_frame_that_is_drawn_is_sent_unless_the_guest_draws_without_a_pause() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let mut now = start;
+        for bursts in 1..20 {
+            burst(&mut pace, MS / 10, now);
+            let until = pace.next_turn(Waiting::Drawing, true, now).unwrap_or(now);
+            pace.guest_paused(now);
+            let ended = pace.begin_turn(Waiting::Drawing, now);
+            assert_eq!(ended, bursts <= MANY || until == now, "burst {bursts}");
+            now = until;
+        }
+        let mut pace = poor(start);
+        burst(&mut pace, MS, start);
+        pace.guest_paused(start);
+        assert!(!pace.begin_turn(Waiting::Drawing, start));
     }
 
     #[test]

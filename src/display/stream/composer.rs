@@ -43,7 +43,7 @@ const LEAST_PIECES: u32 = 3;
 const MAX_GRADED: u32 = 6;
 /// Areas that are followed at a time.
 const TRACES: usize = 4;
-/// After the first piece of a frame the others are awaited for so long.
+/// After the first piece of a frame the others are awaited for so long, or until the guest pauses.
 const GATHER: Duration = Duration::from_millis(4);
 /// Frames are composed at least so far apart.
 const LEAST_INTERVAL: Duration = Duration::from_millis(15);
@@ -76,6 +76,8 @@ struct Live {
     interval: Duration,
     /// Since when pieces wait.
     waiting: Option<Instant>,
+    /// They are all of their frame.
+    complete: bool,
     last_piece: Instant,
     composed: Option<Instant>,
     /// Pixels of the pieces that wait, some counted twice.
@@ -185,6 +187,7 @@ impl Composer {
                     area,
                     interval,
                     waiting: None,
+                    complete: false,
                     last_piece: now,
                     composed: None,
                     changed: 0,
@@ -244,8 +247,16 @@ impl Composer {
     #[must_use]
     pub(crate) fn due(&self) -> Option<Instant> {
         let live = self.live.as_ref()?;
-        let gathered = live.waiting? + GATHER;
+        let since = live.waiting?;
+        let gathered = if live.complete { since } else { since + GATHER };
         Some(live.composed.map_or(gathered, |last| gathered.max(last + LEAST_INTERVAL)))
+    }
+
+    /// The guest has drawn its frame.
+    pub(crate) fn guest_paused(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.complete = live.waiting.is_some();
+        }
     }
 
     /// A frame is being composed of all pieces that wait.
@@ -256,7 +267,7 @@ impl Composer {
             live.interval = (live.interval * 7 + step) / 8;
         }
         live.quiet = if live.changed * 4 >= live.area.area() { 0 } else { live.quiet + 1 };
-        (live.waiting, live.changed, live.composed) = (None, 0, Some(now));
+        (live.waiting, live.complete, live.changed, live.composed) = (None, false, 0, Some(now));
         if live.quiet >= QUIET_FRAMES {
             self.live = None;
         }

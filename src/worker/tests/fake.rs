@@ -341,6 +341,8 @@ impl Display for FakeDisplay {
         self.pending.push(*drawable);
     }
 
+    fn guest_paused(&mut self, _for_good: bool, _now: Instant) {}
+
     fn update(&mut self, surface_id: u32, _area: &Rect) {
         self.log(format!("update {surface_id}"));
         self.pending.clear();
