@@ -132,7 +132,7 @@ impl<D: Display> RedWorker<D> {
             now = self.read_cursor_ring(now);
             now = self.read_display_ring(now);
             if let Some(quiet) = self.display_ring.take_quiet() {
-                self.display.guest_paused(quiet == Quiet::Still, now);
+                guarded("the guest's pause", || self.display.guest_paused(quiet == Quiet::Still, now));
             }
         }
         self.push_at(now);

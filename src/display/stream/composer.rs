@@ -130,6 +130,7 @@ impl Composer {
             live.growths += u32::from(inside != bbox);
             live.area = around(&live.area, &bbox);
             live.waiting.get_or_insert(now);
+            live.complete = false;
             live.last_piece = now;
             live.changed = live.changed.saturating_add(bbox.area());
             return Part::Piece;
@@ -382,6 +383,37 @@ mod tests {
         let (at, (area, interval)) = found.unwrap();
         assert_eq!(at + 1, START_FRAMES);
         assert_eq!((area, interval), (Rect::new(100, 50, 420, 230), gap));
+    }
+
+    #[test]
+    fn a_frame_is_due_when_the_guest_pauses_but_not_too_soon_after_the_last_one() {
+        let start = Instant::now();
+        let live = Some(Live {
+            area: Rect::new(0, 0, 320, 200),
+            interval: Duration::from_millis(40),
+            waiting: None,
+            complete: false,
+            last_piece: start,
+            composed: None,
+            changed: 0,
+            quiet: 0,
+            growths: 0,
+        });
+        let mut composer = Composer { live, ..Composer::default() };
+        composer.guest_paused();
+        assert_eq!(composer.due(), None);
+        let mut wait_for_a_frame = |at: Instant| {
+            let live = composer.live.as_mut().unwrap();
+            live.waiting = Some(at);
+            assert!(composer.due() >= Some(at + GATHER));
+            composer.guest_paused();
+            let due = composer.due().unwrap();
+            composer.composed(due);
+            due
+        };
+        assert_eq!(wait_for_a_frame(start), start);
+        assert_eq!(wait_for_a_frame(start + GATHER), start + LEAST_INTERVAL);
+        assert_eq!(wait_for_a_frame(start + GATHER * 20), start + GATHER * 20);
     }
 
     #[test]
