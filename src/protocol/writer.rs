@@ -44,7 +44,11 @@ pub(crate) trait Put {
     }
     /// Writes top, left, bottom, right, in this order.
     fn rect(&mut self, r: &Rect) -> &mut Self {
-        self.i32(r.top).i32(r.left).i32(r.bottom).i32(r.right)
+        let mut bytes = [0; 16];
+        let edges = [r.top, r.left, r.bottom, r.right];
+        bytes.as_chunks_mut::<4>().0.iter_mut().zip(edges).for_each(|(to, edge)| *to = edge.to_le_bytes());
+        self.put(&bytes);
+        self
     }
 }
 
@@ -63,8 +67,9 @@ pub(crate) fn count32(n: usize) -> u32 {
 /// Shorter segments are copied into their neighbours, because a gather entry costs more than the copy.
 const COPY_BELOW: usize = 512;
 
-/// Room for what most blocks hold, and for most bodies' pointers.
+/// Bytes that most blocks hold at most.
 const USUAL_BLOCK: usize = 128;
+/// Pointers that most bodies have at most.
 const USUAL_POINTERS: usize = 4;
 
 #[derive(Debug, Default)]
@@ -115,14 +120,6 @@ impl Put for Marshaller {
             }
             block.bytes.extend_from_slice(bytes);
         }
-    }
-    /// Writes top, left, bottom, right, in this order.
-    fn rect(&mut self, r: &Rect) -> &mut Self {
-        let mut bytes = [0; 16];
-        let edges = [r.top, r.left, r.bottom, r.right];
-        bytes.as_chunks_mut::<4>().0.iter_mut().zip(edges).for_each(|(to, edge)| *to = edge.to_le_bytes());
-        self.put(&bytes);
-        self
     }
 }
 
