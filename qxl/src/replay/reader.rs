@@ -227,7 +227,7 @@ impl Reader {
         let whole = usize::try_from(size).ok().and_then(|size| size.checked_add(head));
         let Some(whole) = whole else { return bad("binary", size, "bytes are too many") };
         let inflated = if compressed { self.inflated(size)? } else { Vec::new() };
-        // Zero pages take no memory before bytes arrive.
+        // Zero pages take no memory before bytes arrive, and spare blocks have theirs already.
         let spare = self.spares.take(whole).or_else(|| Block::try_zeroed(whole));
         let block = spare.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         if compressed {

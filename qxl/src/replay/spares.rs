@@ -1,5 +1,7 @@
-//! Large blocks of freed commands, for the next ones: recordings repeat images of one size, and the allocator cannot put the next
-//! one where the last one was once something small has been put there.
+//! Large blocks of freed commands, which the next commands use again.
+//!
+//! Recordings repeat images of one size. Left to itself, the allocator puts small blocks into the place of a large one that was
+//! freed, so that the next large one no longer fits there and the process grows.
 
 use crate::memory::Block;
 use std::sync::{Mutex, PoisonError};

@@ -29,6 +29,7 @@ pub struct State {
 /// The images that one client has in its window, shared by the client's displays (see [`super`]).
 #[derive(Debug)]
 pub struct Dictionary {
+    /// As in `inner`. It never changes, so that who asks for it needs no lock.
     window: u32,
     inner: Mutex<Inner>,
 }
