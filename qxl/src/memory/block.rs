@@ -1,9 +1,13 @@
 //! Memory of this process that a device can see: for the mock guest and for replayed recordings.
 
 use std::alloc::{self, Layout};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
-/// A block on the heap, accessed by raw copies only, so that a device may use it through its address meanwhile.
+/// Blocks of as many bytes are pages of their own, which the system has back as soon as the block is dropped. The
+/// allocator would keep them: it takes sizes that were freed once from its heap, below what came later.
+const MAPPED: usize = 1 << 20;
+
+/// A block of memory, accessed by raw copies only, so that a device may use it through its address meanwhile.
 #[derive(Debug)]
 pub struct Block {
     start: NonNull<u8>,
@@ -25,8 +29,12 @@ impl Block {
     #[must_use]
     pub fn try_zeroed(len: usize) -> Option<Self> {
         let layout = Layout::from_size_align(len.max(1), 16).ok()?;
-        // SAFETY: the layout is not empty.
-        let start = NonNull::new(unsafe { alloc::alloc_zeroed(layout) })?;
+        let start = if layout.size() >= MAPPED {
+            map(layout.size())?
+        } else {
+            // SAFETY: the layout is not empty.
+            NonNull::new(unsafe { alloc::alloc_zeroed(layout) })?
+        };
         // Makes the address usable for whoever gets it as a number.
         let _ = start.as_ptr().expose_provenance();
         Some(Self { start, layout, len })
@@ -80,7 +88,21 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and freed once.
-        unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) }
+        if self.layout.size() >= MAPPED {
+            // SAFETY: mapped with this size, and unmapped once.
+            unsafe { libc::munmap(self.start.as_ptr().cast(), self.layout.size()) };
+        } else {
+            // SAFETY: allocated with this layout, and freed once.
+            unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) }
+        }
     }
+}
+
+/// `len` zero bytes of new pages.
+fn map(len: usize) -> Option<NonNull<u8>> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: new pages at a place of the system's choice change nothing that anyone has.
+    let start =
+        unsafe { libc::mmap(ptr::null_mut(), len, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
 }

@@ -230,6 +230,7 @@ impl Reader {
         // Zero pages take no memory before bytes arrive, and spare blocks have theirs already.
         let spare = self.spares.take(whole).or_else(|| Block::try_zeroed(whole));
         let block = spare.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        self.spares.trim();
         if compressed {
             block.write(head, &inflated);
             return Ok(block);
@@ -245,6 +246,8 @@ impl Reader {
             let n = bytes.len();
             self.input.consume(n);
             at += n;
+            // The command that this one's predecessor covers is freed meanwhile.
+            self.spares.trim();
         }
         Ok(block)
     }
