@@ -135,6 +135,8 @@ impl<D: Display> RedWorker<D> {
                 guarded("the guest's pause", || self.display.guest_paused(quiet == Quiet::Still, now));
             }
         }
+        // What is covered now goes back to the guest before the clients' pictures are compressed.
+        self.release();
         self.push_at(now);
         self.report(now);
         self.trim.look(self.display.link_count() + self.cursor.link_count(), now);
@@ -168,6 +170,13 @@ impl<D: Display> RedWorker<D> {
         }
         if self.running {
             self.report_caps(false);
+        }
+        self.release();
+    }
+
+    /// Gives the guest back what is no longer used, unless the guest is stopped.
+    fn release(&mut self) {
+        if self.running {
             guarded("release", || self.device.release_pending());
         }
     }

@@ -279,6 +279,8 @@ pub(super) const HARD: u32 = 777;
 pub(super) struct FakeDisplay {
     pub(super) world: Arc<World>,
     pub(super) pending: Vec<Drawable>,
+    /// A command was drawn since the last push.
+    pub(super) drawn: bool,
     pub(super) primary: Option<(u32, u32)>,
     pub(super) client: bool,
     settings: DisplaySettings,
@@ -289,7 +291,16 @@ pub(super) struct FakeDisplay {
 impl FakeDisplay {
     pub(super) fn new(world: Arc<World>) -> Self {
         let (pending, settings) = (Vec::new(), DisplaySettings::default());
-        Self { world, pending, primary: None, client: false, settings, work: 0, pending_cost: 0 }
+        Self {
+            world,
+            pending,
+            drawn: false,
+            primary: None,
+            client: false,
+            settings,
+            work: 0,
+            pending_cost: 0,
+        }
     }
 
     fn log(&self, line: impl Into<String>) {
@@ -323,6 +334,13 @@ impl Channel for FakeDisplay {
         Ok(())
     }
 
+    fn push(&mut self, _: ConnectionId, _: &mut Out<'_>) -> Result<(), ChannelError> {
+        if std::mem::take(&mut self.drawn) {
+            self.log("push");
+        }
+        Ok(())
+    }
+
     fn on_closed(&mut self, at: ConnectionId, _out: &mut Out<'_>) {
         self.log(format!("detach {}", at.0));
         self.client = false;
@@ -339,6 +357,7 @@ impl Display for FakeDisplay {
         let (cost, lazy) = self.world.with(|s| (s.cost, s.lazy));
         *(if lazy { &mut self.pending_cost } else { &mut self.work }) += cost;
         self.pending.push(*drawable);
+        self.drawn = true;
     }
 
     fn guest_paused(&mut self, _for_good: bool, _now: Instant) {}

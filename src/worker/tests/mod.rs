@@ -6,10 +6,13 @@ mod fake;
 mod faults;
 
 use super::*;
+use crate::channel::connection::{ClientId, ConnectionId};
+use crate::channel::testing::Peer;
 use crate::codec::video::choice::parse_list;
 use crate::display::settings::{ImageCompression, StreamingVideo, WanCompression};
 use crate::geometry::Point16;
 use crate::host::{CursorCommand, DisplayCommand, Fetched, UpdateCommand};
+use crate::protocol::ChannelType;
 use fake::{Events, FakeDevice, FakeDisplay, FakeSlot, HARD, World};
 use std::time::{Duration, Instant};
 
@@ -278,6 +281,26 @@ fn update_command_is_notified_then_released() {
     f.world.wait_for("release 5");
     let log = f.log_of_requests();
     assert_eq!(log, ["update 0", "notify_update 77", "release 5"]);
+}
+
+#[test]
+fn what_is_covered_is_released_before_the_clients_are_sent_anything() {
+    let f = Fixture::running();
+    let (connection, _peer) = Peer::unix(ChannelType::Display, ClientId(1));
+    f.worker.connect_display(ConnectionId(1), connection);
+    f.world.wait_for("attach 1");
+    f.log_of_requests();
+    f.world.submit(f.world.drawable(1));
+    f.world.submit(DisplayCommand::Update(UpdateCommand {
+        surface_id: 0,
+        area: AREA,
+        update_id: 77,
+        release: f.world.token(5),
+    }));
+    f.worker.wakeup();
+    f.world.wait_for("push");
+    let log = f.log_of_requests();
+    assert_eq!(log, ["draw 1", "update 0", "notify_update 77", "release 1", "release 5", "push"]);
 }
 
 #[test]
