@@ -212,6 +212,18 @@ impl DrawOp {
         source.into_iter().chain(others.into_iter().flatten())
     }
 
+    /// Bytes of the picture that the command shows, in memory of the guest.
+    #[must_use]
+    pub fn picture_bytes(&self) -> usize {
+        match self.arguments().source {
+            Source::Image(Some(image), _) => match &image.data {
+                ImageData::Bitmap(bitmap) => bitmap.size(),
+                ImageData::Quic(_) | ImageData::Surface(_) => 0,
+            },
+            Source::Image(None, _) | Source::Unused => 0,
+        }
+    }
+
     /// What all images come to.
     #[must_use]
     pub fn image_totals(&self) -> ImageTotals {

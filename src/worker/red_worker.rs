@@ -297,6 +297,7 @@ impl<D: Display> RedWorker<D> {
     fn display_command(&mut self, command: DisplayCommand, now: Instant) {
         match command {
             DisplayCommand::Draw(drawable) => {
+                self.display_ring.brought(drawable.op.picture_bytes());
                 let waits = self.display.pending_cost();
                 let cost = if waits > 0 { self.display.expected_cost(&drawable) } else { 0 };
                 if waits > 0 && waits.saturating_add(cost) > MAX_PENDING_COST {

@@ -11,6 +11,9 @@ const LAST_LOOK: Duration = Duration::from_millis(4);
 /// After so many commands at once the worker looks as soon as it does at first: the guest may be waiting for room in its ring,
 /// which has 32 places.
 const MANY: u32 = 16;
+/// The same after commands with so many bytes of pictures: the guest may be waiting for memory, of which it has not much more
+/// than a few screens.
+const LARGE: usize = 4 << 20;
 
 /// What to do about an empty ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub(super) struct Ring {
     pause: Duration,
     /// Commands since the ring was empty.
     taken: u32,
+    /// Bytes of their pictures.
+    bytes: usize,
     /// The worker has woken up for the present look alone. `true`: it has waited before, so this is no glance.
     waited: Option<bool>,
     /// What the last look found, if the worker had woken up for it.
@@ -63,6 +68,7 @@ impl Default for Ring {
             next_look: None,
             pause: FIRST_LOOK,
             taken: 0,
+            bytes: 0,
             waited: None,
             quiet: None,
             asked: None,
@@ -90,10 +96,15 @@ impl Ring {
         self.taken = self.taken.saturating_add(1);
     }
 
+    /// The command that the ring gave last brings a picture of so many bytes.
+    pub(super) fn brought(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
     /// The ring was empty.
     pub(super) fn empty(&mut self, now: Instant) -> OnEmpty {
-        let taken = std::mem::take(&mut self.taken);
-        if taken >= MANY {
+        let (taken, bytes) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.bytes));
+        if taken >= MANY || bytes >= LARGE {
             self.pause = FIRST_LOOK;
         }
         self.quiet = match (self.waited.take(), taken) {
@@ -238,6 +249,26 @@ mod tests {
             assert_eq!(ring.empty(now), OnEmpty::Wait);
             assert_eq!(ring.look_at(), Some(now + FIRST_LOOK));
             now += FIRST_LOOK;
+        }
+    }
+
+    #[test]
+    fn a_guest_that_draws_large_pictures_is_looked_at_soon() {
+        let mut ring = Ring::default();
+        let mut now = Instant::now();
+        // The first pause is short in any case.
+        ring.took(now);
+        assert_eq!(ring.empty(now), OnEmpty::Wait);
+        now = ring.look_at().unwrap();
+        for bytes in [LARGE / 2 - 1, LARGE / 2 - 1, LARGE / 2, LARGE, LARGE / 2 - 1] {
+            for _ in 0..2 {
+                ring.took(now);
+                ring.brought(bytes);
+            }
+            assert_eq!(ring.empty(now), OnEmpty::Wait);
+            let pause = ring.look_at().unwrap() - now;
+            assert_eq!(pause == FIRST_LOOK, bytes >= LARGE / 2, "{bytes}");
+            now += pause;
         }
     }
 
