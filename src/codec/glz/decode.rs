@@ -6,6 +6,11 @@ use crate::codec::DecodeError;
 use crate::codec::lz::{self, Input, LzType, check_geometry};
 use std::collections::VecDeque;
 
+/// The colours of a decoded pixel.
+const COLOUR: u32 = 0xff_ffff;
+/// Its alpha.
+const ALPHA: u32 = 0xff00_0000;
+
 const OUTSIDE: DecodeError = DecodeError::Corrupt { reason: "a match leaves the image that it refers to" };
 
 /// A decoder and its window.
@@ -131,12 +136,12 @@ impl Decoder {
         while out.len() < units {
             let left = units - out.len();
             match take::<C>(input, left)? {
-                Code::Literals(bytes) => out.extend(bytes.chunks_exact(C::LITERAL).map(|bytes| {
+                Code::Literals(bytes) => out.extend(bytes.chunks_exact(C::UNIT).map(|bytes| {
                     let mut wide = [0; 4];
                     wide[..bytes.len()].copy_from_slice(bytes);
                     let unit = u32::from_le_bytes(wide);
                     // The high byte of 15-bit pixels comes first.
-                    if C::LITERAL == 2 { unit.swap_bytes() >> 16 } else { unit }
+                    if C::UNIT == 2 { unit.swap_bytes() >> 16 } else { unit }
                 })),
                 Code::Match { p, i: 0, count } => {
                     let from = out.len().checked_sub(p + 1).ok_or(OUTSIDE)?;
@@ -152,8 +157,8 @@ impl Decoder {
             }
         }
         // The alpha pass keeps the colours.
-        if C::LITERAL == 3 {
-            out.iter_mut().for_each(|pixel| *pixel &= Colour::MASK);
+        if C::UNIT == 3 {
+            out.iter_mut().for_each(|pixel| *pixel &= COLOUR);
         }
         Ok(())
     }
@@ -181,7 +186,7 @@ impl Decoder {
                         return Err(OUTSIDE);
                     }
                     for _ in 0..count {
-                        out[at] |= out[at - distance] & Alpha::MASK;
+                        out[at] |= out[at - distance] & ALPHA;
                         at += 1;
                     }
                 }
@@ -189,7 +194,7 @@ impl Decoder {
                     let id = self.id.checked_sub(i).ok_or(OUTSIDE)?;
                     let theirs = self.older(id, kind, head)?.get(p..p + count).ok_or(OUTSIDE)?;
                     for unit in theirs {
-                        out[at] |= unit & Alpha::MASK;
+                        out[at] |= unit & ALPHA;
                         at += 1;
                     }
                 }
@@ -211,7 +216,7 @@ fn take<'a, C: Channel>(input: &mut Input<'a>, left: usize) -> Result<Code<'a>, 
         if control >= left {
             return Err(DecodeError::Corrupt { reason: "literals leave the image" });
         }
-        return Ok(Code::Literals(input.bytes((control + 1) * C::LITERAL)?));
+        return Ok(Code::Literals(input.bytes((control + 1) * C::UNIT)?));
     }
     let count = input.length(control, C::BIAS, left)?;
     let mut p = control & 15 | input.byte()? << 4;

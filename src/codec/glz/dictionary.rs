@@ -2,7 +2,7 @@
 
 use super::matcher::{Reference, Tables, encode_pass};
 use super::window::{PositionIndex, WindowImage};
-use super::{Alpha, Colour, HEADER_BYTES, Short, carries};
+use super::{Alpha, Channel, Colour, HEADER_BYTES, Short, carries};
 use crate::codec::lz::{self, LzType};
 use crate::image::ImageView;
 use crate::limits::{MAX_GLZ_IMAGES, MAX_GLZ_KEPT_PIXELS};
@@ -49,8 +49,19 @@ struct Inner {
     start: u64,
     tables: Tables,
     /// Buffer of an image that has left the window.
-    spare: Vec<u32>,
-    bytes: Vec<u8>,
+    spare: Vec<u8>,
+    loader: Loader,
+}
+
+/// Buffers for reading pixels.
+#[derive(Debug, Default)]
+struct Loader {
+    /// A strip of the image, as the image has it.
+    read: Vec<u8>,
+    /// The same as it is stored.
+    packed: Vec<u8>,
+    /// The alpha of an image's pixels.
+    alphas: Vec<u8>,
 }
 
 impl Dictionary {
@@ -74,7 +85,7 @@ impl Dictionary {
             start: 0,
             tables: Tables::default(),
             spare: Vec::new(),
-            bytes: Vec::new(),
+            loader: Loader::default(),
         });
         Self { window, inner }
     }
@@ -132,7 +143,7 @@ impl Dictionary {
         self.lock().images.len()
     }
 
-    /// Units that the images have room for.
+    /// Bytes that the images have room for.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.lock().images.iter().map(|i| i.pixels.capacity()).sum()
@@ -156,26 +167,27 @@ impl Inner {
         let units = usize::try_from(units_of(image)).unwrap_or(0);
         while self.units + units > self.window as usize || self.images.len() >= MAX_GLZ_IMAGES {
             let Some(oldest) = self.images.pop_front() else { break };
-            self.units -= oldest.pixels.len();
-            self.index.drop_before(oldest.start + oldest.pixels.len() as u64);
+            self.units -= oldest.units;
+            self.index.drop_before(oldest.start + oldest.units as u64);
             if oldest.pixels.capacity() > self.spare.capacity() {
                 self.spare = oldest.pixels;
             }
         }
+        let size = units * stored_bytes(kind);
         let mut pixels = std::mem::take(&mut self.spare);
         // The window bounds memory as well as units, so a buffer must not have twice the needed capacity.
-        if pixels.capacity() > 2 * units.max(1024) {
+        if pixels.capacity() > 2 * size.max(4096) {
             pixels = Vec::new();
         }
         pixels.clear();
-        pixels.try_reserve_exact(units).map_err(|_| Refused)?;
+        pixels.try_reserve_exact(size).map_err(|_| Refused)?;
         let id = self.next_id;
         let head = self.images.front().map_or(0, |oldest| id - oldest.id);
         put_header(kind, image, id, head as u32, out);
-        load(kind, image, units, &mut self.bytes, &mut pixels);
+        self.loader.load(kind, image, units, &mut pixels);
         let (start, tables) = (self.start, &mut self.tables);
-        let reference =
-            Reference { images: &self.images, index: &self.index, kind, id, start, pixels: &pixels };
+        let (images, index, pixels_now) = (&self.images, &self.index, &pixels);
+        let reference = Reference { images, index, kind, id, start, units, pixels: pixels_now };
         match kind {
             LzType::Rgb16 => encode_pass::<Short>(&reference, tables, out),
             LzType::Rgba => {
@@ -188,7 +200,7 @@ impl Inner {
         self.index.add(id, start, units);
         self.start += units as u64;
         self.units += units;
-        self.images.push_back(WindowImage { kind, id, start, pixels, channel, alive: true });
+        self.images.push_back(WindowImage { kind, id, start, units, pixels, channel, alive: true });
         Ok(())
     }
 }
@@ -205,31 +217,68 @@ fn put_header(kind: LzType, image: &ImageView<'_>, id: u64, head: u32, out: &mut
     out.extend_from_slice(&head.to_be_bytes());
 }
 
-/// Appends the pixels of `image` to `pixels`, which has room for them, in memory order.
-fn load(kind: LzType, image: &ImageView<'_>, units: usize, bytes: &mut Vec<u8>, pixels: &mut Vec<u32>) {
-    bytes.resize(STRIP, 0);
-    let size = match kind {
-        LzType::Rgb16 => 2,
-        LzType::Rgb24 => 3,
-        _ => 4,
-    };
-    let mut at = 0;
-    while at < units * size {
-        let strip = &mut bytes[..STRIP.min(units * size - at)];
-        image.source.read_at(at, strip);
-        at += strip.len();
-        match kind {
-            LzType::Rgb16 => {
-                pixels.extend(strip.as_chunks().0.iter().map(|b| u32::from(u16::from_le_bytes(*b))));
+/// Bytes that a pixel is stored in.
+fn stored_bytes(kind: LzType) -> usize {
+    match kind {
+        LzType::Rgb16 => Short::UNIT,
+        LzType::Rgba => Colour::UNIT + Alpha::UNIT,
+        _ => Colour::UNIT,
+    }
+}
+
+impl Loader {
+    /// Appends the pixels of `image` to `pixels`, which has room for them, in memory order, as [`super::Channel`] has them.
+    fn load(&mut self, kind: LzType, image: &ImageView<'_>, units: usize, pixels: &mut Vec<u8>) {
+        let Self { read, packed, alphas } = self;
+        read.resize(STRIP, 0);
+        packed.resize(STRIP, 0);
+        alphas.clear();
+        let size = match kind {
+            LzType::Rgb16 => 2,
+            LzType::Rgb24 => 3,
+            _ => 4,
+        };
+        let mut at = 0;
+        while at < units {
+            let count = (STRIP / size).min(units - at);
+            let strip = &mut read[..count * size];
+            image.source.read_at(at * size, strip);
+            match kind {
+                LzType::Rgb16 => {
+                    for (to, [low, high]) in packed.as_chunks_mut().0.iter_mut().zip(strip.as_chunks().0) {
+                        *to = [high & 0x7f, *low];
+                    }
+                    pixels.extend_from_slice(&packed[..count * Short::UNIT]);
+                }
+                LzType::Rgb24 => pixels.extend_from_slice(strip),
+                _ => {
+                    drop_fourth(strip, packed);
+                    pixels.extend_from_slice(&packed[..count * Colour::UNIT]);
+                    if kind == LzType::Rgba {
+                        alphas.extend(strip.as_chunks().0.iter().map(|[_, _, _, alpha]| *alpha));
+                    }
+                }
             }
-            LzType::Rgb24 => {
-                pixels
-                    .extend(strip.as_chunks().0.iter().map(|[b, g, r]| u32::from_le_bytes([*b, *g, *r, 0])));
-            }
-            LzType::Rgb32 => {
-                pixels.extend(strip.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b) & 0xff_ffff));
-            }
-            _ => pixels.extend(strip.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b))),
+            at += count;
         }
+        pixels.extend_from_slice(alphas);
+    }
+}
+
+/// Copies the first three of each four bytes.
+fn drop_fourth(fours: &[u8], threes: &mut [u8]) {
+    // Four pixels are three words.
+    let (pixels, rest) = fours.as_chunks::<16>();
+    let (stored, stored_rest) = threes.split_at_mut(pixels.len() * 12);
+    for (to, from) in stored.as_chunks_mut::<12>().0.iter_mut().zip(pixels) {
+        let [a, b, c, d] = from.as_chunks().0 else { return };
+        let [a, b, c, d] = [a, b, c, d].map(|pixel| u32::from_le_bytes(*pixel));
+        let words = [a & 0xff_ffff | b << 24, b >> 8 & 0xffff | c << 16, c >> 16 & 0xff | d << 8];
+        for (to, word) in to.as_chunks_mut().0.iter_mut().zip(words) {
+            *to = word.to_le_bytes();
+        }
+    }
+    for (to, [b, g, r, _]) in stored_rest.as_chunks_mut().0.iter_mut().zip(rest.as_chunks().0) {
+        *to = [*b, *g, *r];
     }
 }

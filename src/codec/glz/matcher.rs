@@ -20,8 +20,6 @@ const TAG_BITS: u32 = 6;
 const POSITIONS: u64 = 1 << (32 - TAG_BITS);
 /// Units from one far position to the next.
 const GRID: usize = 32;
-/// Units that a far position is hashed by.
-const FAR_UNITS: usize = 8;
 /// Least length of a far match. If it is shorter, the search looks for a near one.
 const FAR_MATCH: usize = 16;
 /// From this length on, a match in another image is expected to continue after a difference.
@@ -58,13 +56,18 @@ pub(super) struct Reference<'a> {
     pub kind: LzType,
     pub id: u64,
     pub start: u64,
-    pub pixels: &'a [u32],
+    /// Pixels of the image.
+    pub units: usize,
+    /// Their bytes, as [`Channel`] has them.
+    pub pixels: &'a [u8],
 }
 
 /// A place from which a match may copy.
 #[derive(Clone, Copy, Debug)]
 struct Place<'a> {
-    pixels: &'a [u32],
+    /// The bytes that the pass compares.
+    plane: &'a [u8],
+    /// In units.
     offset: usize,
     /// 0 is the image being encoded.
     image_distance: u64,
@@ -80,19 +83,24 @@ struct Match<'a> {
 impl<'a> Reference<'a> {
     /// The place that an entry found at position `at` stands for.
     #[inline(always)]
-    fn place(&self, entry: u32, at: usize) -> Option<Place<'a>> {
+    fn place<C: Channel>(&self, entry: u32, at: usize) -> Option<Place<'a>> {
         let here = self.start + at as u64;
         let back = here.wrapping_sub(u64::from(entry >> TAG_BITS)) % POSITIONS;
         if back == 0 {
             return None;
         }
         if back <= at as u64 {
-            return Some(Place { pixels: self.pixels, offset: at - back as usize, image_distance: 0 });
+            return Some(Place { plane: self.plane::<C>(), offset: at - back as usize, image_distance: 0 });
         }
-        self.older(here.checked_sub(back)?)
+        self.older::<C>(here.checked_sub(back)?)
     }
 
-    fn older(&self, position: u64) -> Option<Place<'a>> {
+    #[inline(always)]
+    fn plane<C: Channel>(&self) -> &'a [u8] {
+        C::plane(self.pixels, self.units)
+    }
+
+    fn older<C: Channel>(&self, position: u64) -> Option<Place<'a>> {
         let front = self.images.front()?;
         let near = self.index.near(position)?.saturating_sub(front.id);
         let mut image = self.images.get(usize::try_from(near).ok()?)?;
@@ -109,24 +117,29 @@ impl<'a> Reference<'a> {
             return None;
         }
         let offset = usize::try_from(position - image.start).ok()?;
-        Some(Place { pixels: &image.pixels, offset, image_distance })
+        Some(Place { plane: C::plane(&image.pixels, image.units), offset, image_distance })
     }
 }
 
-/// Indexes in the near table, and tags, for the units from `at` on.
+/// The bytes from unit `at` on.
 #[inline(always)]
-fn near_hash<C: Channel>(units: &[u32; 3]) -> (usize, u32) {
-    let [a, b, c] = units.map(|u| u64::from(u & C::MASK));
-    let mixed = (a | b << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ c.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+fn from_unit<C: Channel>(plane: &[u8], at: usize) -> Option<&[u8]> {
+    plane.get(at * C::UNIT..)
+}
+
+/// Index in the near table, and tag.
+#[inline(always)]
+fn near_hash([a, b]: [u64; 2]) -> (usize, u32) {
+    let mixed = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
     split(mixed ^ mixed >> 29, NEAR_BITS)
 }
 
+/// The same for the far table.
 #[inline(always)]
-fn far_hash<C: Channel>(units: &[u32; FAR_UNITS]) -> (usize, u32) {
+fn far_hash(eight: [u64; 3]) -> (usize, u32) {
     let mut mixed = 0u64;
-    for pair in units.as_chunks::<2>().0 {
-        let [a, b] = pair.map(|u| u64::from(u & C::MASK));
-        mixed = (mixed ^ (a | b << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for word in eight {
+        mixed = (mixed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed ^= mixed >> 32;
     }
     split(mixed.wrapping_mul(0xc2b2_ae3d_27d4_eb4f), FAR_BITS)
@@ -140,33 +153,39 @@ fn split(hash: u64, bits: u32) -> (usize, u32) {
 
 /// Number of equal units at the start of both.
 #[inline(always)]
-fn common<C: Channel>(a: &[u32], b: &[u32]) -> usize {
+fn common<C: Channel>(a: &[u8], b: &[u8]) -> usize {
     let len = a.len().min(b.len());
     let (a, b) = (&a[..len], &b[..len]);
     let mut at = 0;
-    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
-        let differ = a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b));
-        if differ & C::MASK != 0 {
+    for (a, b) in a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0) {
+        if a != b {
             break;
+        }
+        at += 32;
+    }
+    for (a, b) in a[at..].as_chunks().0.iter().zip(b[at..].as_chunks().0) {
+        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differ != 0 {
+            return (at + differ.trailing_zeros() as usize / 8) / C::UNIT;
         }
         at += 8;
     }
-    while at < len && (a[at] ^ b[at]) & C::MASK == 0 {
+    while at < len && a[at] == b[at] {
         at += 1;
     }
-    at
+    at / C::UNIT
 }
 
 /// Encodes one pass over the image.
 pub(super) fn encode_pass<C: Channel>(reference: &Reference<'_>, tables: &mut Tables, out: &mut Vec<u8>) {
-    let units = reference.pixels;
+    let plane = reference.plane::<C>();
     let mut literals = 0;
     let mut at = 0;
     // The next position for the far table.
     let mut grid = 0;
     let mut displaced: Option<Place<'_>> = None;
     let mut after_match = true;
-    while let Some(three) = units.get(at..).and_then(|rest| rest.first_chunk::<3>()) {
+    while let Some(three) = from_unit::<C>(plane, at).and_then(C::three) {
         // Only positions before `at`: the entry for `at` itself must still be an older one.
         if at > grid {
             grid = enter_far::<C>(reference, tables, grid, at);
@@ -181,18 +200,18 @@ pub(super) fn encode_pass<C: Channel>(reference: &Reference<'_>, tables: &mut Ta
         let mut from = at;
         while from > literals
             && found.place.offset > 0
-            && (units[from - 1] ^ found.place.pixels[found.place.offset - 1]) & C::MASK == 0
+            && unit::<C>(plane, from - 1) == unit::<C>(found.place.plane, found.place.offset - 1)
         {
             from -= 1;
             found.place.offset -= 1;
             found.count += 1;
         }
-        put_literals::<C>(&units[literals..from], out);
+        put_literals::<C>(&plane[literals * C::UNIT..from * C::UNIT], out);
         put_match::<C>(&found, from, out);
         let end = from + found.count;
         for p in (at + 1).max(end - 2)..end {
-            if let Some(three) = units.get(p..).and_then(|rest| rest.first_chunk()) {
-                let (slot, tag) = near_hash::<C>(three);
+            if let Some(three) = from_unit::<C>(plane, p).and_then(C::three) {
+                let (slot, tag) = near_hash(three);
                 tables.near[slot] = entry(reference, p, tag);
             }
         }
@@ -204,7 +223,13 @@ pub(super) fn encode_pass<C: Channel>(reference: &Reference<'_>, tables: &mut Ta
         literals = at;
         after_match = true;
     }
-    put_literals::<C>(&units[literals..], out);
+    put_literals::<C>(from_unit::<C>(plane, literals).unwrap_or_default(), out);
+}
+
+/// The bytes of one unit.
+#[inline(always)]
+fn unit<C: Channel>(plane: &[u8], at: usize) -> Option<&[u8]> {
+    plane.get(at * C::UNIT..(at + 1) * C::UNIT)
 }
 
 #[inline(always)]
@@ -215,12 +240,13 @@ fn entry(reference: &Reference<'_>, at: usize, tag: u32) -> u32 {
 /// Puts the grid's positions before `at` into the far table. Returns the next one.
 #[inline(never)]
 fn enter_far<C: Channel>(reference: &Reference<'_>, tables: &mut Tables, from: usize, at: usize) -> usize {
-    let mut grid = from;
+    let (plane, mut grid) = (reference.plane::<C>(), from);
     while grid < at {
-        if let Some(eight) = reference.pixels.get(grid..).and_then(|rest| rest.first_chunk::<FAR_UNITS>()) {
+        let bytes = from_unit::<C>(plane, grid).unwrap_or_default();
+        if let Some(eight) = C::eight(bytes) {
             // Runs already find areas of one colour.
-            if eight[1..].iter().any(|u| (u ^ eight[0]) & C::MASK != 0) {
-                let (slot, tag) = far_hash::<C>(eight);
+            if bytes.get(C::UNIT..8 * C::UNIT) != bytes.get(..7 * C::UNIT) {
+                let (slot, tag) = far_hash(eight);
                 tables.far[slot] = entry(reference, grid, tag);
             }
         }
@@ -235,61 +261,76 @@ fn find<'a, C: Channel>(
     reference: &Reference<'a>,
     tables: &mut Tables,
     at: usize,
-    three: &[u32; 3],
+    three: [u64; 2],
     displaced: Option<Place<'a>>,
     after_match: bool,
 ) -> Option<Match<'a>> {
-    let units = reference.pixels;
+    let plane = reference.plane::<C>();
+    let here = from_unit::<C>(plane, at)?;
     if let Some(place) = displaced {
         let offset = place.offset.wrapping_add(at);
-        if let Some(theirs) = place.pixels.get(offset..) {
-            let count = common::<C>(&units[at..], theirs);
+        let theirs = offset.checked_mul(C::UNIT).and_then(|start| place.plane.get(start..));
+        if let Some(theirs) = theirs {
+            let count = common::<C>(here, theirs);
             if count >= FAR_MATCH {
                 return Some(Match { place: Place { offset, ..place }, count });
             }
         }
     }
-    let same = |a: u32, b: u32| (a ^ b) & C::MASK == 0;
-    if at > 0 && same(units[at - 1], three[0]) && same(three[0], three[1]) && same(three[1], three[2]) {
-        let count = common::<C>(&units[at..], &units[at - 1..]);
-        return Some(Match { place: Place { pixels: units, offset: at - 1, image_distance: 0 }, count });
+    // A run repeats the unit before it.
+    if at > 0 {
+        let before = from_unit::<C>(plane, at - 1)?;
+        if C::three(before) == Some(three) {
+            let count = common::<C>(here, before);
+            return Some(Match { place: Place { plane, offset: at - 1, image_distance: 0 }, count });
+        }
     }
     // Where little matches, trying a grid's width now and then is enough to find moved areas.
     if after_match || at & (GRID * 7) == 0 {
-        let far = far_match::<C>(reference, tables, at);
+        let far = far_match::<C>(reference, tables, here, at);
         if far.is_some() {
             return far;
         }
     }
-    let (slot, tag) = near_hash::<C>(three);
+    let (slot, tag) = near_hash(three);
     let seen = std::mem::replace(&mut tables.near[slot], entry(reference, at, tag));
     if (seen ^ tag) & ((1 << TAG_BITS) - 1) != 0 {
         return None;
     }
-    near_match::<C>(reference, seen, at)
+    near_match::<C>(reference, seen, here, at)
 }
 
+/// `here`: the bytes from unit `at` on.
 #[inline]
-fn far_match<'a, C: Channel>(reference: &Reference<'a>, tables: &Tables, at: usize) -> Option<Match<'a>> {
-    let eight = reference.pixels.get(at..)?.first_chunk::<FAR_UNITS>()?;
-    let (slot, tag) = far_hash::<C>(eight);
+fn far_match<'a, C: Channel>(
+    reference: &Reference<'a>,
+    tables: &Tables,
+    here: &[u8],
+    at: usize,
+) -> Option<Match<'a>> {
+    let (slot, tag) = far_hash(C::eight(here)?);
     let seen = tables.far[slot];
     if (seen ^ tag) & ((1 << TAG_BITS) - 1) != 0 {
         return None;
     }
-    let place = reference.place(seen, at)?;
-    let count = common::<C>(&reference.pixels[at..], place.pixels.get(place.offset..)?);
+    let place = reference.place::<C>(seen, at)?;
+    let count = common::<C>(here, from_unit::<C>(place.plane, place.offset)?);
     (count >= FAR_MATCH).then_some(Match { place, count })
 }
 
 #[inline]
-fn near_match<'a, C: Channel>(reference: &Reference<'a>, seen: u32, at: usize) -> Option<Match<'a>> {
-    let place = reference.place(seen, at)?;
-    let count = common::<C>(&reference.pixels[at..], place.pixels.get(place.offset..)?);
+fn near_match<'a, C: Channel>(
+    reference: &Reference<'a>,
+    seen: u32,
+    here: &[u8],
+    at: usize,
+) -> Option<Match<'a>> {
+    let place = reference.place::<C>(seen, at)?;
+    let count = common::<C>(here, from_unit::<C>(place.plane, place.offset)?);
     if count < C::NEED {
         return None;
     }
-    let pays = count > C::PAYS || count > match_bytes(&place, at) / C::LITERAL;
+    let pays = count > C::PAYS || count > match_bytes(&place, at) / C::UNIT;
     (pays && count > C::BIAS).then_some(Match { place, count })
 }
 
@@ -342,17 +383,9 @@ fn put_match<C: Channel>(found: &Match<'_>, at: usize, out: &mut Vec<u8>) {
 
 /// Appends literals in groups of up to 32.
 #[inline]
-fn put_literals<C: Channel>(units: &[u32], out: &mut Vec<u8>) {
-    for group in units.chunks(MAX_LITERALS) {
-        // Each literal is written as four bytes, of which the next literal overwrites the surplus.
-        let mut bytes = [0; 1 + 3 * MAX_LITERALS + 4];
-        bytes[0] = (group.len() - 1) as u8;
-        for (i, unit) in group.iter().enumerate() {
-            let at = 1 + i * C::LITERAL;
-            if let Some(place) = bytes.get_mut(at..at + 4) {
-                place.copy_from_slice(&C::literal(*unit).to_le_bytes());
-            }
-        }
-        out.extend_from_slice(bytes.get(..1 + group.len() * C::LITERAL).unwrap_or_default());
+fn put_literals<C: Channel>(bytes: &[u8], out: &mut Vec<u8>) {
+    for group in bytes.chunks(MAX_LITERALS * C::UNIT) {
+        out.push((group.len() / C::UNIT - 1) as u8);
+        out.extend_from_slice(group);
     }
 }

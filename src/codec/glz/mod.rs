@@ -26,22 +26,26 @@ use crate::codec::lz::LzType;
 /// Bytes of the header.
 const HEADER_BYTES: usize = 33;
 
-/// The bits of a stored pixel that a pass compares, and the form of its literals. Stored pixels are `u32`: b,
-/// g, r in the low bytes and alpha, if any, in the top byte; 15-bit pixels are unchanged.
+/// What a pass compares and writes. Pixels are stored as their literals are written, so that equal units have equal bytes: b, g, r;
+/// the two bytes of 15-bit colour, the high one first; and behind the colours of an image with alpha one byte for each pixel.
 trait Channel {
-    /// The compared bits.
-    const MASK: u32;
+    /// Bytes of a unit, and of a literal.
+    const UNIT: usize;
     /// Subtracted from the length of a match.
     const BIAS: usize;
     /// Units that must be equal before the search looks closer.
     const NEED: usize;
     /// Matches of more units are always worth their bytes.
     const PAYS: usize;
-    /// Bytes of a literal.
-    const LITERAL: usize;
 
-    /// A literal, in the low bytes.
-    fn literal(unit: u32) -> u32;
+    /// The bytes of the pass in those of an image of so many pixels.
+    fn plane(pixels: &[u8], units: usize) -> &[u8];
+
+    /// The first three units.
+    fn three(bytes: &[u8]) -> Option<[u64; 2]>;
+
+    /// The first eight units.
+    fn eight(bytes: &[u8]) -> Option<[u64; 3]>;
 }
 
 /// Three bytes of colour.
@@ -51,42 +55,79 @@ struct Short;
 /// The alpha byte.
 struct Alpha;
 
+/// Up to eight bytes as a number.
+#[inline(always)]
+fn word<const N: usize>(bytes: &[u8]) -> Option<u64> {
+    let mut word = [0; 8];
+    word.get_mut(..N)?.copy_from_slice(bytes.first_chunk::<N>()?);
+    Some(u64::from_le_bytes(word))
+}
+
 impl Channel for Colour {
-    const MASK: u32 = 0xff_ffff;
+    const UNIT: usize = 3;
     const BIAS: usize = 0;
     const NEED: usize = 2;
     const PAYS: usize = 2;
-    const LITERAL: usize = 3;
 
     #[inline(always)]
-    fn literal(unit: u32) -> u32 {
-        unit
+    fn plane(pixels: &[u8], units: usize) -> &[u8] {
+        pixels.get(..units * Self::UNIT).unwrap_or(pixels)
+    }
+
+    #[inline(always)]
+    fn three(bytes: &[u8]) -> Option<[u64; 2]> {
+        let nine = bytes.first_chunk::<9>()?;
+        Some([word::<8>(nine)?, u64::from(nine[8])])
+    }
+
+    #[inline(always)]
+    fn eight(bytes: &[u8]) -> Option<[u64; 3]> {
+        let [a, b, c] = bytes.first_chunk::<24>()?.as_chunks().0 else { return None };
+        Some([a, b, c].map(|word| u64::from_le_bytes(*word)))
     }
 }
 
 impl Channel for Short {
-    const MASK: u32 = 0x7fff;
+    const UNIT: usize = 2;
     const BIAS: usize = 1;
     const NEED: usize = 2;
     const PAYS: usize = 3;
-    const LITERAL: usize = 2;
 
     #[inline(always)]
-    fn literal(unit: u32) -> u32 {
-        unit.swap_bytes() >> 16
+    fn plane(pixels: &[u8], _units: usize) -> &[u8] {
+        pixels
+    }
+
+    #[inline(always)]
+    fn three(bytes: &[u8]) -> Option<[u64; 2]> {
+        Some([word::<6>(bytes)?, 0])
+    }
+
+    #[inline(always)]
+    fn eight(bytes: &[u8]) -> Option<[u64; 3]> {
+        Some([word::<8>(bytes)?, word::<8>(bytes.get(8..)?)?, 0])
     }
 }
 
 impl Channel for Alpha {
-    const MASK: u32 = 0xff00_0000;
+    const UNIT: usize = 1;
     const BIAS: usize = 2;
     const NEED: usize = 4;
     const PAYS: usize = 7;
-    const LITERAL: usize = 1;
 
     #[inline(always)]
-    fn literal(unit: u32) -> u32 {
-        unit >> 24
+    fn plane(pixels: &[u8], units: usize) -> &[u8] {
+        pixels.get(units * Colour::UNIT..).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn three(bytes: &[u8]) -> Option<[u64; 2]> {
+        Some([word::<3>(bytes)?, 0])
+    }
+
+    #[inline(always)]
+    fn eight(bytes: &[u8]) -> Option<[u64; 3]> {
+        Some([word::<8>(bytes)?, 0, 0])
     }
 }
 

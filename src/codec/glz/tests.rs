@@ -135,7 +135,7 @@ fn memory_stays_within_twice_the_window() {
         dictionary.encode(0, &view(BitmapFormat::ThirtyTwoBit, 1, &source), &mut out).unwrap();
         decoder.decode(&out).unwrap();
         assert!(decoder.units() <= 50_000);
-        assert!(dictionary.memory() <= 100_000 + 2048 * 200);
+        assert!(dictionary.memory() <= 2 * 3 * 50_000 + 2 * 4096 * 200);
     }
 }
 

@@ -9,7 +9,10 @@ pub(super) struct WindowImage {
     pub kind: LzType,
     pub id: u64,
     pub start: u64,
-    pub pixels: Vec<u32>,
+    /// Pixels of the image.
+    pub units: usize,
+    /// Their bytes, as [`super::Channel`] has them.
+    pub pixels: Vec<u8>,
     /// The display channel that it was sent on.
     pub channel: u8,
     /// Whether later images may refer to it.
