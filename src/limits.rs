@@ -88,6 +88,11 @@ pub const MAX_SURFACES: u32 = 1024;
 /// for its release.
 pub const MAX_DRAWABLES: usize = 1000;
 
+/// Bytes of the guest's pictures that may wait to be drawn on small screens; on large ones as many as the screen has, twice.
+/// Pictures of which a later one leaves a strip visible would otherwise keep the guest's memory until something is drawn there.
+/// The worker draws the oldest before it takes another command.
+pub const MIN_PENDING_PICTURES: usize = 4 << 20;
+
 /// Bytes copied out of guest memory for the unreleased commands of one device (QUIC streams, glyphs, paths,
 /// lists). Chunk lists may overlap, so the size of the guest's memory does not bound these copies.
 pub const MAX_HELD_COPIES: usize = 256 << 20;

@@ -348,7 +348,8 @@ impl DisplayChannel {
     /// Renders a piece of the pending commands, if with a command that costs `next` too much would wait. `false`: it would not,
     /// so the worker may add that command, or take more of them.
     pub fn render_excess(&mut self, next: u64) -> bool {
-        self.surfaces.has_excess(next) && self.surfaces.render_piece()
+        (self.surfaces.has_excess(next) || self.surfaces.holds_many_pictures())
+            && self.surfaces.render_piece()
     }
 
     /// Estimated cost of drawing the commands that wait (about nanoseconds).

@@ -26,7 +26,7 @@ use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::host::MappedSurface;
 use crate::image::SurfaceFormat;
-use crate::limits::{MAX_COMMAND_COST, MAX_DRAWABLES, MAX_PENDING_COST, MAX_SURFACES};
+use crate::limits::{MAX_COMMAND_COST, MAX_DRAWABLES, MAX_PENDING_COST, MAX_SURFACES, MIN_PENDING_PICTURES};
 use host_dirty::HostDirty;
 use peek::SpareFrame;
 use std::collections::{BTreeMap, VecDeque};
@@ -93,6 +93,8 @@ pub(super) struct Surfaces {
     pending: usize,
     /// Estimated cost of drawing the pending commands.
     pending_cost: u64,
+    /// Bytes of the guest's pictures that they show.
+    pending_pictures: usize,
     /// Estimated cost of all work for commands so far.
     work: u64,
     limit: u32,
@@ -112,6 +114,7 @@ impl Surfaces {
             order: VecDeque::new(),
             pending: 0,
             pending_cost: 0,
+            pending_pictures: 0,
             work: 0,
             limit: limit.min(MAX_SURFACES),
             last_seq: 0,
@@ -206,6 +209,7 @@ impl Surfaces {
         }
         self.pending += 1;
         self.pending_cost = self.pending_cost.saturating_add(cost);
+        self.pending_pictures = self.pending_pictures.saturating_add(pending.drawable.op.picture_bytes());
         self.order.push_back((pending.seq, id));
         if self.order.len() > 2 * self.pending + 64 {
             let map = &self.map;
@@ -255,6 +259,7 @@ impl Surfaces {
     fn forget(&mut self, pending: &PendingDrawable) {
         self.pending = self.pending.saturating_sub(1);
         self.pending_cost = self.pending_cost.saturating_sub(pending.cost.total());
+        self.pending_pictures = self.pending_pictures.saturating_sub(pending.drawable.op.picture_bytes());
         for read in &pending.reads {
             if let Some(surface) = self.map.get_mut(&read.surface_id) {
                 surface.readers.retain(|reader| reader.seq != pending.seq);
@@ -272,6 +277,26 @@ impl Surfaces {
     pub(super) fn has_excess(&self, next: u64) -> bool {
         let waits = self.pending_cost.saturating_add(next);
         self.pending >= MAX_DRAWABLES || self.pending > 0 && waits > MAX_PENDING_COST
+    }
+
+    /// Whether the pictures that wait are more than twice the screen, and drawing the oldest of them would give the guest its
+    /// memory back: no client waits for it.
+    #[must_use]
+    pub(super) fn holds_many_pictures(&mut self) -> bool {
+        let screen = || self.map.get(&0).map_or(0, |screen| screen.bounds().area());
+        self.pending > 1
+            && self.pending_pictures > MIN_PENDING_PICTURES
+            && self.pending_pictures as u64 / 8 > screen()
+            && self.oldest().is_some_and(|oldest| Arc::strong_count(oldest) == 1)
+    }
+
+    /// The oldest pending command.
+    fn oldest(&mut self) -> Option<&Arc<PendingDrawable>> {
+        let waits = |(seq, id): &(u64, u32)| self.map.get(id).is_some_and(|s| s.tree.first() == Some(*seq));
+        let gone = self.order.iter().position(waits).unwrap_or(self.order.len());
+        self.order.drain(..gone);
+        let (seq, id) = self.order.front()?;
+        self.map.get(id)?.tree.get(*seq)
     }
 
     /// Estimated cost of drawing the commands that wait.

@@ -126,30 +126,24 @@ impl Surfaces {
 
     /// Like [`Self::render_oldest`], but renders only some rows of a command that takes long.
     pub(in crate::display) fn render_piece(&mut self) -> bool {
-        while let Some((seq, id)) = self.order.front().copied() {
-            let tree = self.map.get(&id).map(|s| &s.tree).filter(|tree| tree.first() == Some(seq));
-            let Some(pending) = tree.and_then(|tree| tree.get(seq)).cloned() else {
-                self.order.pop_front();
-                continue;
-            };
-            let pieces = pending.cost.pieces(PIECE);
-            if pieces == 1 || !pending.can_be_drawn_in_bands() {
-                return self.render_oldest();
-            }
-            self.count_all_until(id, seq);
-            for read in &pending.reads {
-                self.render_needed(read.surface_id, &read.area);
-            }
-            let height = u64::from(pending.region.bounds().height());
-            let rows = u32::try_from(height.div_ceil(pieces)).unwrap_or(u32::MAX);
-            match self.map.get_mut(&id).and_then(|s| s.tree.take_rows(seq, rows)) {
-                Some(RenderPart { pending, region, whole: true }) => self.render(id, &pending, &region),
-                Some(RenderPart { pending, region, whole: false }) => self.paint(id, &pending, &region),
-                None => {}
-            }
-            return true;
+        let Some(pending) = self.oldest().cloned() else { return false };
+        let (seq, id) = (pending.seq, pending.drawable.surface_id);
+        let pieces = pending.cost.pieces(PIECE);
+        if pieces == 1 || !pending.can_be_drawn_in_bands() {
+            return self.render_oldest();
         }
-        false
+        self.count_all_until(id, seq);
+        for read in &pending.reads {
+            self.render_needed(read.surface_id, &read.area);
+        }
+        let height = u64::from(pending.region.bounds().height());
+        let rows = u32::try_from(height.div_ceil(pieces)).unwrap_or(u32::MAX);
+        match self.map.get_mut(&id).and_then(|s| s.tree.take_rows(seq, rows)) {
+            Some(RenderPart { pending, region, whole: true }) => self.render(id, &pending, &region),
+            Some(RenderPart { pending, region, whole: false }) => self.paint(id, &pending, &region),
+            None => {}
+        }
+        true
     }
 
     /// Brings an area up to date and copies its pixels. `None`: no such surface, an empty area, or a format that no image

@@ -3,7 +3,7 @@
 use super::render::PIECE;
 use super::*;
 use crate::display::model::blank;
-use crate::draw::{Clip, Drawable, Effect, Fill, Mask, Rop, Transparent};
+use crate::draw::{Clip, Copy, Drawable, Effect, Fill, Mask, Rop, ScaleMode, Transparent};
 use crate::geometry::Point;
 use crate::guest::{ReleaseInfo, ReleaseQueue, ReleaseToken};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData};
@@ -84,6 +84,63 @@ fn what_waits_is_bounded_by_what_it_costs() {
     assert!(surfaces.has_excess(MAX_COMMAND_COST));
     surfaces.render_all();
     assert!(!surfaces.has_excess(MAX_COMMAND_COST));
+}
+
+/// A command that shows rows of a picture from `top` on.
+fn picture(side: u32, top: i32) -> Box<Drawable> {
+    let stride = side * 4;
+    let bitmap = Bitmap {
+        format: BitmapFormat::ThirtyTwoBit,
+        width: side,
+        height: side,
+        stride,
+        top_down: true,
+        unstable: false,
+        palette: None,
+        pixels: Arc::new(vec![top as u8; (stride * side) as usize]),
+    };
+    let data = ImageData::Bitmap(bitmap);
+    let src =
+        Arc::new(Image { id: 1, cache_me: false, high_bits_set: false, width: side, height: side, data });
+    let bbox = Rect { top, ..Rect::of_size(side, side) };
+    let copy = Copy { src, src_area: bbox, rop: Rop::PUT, scale_mode: ScaleMode::Nearest, mask: None };
+    command(bbox, Effect::Opaque, DrawOp::Copy(copy))
+}
+
+#[test]
+fn pictures_of_which_little_is_visible_are_drawn() {
+    let mut surfaces = screen(1024, 1024, SurfaceFormat::Xrgb32);
+    let mut most = 0;
+    for top in 0..8 {
+        insert(&mut surfaces, picture(1024, top));
+        most = most.max(surfaces.pending_pictures);
+        while surfaces.holds_many_pictures() {
+            assert!(surfaces.render_piece());
+        }
+        assert!(surfaces.pending_pictures <= 8 << 20);
+    }
+    assert_eq!(most, 12 << 20);
+    surfaces.render_all();
+    assert_eq!(surfaces.pending_pictures, 0);
+    let pixels = surfaces.pixels(0);
+    let rows: Vec<u8> = pixels.chunks(4096).map(|row| row[5]).collect();
+    assert_eq!(rows[..8], [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert!(rows[8..].iter().all(|row| *row == 7));
+}
+
+#[test]
+fn pictures_that_a_client_waits_for_and_those_of_small_screens_stay() {
+    let mut surfaces = screen(1024, 1024, SurfaceFormat::Xrgb32);
+    let waits = surfaces.accept(picture(1024, 0)).unwrap();
+    surfaces.insert(&waits);
+    insert(&mut surfaces, picture(1024, 1));
+    insert(&mut surfaces, picture(1024, 2));
+    assert!(!surfaces.holds_many_pictures());
+    drop(waits);
+    assert!(surfaces.holds_many_pictures());
+    let mut surfaces = screen(128, 128, SurfaceFormat::Xrgb32);
+    (0..60).for_each(|top| insert(&mut surfaces, picture(128, top)));
+    assert!(surfaces.pending == 60 && !surfaces.holds_many_pictures());
 }
 
 #[test]
