@@ -402,6 +402,9 @@ pub const MAX_UPDATE_PIXELS: u64 = 1 << 18;
 /// sent whole.
 pub const MAX_FULL_IMAGE: u64 = 1 << 22;
 
+/// What the guest draws within this time of a client's input is likely to answer it, so it is sent at once and not collected.
+pub const INPUT_ANSWER: Duration = Duration::from_millis(100);
+
 /// Least time between the end of one burst of drawing to a display client and the next, if the client costs more
 /// than little. A guest may redraw faster than any screen shows it, and encoding all of that would be waste.
 /// A change after a pause is sent at once.

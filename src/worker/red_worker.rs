@@ -5,14 +5,14 @@ use super::display::Display;
 use super::guard::guarded;
 use super::poll::Ready;
 use super::request::Answer;
-use super::ring::{OnEmpty, Quiet, Ring};
+use super::ring::{OnEmpty, Quiet, REST_OF_FRAME, Ring};
 use super::trim::Trim;
 use super::{WorkerEvents, request::Request};
 use crate::channel::polled::{Polled, Socket};
 use crate::display::cursor::CursorChannel;
 use crate::draw::Drawable;
 use crate::host::{DisplayCommand, Fetched, QxlDevice};
-use crate::limits::{MAX_DRAIN, MAX_DRAIN_COST, MAX_HELD_COPIES, MAX_PENDING_COST};
+use crate::limits::{INPUT_ANSWER, MAX_DRAIN, MAX_DRAIN_COST, MAX_HELD_COPIES, MAX_PENDING_COST};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,6 +131,7 @@ impl<D: Display> RedWorker<D> {
         if self.running {
             now = self.read_cursor_ring(now);
             now = self.read_display_ring(now);
+            now = self.read_rest_of_frame(now);
             if let Some(quiet) = self.display_ring.take_quiet() {
                 guarded("the guest's pause", || self.display.guest_paused(quiet == Quiet::Still, now));
             }
@@ -248,6 +249,18 @@ impl<D: Display> RedWorker<D> {
                 },
             }
         }
+    }
+
+    /// Waits a moment for the rest of a frame that has begun, so that it is sent as a whole. The answer to a client's input does not
+    /// wait. Returns the time when it ended.
+    fn read_rest_of_frame(&mut self, now: Instant) -> Instant {
+        let answers = || self.display.last_input().is_some_and(|at| now < at + INPUT_ANSWER);
+        if !self.display_ring.expects_more() || self.display.link_count() == 0 || answers() {
+            return now;
+        }
+        std::thread::sleep(REST_OF_FRAME);
+        self.display_ring.has_waited();
+        self.read_display_ring(Instant::now())
     }
 
     fn take_cursor_command(&mut self, now: Instant) -> RingPop {

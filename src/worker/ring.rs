@@ -15,6 +15,13 @@ const MANY: u32 = 16;
 /// than a few screens.
 const LARGE: usize = 4 << 20;
 
+/// How long the worker waits for the rest of a frame of which a notification has brought the first commands, if the guest's frames
+/// come in pieces: a program under X draws one in some tenths of a millisecond. That costs less than to send twice, and the guest
+/// another notification.
+pub(super) const REST_OF_FRAME: Duration = Duration::from_micros(150);
+/// Evidence that frames come in pieces, at most. Each frame in one piece takes one off, each in two adds two.
+const SURE: u8 = 6;
+
 /// What to do about an empty ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnEmpty {
@@ -60,6 +67,10 @@ pub(super) struct Ring {
     rests: bool,
     /// The last notification came after a rest: a frame begins.
     begins: bool,
+    /// How sure it is that the guest's frames come in pieces.
+    in_pieces: u8,
+    /// The present look is for the rest of a frame.
+    looks_for_rest: bool,
 }
 
 impl Default for Ring {
@@ -75,6 +86,8 @@ impl Default for Ring {
             glance: false,
             rests: true,
             begins: false,
+            in_pieces: 0,
+            looks_for_rest: false,
         }
     }
 }
@@ -82,9 +95,15 @@ impl Default for Ring {
 impl Ring {
     /// The ring gave a command.
     pub(super) fn took(&mut self, now: Instant) {
+        if std::mem::take(&mut self.looks_for_rest) {
+            self.has_pieces();
+        }
         let longer = LAST_LOOK.min(self.pause * 2);
         if let Some(asked) = self.asked.take() {
             let rests = now >= asked + LAST_LOOK;
+            if self.begins && !rests {
+                self.has_pieces();
+            }
             // The second command of a frame may come soon after the first one.
             self.pause = if rests || self.begins { FIRST_LOOK } else { longer };
             (self.rests, self.begins) = (rests, rests);
@@ -103,6 +122,9 @@ impl Ring {
 
     /// The ring was empty.
     pub(super) fn empty(&mut self, now: Instant) -> OnEmpty {
+        if std::mem::take(&mut self.looks_for_rest) {
+            self.in_pieces = self.in_pieces.saturating_sub(1);
+        }
         let (taken, bytes) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.bytes));
         if taken >= MANY || bytes >= LARGE {
             self.pause = FIRST_LOOK;
@@ -140,6 +162,20 @@ impl Ring {
     /// What a look found for which the worker had woken up, once.
     pub(super) fn take_quiet(&mut self) -> Option<Quiet> {
         self.quiet.take()
+    }
+
+    /// Whether the worker should wait for [`REST_OF_FRAME`] before it goes on: the first commands of a frame have come.
+    pub(super) fn expects_more(&self) -> bool {
+        self.begins && self.glance && self.in_pieces > 0
+    }
+
+    /// The worker has waited for the rest of a frame, and looks now.
+    pub(super) fn has_waited(&mut self) {
+        self.looks_for_rest = true;
+    }
+
+    fn has_pieces(&mut self) {
+        self.in_pieces = SURE.min(self.in_pieces + 2);
     }
 
     /// The guest accepted to notify.
@@ -299,6 +335,50 @@ mod tests {
         ring.took(now);
         ring.empty(now);
         assert_eq!(ring.take_quiet(), None);
+    }
+
+    /// A frame begins 40 ms after `now`. Returns whether the worker waits for the rest of it, of which there is `more` or not.
+    fn frame(ring: &mut Ring, now: &mut Instant, more: bool) -> bool {
+        *now += MS * 40;
+        ring.took(*now);
+        ring.empty(*now);
+        let waits = ring.expects_more();
+        if waits {
+            *now += REST_OF_FRAME;
+            ring.has_waited();
+        } else if more {
+            // The glance finds nothing, so the rest comes with another notification.
+            assert_eq!(ring.empty(*now), OnEmpty::AskNotification);
+            ring.armed(*now);
+            *now += MS / 5;
+        }
+        if more {
+            ring.took(*now);
+            assert!(!ring.expects_more(), "this is the rest");
+        }
+        while ring.empty(*now) == OnEmpty::Wait {
+            *now = ring.look_at().unwrap();
+        }
+        ring.armed(*now);
+        waits
+    }
+
+    #[test]
+    fn the_worker_waits_for_the_rest_of_frames_that_come_in_pieces() {
+        let mut ring = Ring::default();
+        let mut now = Instant::now();
+        rest(&mut ring, now);
+        let mut frames = |more: &[bool]| -> Vec<bool> {
+            more.iter().map(|more| frame(&mut ring, &mut now, *more)).collect()
+        };
+        assert_eq!(
+            frames(&[false, false, true, true, false, true, false, true]),
+            [false, false, false, true, true, true, true, true]
+        );
+        // It forgets that soon.
+        let waits = frames(&[false; 20]);
+        let times = waits.iter().filter(|waits| **waits).count();
+        assert!(times <= usize::from(SURE) && !waits[19], "{times}");
     }
 
     #[test]

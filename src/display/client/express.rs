@@ -10,7 +10,7 @@ use crate::display::pending::PendingDrawable;
 use crate::display::pipe::{Glance, PipeItem};
 use crate::display::reads::{SelfRead, SurfaceKey};
 use crate::geometry::Rect;
-use crate::limits::{DISPLAY_PACE, MAX_OVERTAKEN};
+use crate::limits::{DISPLAY_PACE, INPUT_ANSWER, MAX_OVERTAKEN};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,6 @@ const SMALL: u64 = 128 * 128;
 const PER_REST: u32 = 4;
 /// The same shortly after the client pressed a key or a button.
 const PER_REST_AFTER_INPUT: u32 = 16;
-/// What follows the client's input within this time is likely to answer it.
-const ANSWER: Duration = Duration::from_millis(100);
 /// An area for which nothing was sent for so long is not being drawn again and again.
 const COLD_AFTER: Duration = Duration::from_millis(60);
 /// For so long nothing changes about commands that did not go during a rest.
@@ -95,7 +93,7 @@ impl Express {
 
     /// Whether what is drawn now is likely to answer the client's input.
     pub(in crate::display) fn follows_input(&self, now: Instant) -> bool {
-        self.last_input.is_some_and(|at| now < at + ANSWER)
+        self.last_input.is_some_and(|at| now < at + INPUT_ANSWER)
     }
 
     fn is_cold(&self, key: SurfaceKey, area: &Rect, now: Instant) -> bool {
@@ -232,6 +230,6 @@ mod tests {
         assert_eq!(broken(&mut express, start + DISPLAY_PACE), PER_REST);
         express.set_input(Some(start + DISPLAY_PACE * 2));
         assert_eq!(broken(&mut express, start + DISPLAY_PACE * 2), PER_REST_AFTER_INPUT);
-        assert_eq!(broken(&mut express, start + ANSWER * 2), PER_REST);
+        assert_eq!(broken(&mut express, start + INPUT_ANSWER * 2), PER_REST);
     }
 }
