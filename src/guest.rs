@@ -25,6 +25,15 @@ pub trait ByteSource: Send + Sync + fmt::Debug {
     /// Copies `dst.len()` bytes from `offset` on into `dst`.
     fn read_at(&self, offset: usize, dst: &mut [u8]);
 
+    /// Copies rows of `len` bytes into `dst`, where one begins every `pitch` bytes, as far as there is room for whole ones.
+    fn read_rows(&self, from: Rows, len: usize, dst: &mut [u8], pitch: usize) {
+        for (n, row) in dst.chunks_mut(pitch.max(1)).enumerate() {
+            if let Some(row) = row.get_mut(..len) {
+                self.read_at(from.at(n), row);
+            }
+        }
+    }
+
     /// The end offsets of the chunks, ascending, the last one equal to `len()`; empty means one chunk.
     fn chunk_ends(&self) -> &[usize] {
         &[]

@@ -100,6 +100,31 @@ impl GuestRange {
         }
     }
 
+    /// Copies rows of `len` bytes out, to where one begins every `pitch` bytes of `dst`, as far as there is room for whole ones. What
+    /// is beyond the end, or not there any more, reads as zero. The table is locked once for all of them.
+    pub fn read_rows(&self, from: Rows, len: usize, dst: &mut [u8], pitch: usize) {
+        let pitch = pitch.max(1);
+        let count =
+            dst.len() / pitch * usize::from(len <= pitch) + usize::from(dst.len() % pitch >= len.max(1));
+        let Some(span) = from.span(count, len).filter(|span| span.end <= self.len) else {
+            for (n, row) in whole_rows(dst, len, pitch).enumerate() {
+                self.read_at(from.at(n), row);
+            }
+            return;
+        };
+        let read = self.with(span.start, span.len(), |low| {
+            for (n, row) in whole_rows(dst, len, pitch).enumerate() {
+                // SAFETY: `with` found the span of all `count` rows inside of a slot and keeps the slot; row `n` begins that far
+                // into the span and has `len` bytes. Who made the slot promised that they may be read and that no reference to
+                // them exists.
+                unsafe { raw::read(low.add(from.at(n) - span.start), row) }
+            }
+        });
+        if !read {
+            whole_rows(dst, len, pitch).for_each(|row| row.fill(0));
+        }
+    }
+
     /// Copies `N` bytes out, each read once. Up to 8 bytes that are aligned are read by one load.
     #[must_use]
     pub fn read_array<const N: usize>(&self, offset: usize) -> [u8; N] {
@@ -201,4 +226,9 @@ impl GuestRange {
             unsafe { blend::over(to, pixels, alpha) }
         });
     }
+}
+
+/// Rows of `len` bytes, one every `pitch` bytes; none if they would overlap.
+fn whole_rows(bytes: &mut [u8], len: usize, pitch: usize) -> impl Iterator<Item = &mut [u8]> {
+    bytes.chunks_mut(pitch).filter_map(move |row| row.get_mut(..len))
 }

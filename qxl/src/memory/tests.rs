@@ -4,7 +4,7 @@ use super::{Block, GuestMemory, MemSlot, MemoryError};
 use crate::mock::MockGuest;
 use crate::surface::GuestSurface;
 use proptest::prelude::*;
-use spice_server_core::guest::{PrivateSurface, Rows, SurfaceMemory};
+use spice_server_core::guest::{ByteSource, PrivateSurface, Rows, SurfaceMemory};
 use spice_server_core::host::{Fetched, QxlDevice, QxlInitInfo, SurfaceSpec};
 use std::sync::Arc;
 
@@ -75,6 +75,32 @@ fn pointers_of_the_host_keep_their_tags() {
 }
 
 proptest! {
+    #[test]
+    fn rows_are_read_alike(
+        size in 1usize..400,
+        first in 0usize..450,
+        pitch in -60isize..60,
+        len in 0usize..70,
+        room in 0usize..500,
+        to_pitch in 0usize..80,
+    ) {
+        let content: Vec<u8> = (0..size).map(|at| (at * 7 + 1) as u8).collect();
+        let block = Arc::new(Block::try_copy(&content).unwrap());
+        let memory = GuestMemory::new(&geometry(1)).unwrap();
+        memory.add_slot(MemSlot::of_block(0, 0, 0, block.clone(), block.address())).unwrap();
+        let range = memory.resolve(0, 0, u64::try_from(size).unwrap()).unwrap();
+        let rows = Rows { first, pitch };
+        let (mut of_guest, mut ours) = (vec![0xee; room], vec![0xee; room]);
+        range.read_rows(rows, len, &mut of_guest, to_pitch);
+        ByteSource::read_rows(&content, rows, len, &mut ours, to_pitch);
+        prop_assert_eq!(&of_guest, &ours);
+        // Without its slot the guest's memory reads as zero.
+        memory.del_slot(0, 0);
+        range.read_rows(rows, len, &mut of_guest, to_pitch);
+        ByteSource::read_rows(&vec![0; size], rows, len, &mut ours, to_pitch);
+        prop_assert_eq!(&of_guest, &ours);
+    }
+
     #[test]
     fn fills_are_alike(
         pattern: u64,

@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use super::{Context, NO_MEMORY, ParseError, Result, bad};
 use crate::memory::GuestRange;
-use spice_server_core::guest::ByteSource;
+use spice_server_core::guest::{ByteSource, Rows};
 use spice_server_core::limits;
 use std::mem::size_of;
 use std::sync::Arc;
@@ -53,6 +53,10 @@ impl ByteSource for GuestRange {
 
     fn read_at(&self, offset: usize, dst: &mut [u8]) {
         Self::read_at(self, offset, dst);
+    }
+
+    fn read_rows(&self, from: Rows, len: usize, dst: &mut [u8], pitch: usize) {
+        Self::read_rows(self, from, len, dst, pitch);
     }
 
     fn as_any(&self) -> Option<&dyn std::any::Any> {

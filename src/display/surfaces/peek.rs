@@ -7,9 +7,10 @@ use crate::display::pending::PendingDrawable;
 use crate::display::reads::SelfRead;
 use crate::draw::{Copy, DrawOp, Rop};
 use crate::geometry::Rect;
-use crate::guest::ByteSource;
+use crate::guest::{ByteSource, Rows};
 use crate::image::{Bitmap, BitmapFormat, ImageData, SurfaceFormat};
 use crate::limits::{MAX_PEEKED, MAX_PEEKED_LAYERS};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of a pixel of the screen.
@@ -133,7 +134,7 @@ fn plain_copy(pending: &PendingDrawable) -> Option<(&Bitmap, i32, i32)> {
 fn fill(surface: &Surface, area: &Rect, covered: &Region, pixels: &mut [u8]) {
     for rect in Region::from(*area).subtract(covered).rects() {
         for y in rect.top..rect.bottom {
-            let Some(row) = row_of(area, rect, y, pixels) else { return };
+            let Some(row) = row_of(area, rect, y).and_then(|row| pixels.get_mut(row)) else { return };
             surface.canvas.read_bytes(bytes(rect.left), y, row);
         }
     }
@@ -141,23 +142,30 @@ fn fill(surface: &Surface, area: &Rect, covered: &Region, pixels: &mut [u8]) {
         let Some((bitmap, left, top)) = plain_copy(pending) else { return };
         let bbox = &pending.drawable.bbox;
         for rect in visible.intersect_rect(area).rects() {
-            for y in rect.top..rect.bottom {
-                let Some(row) = row_of(area, rect, y, pixels) else { return };
-                let from = u32::try_from(y - bbox.top + top).unwrap_or_default();
-                let in_memory = if bitmap.top_down { from } else { bitmap.height.saturating_sub(from + 1) };
-                let start = u64::from(in_memory) * u64::from(bitmap.stride);
-                let start = usize::try_from(start).unwrap_or(usize::MAX);
-                bitmap.pixels.read_at(start.saturating_add(bytes(rect.left - bbox.left + left)), row);
-            }
+            let from = u32::try_from(rect.top - bbox.top + top).unwrap_or_default();
+            let stride = usize::try_from(bitmap.stride).unwrap_or(usize::MAX);
+            let in_memory = if bitmap.top_down { from } else { bitmap.height.saturating_sub(from + 1) };
+            let row = usize::try_from(in_memory).unwrap_or(usize::MAX).saturating_mul(stride);
+            let pitch = isize::try_from(stride).unwrap_or_default();
+            let rows = Rows {
+                first: row.saturating_add(bytes(rect.left - bbox.left + left)),
+                pitch: if bitmap.top_down { pitch } else { -pitch },
+            };
+            let Some((first, last)) = row_of(area, rect, rect.top).zip(row_of(area, rect, rect.bottom - 1))
+            else {
+                return;
+            };
+            let Some(to) = pixels.get_mut(first.start..last.end) else { return };
+            bitmap.pixels.read_rows(rows, first.len(), to, bytes(area.right - area.left));
         }
     }
 }
 
-/// The bytes of row `y` of `rect`, which lies in the area, among the area's pixels.
-fn row_of<'a>(area: &Rect, rect: &Rect, y: i32, pixels: &'a mut [u8]) -> Option<&'a mut [u8]> {
+/// Where the bytes of row `y` of `rect`, which lies in the area, are among the area's pixels.
+fn row_of(area: &Rect, rect: &Rect, y: i32) -> Option<Range<usize>> {
     let row = usize::try_from(y - area.top).ok()?.checked_mul(bytes(area.right - area.left))?;
     let start = row.checked_add(bytes(rect.left - area.left))?;
-    pixels.get_mut(start..start.checked_add(bytes(rect.right - rect.left))?)
+    Some(start..start.checked_add(bytes(rect.right - rect.left))?)
 }
 
 fn bytes(pixels: i32) -> usize {
