@@ -60,8 +60,6 @@ struct Loader {
     read: Vec<u8>,
     /// The same as it is stored.
     packed: Vec<u8>,
-    /// The alpha of an image's pixels.
-    alphas: Vec<u8>,
 }
 
 impl Dictionary {
@@ -186,8 +184,8 @@ impl Inner {
         put_header(kind, image, id, head as u32, out);
         self.loader.load(kind, image, units, &mut pixels);
         let (start, tables) = (self.start, &mut self.tables);
-        let (images, index, pixels_now) = (&self.images, &self.index, &pixels);
-        let reference = Reference { images, index, kind, id, start, units, pixels: pixels_now };
+        let (images, index) = (&self.images, &self.index);
+        let reference = Reference { images, index, kind, id, start, units, pixels: &pixels };
         match kind {
             LzType::Rgb16 => encode_pass::<Short>(&reference, tables, out),
             LzType::Rgba => {
@@ -227,12 +225,15 @@ fn stored_bytes(kind: LzType) -> usize {
 }
 
 impl Loader {
-    /// Appends the pixels of `image` to `pixels`, which has room for them, in memory order, as [`super::Channel`] has them.
+    /// Puts the pixels of `image` into `pixels`, which is empty and has room for them, in memory order, as [`super::Channel`] has them.
     fn load(&mut self, kind: LzType, image: &ImageView<'_>, units: usize, pixels: &mut Vec<u8>) {
-        let Self { read, packed, alphas } = self;
+        let Self { read, packed } = self;
         read.resize(STRIP, 0);
         packed.resize(STRIP, 0);
-        alphas.clear();
+        if kind == LzType::Rgba {
+            // Both planes are filled at once.
+            pixels.resize(units * stored_bytes(kind), 0);
+        }
         let size = match kind {
             LzType::Rgb16 => 2,
             LzType::Rgb24 => 3,
@@ -251,17 +252,20 @@ impl Loader {
                     pixels.extend_from_slice(&packed[..count * Short::UNIT]);
                 }
                 LzType::Rgb24 => pixels.extend_from_slice(strip),
+                LzType::Rgba => {
+                    let (colours, alphas) = pixels.split_at_mut(units * Colour::UNIT);
+                    drop_fourth(strip, &mut colours[at * Colour::UNIT..]);
+                    for (to, [_, _, _, alpha]) in alphas[at..].iter_mut().zip(strip.as_chunks().0) {
+                        *to = *alpha;
+                    }
+                }
                 _ => {
                     drop_fourth(strip, packed);
                     pixels.extend_from_slice(&packed[..count * Colour::UNIT]);
-                    if kind == LzType::Rgba {
-                        alphas.extend(strip.as_chunks().0.iter().map(|[_, _, _, alpha]| *alpha));
-                    }
                 }
             }
             at += count;
         }
-        pixels.extend_from_slice(alphas);
     }
 }
 
