@@ -4,9 +4,12 @@
 //! all rectangles of a band share top and bottom; rectangles of a band neither overlap nor touch; bands that touch
 //! differ in their columns. Every operation costs time linear in the rectangles of its operands.
 
+mod bands;
+
 use crate::draw::Clip;
 use crate::geometry::{Point, Rect};
 use crate::limits::MAX_REGION_RECTS;
+use bands::{Bands, Builder, Op, band_holds, bands_meet, combine, combine_within};
 
 /// A set of pixels. `Default` is the empty set.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -14,23 +17,6 @@ pub struct Region {
     bounds: Rect,
     /// The rectangles. Empty if `bounds` is the only one, which saves an allocation in the common case.
     rects: Vec<Rect>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Op {
-    Union,
-    Intersect,
-    Subtract,
-}
-
-impl Op {
-    const fn keeps(self, in_a: bool, in_b: bool) -> bool {
-        match self {
-            Self::Union => in_a || in_b,
-            Self::Intersect => in_a && in_b,
-            Self::Subtract => in_a && !in_b,
-        }
-    }
 }
 
 impl Region {
@@ -353,74 +339,6 @@ impl std::fmt::Debug for Region {
     }
 }
 
-/// The bands of a canonical list of rectangles.
-struct Bands<'a>(&'a [Rect]);
-
-impl<'a> Iterator for Bands<'a> {
-    type Item = &'a [Rect];
-
-    fn next(&mut self) -> Option<&'a [Rect]> {
-        let top = self.0.first()?.top;
-        // Most bands are short. The ends of long ones are found without a walk.
-        let end = match self.0.iter().take(8).position(|r| r.top != top) {
-            Some(end) => end,
-            None => self.0.partition_point(|r| r.top <= top),
-        };
-        let (band, rest) = self.0.split_at(end);
-        self.0 = rest;
-        Some(band)
-    }
-}
-
-/// Collects bands from top to bottom, and joins adjacent ones with equal columns.
-struct Builder {
-    rects: Vec<Rect>,
-    /// Index in `rects` of the last band's first rectangle.
-    last: usize,
-}
-
-impl Builder {
-    fn with_capacity(rects: usize) -> Self {
-        Self { rects: Vec::with_capacity(rects), last: 0 }
-    }
-
-    /// Adds the band of rows `top..bottom` with the rectangles that `fill` appends to the list.
-    fn band(&mut self, top: i32, bottom: i32, fill: impl FnOnce(&mut Vec<Rect>)) {
-        if top >= bottom {
-            return;
-        }
-        let new = self.rects.len();
-        fill(&mut self.rects);
-        let (before, band) = self.rects.split_at_mut(new);
-        if band.is_empty() {
-            return;
-        }
-        let last = &mut before[self.last..];
-        let alike = last.len() == band.len()
-            && last.first().is_some_and(|r| r.bottom == top)
-            && last.iter().zip(&*band).all(|(r, s)| (r.left, r.right) == (s.left, s.right));
-        if alike {
-            for r in last {
-                r.bottom = bottom;
-            }
-            self.rects.truncate(new);
-            return;
-        }
-        self.last = new;
-    }
-
-    fn finish(self) -> Region {
-        let (Some(first), Some(last)) = (self.rects.first(), self.rects.last()) else {
-            return Region::new();
-        };
-        let (left, right) =
-            self.rects.iter().fold((first.left, first.right), |(l, r), s| (l.min(s.left), r.max(s.right)));
-        let bounds = Rect { left, top: first.top, right, bottom: last.bottom };
-        let rects = if self.rects.len() == 1 { Vec::new() } else { self.rects };
-        Region { bounds, rects }
-    }
-}
-
 /// A rectangle minus another one that lies inside it.
 fn around_hole(outer: &Rect, hole: &Rect) -> Region {
     let mut rects = [Rect::default(); 4];
@@ -441,138 +359,6 @@ fn around_hole(outer: &Rect, hole: &Rect) -> Region {
         _ => {
             let bounds = rects[..n].iter().fold(rects[0], |b, r| b.union(r));
             Region { bounds, rects: rects[..n].to_vec() }
-        }
-    }
-}
-
-#[cfg(test)]
-thread_local! {
-    /// Rectangles and edges that this thread has looked at.
-    static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-/// Counts for tests, which check how the number grows.
-#[inline(always)]
-fn count_steps(_steps: usize) {
-    #[cfg(test)]
-    STEPS.with(|steps| steps.set(steps.get() + _steps));
-}
-
-/// What a binary search costs.
-#[inline(always)]
-fn count_search(_among: usize) {
-    #[cfg(test)]
-    count_steps(_among.max(1).ilog2() as usize + 1);
-}
-
-fn combine(a: &[Rect], b: &[Rect], op: Op) -> Region {
-    combine_within(a, b, op, usize::MAX).unwrap_or_default()
-}
-
-/// Combines two regions; `None` if the result has more than `limit` rectangles.
-fn combine_within(a: &[Rect], b: &[Rect], op: Op, limit: usize) -> Option<Region> {
-    let mut out = Builder::with_capacity(a.len() + b.len() + 2);
-    let (mut a_bands, mut b_bands) = (Bands(a), Bands(b));
-    let (mut a_band, mut b_band) = (a_bands.next(), b_bands.next());
-    let mut y = i32::MIN;
-    loop {
-        let extent = |band: Option<&[Rect]>| band.and_then(<[Rect]>::first).map(|r| (r.top, r.bottom));
-        let (a_rows, b_rows) = (extent(a_band), extent(b_band));
-        let top = match (a_rows, b_rows) {
-            (None, None) => break,
-            (Some(_), None) if op == Op::Intersect => break,
-            (None, Some(_)) if op != Op::Union => break,
-            (Some(r), None) | (None, Some(r)) => r.0,
-            (Some(r), Some(s)) => r.0.min(s.0),
-        }
-        .max(y);
-        // A band of the result ends where a band of either operand begins or ends.
-        let next = |rows: Option<(i32, i32)>| match rows {
-            None => i32::MAX,
-            Some((t, _)) if t > top => t,
-            Some((_, b)) => b,
-        };
-        let bottom = next(a_rows).min(next(b_rows));
-        let active = |band: Option<&'_ [Rect]>| matches!(extent(band), Some((t, _)) if t <= top);
-        let in_a = if active(a_band) { a_band.unwrap_or(&[]) } else { &[] };
-        let in_b = if active(b_band) { b_band.unwrap_or(&[]) } else { &[] };
-        out.band(top, bottom, |rects| match (in_a, in_b) {
-            (alone, []) if op != Op::Intersect => {
-                count_steps(alone.len());
-                rects.extend(alone.iter().map(|r| Rect { top, bottom, ..*r }));
-            }
-            _ => merge(in_a, in_b, op, &mut |left, right| rects.push(Rect { left, top, right, bottom })),
-        });
-        if out.rects.len() > limit {
-            return None;
-        }
-        y = bottom;
-        if a_rows.is_some_and(|r| r.1 <= y) {
-            a_band = a_bands.next();
-        }
-        if b_rows.is_some_and(|r| r.1 <= y) {
-            b_band = b_bands.next();
-        }
-    }
-    Some(out.finish())
-}
-
-/// Whether two bands share a column. Searches the longer one for the rectangles of the shorter one.
-fn bands_meet(a: &[Rect], b: &[Rect]) -> bool {
-    let (few, many) = if a.len() < b.len() { (a, b) } else { (b, a) };
-    few.iter().any(|r| {
-        count_search(many.len());
-        many.get(many.partition_point(|s| s.right <= r.left)).is_some_and(|s| s.left < r.right)
-    })
-}
-
-/// Whether every column of `inner` is in `outer`.
-fn band_holds(outer: &[Rect], inner: &[Rect]) -> bool {
-    if outer.len() < inner.len() {
-        // Each outer rectangle contains a run of inner ones; together they must contain all.
-        let held = |o: &Rect| {
-            count_search(inner.len());
-            let from = inner.partition_point(|s| s.left < o.left);
-            inner.partition_point(|s| s.right <= o.right).saturating_sub(from)
-        };
-        return outer.iter().map(held).sum::<usize>() == inner.len();
-    }
-    inner.iter().all(|r| {
-        count_search(outer.len());
-        outer
-            .get(outer.partition_point(|s| s.right <= r.left))
-            .is_some_and(|s| s.left <= r.left && r.right <= s.right)
-    })
-}
-
-/// Combines the columns of two bands.
-fn merge(a: &[Rect], b: &[Rect], op: Op, out: &mut impl FnMut(i32, i32)) {
-    // Edges alternate between left and right, ascending; at equal columns both operands switch at once.
-    let edge =
-        |band: &[Rect], i: usize| band.get(i / 2).map(|r| if i.is_multiple_of(2) { r.left } else { r.right });
-    let (mut i, mut j) = (0, 0);
-    let mut start = None;
-    loop {
-        count_steps(1);
-        let x = match (edge(a, i), edge(b, j)) {
-            (None, None) => break,
-            (Some(x), None) | (None, Some(x)) => x,
-            (Some(x), Some(z)) => x.min(z),
-        };
-        if edge(a, i) == Some(x) {
-            i += 1;
-        }
-        if edge(b, j) == Some(x) {
-            j += 1;
-        }
-        let inside = op.keeps(i % 2 == 1, j % 2 == 1);
-        match start {
-            None if inside => start = Some(x),
-            Some(left) if !inside => {
-                out(left, x);
-                start = None;
-            }
-            _ => {}
         }
     }
 }

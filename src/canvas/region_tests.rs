@@ -1,3 +1,4 @@
+use super::bands::STEPS;
 use super::*;
 use proptest::prelude::*;
 
