@@ -24,6 +24,7 @@ mod client;
 mod clients;
 mod cost;
 pub mod cursor;
+mod edges;
 pub(crate) mod encode;
 mod gl;
 mod guest_view;

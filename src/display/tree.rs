@@ -1,5 +1,6 @@
 //! The pending drawing commands of one surface (display.md 4.2).
 
+use super::edges::{Edges, Probe};
 use super::pending::PendingDrawable;
 use super::reads::SelfRead;
 use crate::canvas::Region;
@@ -63,9 +64,9 @@ pub(super) struct Tree {
     /// Age of each item.
     ages: Vec<u64>,
     /// For each item, a box around its visible part and what it reads of its own surface.
-    boxes: Vec<Rect>,
+    boxes: Vec<Edges>,
     /// For each [`BLOCK`] items, a box around their boxes.
-    blocks: Vec<Rect>,
+    blocks: Vec<Edges>,
     /// Where `items` begins.
     head: usize,
     live: usize,
@@ -95,9 +96,9 @@ impl Tree {
     }
 
     fn push(&mut self, item: Item) {
-        let around = box_of(&item);
+        let around = Edges::from(box_of(&item));
         match self.blocks.get_mut(self.items.len() / BLOCK) {
-            Some(block) => *block = block.union(&around),
+            Some(block) => *block = block.union(around),
             None => self.blocks.push(around),
         }
         self.boxes.push(around);
@@ -112,14 +113,16 @@ impl Tree {
         while end > self.head && !cover.is_empty() {
             let block = (end - 1) / BLOCK;
             let start = (block * BLOCK).max(self.head);
-            if self.blocks[block].intersects(&cover.bounds()) {
-                for i in (start..end).rev() {
-                    if self.boxes[i].intersects(&cover.bounds()) && self.cover_one(i, &mut cover, gone) {
-                        return;
-                    }
-                }
+            let probe = Probe::from(cover.bounds());
+            if !self.blocks[block].meets(&probe) {
+                end = start;
+                continue;
             }
-            end = start;
+            let touching = self.boxes[start..end].iter().rposition(|around| around.meets(&probe));
+            end = start + touching.unwrap_or(0);
+            if touching.is_some() && self.cover_one(end, &mut cover, gone) {
+                return;
+            }
         }
     }
 
@@ -142,11 +145,11 @@ impl Tree {
         if item.visible.is_empty() {
             let list = if item.begun { &mut gone.begun } else { &mut gone.covered };
             list.extend(self.items[i].take().map(|item| item.pending));
-            self.boxes[i] = Rect::default();
+            self.boxes[i] = Edges::EMPTY;
             self.live -= 1;
         } else {
             hold(cover, item.self_read, &item.visible);
-            self.boxes[i] = box_of(item);
+            self.boxes[i] = box_of(item).into();
         }
         // The older command has already covered those below here.
         if excluded.contains(&cover.bounds()) {
@@ -195,8 +198,8 @@ impl Tree {
     /// The newest command that draws or reads in a region, if this region is its visible part.
     #[must_use]
     pub(super) fn newest_at(&self, region: &Region) -> Option<&Arc<PendingDrawable>> {
-        let bounds = region.bounds();
-        let touching = (self.head..self.items.len()).rev().filter(|&i| self.boxes[i].intersects(&bounds));
+        let probe = Probe::from(region.bounds());
+        let touching = (self.head..self.items.len()).rev().filter(|&i| self.boxes[i].meets(&probe));
         let mut touching = touching.filter_map(|i| self.items[i].as_ref()).filter(|item| {
             item.visible.intersects(region)
                 || held(item.self_read, &item.visible).is_some_and(|read| region.intersects_rect(&read))
@@ -208,8 +211,9 @@ impl Tree {
     #[must_use]
     pub(super) fn newest_in(&self, area: &Rect, seq: u64) -> Option<u64> {
         let newer = self.ages.partition_point(|&age| age <= seq).max(self.head);
+        let probe = Probe::from(*area);
         let touching = (newer..self.items.len()).rev().find(|&i| {
-            let item = self.items[i].as_ref().filter(|_| self.boxes[i].intersects(area));
+            let item = self.items[i].as_ref().filter(|_| self.boxes[i].meets(&probe));
             item.is_some_and(|item| item.visible.intersects_rect(area))
         });
         touching.map(|i| self.ages[i])
@@ -217,7 +221,8 @@ impl Tree {
 
     /// The commands that are visible in the area, oldest first, and where on the surface they are visible.
     pub(super) fn visible_in(&self, area: &Rect) -> impl Iterator<Item = (&PendingDrawable, &Region)> {
-        let touching = (self.head..self.items.len()).filter(|&i| self.boxes[i].intersects(area));
+        let probe = Probe::from(*area);
+        let touching = (self.head..self.items.len()).filter(move |&i| self.boxes[i].meets(&probe));
         let items = touching.filter_map(|i| self.items[i].as_ref());
         items.filter(|item| item.visible.intersects_rect(area)).map(|item| (&*item.pending, &item.visible))
     }
@@ -253,12 +258,15 @@ impl Tree {
         while end > self.head {
             let block = (end - 1) / BLOCK;
             let start = (block * BLOCK).max(self.head);
-            if wanted.pixels.iter().any(|r| self.blocks[block].intersects(r)) {
+            if wanted.pixels.iter().any(|r| self.blocks[block].meets(&Probe::from(*r))) {
                 for i in (start..end).rev() {
-                    let Some(item) = &self.items[i] else { continue };
-                    if !wanted.pixels.iter().any(|r| self.boxes[i].intersects(r)) || !wanted.touch(item) {
+                    let mut probes = wanted.pixels.iter().map(|r| Probe::from(*r));
+                    if !probes.any(|probe| self.boxes[i].meets(&probe)) {
                         continue;
                     }
+                    let Some(item) = self.items[i].as_ref().filter(|item| wanted.touch(item)) else {
+                        continue;
+                    };
                     let part = part_of(item, &wanted.pixels);
                     match &part {
                         Some(part) => push(&mut wanted.drawn, part.bounds()),
@@ -283,7 +291,7 @@ impl Tree {
                 let region = item.visible.intersect(part);
                 item.visible = rest;
                 item.begun = true;
-                self.boxes[i] = box_of(item);
+                self.boxes[i] = box_of(item).into();
                 return Some(RenderPart { pending: item.pending.clone(), region, whole: false });
             }
         }
@@ -303,7 +311,7 @@ impl Tree {
         let region = item.visible.intersect_rect(&upper);
         item.visible = item.visible.subtract_rect(&upper);
         item.begun = true;
-        self.boxes[i] = box_of(item);
+        self.boxes[i] = box_of(item).into();
         Some(RenderPart { pending: item.pending.clone(), region, whole: false })
     }
 
@@ -318,7 +326,7 @@ impl Tree {
     pub(super) fn take(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
         let i = self.ages.binary_search(&seq).ok()?;
         let item = self.items[i].take()?;
-        self.boxes[i] = Rect::default();
+        self.boxes[i] = Edges::EMPTY;
         self.live -= 1;
         self.tidy();
         Some((item.pending, item.visible))
