@@ -358,13 +358,14 @@ impl DisplayClient {
         if let Some((pending, unsent)) = self.slices.stop() {
             self.surfaces.drop_part(&pending, &unsent);
         }
-        let (surfaces, streams) = (&mut self.surfaces, &self.streams);
+        let mut dropped = Vec::with_capacity(self.pipe.draws());
         self.pipe.retain_draws(|pending| {
-            if !streams.plays(pending) {
-                surfaces.drop_command(pending);
+            if !self.streams.plays(pending) {
+                dropped.push(pending.clone());
             }
             false
         });
+        self.surfaces.drop_commands(&dropped);
         for key in self.pipe.shorten(self.surfaces.has_primary()) {
             self.streams.forget(key);
         }

@@ -31,11 +31,29 @@ impl Staleness {
         if region.is_empty() {
             return;
         }
-        self.region = self.region.union(region);
-        if self.region.rects().len() > MAX_RECTS {
-            self.region = on_grid(&self.region);
+        self.region = bounded(self.region.union(region));
+    }
+
+    /// The same for many regions. One by one, each would cost as much as all that is stale already.
+    pub(super) fn add_all(&mut self, regions: &[&Region]) {
+        self.add(&joined(regions));
+    }
+}
+
+/// The union of regions, perhaps some pixels more.
+fn joined(regions: &[&Region]) -> Region {
+    match regions {
+        [] => Region::new(),
+        [one] => (*one).clone(),
+        _ => {
+            let (left, right) = regions.split_at(regions.len() / 2);
+            bounded(joined(left).union(&joined(right)))
         }
     }
+}
+
+fn bounded(region: Region) -> Region {
+    if region.rects().len() > MAX_RECTS { on_grid(&region) } else { region }
 }
 
 /// Rounds up to cells of a grid, then to the bounds.
@@ -109,7 +127,7 @@ impl StaleAreas {
         let send = spoilt != pending.region;
         let stale = self.entry(pending.key);
         let overwrites = pending.opaque || matches!(pending.self_read, SelfRead::Offset(..));
-        if send && overwrites {
+        if send && overwrites && stale.region.intersects(&pending.region) {
             stale.region = stale.region.subtract(&pending.region);
         }
         stale.add(&spoilt);
@@ -118,5 +136,38 @@ impl StaleAreas {
             self.remove(pending.key);
         }
         send && !lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn region(side: i32) -> impl Strategy<Value = Region> {
+        let rect = (0..side, 0..side, 0..side, 0..side).prop_map(|(l, t, r, b)| Rect::new(l, t, r, b));
+        proptest::collection::vec(rect, 0..4).prop_map(|rects| Region::from_rects(&rects))
+    }
+
+    fn regions() -> impl Strategy<Value = Vec<Region>> {
+        prop_oneof![Just(9), Just(70), Just(700)]
+            .prop_flat_map(|side| proptest::collection::vec(region(side), 0..300))
+    }
+
+    proptest! {
+        #![proptest_config(crate::testing::cases(64))]
+        #[test]
+        fn many_regions_become_stale_at_once(before in region(90), regions in regions()) {
+            let mut stale = Staleness { region: before.clone(), whole: false };
+            stale.add_all(&regions.iter().collect::<Vec<_>>());
+            let mut bounds = before.bounds();
+            for region in &regions {
+                prop_assert!(stale.region.contains(region));
+                bounds = bounds.union(&region.bounds());
+            }
+            prop_assert!(stale.region.contains(&before));
+            prop_assert!(stale.region.rects().len() <= MAX_RECTS);
+            prop_assert_eq!(stale.region.bounds(), bounds, "nothing outside of all is stale");
+        }
     }
 }

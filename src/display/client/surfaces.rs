@@ -9,6 +9,7 @@ use crate::display::surfaces::{Surface, Surfaces};
 use crate::geometry::Rect;
 use crate::image::SurfaceFormat;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Size and format of a surface.
 #[derive(Clone, Copy, Debug)]
@@ -89,17 +90,28 @@ impl ClientSurfaces {
         }
     }
 
-    /// A command in the pipe is not sent after all.
-    pub(super) fn drop_command(&mut self, pending: &PendingDrawable) {
-        self.drop_part(pending, &pending.region);
+    /// Commands in the pipe are not sent after all.
+    pub(super) fn drop_commands(&mut self, commands: &[Arc<PendingDrawable>]) {
+        let mut dropped: BTreeMap<SurfaceKey, Vec<&Region>> = BTreeMap::new();
+        for pending in commands.iter().filter(|pending| self.awaits(pending)) {
+            dropped.entry(pending.key).or_default().push(&pending.region);
+        }
+        for (key, regions) in dropped {
+            self.stale.entry(key).add_all(&regions);
+        }
     }
 
     /// A part of a command is not sent after all.
     pub(super) fn drop_part(&mut self, pending: &PendingDrawable, part: &Region) {
-        // Commands may still be on their way to surfaces that are gone: those have nothing to be brought up to date.
-        if self.queued(pending.drawable.surface_id) == Some(pending.key) {
+        if self.awaits(pending) {
             self.spoil(pending.key, part);
         }
+    }
+
+    /// Whether the surface of a command is there. Commands may still be on their way to surfaces that are gone: those have
+    /// nothing to be brought up to date.
+    fn awaits(&self, pending: &PendingDrawable) -> bool {
+        self.queued(pending.drawable.surface_id) == Some(pending.key)
     }
 
     /// These pixels too are not right, of surfaces that are still there.
