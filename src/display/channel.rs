@@ -140,6 +140,11 @@ impl DisplayChannel {
         }
     }
 
+    /// The guest has put no more commands into its ring by now.
+    pub fn ring_emptied(&mut self) {
+        self.composer.ring_emptied();
+    }
+
     /// The guest seems to have drawn its frame: clients are not left waiting for more of it. `for_good`: it has drawn nothing for
     /// a millisecond, so that a video that it draws in pieces is not either.
     pub fn guest_paused(&mut self, for_good: bool, now: Instant) {

@@ -39,6 +39,7 @@ display! {
     }
     act {
         fn draw(drawable: Box<Drawable>, now: Instant);
+        fn ring_emptied();
         fn guest_paused(for_good: bool, now: Instant);
         fn update(surface_id: u32, area: &Rect);
         fn surface_command(command: SurfaceCommand, now: Instant);

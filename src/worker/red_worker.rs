@@ -132,6 +132,9 @@ impl<D: Display> RedWorker<D> {
             now = self.read_cursor_ring(now);
             now = self.read_display_ring(now);
             now = self.read_rest_of_frame(now);
+            if self.display_ring.take_emptied() {
+                guarded("an empty ring", || self.display.ring_emptied());
+            }
             if let Some(quiet) = self.display_ring.take_quiet() {
                 guarded("the guest's pause", || self.display.guest_paused(quiet == Quiet::Still, now));
             }

@@ -58,6 +58,8 @@ pub(super) struct Ring {
     waited: Option<bool>,
     /// What the last look found, if the worker had woken up for it.
     quiet: Option<Quiet>,
+    /// The ring has been emptied of commands.
+    emptied: bool,
     /// When the worker asked for a notification, if no command has come since.
     asked: Option<Instant>,
     /// The guest has notified the worker, so the first look follows at once: when the clients have been sent the first commands
@@ -82,6 +84,7 @@ impl Default for Ring {
             bytes: 0,
             waited: None,
             quiet: None,
+            emptied: false,
             asked: None,
             glance: false,
             rests: true,
@@ -126,6 +129,7 @@ impl Ring {
             self.in_pieces = self.in_pieces.saturating_sub(1);
         }
         let (taken, bytes) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.bytes));
+        self.emptied |= taken > 0;
         if taken >= MANY || bytes >= LARGE {
             self.pause = FIRST_LOOK;
         }
@@ -162,6 +166,11 @@ impl Ring {
     /// What a look found for which the worker had woken up, once.
     pub(super) fn take_quiet(&mut self) -> Option<Quiet> {
         self.quiet.take()
+    }
+
+    /// Whether the worker has taken commands, and left none, once.
+    pub(super) fn take_emptied(&mut self) -> bool {
+        std::mem::take(&mut self.emptied)
     }
 
     /// Whether the worker should wait for [`REST_OF_FRAME`] before it goes on: the first commands of a frame have come.

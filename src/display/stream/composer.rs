@@ -45,6 +45,8 @@ const MAX_GRADED: u32 = 6;
 const TRACES: usize = 4;
 /// After the first piece of a frame the others are awaited for so long, or until the guest pauses.
 const GATHER: Duration = Duration::from_millis(4);
+/// A guest that has drawn so many frames in a row without a break is not awaited after the next one.
+const SURE: u32 = 4;
 /// Frames are composed at least so far apart.
 const LEAST_INTERVAL: Duration = Duration::from_millis(15);
 
@@ -78,6 +80,12 @@ struct Live {
     waiting: Option<Instant>,
     /// They are all of their frame.
     complete: bool,
+    /// The guest's ring has been empty since the last piece came.
+    emptied: bool,
+    /// A piece has come after that.
+    broken: bool,
+    /// Frames in a row of which all pieces were there before the ring was empty.
+    unbroken: u32,
     last_piece: Instant,
     composed: Option<Instant>,
     /// Pixels of the pieces that wait, some counted twice.
@@ -130,7 +138,8 @@ impl Composer {
             live.growths += u32::from(inside != bbox);
             live.area = around(&live.area, &bbox);
             live.waiting.get_or_insert(now);
-            live.complete = false;
+            live.broken |= live.emptied || live.composed.is_some_and(|at| now < at + GATHER);
+            (live.complete, live.emptied) = (false, false);
             live.last_piece = now;
             live.changed = live.changed.saturating_add(bbox.area());
             return Part::Piece;
@@ -189,6 +198,9 @@ impl Composer {
                     interval,
                     waiting: None,
                     complete: false,
+                    emptied: false,
+                    broken: false,
+                    unbroken: 0,
                     last_piece: now,
                     composed: None,
                     changed: 0,
@@ -260,6 +272,15 @@ impl Composer {
         }
     }
 
+    /// The guest's ring is empty. A display that copies what has changed puts all of it into the ring at once; so if its frames
+    /// came like that so far, the pieces that wait are all.
+    pub(crate) fn ring_emptied(&mut self) {
+        if let Some(live) = self.live.as_mut().filter(|live| live.waiting.is_some()) {
+            live.emptied = true;
+            live.complete |= !live.broken && live.unbroken >= SURE;
+        }
+    }
+
     /// A frame is being composed of all pieces that wait.
     pub(crate) fn composed(&mut self, now: Instant) {
         let Some(live) = &mut self.live else { return };
@@ -267,8 +288,10 @@ impl Composer {
             let step = now.saturating_duration_since(last).min(END_GAP);
             live.interval = (live.interval * 7 + step) / 8;
         }
+        live.unbroken = if live.broken { 0 } else { live.unbroken.saturating_add(live.emptied.into()) };
         live.quiet = if live.changed * 4 >= live.area.area() { 0 } else { live.quiet + 1 };
-        (live.waiting, live.complete, live.changed, live.composed) = (None, false, 0, Some(now));
+        (live.waiting, live.complete, live.emptied, live.broken) = (None, false, false, false);
+        (live.changed, live.composed) = (0, Some(now));
         if live.quiet >= QUIET_FRAMES {
             self.live = None;
         }
@@ -332,6 +355,10 @@ fn around(a: &Rect, b: &Rect) -> Rect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canvas::AreaPixels;
+    use crate::display::stream::composed_frame;
+    use crate::image::{Bitmap, BitmapFormat};
+    use std::sync::Arc;
 
     #[test]
     fn pieces_side_by_side_are_one_area() {
@@ -385,21 +412,78 @@ mod tests {
         assert_eq!((area, interval), (Rect::new(100, 50, 420, 230), gap));
     }
 
-    #[test]
-    fn a_frame_is_due_when_the_guest_pauses_but_not_too_soon_after_the_last_one() {
-        let start = Instant::now();
+    fn composes(start: Instant) -> Composer {
         let live = Some(Live {
             area: Rect::new(0, 0, 320, 200),
             interval: Duration::from_millis(40),
             waiting: None,
             complete: false,
+            emptied: false,
+            broken: false,
+            unbroken: 0,
             last_piece: start,
             composed: None,
             changed: 0,
             quiet: 0,
             growths: 0,
         });
-        let mut composer = Composer { live, ..Composer::default() };
+        Composer { live, ..Composer::default() }
+    }
+
+    /// A piece of the next frame.
+    fn piece(composer: &mut Composer, now: Instant) {
+        let bitmap = Bitmap {
+            format: BitmapFormat::ThirtyTwoBit,
+            width: 320,
+            height: 100,
+            stride: 320 * 4,
+            top_down: true,
+            unstable: false,
+            palette: None,
+            pixels: Arc::new(vec![0; 320 * 100 * 4]),
+        };
+        let pixels = AreaPixels { bitmap, high_bits_set: false };
+        let drawable = composed_frame(Rect::new(0, 0, 320, 100), pixels);
+        assert_eq!(composer.look(&drawable, StreamingVideo::Filter, now), Part::Piece);
+    }
+
+    #[test]
+    fn a_guest_that_draws_its_frames_at_once_is_not_awaited() {
+        let start = Instant::now();
+        let mut composer = composes(start);
+        let gap = Duration::from_millis(40);
+        let mut now = start;
+        // One frame; `broken`: it comes in two parts. Returns how long the first of them waited.
+        let mut frame = |broken: bool| {
+            now += gap;
+            piece(&mut composer, now);
+            piece(&mut composer, now);
+            composer.ring_emptied();
+            let due = composer.due().unwrap();
+            if broken {
+                if due == now {
+                    composer.composed(due);
+                }
+                piece(&mut composer, now + GATHER / 2);
+                composer.ring_emptied();
+            }
+            let last = composer.due().unwrap();
+            composer.composed(last);
+            due - now
+        };
+        let mut times = |n: u32, broken| (0..n).map(|_| frame(broken)).collect::<Vec<_>>();
+        assert_eq!(times(SURE, false), [GATHER; SURE as usize]);
+        assert_eq!(times(3, false), [Duration::ZERO; 3]);
+        // The frame is sent in two once, and then the worker waits again.
+        assert_eq!(times(3, true), [Duration::ZERO, GATHER, GATHER]);
+        assert_eq!(times(SURE, false), [GATHER; SURE as usize]);
+        assert_eq!(times(1, false), [Duration::ZERO]);
+    }
+
+    #[test]
+    fn a_frame_is_due_when_the_guest_pauses_but_not_too_soon_after_the_last_one() {
+        let start = Instant::now();
+        let mut composer = composes(start);
         composer.guest_paused();
         assert_eq!(composer.due(), None);
         let mut wait_for_a_frame = |at: Instant| {

@@ -360,6 +360,7 @@ impl Display for FakeDisplay {
         self.drawn = true;
     }
 
+    fn ring_emptied(&mut self) {}
     fn guest_paused(&mut self, _for_good: bool, _now: Instant) {}
 
     fn update(&mut self, surface_id: u32, _area: &Rect) {
