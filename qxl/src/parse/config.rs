@@ -64,7 +64,8 @@ const MAX_HEADS: u16 = 64;
 const HEADER: usize = 4;
 const HEAD: usize = 28;
 
-/// Copies a monitors configuration (qxl.md A10), every field read once. Both counts are clamped to `max_monitors`.
+/// Copies a monitors configuration (qxl.md A10), every field read once. Both counts are clamped to `max_monitors`, which counts as
+/// 1 if it is 0.
 ///
 /// # Errors
 /// The configuration is not in a memslot, has no monitors, or more than allowed.
@@ -95,7 +96,7 @@ fn read_monitors(
         return bad("count", count, "more monitors than max_allowed");
     }
     let whole = start.following(0, 4 + 28 * u64::from(count)).map_err(unmapped)?;
-    let clamp = u16::try_from(max_monitors).unwrap_or(u16::MAX);
+    let clamp = u16::try_from(max_monitors).unwrap_or(u16::MAX).max(1);
     let heads = (0..usize::from(count.min(MAX_HEADS).min(clamp)))
         .map(|i| {
             let bytes = whole.read_array::<HEAD>(HEADER + HEAD * i);
