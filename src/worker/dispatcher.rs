@@ -140,7 +140,7 @@ impl Dispatcher {
 
     /// Queues a request unless one of its kind is queued already.
     fn post_once(&self, pending: &AtomicBool, request: Request) {
-        if !pending.swap(true, Ordering::AcqRel) {
+        if !pending.swap(true, Ordering::SeqCst) {
             let _ = self.post(request);
         }
     }
@@ -153,9 +153,10 @@ impl Dispatcher {
         self.post_once(&self.oom_pending, Request::Oom);
     }
 
-    /// The worker calls this before it reads the rings, so that no wakeup gets lost.
+    /// The worker calls this before it reads the rings, so that no wakeup gets lost. A mere store could come to the caller of
+    /// [`Self::wakeup`] after the worker has read an empty ring.
     pub(super) fn wakeup_handled(&self) {
-        self.wakeup_pending.store(false, Ordering::Release);
+        self.wakeup_pending.swap(false, Ordering::SeqCst);
     }
 
     /// The worker calls this when it has freed memory.
