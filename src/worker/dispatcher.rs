@@ -24,6 +24,8 @@ pub(super) struct Dispatcher {
     poked: Arc<AtomicBool>,
     /// Signalled when the worker has taken the queued requests.
     taken: Condvar,
+    /// Signalled when a request comes while the worker naps.
+    came: Condvar,
     wakeup_pending: AtomicBool,
     oom_pending: AtomicBool,
     worker: OnceLock<ThreadId>,
@@ -38,6 +40,8 @@ struct Queue {
     requests: VecDeque<Request>,
     /// Callers that wait until the worker has taken the requests.
     waiting: usize,
+    /// The worker naps, and is woken by the next request.
+    napping: bool,
     closed: bool,
 }
 
@@ -70,6 +74,7 @@ impl Dispatcher {
             queue: Mutex::default(),
             poked,
             taken: Condvar::new(),
+            came: Condvar::new(),
             waker,
             wakeup_pending: AtomicBool::new(false),
             oom_pending: AtomicBool::new(false),
@@ -102,7 +107,7 @@ impl Dispatcher {
 
     /// Queues a request. `Err` gives it back: the worker has ended.
     pub(super) fn post(&self, request: Request) -> Result<(), Request> {
-        let was_empty = {
+        let (was_empty, napping) = {
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             // A guest or a client may cause requests faster than a busy worker takes them. Then the caller waits a little.
             // With the original it waits too, because the socketpair is full.
@@ -119,9 +124,11 @@ impl Dispatcher {
             }
             let was_empty = queue.requests.is_empty();
             queue.requests.push_back(request);
-            was_empty
+            (was_empty, std::mem::take(&mut queue.napping))
         };
-        if was_empty {
+        if napping {
+            self.came.notify_one();
+        } else if was_empty {
             self.poke();
         }
         Ok(())
@@ -189,7 +196,20 @@ impl Dispatcher {
         }
     }
 
-    /// Takes all queued requests. The worker calls this after [`WakeSource::woke`].
+    /// Lets the worker sleep until a request comes, but not longer than this. Whether one came: then the worker must take it, for
+    /// its poll may know nothing of it. That costs the caller and the worker less than a poke and a poll.
+    #[must_use]
+    pub(super) fn nap(&self, time: Duration) -> bool {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.napping = queue.requests.is_empty();
+        let nothing = |queue: &mut Queue| queue.requests.is_empty();
+        let slept = self.came.wait_timeout_while(queue, time, nothing);
+        let queue = &mut *slept.unwrap_or_else(PoisonError::into_inner).0;
+        queue.napping = false;
+        !queue.requests.is_empty()
+    }
+
+    /// Takes all queued requests. The worker calls this after [`WakeSource::woke`] or [`Self::nap`].
     pub(super) fn take(&self) -> VecDeque<Request> {
         self.take_from(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -268,6 +288,28 @@ mod tests {
         });
         assert_eq!(dispatcher.queue.lock().unwrap().waiting, 0);
         assert_eq!(dispatcher.take().len(), 1);
+    }
+
+    #[test]
+    fn a_request_ends_a_nap_and_the_poll_hears_nothing_of_it() {
+        let (dispatcher, wake) = Dispatcher::new(None, None).unwrap();
+        let request = || Request::DelMemslot { group_id: 0, slot_id: 7 };
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| dispatcher.nap(Duration::from_secs(60)));
+            while !dispatcher.queue.lock().unwrap().napping {
+                std::thread::yield_now();
+            }
+            dispatcher.post(request()).unwrap();
+            assert!(worker.join().unwrap());
+        });
+        assert!(matches!((&wake.socket).read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock));
+        // Who did not take it does not nap.
+        assert!(dispatcher.nap(Duration::from_secs(60)));
+        assert_eq!(dispatcher.take().len(), 1);
+        assert!(!dispatcher.nap(Duration::from_millis(1)));
+        // Awake, the worker has to be poked.
+        dispatcher.post(request()).unwrap();
+        assert!(matches!((&wake.socket).read(&mut [0]), Ok(1)));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How long the worker takes commands before it serves its sockets again.
 const SLICE: Duration = Duration::from_millis(10);
 
+/// How long the clients wait at most for the end of a frame for which the guest causes requests.
+pub(super) const HOLD: Duration = Duration::from_millis(2);
+
 /// A worker: the device, its two channels with their clients, and the state of its rings.
 pub(super) struct RedWorker<D: Display> {
     pub(super) device: Box<dyn QxlDevice>,
@@ -35,6 +38,8 @@ pub(super) struct RedWorker<D: Display> {
     pub(super) held_back: Option<HeldBack>,
     /// The last turn left work over, so the next one begins at once.
     again: bool,
+    /// Since when drawing waits for the end of a frame for which the guest causes requests.
+    held_since: Option<Instant>,
     pub(super) trim: Trim,
     /// The cookie that was completed last, so that a panic after that does not complete it twice.
     pub(super) completed: Option<u64>,
@@ -75,6 +80,7 @@ impl<D: Display> RedWorker<D> {
             cursor_ring: Ring::default(),
             held_back: None,
             again: false,
+            held_since: None,
             trim: Trim::default(),
             completed: None,
         }
@@ -98,12 +104,18 @@ impl<D: Display> RedWorker<D> {
         Some(deadline.saturating_duration_since(now))
     }
 
+    /// How long the worker may wait for the next of requests that follow one another, and for nothing else.
+    pub(super) fn nap(&self, now: Instant) -> Option<Duration> {
+        self.display_ring.waits_for_request(now).filter(|_| self.running && !self.again)
+    }
+
     /// Handles ready sockets, requests and deadlines, then takes commands and sends.
     /// Returns the time when it ended.
     pub(super) fn turn(&mut self, ready: Ready) -> Instant {
         // The worker reads the clock where time may have passed: for short turns that costs as much as the rest of them.
         let mut now = Instant::now();
-        let waited_for = ready.requests || !ready.connections.is_empty();
+        let readable = !ready.connections.is_empty();
+        let waited_for = ready.requests || readable;
         if !waited_for {
             self.display_ring.look(now);
         }
@@ -113,9 +125,7 @@ impl<D: Display> RedWorker<D> {
             self.cursor.on_ready(at, readiness, now);
         }
         if ready.requests {
-            for request in self.dispatcher.take() {
-                self.execute(request);
-            }
+            self.take_requests();
         }
         if waited_for {
             now = Instant::now();
@@ -141,7 +151,10 @@ impl<D: Display> RedWorker<D> {
         }
         // What is covered now goes back to the guest before the clients' pictures are compressed.
         self.release();
-        self.push_at(now);
+        self.cursor.push(now);
+        if readable || !self.holds(now) {
+            self.display.push(now);
+        }
         self.report(now);
         self.trim.look(self.display.link_count() + self.cursor.link_count(), now);
         let (display, cursor) = (&self.display, &self.cursor);
@@ -155,12 +168,23 @@ impl<D: Display> RedWorker<D> {
 
     /// Lets both channels send to their clients.
     pub(super) fn push(&mut self) {
-        self.push_at(Instant::now());
-    }
-
-    fn push_at(&mut self, now: Instant) {
+        let now = Instant::now();
         self.cursor.push(now);
         self.display.push(now);
+    }
+
+    /// Whether drawing waits, since the guest is in the midst of a frame: it causes one request after another. The answer to a
+    /// client's input does not wait.
+    fn holds(&mut self, now: Instant) -> bool {
+        let since = self.held_since.take().unwrap_or(now);
+        let holds = self.nap(now).is_some() && now < since + HOLD && !self.answers_input(now);
+        self.held_since = holds.then_some(since);
+        holds
+    }
+
+    /// Whether what the guest draws now may answer a client's input.
+    fn answers_input(&self, now: Instant) -> bool {
+        self.display.last_input().is_some_and(|at| now < at + INPUT_ANSWER)
     }
 
     /// Tells the device and the server what came of the turn.
@@ -257,13 +281,16 @@ impl<D: Display> RedWorker<D> {
     /// Waits a moment for the rest of a frame that has begun, so that it is sent as a whole. The answer to a client's input does not
     /// wait. Returns the time when it ended.
     fn read_rest_of_frame(&mut self, now: Instant) -> Instant {
-        let answers = || self.display.last_input().is_some_and(|at| now < at + INPUT_ANSWER);
-        if !self.display_ring.expects_more() || self.display.link_count() == 0 || answers() {
+        if !self.display_ring.expects_more() || self.display.link_count() == 0 || self.answers_input(now) {
             return now;
         }
-        std::thread::sleep(REST_OF_FRAME);
+        let requests = self.dispatcher.nap(REST_OF_FRAME);
         self.display_ring.has_waited();
-        self.read_display_ring(Instant::now())
+        if requests {
+            self.take_requests();
+        }
+        let now = Instant::now();
+        if self.running { self.read_display_ring(now) } else { now }
     }
 
     fn take_cursor_command(&mut self, now: Instant) -> RingPop {
@@ -419,6 +446,12 @@ impl<D: Display> RedWorker<D> {
     pub(super) fn end_draw(&mut self, number: u64) {
         if let Some(cookie) = self.dispatcher.draws().end(number) {
             self.device.async_complete(cookie);
+        }
+    }
+
+    fn take_requests(&mut self) {
+        for request in self.dispatcher.take() {
+            self.execute(request);
         }
     }
 

@@ -19,6 +19,9 @@ const LARGE: usize = 4 << 20;
 /// come in pieces: a program under X draws one in some tenths of a millisecond. That costs less than to send twice, and the guest
 /// another notification.
 pub(super) const REST_OF_FRAME: Duration = Duration::from_micros(150);
+/// How long the worker waits for another request after one for which it has emptied the ring. Xspice causes one for each word that
+/// it draws, because it draws text itself and reads first what is below.
+const NEXT_REQUEST: Duration = Duration::from_micros(300);
 /// Evidence that frames come in pieces, at most. Each frame in one piece takes one off, each in two adds two.
 const SURE: u8 = 6;
 
@@ -73,6 +76,8 @@ pub(super) struct Ring {
     in_pieces: u8,
     /// The present look is for the rest of a frame.
     looks_for_rest: bool,
+    /// The ring was emptied last for a request, so that another one may follow soon.
+    answered: bool,
 }
 
 impl Default for Ring {
@@ -91,6 +96,7 @@ impl Default for Ring {
             begins: false,
             in_pieces: 0,
             looks_for_rest: false,
+            answered: false,
         }
     }
 }
@@ -149,7 +155,7 @@ impl Ring {
             self.next_look = Some(now + self.pause);
             return OnEmpty::Wait;
         }
-        self.rests = true;
+        (self.rests, self.answered) = (true, false);
         OnEmpty::AskNotification
     }
 
@@ -160,7 +166,16 @@ impl Ring {
 
     /// The guest has waited for the answer to a request: what it draws last comes soon after the last request of a frame.
     pub(super) fn answered(&mut self) {
-        self.pause = FIRST_LOOK;
+        if self.begins {
+            self.has_pieces();
+        }
+        self.looks_for_rest = false;
+        (self.pause, self.glance, self.answered) = (NEXT_REQUEST, false, true);
+    }
+
+    /// How long the worker waits for the next of requests that follow one another. `None`: it does not expect one.
+    pub(super) fn waits_for_request(&self, now: Instant) -> Option<Duration> {
+        self.next_look.filter(|&at| self.answered && now < at).map(|at| at - now)
     }
 
     /// What a look found for which the worker had woken up, once.
@@ -228,6 +243,35 @@ mod tests {
             ring.took(now);
             assert_eq!(rest(&mut ring, now), [Duration::ZERO]);
         }
+    }
+
+    #[test]
+    fn the_worker_waits_for_the_next_of_requests_that_follow_one_another_and_then_asks() {
+        let mut ring = Ring::default();
+        let mut now = Instant::now();
+        rest(&mut ring, now);
+        now += MS * 40;
+        ring.took(now);
+        assert_eq!((ring.empty(now), ring.waits_for_request(now)), (OnEmpty::Wait, None));
+        for _ in 0..5 {
+            now += MS / 20;
+            ring.took(now);
+            ring.answered();
+            assert_eq!(ring.empty(now), OnEmpty::Wait);
+            assert_eq!(ring.waits_for_request(now), Some(NEXT_REQUEST));
+            assert!(!ring.expects_more(), "the rest comes with a request");
+        }
+        now += NEXT_REQUEST;
+        assert_eq!(ring.waits_for_request(now), None);
+        ring.look(now);
+        assert_eq!((ring.empty(now), ring.take_quiet()), (OnEmpty::AskNotification, Some(Quiet::Still)));
+        ring.armed(now);
+        assert_eq!(ring.waits_for_request(now), None);
+        // The next frame comes in pieces, too.
+        now += MS * 40;
+        ring.took(now);
+        ring.empty(now);
+        assert!(ring.expects_more());
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use super::dispatcher::Dispatcher;
 use super::display::Display;
 use super::guard::guarded;
-use super::poll::PollSet;
+use super::poll::{PollSet, Ready};
 use super::red_worker::RedWorker;
 use crate::host::QxlDevice;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// After so long without a poll the worker looks at its sockets, although it expects requests.
+const NAPS: Duration = Duration::from_millis(1);
 
 /// Runs until the worker is closed. Returns the device, so that the thread which removes the interface can release what is
 /// still queued (qxl.md A3).
@@ -16,19 +19,32 @@ pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Bo
     let dispatcher = Arc::clone(&worker.dispatcher);
     dispatcher.adopt_thread();
     let mut now = Instant::now();
+    let mut polled = now;
     while !worker.closed {
+        if now < polled + NAPS
+            && let Some(time) = worker.nap(now)
+        {
+            let requests = dispatcher.nap(time);
+            now = turn(&mut worker, Ready { requests, ..Ready::default() });
+            continue;
+        }
         let timeout = guarded("timers", || {
             poll.watch(&worker.sockets());
             worker.timeout(now)
         });
         // After a panic in the code above, a short pause keeps the loop from spinning.
-        let ready = poll.wait(timeout.unwrap_or(Some(std::time::Duration::from_millis(10))));
-        now = guarded("turn", || worker.turn(ready)).unwrap_or_else(Instant::now);
+        let ready = poll.wait(timeout.unwrap_or(Some(Duration::from_millis(10))));
+        now = turn(&mut worker, ready);
+        polled = now;
     }
     let RedWorker { mut device, display, cursor, held_back, .. } = worker;
     guarded("closing", || drop((display, cursor, held_back)));
     refuse_requests(&dispatcher, &mut *device);
     device
+}
+
+fn turn<D: Display>(worker: &mut RedWorker<D>, ready: Ready) -> Instant {
+    guarded("turn", || worker.turn(ready)).unwrap_or_else(Instant::now)
 }
 
 /// Answers the callers whose requests came after the close: dropping a request wakes its synchronous caller. No client draws

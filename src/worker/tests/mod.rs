@@ -4,6 +4,7 @@
 mod clients;
 mod fake;
 mod faults;
+mod naps;
 
 use super::*;
 use crate::channel::connection::{ClientId, ConnectionId};

@@ -1,0 +1,99 @@
+//! A guest that causes one request after another, turn by turn.
+
+use super::super::poll::Ready;
+use super::super::red_worker::{HOLD, RedWorker};
+use super::super::reply;
+use super::fake::{Events, FakeDevice, FakeDisplay, World};
+use super::{AREA, Answer, Dispatcher, Request};
+use crate::channel::connection::{ClientId, ConnectionId, SharedPlace};
+use crate::channel::testing::Peer;
+use crate::protocol::ChannelType;
+use std::sync::Arc;
+use std::time::Instant;
+
+struct Fixture {
+    world: Arc<World>,
+    dispatcher: Arc<Dispatcher>,
+    worker: RedWorker<FakeDisplay>,
+    client: Arc<SharedPlace>,
+    _peer: Peer,
+    number: u32,
+}
+
+impl Fixture {
+    /// A started worker with a client.
+    fn new() -> Self {
+        let world = Arc::new(World::default());
+        let (dispatcher, _wake) = Dispatcher::new(None, None).unwrap();
+        let dispatcher = Arc::new(dispatcher);
+        let device = Box::new(FakeDevice(world.clone()));
+        let events = Arc::new(Events(world.clone()));
+        let worker = RedWorker::new(device, FakeDisplay::new(world.clone()), events, dispatcher.clone());
+        let (connection, _peer) = Peer::unix(ChannelType::Display, ClientId(1));
+        let client = connection.shared.clone();
+        let mut fixture = Self { world, dispatcher, worker, client, _peer, number: 0 };
+        fixture.turn(Request::Start);
+        fixture.turn(Request::ConnectDisplay(ConnectionId(1), Box::new(connection)));
+        fixture
+    }
+
+    fn turn(&mut self, request: Request) -> Instant {
+        self.dispatcher.post(request).unwrap();
+        self.worker.turn(Ready { requests: true, ..Ready::default() })
+    }
+
+    /// The guest draws, and causes a request. Whether the client was sent that.
+    fn draws(&mut self) -> bool {
+        self.number += 1;
+        self.world.submit(self.world.drawable(self.number));
+        let answer = Answer::Async(1);
+        self.turn(Request::UpdateArea { surface_id: 0, area: AREA, max: None, clear: false, answer });
+        self.pushed()
+    }
+
+    fn pushed(&self) -> bool {
+        self.world.take_log().iter().any(|line| line == "push")
+    }
+}
+
+#[test]
+fn a_frame_is_sent_when_no_request_follows() {
+    let mut f = Fixture::new();
+    let start = Instant::now();
+    let early = (0..5).any(|_| f.draws());
+    if early {
+        assert!(start.elapsed() > HOLD, "drawing waits for the next request");
+        return;
+    }
+    let mut now = Instant::now();
+    while let Some(time) = f.worker.nap(now) {
+        std::thread::sleep(time);
+        now = f.worker.turn(Ready::default());
+    }
+    assert!(f.pushed(), "the guest has drawn its frame");
+    assert_eq!(f.worker.nap(now), None);
+}
+
+#[test]
+fn what_may_answer_input_does_not_wait_for_requests() {
+    let mut f = Fixture::new();
+    f.client.note_input(Instant::now() + HOLD * 1000);
+    assert!((0..5).all(|_| f.draws()));
+}
+
+#[test]
+fn a_guest_that_never_stops_causing_requests_does_not_keep_its_clients_waiting() {
+    let mut f = Fixture::new();
+    let start = Instant::now();
+    while !f.draws() {}
+    assert!(start.elapsed() < HOLD * 1000);
+}
+
+#[test]
+fn a_stopped_worker_does_not_wait_for_requests() {
+    let mut f = Fixture::new();
+    f.draws();
+    let (answer, _waiter) = reply::request(None);
+    let now = f.turn(Request::Stop { answer: Answer::Sync(answer) });
+    assert_eq!(f.worker.nap(now), None);
+}
