@@ -76,6 +76,8 @@ pub(super) struct Ring {
     in_pieces: u8,
     /// The present look is for the rest of a frame.
     looks_for_rest: bool,
+    /// It has found the rest.
+    found_rest: bool,
     /// The ring was emptied last for a request, so that another one may follow soon.
     answered: bool,
 }
@@ -96,6 +98,7 @@ impl Default for Ring {
             begins: false,
             in_pieces: 0,
             looks_for_rest: false,
+            found_rest: false,
             answered: false,
         }
     }
@@ -106,6 +109,7 @@ impl Ring {
     pub(super) fn took(&mut self, now: Instant) {
         if std::mem::take(&mut self.looks_for_rest) {
             self.has_pieces();
+            self.found_rest = true;
         }
         let longer = LAST_LOOK.min(self.pause * 2);
         if let Some(asked) = self.asked.take() {
@@ -133,6 +137,10 @@ impl Ring {
     pub(super) fn empty(&mut self, now: Instant) -> OnEmpty {
         if std::mem::take(&mut self.looks_for_rest) {
             self.in_pieces = self.in_pieces.saturating_sub(1);
+        }
+        // The guest has drawn its frame, as far as the worker knows it. A look would be one too many.
+        if std::mem::take(&mut self.found_rest) {
+            (self.next_look, self.glance) = (Some(now), false);
         }
         let (taken, bytes) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.bytes));
         self.emptied |= taken > 0;
@@ -169,7 +177,7 @@ impl Ring {
         if self.begins {
             self.has_pieces();
         }
-        self.looks_for_rest = false;
+        (self.looks_for_rest, self.found_rest) = (false, false);
         (self.pause, self.glance, self.answered) = (NEXT_REQUEST, false, true);
     }
 
@@ -243,6 +251,23 @@ mod tests {
             ring.took(now);
             assert_eq!(rest(&mut ring, now), [Duration::ZERO]);
         }
+    }
+
+    #[test]
+    fn the_worker_asks_at_once_when_the_rest_of_a_frame_has_come() {
+        let mut ring = Ring::default();
+        let mut now = Instant::now();
+        rest(&mut ring, now);
+        for _ in 0..2 {
+            frame(&mut ring, &mut now, true);
+        }
+        now += MS * 40;
+        ring.took(now);
+        assert_eq!(ring.empty(now), OnEmpty::Wait);
+        assert!(ring.expects_more());
+        ring.has_waited();
+        ring.took(now + REST_OF_FRAME);
+        assert_eq!(ring.empty(now + REST_OF_FRAME), OnEmpty::AskNotification);
     }
 
     #[test]
