@@ -111,6 +111,9 @@ impl Ring {
             self.has_pieces();
             self.found_rest = true;
         }
+        let due = self.next_look.is_some_and(|at| now >= at);
+        // A guest that goes on without requests.
+        self.answered &= !due;
         let longer = LAST_LOOK.min(self.pause * 2);
         if let Some(asked) = self.asked.take() {
             let rests = now >= asked + LAST_LOOK;
@@ -121,7 +124,7 @@ impl Ring {
             self.pause = if rests || self.begins { FIRST_LOOK } else { longer };
             (self.rests, self.begins) = (rests, rests);
             self.glance = true;
-        } else if self.next_look.is_some_and(|at| now >= at) && !std::mem::take(&mut self.glance) {
+        } else if due && !std::mem::take(&mut self.glance) {
             self.pause = longer;
         }
         self.next_look = None;
@@ -297,6 +300,12 @@ mod tests {
         ring.took(now);
         ring.empty(now);
         assert!(ring.expects_more());
+        // This guest draws on without requests.
+        ring.answered();
+        ring.empty(now);
+        now = ring.look_at().unwrap();
+        ring.took(now);
+        assert_eq!((ring.empty(now), ring.waits_for_request(now)), (OnEmpty::Wait, None));
     }
 
     #[test]
