@@ -19,6 +19,8 @@ pub(super) struct Model<const BITS: usize> {
     counters: [[f32; 8]; 8],
     /// The best code of each context value's bucket.
     best: [&'static Code; 256],
+    /// The number of the best code of each bucket.
+    numbers: [u8; 8],
 }
 
 /// The tags of the codes, kept in the low bits of their counters.
@@ -39,7 +41,8 @@ impl<const BITS: usize> Model<BITS> {
     };
 
     pub(super) fn new() -> Self {
-        Self { counters: [TAGS; 8], best: [&family::<BITS>().codes[Self::LAST]; 256] }
+        let last = &family::<BITS>().codes[Self::LAST];
+        Self { counters: [TAGS; 8], best: [last; 256], numbers: [Self::LAST as u8; 8] }
     }
 
     /// The code for the next sample after a residual of `context`.
@@ -48,31 +51,52 @@ impl<const BITS: usize> Model<BITS> {
         self.best[usize::from(context)]
     }
 
-    /// Updates the counters with `symbol`, which was coded after a residual of `context`.
-    #[inline]
-    pub(super) fn update(&mut self, context: u8, symbol: u8, trigger: u32) {
+    /// Updates the counters with `symbol`, which was coded after a residual of `context`. Halves those of the bucket if its
+    /// smallest one is not below `trigger`.
+    #[inline(always)]
+    pub(super) fn update(&mut self, context: u8, symbol: u8, trigger: f32) {
         let family: &Family = family::<BITS>();
         let bucket = usize::from(family.buckets[usize::from(context)] & 7);
         let counters = &mut self.counters[bucket];
         let lengths = &family.lengths[usize::from(symbol)];
-        let mut compared = [0.0; 8];
+        // Most of the time the best code stays the best, and that is known sooner than which one is.
+        let best = usize::from(self.numbers[bucket] & 7);
+        let least = counters[best] + lengths[best];
+        let mut another = false;
         for l in 0..8 {
             counters[l] += lengths[l];
-            compared[l] = if BITS == 8 { counters[l] } else { counters[l] + Self::UNUSED[l] };
+            another |= Self::compared(counters[l], l) < least;
         }
+        if another || least >= trigger {
+            self.choose(bucket, trigger);
+        }
+    }
+
+    /// A counter, or a large number for a code that does not exist.
+    #[inline(always)]
+    fn compared(counter: f32, l: usize) -> f32 {
+        if BITS == 8 { counter } else { counter + Self::UNUSED[l] }
+    }
+
+    /// Finds the best code of a bucket, and halves the bucket's counters if they are large.
+    #[inline(never)]
+    fn choose(&mut self, bucket: usize, trigger: f32) {
+        let bucket = bucket & 7;
+        let counters = &mut self.counters[bucket];
+        let compared: [f32; 8] = std::array::from_fn(|l| Self::compared(counters[l], l));
         let least: [f32; 4] = std::array::from_fn(|l| lesser(compared[l], compared[l + 4]));
-        let least = whole(lesser(lesser(least[0], least[2]), lesser(least[1], least[3])));
-        if least >> 3 > trigger {
+        let least = lesser(lesser(least[0], least[2]), lesser(least[1], least[3]));
+        if least >= trigger {
             for (counter, tag) in counters.iter_mut().zip(TAGS) {
                 *counter = (whole(*counter) >> 4 << 3) as f32 + tag;
             }
         }
-        let best = 7 - (least & 7);
-        let best = &family.codes[best as usize];
-        if !std::ptr::eq(self.code(context), best) {
+        let best = 7 - (whole(least) & 7) as u8;
+        if self.numbers[bucket] != best {
+            self.numbers[bucket] = best;
             let first = (1usize << bucket) - 1;
             let end = if bucket == Self::LAST { 256 } else { 2 * first + 1 };
-            self.best[first..end].fill(best);
+            self.best[first..end].fill(&family::<BITS>().codes[usize::from(best)]);
         }
     }
 }
@@ -90,6 +114,11 @@ fn whole(n: f32) -> u32 {
     (n + (1 << 23) as f32).to_bits() & 0x7f_ffff
 }
 
+/// The smallest counter that is halved in this step: more bits than the trigger, times 8.
+fn trigger(step: usize) -> f32 {
+    ((TRIGGERS[step] + 1) << 3) as f32
+}
+
 /// State shared by the channels that are coded together.
 #[derive(Debug)]
 pub(super) struct Coder {
@@ -97,10 +126,10 @@ pub(super) struct Coder {
     pub(super) wait: u32,
     /// Index in the table of wait times of the last wait.
     wait_index: u8,
-    /// Adaptation step 0..=6, its mask of wait times, and the counter value above which counters are halved.
+    /// Adaptation step 0..=6, its mask of wait times, and the smallest counter that is halved.
     step: usize,
     mask: u32,
-    pub(super) trigger: u32,
+    pub(super) trigger: f32,
     /// Pixels left in this step.
     step_left: u32,
     /// State of the run coder.
@@ -116,7 +145,7 @@ impl Coder {
             wait_index: 255,
             step: 0,
             mask: 0,
-            trigger: TRIGGERS[0],
+            trigger: trigger(0),
             step_left: STEP_PIXELS,
             run: 0,
             run_start: 0,
@@ -142,7 +171,7 @@ impl Coder {
             if self.step_left == 0 {
                 self.step += 1;
                 self.mask = 2 * self.mask + 1;
-                self.trigger = TRIGGERS[self.step];
+                self.trigger = trigger(self.step);
                 self.step_left = STEP_PIXELS;
             }
         }
@@ -211,7 +240,7 @@ mod tests {
         // code wins.
         let mut model = Model::<8>::new();
         assert_eq!(model.code(0).number, 7);
-        model.update(0, 0, 110);
+        model.update(0, 0, trigger(0));
         assert_eq!(model.code(0).number, 0);
         assert_eq!(model.code(1).number, 7);
     }
