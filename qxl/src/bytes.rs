@@ -4,8 +4,17 @@
 use spice_server_core::geometry::{Point, Point16, Rect};
 
 /// Bytes of a guest structure. Every method appends one field.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
+
+/// Room for most structures: a `QXLDrawable` has some two hundred bytes.
+const ROOM: usize = 256;
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self(Vec::with_capacity(ROOM))
+    }
+}
 
 impl Bytes {
     /// No fields yet.

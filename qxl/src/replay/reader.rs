@@ -41,6 +41,58 @@ pub(super) fn bad<T>(field: &'static str, value: impl Into<i128>, why: &'static 
     Err(ReplayError::Value(field, value.into(), why))
 }
 
+/// A word or a number. A recording has a dozen of them per command, so they take no memory of the heap.
+struct Word {
+    bytes: [u8; MAX_WORD],
+    len: usize,
+}
+
+impl Default for Word {
+    fn default() -> Self {
+        Self { bytes: [0; MAX_WORD], len: 0 }
+    }
+}
+
+impl Word {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Appends bytes, as many as there is room for. `false`: not all.
+    fn push(&mut self, bytes: &[u8]) -> bool {
+        let room = &mut self.bytes[self.len..];
+        let len = bytes.len().min(room.len());
+        room[..len].copy_from_slice(&bytes[..len]);
+        self.len += len;
+        len == bytes.len()
+    }
+
+    /// The word for a message, which may not be text.
+    fn text(&self) -> String {
+        self.bytes().iter().copied().map(char::from).collect()
+    }
+
+    /// The word as a decimal number.
+    fn number(&self) -> Option<i128> {
+        std::str::from_utf8(self.bytes()).ok()?.parse().ok()
+    }
+}
+
+/// The number that `bytes` begin with, and its length, if it has few digits and white space follows.
+fn few_digits(bytes: &[u8]) -> Option<(u64, usize)> {
+    /// So many digits always fit in 64 bits.
+    const FEW: usize = 19;
+    let mut number = 0u64;
+    for (len, byte) in bytes.iter().take(FEW + 1).enumerate() {
+        match byte {
+            b'0'..=b'9' if len < FEW => number = number * 10 + u64::from(byte - b'0'),
+            _ if byte.is_ascii_whitespace() && len > 0 => return Some((number, len)),
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Words, numbers and payloads of a recording.
 pub(super) struct Reader {
     input: BufReader<Box<dyn Read + Send>>,
@@ -58,41 +110,57 @@ impl Reader {
         Self { input: BufReader::with_capacity(256 << 10, input), spares }
     }
 
-    fn peek(&mut self) -> Result<Option<u8>> {
+    /// Bytes that have been read and not consumed; none at the end of the file.
+    fn ahead(&mut self) -> Result<&[u8]> {
         loop {
             match self.input.fill_buf() {
-                Ok(buffer) => return Ok(buffer.first().copied()),
+                Ok(_) => return Ok(self.input.buffer()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
+    fn peek(&mut self) -> Result<Option<u8>> {
+        Ok(self.ahead()?.first().copied())
+    }
+
     fn skip_space(&mut self) -> Result<()> {
-        while self.peek()?.is_some_and(|byte| byte.is_ascii_whitespace()) {
-            self.input.consume(1);
+        loop {
+            let ahead = self.ahead()?;
+            let spaces = ahead.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            let more = spaces > 0 && spaces == ahead.len();
+            self.input.consume(spaces);
+            if !more {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Bytes until `end` says so; the ending byte stays.
-    fn until(&mut self, end: impl Fn(u8) -> bool) -> Result<String> {
-        let mut word = String::new();
+    fn until(&mut self, end: impl Fn(u8) -> bool) -> Result<Word> {
+        let mut word = Word::default();
         loop {
-            let Some(byte) = self.peek()? else { return Ok(word) };
-            if end(byte) {
+            let ahead = self.ahead()?;
+            // One byte more than fits tells that the word is too long.
+            let room = MAX_WORD + 1 - word.len;
+            let bytes = ahead.get(..room).unwrap_or(ahead);
+            let len = bytes.iter().position(|byte| end(*byte));
+            let ended = len.is_some() || bytes.is_empty();
+            let bytes = &bytes[..len.unwrap_or(bytes.len())];
+            if !word.push(bytes) {
+                return Err(ReplayError::Expected("end of a word", word.text()));
+            }
+            let len = bytes.len();
+            self.input.consume(len);
+            if ended {
                 return Ok(word);
             }
-            if word.len() >= MAX_WORD {
-                return Err(ReplayError::Expected("end of a word", word));
-            }
-            word.push(char::from(byte));
-            self.input.consume(1);
         }
     }
 
     /// The next word; empty at the end of the file.
-    fn word(&mut self) -> Result<String> {
+    fn word(&mut self) -> Result<Word> {
         self.skip_space()?;
         self.until(|byte| byte.is_ascii_whitespace())
     }
@@ -116,11 +184,19 @@ impl Reader {
 
     /// A given word.
     pub(super) fn keyword(&mut self, keyword: &'static str) -> Result<()> {
+        self.skip_space()?;
+        // Nearly always the whole word is in the buffer.
+        if let Some([end, ..]) = self.input.buffer().strip_prefix(keyword.as_bytes())
+            && end.is_ascii_whitespace()
+        {
+            self.input.consume(keyword.len());
+            return Ok(());
+        }
         let found = self.word()?;
-        match found.as_str() {
-            found if found == keyword => Ok(()),
-            "" => Err(ReplayError::Truncated),
-            _ => Err(ReplayError::Expected(keyword, found)),
+        match found.bytes() {
+            found if found == keyword.as_bytes() => Ok(()),
+            [] => Err(ReplayError::Truncated),
+            _ => Err(ReplayError::Expected(keyword, found.text())),
         }
     }
 
@@ -132,11 +208,16 @@ impl Reader {
 
     /// A number of up to 64 bits, signed or not.
     pub(super) fn number(&mut self, field: &'static str) -> Result<i128> {
+        self.skip_space()?;
+        if let Some((value, len)) = few_digits(self.input.buffer()) {
+            self.input.consume(len);
+            return Ok(value.into());
+        }
         let word = self.word()?;
-        match word.parse::<i128>() {
-            Ok(value) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value) => Ok(value),
-            _ if word.is_empty() => Err(ReplayError::Truncated),
-            _ => Err(ReplayError::Expected(field, word)),
+        match word.number() {
+            Some(value) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value) => Ok(value),
+            _ if word.bytes().is_empty() => Err(ReplayError::Truncated),
+            _ => Err(ReplayError::Expected(field, word.text())),
         }
     }
 
@@ -285,9 +366,10 @@ impl Reader {
         match self.peek()? {
             Some(b':') => self.input.consume(1),
             None => return Err(ReplayError::Truncated),
-            Some(_) => return Err(ReplayError::Expected("size and colon", word)),
+            Some(_) => return Err(ReplayError::Expected("size and colon", word.text())),
         }
-        let Ok(size) = word.parse::<u64>() else { return Err(ReplayError::Expected("size", word)) };
+        let size = word.number().and_then(|size| u64::try_from(size).ok());
+        let Some(size) = size else { return Err(ReplayError::Expected("size", word.text())) };
         if size > limit { bad(field, size, "bytes are too many") } else { Ok(size) }
     }
 
@@ -324,4 +406,86 @@ impl Reader {
 /// A block with these bytes.
 pub(super) fn block(bytes: &[u8]) -> Result<Block> {
     Block::try_copy(bytes).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a few bytes at a time.
+    struct Trickle(Vec<u8>, usize);
+
+    impl Read for Trickle {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            let n = self.1.min(self.0.len()).min(to.len());
+            to[..n].copy_from_slice(&self.0[..n]);
+            self.0.drain(..n);
+            Ok(n)
+        }
+    }
+
+    /// What `read` makes of the text, however it arrives.
+    fn of<T: PartialEq + std::fmt::Debug>(text: &str, read: impl Fn(&mut Reader) -> T) -> T {
+        let mut results = [1, 2, 7, 1000].map(|step| {
+            let input = Box::new(Trickle(text.as_bytes().to_vec(), step));
+            read(&mut Reader::new(input, Arc::default()))
+        });
+        let (first, others) = results.split_first_mut().unwrap();
+        for other in others {
+            assert_eq!(first, other, "{text:?}");
+        }
+        results.into_iter().next().unwrap()
+    }
+
+    fn number(text: &str) -> std::result::Result<i128, String> {
+        of(text, |reader| reader.number("x").map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn numbers_have_up_to_64_bits() {
+        for value in [0, 7, -1, 999_999_999_999_999_999, i128::from(i64::MIN), i128::from(u64::MAX)] {
+            assert_eq!(number(&format!(" \n\t{value} 1")), Ok(value));
+        }
+        assert_eq!(number("0000000000000000000000012"), Ok(12));
+        assert_eq!(number("9999999999999999999"), Ok(9_999_999_999_999_999_999));
+        for bad in ["18446744073709551616", "-9223372036854775809", "1x", "-", "0x10", "1.5", "\u{663}"] {
+            assert!(number(bad).unwrap_err().starts_with("x is missing, found"), "{bad}");
+        }
+        assert_eq!(number("  "), Err(ReplayError::Truncated.to_string()));
+    }
+
+    #[test]
+    fn words_are_short() {
+        let word = |len: usize| {
+            let text = "a".repeat(len);
+            of(&format!("{text} 5"), |reader| {
+                reader.word().map(|word| word.text()).map_err(|e| e.to_string())
+            })
+        };
+        assert_eq!(word(MAX_WORD), Ok("a".repeat(MAX_WORD)));
+        for long in [MAX_WORD + 1, MAX_WORD + 2, 10 * MAX_WORD] {
+            assert!(word(long).unwrap_err().starts_with("end of a word is missing"));
+        }
+    }
+
+    #[test]
+    fn a_size_ends_in_a_colon() {
+        let size = |text: &str| of(text, |reader| reader.size("x", 100).map_err(|error| error.to_string()));
+        assert_eq!(size(" 100:"), Ok(100));
+        for bad in ["101:", "5 :", ":", "5", "-5:", "99999999999999999999999:"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keywords_are_compared_as_a_whole() {
+        let keyword =
+            |text: &str| of(text, |reader| reader.keyword("rect").map_err(|error| error.to_string()));
+        assert_eq!(keyword("\r\n rect\n"), Ok(()));
+        assert_eq!(keyword("rect"), Ok(()));
+        for bad in ["rec", "rects", "Rect", "\u{fc}ber"] {
+            assert!(keyword(bad).unwrap_err().starts_with("rect is missing, found"), "{bad}");
+        }
+        assert_eq!(keyword(" "), Err(ReplayError::Truncated.to_string()));
+    }
 }
