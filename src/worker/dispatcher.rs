@@ -198,8 +198,17 @@ impl Dispatcher {
 
     /// Lets the worker sleep until a request comes, but not longer than this. Whether one came: then the worker must take it, for
     /// its poll may know nothing of it. That costs the caller and the worker less than a poke and a poll.
+    ///
+    /// Wakeups do not count: some hosts wake the worker for each command. So it must read both rings after the nap.
     #[must_use]
     pub(super) fn nap(&self, time: Duration) -> bool {
+        self.wakeup_pending.swap(true, Ordering::SeqCst);
+        let came = self.sleep(time);
+        self.wakeup_handled();
+        came
+    }
+
+    fn sleep(&self, time: Duration) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.napping = queue.requests.is_empty();
         let nothing = |queue: &mut Queue| queue.requests.is_empty();
@@ -299,6 +308,8 @@ mod tests {
             while !dispatcher.queue.lock().unwrap().napping {
                 std::thread::yield_now();
             }
+            dispatcher.wakeup();
+            assert!(dispatcher.queue.lock().unwrap().napping, "the worker looks at the rings after the nap");
             dispatcher.post(request()).unwrap();
             assert!(worker.join().unwrap());
         });
@@ -307,9 +318,10 @@ mod tests {
         assert!(dispatcher.nap(Duration::from_secs(60)));
         assert_eq!(dispatcher.take().len(), 1);
         assert!(!dispatcher.nap(Duration::from_millis(1)));
-        // Awake, the worker has to be poked.
-        dispatcher.post(request()).unwrap();
+        // Awake, the worker has to be poked, and hears of wakeups.
+        dispatcher.wakeup();
         assert!(matches!((&wake.socket).read(&mut [0]), Ok(1)));
+        assert!(matches!(dispatcher.take().pop_front(), Some(Request::Wakeup)));
     }
 
     #[test]

@@ -290,7 +290,12 @@ impl<D: Display> RedWorker<D> {
             self.take_requests();
         }
         let now = Instant::now();
-        if self.running { self.read_display_ring(now) } else { now }
+        if !self.running {
+            return now;
+        }
+        // A wakeup during the nap may have been for either ring.
+        let now = self.read_cursor_ring(now);
+        self.read_display_ring(now)
     }
 
     fn take_cursor_command(&mut self, now: Instant) -> RingPop {

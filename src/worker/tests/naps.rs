@@ -7,9 +7,15 @@ use super::fake::{Events, FakeDevice, FakeDisplay, World};
 use super::{AREA, Answer, Dispatcher, Request};
 use crate::channel::connection::{ClientId, ConnectionId, SharedPlace};
 use crate::channel::testing::Peer;
+use crate::host::{CursorCommand, Fetched};
 use crate::protocol::ChannelType;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Longer than the worker ever waits before it looks at a ring.
+const LONG: Duration = Duration::from_millis(100);
+/// A guest that has drawn nothing for so long has rested.
+const REST: Duration = Duration::from_millis(5);
 
 struct Fixture {
     world: Arc<World>,
@@ -51,6 +57,19 @@ impl Fixture {
         self.pushed()
     }
 
+    /// The guest has rested, and begins a frame.
+    fn frame(&mut self) {
+        let mut now = Instant::now();
+        while let Some(pause) = self.worker.timeout(now).filter(|pause| *pause < LONG) {
+            std::thread::sleep(pause);
+            now = self.worker.turn(Ready::default());
+        }
+        std::thread::sleep(REST);
+        self.number += 1;
+        self.world.submit(self.world.drawable(self.number));
+        self.turn(Request::Wakeup);
+    }
+
     fn pushed(&self) -> bool {
         self.world.take_log().iter().any(|line| line == "push")
     }
@@ -72,6 +91,34 @@ fn a_frame_is_sent_when_no_request_follows() {
     }
     assert!(f.pushed(), "the guest has drawn its frame");
     assert_eq!(f.worker.nap(now), None);
+}
+
+#[test]
+fn a_pointer_that_moves_while_the_worker_waits_for_the_rest_of_a_frame_is_not_forgotten() {
+    let mut f = Fixture::new();
+    // Frames in pieces, so that the worker expects the rest of the next one.
+    for _ in 0..3 {
+        f.frame();
+        f.draws();
+    }
+    for _ in 0..20 {
+        let moved = CursorCommand::Hide { release: f.world.token(1000) };
+        std::thread::scope(|scope| {
+            let (world, dispatcher) = (f.world.clone(), f.dispatcher.clone());
+            let drawn = format!("draw {}", f.number + 1);
+            scope.spawn(move || {
+                world.wait_for(&drawn);
+                world.with(|s| s.cursor_ring.push_back(Fetched::Command(moved)));
+                dispatcher.wakeup();
+            });
+            f.frame();
+        });
+        // What the worker has not heard of is still announced.
+        for request in f.dispatcher.take() {
+            f.turn(request);
+        }
+        assert!(f.world.with(|s| s.cursor_ring.is_empty()));
+    }
 }
 
 #[test]
