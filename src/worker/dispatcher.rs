@@ -160,8 +160,8 @@ impl Dispatcher {
         self.post_once(&self.oom_pending, Request::Oom);
     }
 
-    /// The worker calls this before it reads the rings, so that no wakeup gets lost. A mere store could come to the caller of
-    /// [`Self::wakeup`] after the worker has read an empty ring.
+    /// The worker calls this before it reads the rings, so that no wakeup gets lost. It exchanges the flag: the caller of
+    /// [`Self::wakeup`] might see a mere store only after the worker has read an empty ring.
     pub(super) fn wakeup_handled(&self) {
         self.wakeup_pending.swap(false, Ordering::SeqCst);
     }
@@ -198,17 +198,8 @@ impl Dispatcher {
 
     /// Lets the worker sleep until a request comes, but not longer than this. Whether one came: then the worker must take it, for
     /// its poll may know nothing of it. That costs the caller and the worker less than a poke and a poll.
-    ///
-    /// Wakeups do not count: some hosts wake the worker for each command. So it must read both rings after the nap.
     #[must_use]
     pub(super) fn nap(&self, time: Duration) -> bool {
-        self.wakeup_pending.swap(true, Ordering::SeqCst);
-        let came = self.sleep(time);
-        self.wakeup_handled();
-        came
-    }
-
-    fn sleep(&self, time: Duration) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.napping = queue.requests.is_empty();
         let nothing = |queue: &mut Queue| queue.requests.is_empty();
@@ -216,6 +207,16 @@ impl Dispatcher {
         let queue = &mut *slept.unwrap_or_else(PoisonError::into_inner).0;
         queue.napping = false;
         !queue.requests.is_empty()
+    }
+
+    /// The same, but wakeups do not end the nap: some hosts wake the worker for each command. It must read both rings after
+    /// that.
+    #[must_use]
+    pub(super) fn nap_through_wakeups(&self, time: Duration) -> bool {
+        self.wakeup_pending.swap(true, Ordering::SeqCst);
+        let came = self.nap(time);
+        self.wakeup_handled();
+        came
     }
 
     /// Takes all queued requests. The worker calls this after [`WakeSource::woke`] or [`Self::nap`].
@@ -299,25 +300,42 @@ mod tests {
         assert_eq!(dispatcher.take().len(), 1);
     }
 
+    /// Calls `wake` during a nap, then posts a request if that has not ended the nap.
+    fn naps_until_a_request(
+        dispatcher: &Dispatcher,
+        nap: fn(&Dispatcher, Duration) -> bool,
+        wake: fn(&Dispatcher),
+    ) -> VecDeque<Request> {
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| nap(dispatcher, Duration::from_secs(60)));
+            let naps = || dispatcher.queue.lock().unwrap().napping;
+            while !naps() {
+                std::thread::yield_now();
+            }
+            wake(dispatcher);
+            if naps() {
+                dispatcher.post(Request::DelMemslot { group_id: 0, slot_id: 7 }).unwrap();
+            }
+            assert!(worker.join().unwrap());
+        });
+        // Who did not take it does not nap.
+        assert!(dispatcher.nap(Duration::from_secs(60)));
+        dispatcher.take()
+    }
+
     #[test]
     fn a_request_ends_a_nap_and_the_poll_hears_nothing_of_it() {
         let (dispatcher, wake) = Dispatcher::new(None, None).unwrap();
-        let request = || Request::DelMemslot { group_id: 0, slot_id: 7 };
-        std::thread::scope(|scope| {
-            let worker = scope.spawn(|| dispatcher.nap(Duration::from_secs(60)));
-            while !dispatcher.queue.lock().unwrap().napping {
-                std::thread::yield_now();
-            }
-            dispatcher.wakeup();
-            assert!(dispatcher.queue.lock().unwrap().napping, "the worker looks at the rings after the nap");
-            dispatcher.post(request()).unwrap();
-            assert!(worker.join().unwrap());
-        });
+        let (nap, through) = (Dispatcher::nap, Dispatcher::nap_through_wakeups);
+        let came = |nap, wake| naps_until_a_request(&dispatcher, nap, wake);
+        for taken in [came(nap, |_| {}), came(through, |_| {}), came(through, Dispatcher::wakeup)] {
+            assert!(matches!(taken.as_slices().0, [Request::DelMemslot { .. }]));
+        }
+        assert!(matches!(came(nap, Dispatcher::wakeup).as_slices().0, [Request::Wakeup]));
+        dispatcher.wakeup_handled();
         assert!(matches!((&wake.socket).read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock));
-        // Who did not take it does not nap.
-        assert!(dispatcher.nap(Duration::from_secs(60)));
-        assert_eq!(dispatcher.take().len(), 1);
         assert!(!dispatcher.nap(Duration::from_millis(1)));
+        assert!(!dispatcher.nap_through_wakeups(Duration::from_millis(1)));
         // Awake, the worker has to be poked, and hears of wakeups.
         dispatcher.wakeup();
         assert!(matches!((&wake.socket).read(&mut [0]), Ok(1)));

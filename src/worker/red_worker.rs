@@ -114,8 +114,8 @@ impl<D: Display> RedWorker<D> {
     pub(super) fn turn(&mut self, ready: Ready) -> Instant {
         // The worker reads the clock where time may have passed: for short turns that costs as much as the rest of them.
         let mut now = Instant::now();
-        let readable = !ready.connections.is_empty();
-        let waited_for = ready.requests || readable;
+        let sockets_ready = !ready.connections.is_empty();
+        let waited_for = ready.requests || sockets_ready;
         if !waited_for {
             self.display_ring.look(now);
         }
@@ -152,7 +152,7 @@ impl<D: Display> RedWorker<D> {
         // What is covered now goes back to the guest before the clients' pictures are compressed.
         self.release();
         self.cursor.push(now);
-        if readable || !self.holds(now) {
+        if sockets_ready || !self.holds(now) {
             self.display.push(now);
         }
         self.report(now);
@@ -284,7 +284,7 @@ impl<D: Display> RedWorker<D> {
         if !self.display_ring.expects_more() || self.display.link_count() == 0 || self.answers_input(now) {
             return now;
         }
-        let requests = self.dispatcher.nap(REST_OF_FRAME);
+        let requests = self.dispatcher.nap_through_wakeups(REST_OF_FRAME);
         self.display_ring.has_waited();
         if requests {
             self.take_requests();
