@@ -40,8 +40,31 @@ fn draw(rig: &mut Rig, left: i32, image: Arc<Image>) -> i32 {
     bbox.right
 }
 
+/// A picture of these two colours: `shape` has a bit for each column of a row, which the rows shift.
+fn letters(width: u32, height: u32, shape: u32, [paper, ink]: [u32; 2]) -> Arc<Image> {
+    let bit = |x: u32, y: u32| shape.rotate_left(x.wrapping_add(y * 3)) & 1 == 1;
+    let row = |y: u32| (0..width).map(move |x| if bit(x, y) && y > 1 { ink } else { paper });
+    let pixels: Vec<u8> = (0..height).flat_map(row).flat_map(u32::to_le_bytes).collect();
+    let bitmap = Bitmap {
+        format: BitmapFormat::ThirtyTwoBit,
+        width,
+        height,
+        stride: width * 4,
+        top_down: true,
+        unstable: false,
+        palette: None,
+        pixels: Arc::new(pixels),
+    };
+    let data = ImageData::Bitmap(bitmap);
+    Arc::new(Image { id: 0, cache_me: false, high_bits_set: false, width, height, data })
+}
+
+fn sent(rig: &Rig, wanted: u16) -> usize {
+    rig.clients[0].1.log.iter().filter(|&&kind| kind == wanted).count()
+}
+
 fn copies(rig: &Rig) -> usize {
-    rig.clients[0].1.log.iter().filter(|&&kind| kind == server::DRAW_COPY).count()
+    sent(rig, server::DRAW_COPY)
 }
 
 #[test]
@@ -54,6 +77,42 @@ fn words_of_few_colours_go_as_one_message() {
     }
     rig.check();
     assert_eq!(copies(&rig), before + 1);
+}
+
+#[test]
+fn words_of_one_ink_each_go_as_text() {
+    const PAPER: u32 = 0x10_1418;
+    for left in [0, 1, 8] {
+        let mut rig = rig();
+        let before = copies(&rig);
+        let mut right = left;
+        for (shape, ink) in [(0x1234_5678, 0xff_0000), (!0, 0x66_ff66), (0, 3), (0x0f0f_00ff, 0xd0_d0d0)] {
+            right = draw(&mut rig, right, letters(8, 11, shape, [PAPER, ink]));
+        }
+        rig.check();
+        assert_eq!((copies(&rig), sent(&rig, server::DRAW_TEXT)), (before, 1));
+    }
+}
+
+#[test]
+fn words_on_other_papers_or_of_several_inks_stay_a_picture() {
+    for last in [[9, 3], [3, 9]].map(|colours| letters(8, 11, 0x55, colours)).into_iter().chain([word(
+        BitmapFormat::ThirtyTwoBit,
+        8,
+        11,
+        3,
+        0,
+    )]) {
+        let mut rig = rig();
+        let before = copies(&rig);
+        let mut right = 2;
+        for (shape, colours) in [(0x1234_5678, [1, 7]), (0xffff, [1, 8])] {
+            right = draw(&mut rig, right, letters(8, 11, shape, colours));
+        }
+        draw(&mut rig, right, last);
+        rig.check();
+        assert_eq!((copies(&rig), sent(&rig, server::DRAW_TEXT)), (before + 1, 0));
+    }
 }
 
 #[test]
@@ -92,6 +151,24 @@ fn gaps_alpha_and_other_codecs_end_the_line() {
 
 proptest! {
     #![proptest_config(crate::testing::cases(64))]
+
+    /// Whatever text a line has, the client has the pixels of the server.
+    #[test]
+    fn text_looks_like_its_words(
+        left in 0..9i32,
+        height in 8..14u32,
+        words in proptest::collection::vec((any::<u32>(), 1..12u32, 0..5u32, 0..40u32), 1..8),
+    ) {
+        let mut rig = rig();
+        let mut right = left;
+        for (shape, width, ink, paper) in words {
+            if right + 12 > W as i32 {
+                break;
+            }
+            right = draw(&mut rig, right, letters(width, height, shape, [paper / 39, ink]));
+        }
+        rig.check();
+    }
 
     /// Whatever comes between the words and whenever they are sent, the client has the pixels of the server.
     #[test]

@@ -4,8 +4,8 @@ use crate::codec::glz::{self, inflate};
 use crate::codec::lz::{self, LzType};
 use crate::codec::lz4;
 use crate::draw::{
-    AlphaBlend, Brush, Composite, Copy, DrawOp, Fill, Mask, Opaque, PathSegment, Rop, Rop3, ScaleMode,
-    Stroke, Transform, Transparent,
+    AlphaBlend, Brush, Composite, Copy, DrawOp, Fill, Glyph, GlyphString, Mask, Opaque, PathSegment, Rop,
+    Rop3, ScaleMode, Stroke, Text, Transform, Transparent,
 };
 use crate::geometry::{Point, Point16, PointFix, Rect};
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, Palette, SurfaceFormat};
@@ -87,6 +87,7 @@ impl Images {
             }
             server::DRAW_COMPOSITE => self.composite(r, target),
             server::DRAW_STROKE => self.stroke(r, target),
+            server::DRAW_TEXT => self.text(r, target),
             server::DRAW_BLACKNESS => DrawOp::Blackness(self.mask(r, target)),
             server::DRAW_WHITENESS => DrawOp::Whiteness(self.mask(r, target)),
             server::DRAW_INVERS => DrawOp::Invers(self.mask(r, target)),
@@ -139,6 +140,25 @@ impl Images {
         let (fore_mode, back_mode) = (r.u16(), r.u16());
         let [fore_mode, back_mode] = [fore_mode, back_mode].map(Rop::from_bits_retain);
         DrawOp::Stroke(Stroke { path, line_flags, style, brush, fore_mode, back_mode })
+    }
+
+    fn text(&mut self, r: &mut Cursor<'_>, target: SurfaceFormat) -> DrawOp {
+        let mut at_string = r.at_pointer().expect("TEXT has a string");
+        let (count, flags) = (at_string.u16(), at_string.u8());
+        assert_eq!(u16::from(flags), GlyphString::A1, "the server's own text is of this kind");
+        let glyphs = (0..count)
+            .map(|_| {
+                let (render_pos, origin) = (at_string.point(), at_string.point());
+                let (width, height) = (at_string.u16(), at_string.u16());
+                let data = at_string.bytes(usize::from(width.div_ceil(8)) * usize::from(height));
+                Glyph { render_pos, origin, width, height, data }
+            })
+            .collect();
+        let string = Arc::new(GlyphString { flags: flags.into(), glyphs });
+        let back_area = r.rect();
+        let (fore_brush, back_brush) = (self.brush(r, target), self.brush(r, target));
+        let [fore_mode, back_mode] = [r.u16(), r.u16()].map(Rop::from_bits_retain);
+        DrawOp::Text(Text { string, back_area, fore_brush, back_brush, fore_mode, back_mode })
     }
 
     fn source(&mut self, r: &mut Cursor<'_>, target: SurfaceFormat) -> (Arc<Image>, Rect) {

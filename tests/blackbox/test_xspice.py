@@ -87,6 +87,29 @@ def test_picture_equals_the_x_servers(tmp_path, compression):
         shows(client, xspice, tmp_path)
 
 
+# Words of different inks on one background, which the server joins to lines and sends as text; the second window is at the left edge.
+COLOURS = """
+xterm %s -bg '#101418' -fg '#d0d0d0' -e sh -c '
+i=0; while [ $i -lt 60 ]; do
+    printf "\\033[31mred %%d\\033[32m green,\\033[33m and yellow_j|\\033[0m plain \\033[36mcyan words of line %%d\\033[0m\\n" $i $i; i=$((i+1))
+done; sleep 600' &
+"""
+
+
+@pytest.mark.parametrize("compression", ["auto-glz", "lz"])
+def test_text_of_several_inks_is_exact(tmp_path, compression):
+    with Xspice(tmp_path) as xspice, Client(tmp_path, xspice.port, "--compression", compression) as client:
+        client("display")
+        shows(client, xspice, tmp_path)
+        for place in ("-geometry 100x30+150+40", "-geometry 90x20+0+300"):
+            with xspice.run(COLOURS % place) as started:
+                started.wait()
+            shows(client, xspice, tmp_path)
+        subprocess.run(["bash", "-c", "for i in 1 2 3; do xdotool search --class xterm windowmove $((i*15)) $((i*10)); done"],
+                       env=dict(os.environ, DISPLAY=xspice.display))
+        shows(client, xspice, tmp_path)
+
+
 @pytest.mark.parametrize("jpeg,zlib", [("always", "never"), ("never", "always"), ("always", "always")])
 def test_wan_picture_is_close_while_busy_and_exact_at_rest(tmp_path, jpeg, zlib):
     photo = photograph(tmp_path / "photo.xwd")

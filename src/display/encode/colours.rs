@@ -40,6 +40,11 @@ impl Colours {
         self.found.len()
     }
 
+    /// The colour of an index.
+    pub(super) fn get(&self, index: u8) -> Option<u32> {
+        self.found.get(usize::from(index)).copied()
+    }
+
     /// Forgets all colours but the first `count`.
     pub(super) fn truncate(&mut self, count: usize) {
         self.found.truncate(count);
@@ -48,11 +53,17 @@ impl Colours {
 
     /// Appends the indexes of these pixels; `None`: they have too many colours.
     pub(super) fn look_up(&mut self, pixels: &[u32], indexes: &mut Vec<u8>) -> Option<()> {
-        // Text has two colours, so most rows need no search.
-        if let [Some(&a), Some(&b)] = self.last.map(|at| self.found.get(usize::from(at)))
-            && two_colours(pixels, [a, b], self.last, indexes)
-        {
+        // Text has two colours, so most rows need no search, and most words a single one.
+        if self.look_up_last(pixels, indexes) {
             return Some(());
+        }
+        if let Some(&a) = pixels.first()
+            && let Some(&b) = pixels.iter().find(|&&pixel| pixel != a)
+        {
+            self.last = [self.index_of(a)?, self.index_of(b)?];
+            if self.look_up_last(pixels, indexes) {
+                return Some(());
+            }
         }
         let (mut last, mut index) = (None, 0);
         for &pixel in pixels {
@@ -68,6 +79,14 @@ impl Colours {
         Some(())
     }
 
+    /// Appends the indexes of pixels that have the colours found last; `false`, and nothing is appended, if some have others.
+    fn look_up_last(&self, pixels: &[u32], indexes: &mut Vec<u8>) -> bool {
+        match self.last.map(|at| self.found.get(usize::from(at))) {
+            [Some(&a), Some(&b)] => two_colours(pixels, [a, b], self.last, indexes),
+            _ => false,
+        }
+    }
+
     fn index_of(&mut self, colour: u32) -> Option<u8> {
         let known = self.found.iter().position(|&known| known == colour);
         let at = known.unwrap_or_else(|| {
@@ -78,8 +97,8 @@ impl Colours {
     }
 
     /// The picture of these indexes, in rows of `width`: with one bit per pixel for two colours, else with four.
-    pub(super) fn picture(self, indexes: &[u8], width: usize, top_down: bool) -> Option<Bitmap> {
-        let mut entries = self.found;
+    pub(super) fn picture(&self, indexes: &[u8], width: usize, top_down: bool) -> Option<Bitmap> {
+        let mut entries = self.found.clone();
         let (format, pixels) = if entries.len() <= 2 {
             // Clients take two colours from such a palette, even if the picture uses one of them.
             entries.resize(2, 0);
@@ -126,7 +145,7 @@ fn two_colours(pixels: &[u32], [a, b]: [u32; 2], [a_at, b_at]: [u8; 2], indexes:
 }
 
 /// Joins so many indexes to a byte, the leftmost in the highest bits.
-fn pack<const PER_BYTE: usize>(indexes: &[u8], width: usize) -> Vec<u8> {
+pub(super) fn pack<const PER_BYTE: usize>(indexes: &[u8], width: usize) -> Vec<u8> {
     let join = |indexes: &[u8; PER_BYTE]| -> u8 {
         match *indexes.as_slice() {
             // The product brings bit 0 of each byte to the highest byte, that of the first byte leftmost.

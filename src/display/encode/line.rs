@@ -1,12 +1,18 @@
-//! Copies that continue one another to the right, such as the words of a line of text, as one picture of few colours: each
-//! message costs more bytes than the word in it.
+//! Copies that continue one another to the right, such as the words of a line of text, as one message: each message costs more
+//! bytes than the word in it.
+//!
+//! A line whose words each have one ink on a background that all share goes as text ([`super::text`]), if it has
+//! several inks. Other lines go as one picture of few colours.
 
-use super::colours::{Colours, load};
+use super::colours::Colours;
+use super::text;
+use super::word::{Room, Word};
 use super::{ImageEncoder, ServerImage, SurfaceSizes};
-use crate::draw::{Clip, Copy, DrawOp, Drawable, Rop};
-use crate::geometry::Rect;
+use crate::draw::{Brush, Clip, Copy, DrawOp, Drawable, Rop};
+use crate::geometry::{Point, Rect};
 use crate::image::{Bitmap, Image, ImageData, SurfaceFormat};
 use crate::limits::{MAX_LINE_PIXELS, MAX_WORD_PIXELS};
+use std::sync::Arc;
 
 /// A line that grows.
 #[derive(Debug)]
@@ -15,21 +21,20 @@ pub(crate) struct Line {
     bbox: Rect,
     colours: Colours,
     words: Vec<Word>,
-}
-
-/// Indexes of a word's pixels, rows from the top.
-#[derive(Debug)]
-struct Word {
-    width: usize,
-    indexes: Vec<u8>,
+    room: Room,
 }
 
 impl Line {
     /// A line that begins with this command. `None`: it is no small picture of few colours.
     pub(crate) fn begin(command: &Drawable) -> Option<Self> {
         let bbox = Rect { right: command.bbox.left, ..command.bbox };
-        let mut line =
-            Self { surface_id: command.surface_id, bbox, colours: Colours::default(), words: Vec::new() };
+        let mut line = Self {
+            surface_id: command.surface_id,
+            bbox,
+            colours: Colours::default(),
+            words: Vec::new(),
+            room: Room::default(),
+        };
         line.add(command).then_some(line)
     }
 
@@ -39,7 +44,8 @@ impl Line {
             return false;
         }
         let known = self.colours.count();
-        let Some(word) = word_of(command).and_then(|bitmap| Word::of(bitmap, &mut self.colours)) else {
+        let word = word_of(command).and_then(|bitmap| Word::of(bitmap, &mut self.colours, &mut self.room));
+        let Some(word) = word else {
             self.colours.truncate(known);
             return false;
         };
@@ -55,7 +61,7 @@ impl Line {
         let mut indexes = Vec::with_capacity(width * height);
         for y in 0..height {
             for word in &self.words {
-                indexes.extend_from_slice(word.indexes.get(y * word.width..)?.get(..word.width)?);
+                indexes.extend_from_slice(word.row(y)?);
             }
         }
         Some((self.surface_id, self.bbox, self.colours.picture(&indexes, width, true)?))
@@ -88,35 +94,26 @@ fn word_of(command: &Drawable) -> Option<&Bitmap> {
     (whole && plain && (1..=MAX_WORD_PIXELS).contains(&bbox.area())).then_some(bitmap)
 }
 
-impl Word {
-    fn of(bitmap: &Bitmap, colours: &mut Colours) -> Option<Self> {
-        let view = bitmap.view();
-        let width = usize::try_from(bitmap.width).ok()?;
-        let mut bytes = vec![0; view.row_bytes()];
-        let mut row = Vec::with_capacity(width);
-        let mut indexes = Vec::with_capacity(width * usize::try_from(bitmap.height).ok()?);
-        for y in 0..bitmap.height {
-            view.read_row(y, &mut bytes);
-            load(bitmap.format, &bytes, &mut row)?;
-            colours.look_up(&row, &mut indexes)?;
-        }
-        Some(Self { width, indexes })
-    }
-}
-
 impl ImageEncoder {
     /// Whether copies to this surface may be joined to lines.
     pub(crate) fn joins_lines(&self, surface_id: u32, surfaces: &dyn SurfaceSizes) -> bool {
         self.may_index() && surfaces.surface_format(surface_id) == Some(SurfaceFormat::Xrgb32)
     }
 
-    /// The image that shows a line.
+    /// What draws a line: text, or an image.
     pub(crate) fn line_image(&mut self, line: Line) -> Option<ServerImage> {
-        let (surface_id, bbox, bitmap) = line.into_picture()?;
         let id = self.next_image_id();
-        let (width, height) = (bitmap.width, bitmap.height);
-        let data = ImageData::Bitmap(bitmap);
-        let image = Image { id, cache_me: false, high_bits_set: false, width, height, data };
-        Some(ServerImage::of_image(surface_id, bbox, image, false))
+        let image = |bitmap: Bitmap| {
+            let (width, height) = (bitmap.width, bitmap.height);
+            let data = ImageData::Bitmap(bitmap);
+            Image { id, cache_me: false, high_bits_set: false, width, height, data }
+        };
+        if let Some(text) = text::of_line(&line.words, &line.colours, &line.bbox) {
+            let inks = Brush::Pattern { image: Arc::new(image(text.inks)), origin: Point { x: 0, y: 0 } };
+            let op = text::operation(text.string, line.bbox, inks, text.background);
+            return Some(ServerImage::of_text(line.surface_id, line.bbox, op));
+        }
+        let (surface_id, bbox, bitmap) = line.into_picture()?;
+        Some(ServerImage::of_image(surface_id, bbox, image(bitmap), false))
     }
 }

@@ -145,6 +145,7 @@ impl LossyRegions {
             | DrawOp::Whiteness(_)
             | DrawOp::Rop3(_)
             | DrawOp::Composite(_) => (false, true),
+            DrawOp::Text(text) if text.back_area.contains(bbox) => (false, true),
             DrawOp::Nop
             | DrawOp::Blend(_)
             | DrawOp::Invers(_)

@@ -38,6 +38,8 @@ mod room;
 mod rows;
 mod shared;
 mod slice;
+mod text;
+mod word;
 
 pub(crate) use shared::{ClientShared, DisplayCaches, InitError};
 

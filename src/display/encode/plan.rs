@@ -16,7 +16,7 @@ use crate::canvas::AreaPixels;
 use crate::canvas::rop::is_degenerate_rop3;
 use crate::codec::graduality::{self, Graduality};
 use crate::display::settings::ImageCompression;
-use crate::draw::{Clip, Copy, DrawOp, Drawable, ImageArgument, ImageRole, Rop, ScaleMode};
+use crate::draw::{Clip, Copy, DrawOp, Drawable, ImageArgument, ImageRole, Rop, ScaleMode, Text};
 use crate::geometry::Rect;
 use crate::image::{Bitmap, BitmapFormat, Image, ImageData, SurfaceFormat};
 use crate::protocol::draw::DrawBase;
@@ -79,7 +79,8 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// A DRAW_COPY of pixels that the server read from a surface (display.md 10): attach, upgrades, repaired areas.
+/// What shows pixels that the server read from a surface or joined from commands (display.md 10): attach, upgrades, repaired
+/// areas, lines. A DRAW_COPY, apart from lines that go as text.
 #[derive(Debug)]
 pub(crate) struct ServerImage {
     surface_id: u32,
@@ -99,6 +100,11 @@ impl ServerImage {
         let src_area = Rect::of_size(src.width, src.height);
         let op = Copy { src, src_area, rop: Rop::PUT, scale_mode: ScaleMode::Interpolate, mask: None };
         Self { surface_id, bbox, op: DrawOp::Copy(op), lossy_allowed }
+    }
+
+    /// Text that covers all of `bbox`.
+    pub(super) fn of_text(surface_id: u32, bbox: Rect, text: Text) -> Self {
+        Self { surface_id, bbox, op: DrawOp::Text(text), lossy_allowed: false }
     }
 
     /// The message that brings the image.
