@@ -426,6 +426,13 @@ pub const MAX_PEEKED: usize = 1024;
 /// worker would copy all of them again for each frame. Once drawn, they are gone.
 pub const MAX_PEEKED_LAYERS: u64 = 2;
 
+/// Bytes of strips of the screen that the worker saves so that scrolls of the guest may wait: a screen of 2560x1600. A guest
+/// can make every scroll need another strip. Beyond that scrolls are drawn.
+pub const MAX_SAVED: usize = 16 << 20;
+
+/// Strips of one scroll. Each is a copy of its own when the scroll is drawn.
+pub const MAX_SAVED_STRIPS: usize = 128;
+
 /// Marks on their way on one link, by which the server measures what the link delivers. Each costs memory until
 /// the client answers it, and one message of the client's acknowledgement window.
 pub const MAX_LINK_MARKS: usize = 12;

@@ -35,6 +35,7 @@ mod model_wire;
 mod pending;
 mod pipe;
 mod reads;
+mod scroll;
 mod services;
 pub(crate) mod settings;
 mod stream;

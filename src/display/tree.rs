@@ -1,8 +1,13 @@
 //! The pending drawing commands of one surface (display.md 4.2).
 
+mod scrolls;
+
+pub(super) use scrolls::{Join, Joined, Unsaved};
+
 use super::edges::{Edges, Probe};
 use super::pending::PendingDrawable;
 use super::reads::SelfRead;
+use super::scroll::Scroll;
 use crate::canvas::Region;
 use crate::geometry::Rect;
 use std::sync::Arc;
@@ -15,12 +20,14 @@ const MAX_VISIBLE: usize = 32;
 const MAX_WANTED: usize = 8;
 /// Commands with fewer visible pixels are rendered at once. Tests use small commands.
 const MIN_SPLIT: u64 = if cfg!(test) { 8 } else { 16_384 };
-
 #[derive(Debug)]
 struct Item {
     pending: Arc<PendingDrawable>,
-    /// A copy of the command's field, since the command itself is not in the processor's cache.
+    /// A copy of the command's field, since the command itself is not in the processor's cache. The offset of a copy that joined
+    /// another is that of both together.
     self_read: SelfRead,
+    /// Of a copy within the surface of which a part was saved.
+    scroll: Option<Box<Scroll>>,
     /// The part that later commands have not covered, or a larger one if that would be too many rectangles.
     visible: Region,
     /// No older command is visible here, except below commands in between that read it.
@@ -29,12 +36,43 @@ struct Item {
     begun: bool,
 }
 
-/// A command, or a part of it, that must be rendered.
+impl Item {
+    /// The visible part, without what was saved.
+    fn moves(&self) -> &Region {
+        self.scroll.as_ref().map_or(&self.visible, |scroll| &scroll.moves)
+    }
+
+    /// A box around the pixels of its own surface that it still has to read.
+    fn held(&self) -> Option<Rect> {
+        held(self.self_read, self.moves())
+    }
+
+    fn into_part(self) -> RenderPart {
+        let offset = match self.self_read {
+            SelfRead::Offset(dx, dy) => (dx, dy),
+            _ => (0, 0),
+        };
+        let scroll = self.scroll.map(|scroll| (offset, *scroll));
+        RenderPart { pending: self.pending, region: self.visible, whole: true, scroll }
+    }
+}
+
+/// What must be done before pixels are up to date.
 #[derive(Clone, Debug)]
 pub(super) struct RenderNeed {
     pub seq: u64,
-    /// The part; `None`: everything that is visible.
-    part: Option<Region>,
+    pub what: What,
+}
+
+/// What must be done for a command.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// Everything that is visible must be rendered.
+    Render,
+    /// This part must be rendered.
+    RenderPart(Region),
+    /// What the command reads in this area must be saved, or the command rendered.
+    Save(Rect),
 }
 
 /// A command, or a part of it, to render now.
@@ -45,6 +83,8 @@ pub(super) struct RenderPart {
     pub region: Region,
     /// Nothing of it is left in the tree.
     pub whole: bool,
+    /// For a copy of which a part was saved: the offset at which it reads the surface, and what it reads where.
+    pub scroll: Option<((i32, i32), Scroll)>,
 }
 
 /// Commands that left the tree and will not be rendered any more.
@@ -70,18 +110,39 @@ pub(super) struct Tree {
     /// Where `items` begins.
     head: usize,
     live: usize,
+    /// Copies may wait while strips of what they read are saved.
+    saves: bool,
+    /// The copy of which a part was saved last.
+    scroll: Option<u64>,
 }
 
 impl Tree {
-    /// Adds the newest command. Removes and returns those that it covers.
+    /// A tree without commands. `saves`: strips of the surface may be saved.
+    pub(super) fn new(saves: bool) -> Self {
+        Self { saves, ..Self::default() }
+    }
+
+    /// Adds the newest command. Removes and returns those that it covers. `scroll`: see [`Self::join`].
     ///
     /// A pixel does not count as covered if a copy within the surface still has to read it.
-    pub(super) fn insert(&mut self, pending: Arc<PendingDrawable>) -> RemovedDrawables {
+    pub(super) fn insert(
+        &mut self,
+        pending: Arc<PendingDrawable>,
+        scroll: Option<Joined>,
+    ) -> RemovedDrawables {
         let mut gone = RemovedDrawables::default();
         let mut excluded = Rect::default();
+        let (self_read, scroll) = match scroll {
+            Some(Joined { seq, offset: (dx, dy), scroll }) => {
+                self.cover_joined(seq, &pending.region, &mut gone);
+                self.scroll = Some(pending.seq);
+                (SelfRead::Offset(dx, dy), Some(Box::new(scroll)))
+            }
+            None => (pending.self_read, None),
+        };
         if pending.opaque {
             let mut cover = pending.region.clone();
-            hold(&mut cover, pending.self_read, &pending.region);
+            hold(&mut cover, self_read, scroll.as_ref().map_or(&pending.region, |scroll| &scroll.moves));
             if cover.is_rect() {
                 excluded = cover.bounds();
             }
@@ -91,7 +152,7 @@ impl Tree {
             self.tidy();
         }
         let visible = pending.region.clone();
-        self.push(Item { self_read: pending.self_read, visible, excluded, begun: false, pending });
+        self.push(Item { self_read, scroll, visible, excluded, begun: false, pending });
         gone
     }
 
@@ -140,6 +201,9 @@ impl Tree {
             && let Some(rest) = item.visible.subtract_within(cover, MAX_VISIBLE)
         {
             item.visible = rest;
+            if let Some(scroll) = &mut item.scroll {
+                scroll.show(&item.visible);
+            }
         }
         let excluded = item.excluded;
         if item.visible.is_empty() {
@@ -148,7 +212,7 @@ impl Tree {
             self.boxes[i] = Edges::EMPTY;
             self.live -= 1;
         } else {
-            hold(cover, item.self_read, &item.visible);
+            hold(cover, item.self_read, item.moves());
             self.boxes[i] = box_of(item).into();
         }
         // The older command has already covered those below here.
@@ -201,8 +265,7 @@ impl Tree {
         let probe = Probe::from(region.bounds());
         let touching = (self.head..self.items.len()).rev().filter(|&i| self.boxes[i].meets(&probe));
         let mut touching = touching.filter_map(|i| self.items[i].as_ref()).filter(|item| {
-            item.visible.intersects(region)
-                || held(item.self_read, &item.visible).is_some_and(|read| region.intersects_rect(&read))
+            item.visible.intersects(region) || item.held().is_some_and(|read| region.intersects_rect(&read))
         });
         touching.next().filter(|item| item.visible == *region && !item.begun).map(|item| &item.pending)
     }
@@ -251,7 +314,7 @@ impl Tree {
         let Some(item) = &self.items[i] else { return Vec::new() };
         let mut wanted = Wanted::default();
         wanted.add(item);
-        self.needed(vec![RenderNeed { seq, part: None }], wanted, i)
+        self.needed(vec![RenderNeed { seq, what: What::Render }], wanted, i)
     }
 
     fn needed(&self, mut found: Vec<RenderNeed>, mut wanted: Wanted, mut end: usize) -> Vec<RenderNeed> {
@@ -267,12 +330,17 @@ impl Tree {
                     let Some(item) = self.items[i].as_ref().filter(|item| wanted.touch(item)) else {
                         continue;
                     };
-                    let part = part_of(item, &wanted.pixels);
-                    match &part {
-                        Some(part) => push(&mut wanted.drawn, part.bounds()),
-                        None => wanted.add(item),
-                    }
-                    found.push(RenderNeed { seq: self.ages[i], part });
+                    let what = if let Some(area) = self.savable(item, &wanted) {
+                        push(&mut wanted.pixels, area);
+                        What::Save(area)
+                    } else if let Some(part) = part_of(item, &wanted.pixels) {
+                        push(&mut wanted.drawn, part.bounds());
+                        What::RenderPart(part)
+                    } else {
+                        wanted.add(item);
+                        What::Render
+                    };
+                    found.push(RenderNeed { seq: self.ages[i], what });
                 }
             }
             end = start;
@@ -283,7 +351,7 @@ impl Tree {
 
     /// Takes out the part of a command that must be rendered. `None`: it was rendered already.
     pub(super) fn take_needed(&mut self, needed: &RenderNeed) -> Option<RenderPart> {
-        if let Some(part) = &needed.part {
+        if let What::RenderPart(part) = &needed.what {
             let i = self.ages.binary_search(&needed.seq).ok()?;
             let item = self.items[i].as_mut()?;
             let rest = item.visible.subtract(part);
@@ -292,10 +360,15 @@ impl Tree {
                 item.visible = rest;
                 item.begun = true;
                 self.boxes[i] = box_of(item).into();
-                return Some(RenderPart { pending: item.pending.clone(), region, whole: false });
+                return Some(RenderPart {
+                    pending: item.pending.clone(),
+                    region,
+                    whole: false,
+                    scroll: None,
+                });
             }
         }
-        self.take(needed.seq).map(|(pending, region)| RenderPart { pending, region, whole: true })
+        self.take(needed.seq)
     }
 
     /// Takes out the upper `rows` of the visible part of a command, to render them now.
@@ -306,30 +379,34 @@ impl Tree {
         let all = upper.bottom;
         upper.bottom = upper.top.saturating_add_unsigned(rows.max(1));
         if upper.bottom >= all {
-            return self.take(seq).map(|(pending, region)| RenderPart { pending, region, whole: true });
+            return self.take(seq);
         }
         let region = item.visible.intersect_rect(&upper);
         item.visible = item.visible.subtract_rect(&upper);
         item.begun = true;
         self.boxes[i] = box_of(item).into();
-        Some(RenderPart { pending: item.pending.clone(), region, whole: false })
+        Some(RenderPart { pending: item.pending.clone(), region, whole: false, scroll: None })
     }
 
     /// The command of this age.
     #[must_use]
     pub(super) fn get(&self, seq: u64) -> Option<&Arc<PendingDrawable>> {
+        self.item(seq).map(|item| &item.pending)
+    }
+
+    fn item(&self, seq: u64) -> Option<&Item> {
         let i = self.ages.binary_search(&seq).ok()?;
-        self.items[i].as_ref().map(|item| &item.pending)
+        self.items[i].as_ref()
     }
 
     /// Takes the command of this age out, with its visible part.
-    pub(super) fn take(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
+    pub(super) fn take(&mut self, seq: u64) -> Option<RenderPart> {
         let i = self.ages.binary_search(&seq).ok()?;
         let item = self.items[i].take()?;
         self.boxes[i] = Edges::EMPTY;
         self.live -= 1;
         self.tidy();
-        Some((item.pending, item.visible))
+        Some(item.into_part())
     }
 
     /// The newest command.
@@ -339,7 +416,7 @@ impl Tree {
     }
 
     /// Takes the oldest command out, with its visible part, if it is not newer than `seq`.
-    pub(super) fn take_first_until(&mut self, seq: u64) -> Option<(Arc<PendingDrawable>, Region)> {
+    pub(super) fn take_first_until(&mut self, seq: u64) -> Option<RenderPart> {
         let first = self.first().filter(|&first| first <= seq)?;
         self.take(first)
     }
@@ -347,7 +424,8 @@ impl Tree {
     /// Takes all commands out. Nobody renders them.
     pub(super) fn clear(&mut self) -> RemovedDrawables {
         let mut gone = RemovedDrawables::default();
-        for item in std::mem::take(self).items.into_iter().flatten() {
+        let saves = self.saves;
+        for item in std::mem::replace(self, Self::new(saves)).items.into_iter().flatten() {
             let list = if item.begun { &mut gone.begun } else { &mut gone.covered };
             list.push(item.pending);
         }
@@ -378,7 +456,7 @@ struct Wanted {
 
 impl Wanted {
     fn touch(&self, item: &Item) -> bool {
-        let held = held(item.self_read, &item.visible);
+        let held = item.held();
         self.pixels.iter().any(|r| item.visible.intersects_rect(r))
             || held.is_some_and(|read| self.drawn.iter().any(|r| read.intersects(r)))
     }
@@ -392,7 +470,7 @@ impl Wanted {
             push(&mut self.pixels, *r);
             push(&mut self.drawn, *r);
         }
-        if let Some(read) = held(item.self_read, &item.visible) {
+        if let Some(read) = item.held() {
             push(&mut self.pixels, read);
         }
     }
@@ -410,7 +488,7 @@ fn push(list: &mut Vec<Rect>, r: Rect) {
 }
 
 fn box_of(item: &Item) -> Rect {
-    match held(item.self_read, &item.visible) {
+    match item.held() {
         Some(read) => item.visible.bounds().union(&read),
         None => item.visible.bounds(),
     }
@@ -420,12 +498,14 @@ fn box_of(item: &Item) -> Rect {
 fn held(self_read: SelfRead, visible: &Region) -> Option<Rect> {
     match self_read {
         SelfRead::Nothing => None,
+        SelfRead::Offset(..) if visible.is_empty() => None,
         SelfRead::Offset(dx, dy) => Some(visible.bounds().translate(dx, dy)),
         SelfRead::Area(area) => Some(area),
     }
 }
 
-/// Subtracts from `cover` the pixels that a command on top still has to read. `visible` is the visible part of that command.
+/// Subtracts from `cover` the pixels that a command on top still has to read. `visible` is the visible part of that command for
+/// which it has to.
 fn hold(cover: &mut Region, self_read: SelfRead, visible: &Region) {
     let Some(around) = held(self_read, visible) else { return };
     if !cover.bounds().intersects(&around) {

@@ -2,7 +2,8 @@
 //!
 //! A command passes three files: `accept.rs` checks it, this file puts it into the tree of its surface, `render.rs` draws
 //! it. Beside that, `count.rs` decides which commands the host is told about, and `host_dirty.rs` keeps their rectangles;
-//! `peek.rs` reads pixels without drawing commands.
+//! `peek.rs` reads pixels without drawing commands; `scroll.rs` lets copies within the screen wait while
+//! newer commands are drawn.
 //!
 //! Rendering keeps this order: of two commands on one surface that have pixels in common, the older one is rendered first,
 //! and what a command reads of other surfaces is up to date just before the command is rendered. Before a new command
@@ -14,11 +15,13 @@ mod count;
 mod host_dirty;
 mod peek;
 mod render;
+mod scroll;
 
 pub(super) use accept::Rejected;
 
 use super::pending::{PendingDrawable, Repeat, repeats};
 use super::reads::{SurfaceKey, SurfaceLife};
+use super::scroll::StripMemory;
 use super::tree::Tree;
 use crate::canvas::{Canvas, ImageCache};
 use crate::draw::DrawOp;
@@ -103,6 +106,7 @@ pub(super) struct Surfaces {
     last_image: u32,
     decoded: ImageCache,
     frames: SpareFrame,
+    strips: StripMemory,
 }
 
 impl Surfaces {
@@ -122,6 +126,7 @@ impl Surfaces {
             last_image: 0,
             decoded: ImageCache::default(),
             frames: SpareFrame::default(),
+            strips: StripMemory::default(),
         }
     }
 
@@ -166,7 +171,7 @@ impl Surfaces {
             format,
             canvas,
             host_dirty: HostDirty::default(),
-            tree: Tree::default(),
+            tree: Tree::new(Surface::may_save(id, format)),
             readers: Vec::new(),
             life: SurfaceLife::new(token),
         };
@@ -200,8 +205,9 @@ impl Surfaces {
         while too_much(self) && self.render_oldest() {}
         let id = pending.drawable.surface_id;
         self.make_way(pending);
+        let scroll = self.join_scroll(pending);
         let gone = match self.map.get_mut(&id) {
-            Some(surface) => surface.tree.insert(pending.clone()),
+            Some(surface) => surface.tree.insert(pending.clone(), scroll),
             None => return Vec::new(),
         };
         for gone in gone.covered.iter().chain(&gone.begun) {

@@ -3,7 +3,8 @@
 use super::{Surface, Surfaces};
 use crate::canvas::{AreaPixels, Canvas, Region};
 use crate::display::pending::PendingDrawable;
-use crate::display::tree::{RenderNeed, RenderPart};
+use crate::display::tree::{RenderNeed, RenderPart, What};
+use crate::draw::Drawable;
 use crate::geometry::Rect;
 use crate::limits::RENDER_PIECE;
 use std::collections::BTreeMap;
@@ -27,13 +28,13 @@ impl Surfaces {
     pub(super) fn render_until(&mut self, id: u32, seq: u64) {
         loop {
             let next = self.map.get_mut(&id).and_then(|s| s.tree.take_first_until(seq));
-            let Some((pending, visible)) = next else { return };
-            self.render(id, &pending, &visible);
+            let Some(part) = next else { return };
+            self.render(id, part);
         }
     }
 
     /// Renders the commands that bring an area up to date.
-    fn render_needed(&mut self, id: u32, area: &Rect) {
+    pub(super) fn render_needed(&mut self, id: u32, area: &Rect) {
         let needed = self.map.get(&id).map(|s| s.tree.needed_for(area)).unwrap_or_default();
         for needed in needed {
             self.render_part(id, &needed);
@@ -41,7 +42,7 @@ impl Surfaces {
     }
 
     /// Renders a command and those that must come before it.
-    fn render_one(&mut self, id: u32, seq: u64) {
+    pub(super) fn render_one(&mut self, id: u32, seq: u64) {
         let needed = self.map.get(&id).map(|s| s.tree.needed_by(seq)).unwrap_or_default();
         for needed in needed {
             self.render_part(id, &needed);
@@ -51,20 +52,47 @@ impl Surfaces {
     fn render_part(&mut self, id: u32, needed: &RenderNeed) {
         // Rendering a command before this one may have rendered this one too, through the surfaces that it reads.
         let Some(surface) = self.map.get_mut(&id) else { return };
-        match surface.tree.take_needed(needed) {
-            Some(RenderPart { pending, region, whole: true }) => self.render(id, &pending, &region),
-            Some(RenderPart { pending, region, whole: false }) => self.paint(id, &pending, &region),
-            None => {}
+        if let What::Save(area) = &needed.what {
+            return self.save(id, needed.seq, area);
+        }
+        if let Some(part) = surface.tree.take_needed(needed) {
+            self.render(id, part);
         }
     }
 
-    /// Renders a command that left its tree, after bringing what it reads up to date.
-    fn render(&mut self, id: u32, pending: &PendingDrawable, visible: &Region) {
-        self.forget(pending);
-        for read in &pending.reads {
-            self.render_needed(read.surface_id, &read.area);
+    /// Renders a command, or a part of it, that was taken out of its tree, after bringing what it reads up to date.
+    fn render(&mut self, id: u32, part: RenderPart) {
+        let RenderPart { pending, region, whole, scroll } = part;
+        if whole {
+            self.forget(&pending);
+            for read in &pending.reads {
+                self.render_needed(read.surface_id, &read.area);
+            }
         }
-        self.paint(id, pending, visible);
+        match scroll {
+            Some((offset, scroll)) => {
+                self.paint_scroll(id, &pending, scroll.steps(&pending, &region, offset))
+            }
+            None => self.paint(id, &pending, &region),
+        }
+    }
+
+    /// Draws a copy of which a part was saved.
+    fn paint_scroll(
+        &mut self,
+        id: u32,
+        pending: &PendingDrawable,
+        steps: impl Iterator<Item = (Drawable, Region)>,
+    ) {
+        let Some(surface) = self.map.get_mut(&id).filter(|s| s.key == pending.key) else { return };
+        for (drawable, region) in steps {
+            let cost = pending.cost.of_part(region.area(), pending.region.area());
+            self.work = self.work.saturating_add(cost);
+            if let Err(error) = surface.canvas.draw_region(&drawable, &region, &(), &mut self.decoded) {
+                crate::warning_limited!("a copy within surface {id} cannot be rendered: {error}");
+            }
+        }
+        surface.painted(pending);
     }
 
     /// Draws a command on its surface inside `region`, where it is visible. Elsewhere newer commands may have been drawn
@@ -138,10 +166,8 @@ impl Surfaces {
         }
         let height = u64::from(pending.region.bounds().height());
         let rows = u32::try_from(height.div_ceil(pieces)).unwrap_or(u32::MAX);
-        match self.map.get_mut(&id).and_then(|s| s.tree.take_rows(seq, rows)) {
-            Some(RenderPart { pending, region, whole: true }) => self.render(id, &pending, &region),
-            Some(RenderPart { pending, region, whole: false }) => self.paint(id, &pending, &region),
-            None => {}
+        if let Some(part) = self.map.get_mut(&id).and_then(|s| s.tree.take_rows(seq, rows)) {
+            self.render(id, part);
         }
         true
     }

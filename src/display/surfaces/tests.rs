@@ -14,7 +14,7 @@ fn screen(width: u32, height: u32, format: SurfaceFormat) -> Surfaces {
     surfaces
 }
 
-pub(super) fn command(bbox: Rect, effect: Effect, op: DrawOp) -> Box<Drawable> {
+pub(in crate::display::surfaces) fn command(bbox: Rect, effect: Effect, op: DrawOp) -> Box<Drawable> {
     Box::new(Drawable {
         surface_id: 0,
         effect,
