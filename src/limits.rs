@@ -433,6 +433,10 @@ pub const MAX_SAVED: usize = 16 << 20;
 /// Strips of one scroll. Each is a copy of its own when the scroll is drawn.
 pub const MAX_SAVED_STRIPS: usize = 128;
 
+/// Estimated cost of a command that the worker draws at once where the host has read just before: the word of a text, not a
+/// picture.
+pub const MAX_DRAWN_AT_ONCE: u64 = 1 << 15;
+
 /// Marks on their way on one link, by which the server measures what the link delivers. Each costs memory until
 /// the client answers it, and one message of the client's acknowledgement window.
 pub const MAX_LINK_MARKS: usize = 12;

@@ -315,9 +315,10 @@ impl DisplayChannel {
         }
         if max == Some(0) && !clear {
             // The guest only wants to read pixels, so no rectangles have to be counted.
-            self.surfaces.render_area(surface_id, area);
+            self.surfaces.host_reads(surface_id, area);
             return Vec::new();
         }
+        self.surfaces.host_asks();
         self.surfaces.count_area(surface_id, area);
         self.surfaces.dirty_rects(surface_id, max, clear)
     }

@@ -18,8 +18,8 @@ const BLOCK: usize = 32;
 const MAX_VISIBLE: usize = 32;
 /// Rectangles that a search compares with each command. More are joined.
 const MAX_WANTED: usize = 8;
-/// Commands with fewer visible pixels are rendered at once. Tests use small commands.
-const MIN_SPLIT: u64 = if cfg!(test) { 8 } else { 16_384 };
+/// Commands that cost less to draw are rendered as a whole. Tests use small commands.
+const MIN_SPLIT: u64 = if cfg!(test) { 8 } else { 49_152 };
 #[derive(Debug)]
 struct Item {
     pending: Arc<PendingDrawable>,
@@ -436,7 +436,8 @@ impl Tree {
 /// The part of a command that these rectangles need, if it has few pixels and the command can be rendered in parts.
 fn part_of(item: &Item, wanted: &[Rect]) -> Option<Region> {
     let all = item.visible.area();
-    if all < MIN_SPLIT || !item.pending.can_be_split() {
+    let cost = item.pending.cost.of_part(all, item.pending.region.area());
+    if cost < MIN_SPLIT || !item.pending.can_be_split() {
         return None;
     }
     let part = item.visible.intersect(&Region::from_rects(wanted));
@@ -504,8 +505,8 @@ fn held(self_read: SelfRead, visible: &Region) -> Option<Rect> {
     }
 }
 
-/// Subtracts from `cover` the pixels that a command on top still has to read. `visible` is the visible part of that command for
-/// which it has to.
+/// Subtracts from `cover` the pixels that a command on top still has to read. `visible` is the visible part of that command, without
+/// what was saved.
 fn hold(cover: &mut Region, self_read: SelfRead, visible: &Region) {
     let Some(around) = held(self_read, visible) else { return };
     if !cover.bounds().intersects(&around) {

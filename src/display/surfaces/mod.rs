@@ -29,12 +29,16 @@ use crate::geometry::Rect;
 use crate::guest::ReleaseToken;
 use crate::host::MappedSurface;
 use crate::image::SurfaceFormat;
-use crate::limits::{MAX_COMMAND_COST, MAX_DRAWABLES, MAX_PENDING_COST, MAX_SURFACES, MIN_PENDING_PICTURES};
+use crate::limits::{
+    MAX_COMMAND_COST, MAX_DRAWABLES, MAX_DRAWN_AT_ONCE, MAX_PENDING_COST, MAX_SURFACES, MIN_PENDING_PICTURES,
+};
 use host_dirty::HostDirty;
 use peek::SpareFrame;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// A host that has read so often without asking for rectangles does not want to know them.
+const READS_WITHOUT_RECTS: u32 = 256;
 /// With this many pending readers of a surface, rendering all of them costs less than finding those that matter.
 const MAX_READERS: usize = 8;
 
@@ -107,6 +111,10 @@ pub(super) struct Surfaces {
     decoded: ImageCache,
     frames: SpareFrame,
     strips: StripMemory,
+    /// The area that the host has read last.
+    host_read: Option<(u32, Rect)>,
+    /// How often it has read since it asked for rectangles.
+    host_reads: u32,
 }
 
 impl Surfaces {
@@ -127,6 +135,8 @@ impl Surfaces {
             decoded: ImageCache::default(),
             frames: SpareFrame::default(),
             strips: StripMemory::default(),
+            host_read: None,
+            host_reads: 0,
         }
     }
 
@@ -227,7 +237,27 @@ impl Surfaces {
                 surface.readers.push(Reader { target: id, seq: pending.seq, bbox, area: read.area });
             }
         }
+        // A host that draws itself, as Xspice does, reads an area and then draws its new pixels there. They will be read soon, and to
+        // draw them costs more when the command has left the processor's cache. Hosts that ask for rectangles would see that.
+        if self.host_reads >= READS_WITHOUT_RECTS
+            && cost <= MAX_DRAWN_AT_ONCE
+            && self.host_read.is_some_and(|(at, area)| at == id && area.contains(&pending.drawable.bbox))
+        {
+            self.render_if_alone(id, pending.seq);
+        }
         gone.covered
+    }
+
+    /// Brings an area up to date that the host reads.
+    pub(super) fn host_reads(&mut self, id: u32, area: &Rect) {
+        self.render_area(id, area);
+        self.host_read = Some((id, *area));
+        self.host_reads = self.host_reads.saturating_add(1);
+    }
+
+    /// The host asks for the rectangles of what is drawn.
+    pub(super) fn host_asks(&mut self) {
+        self.host_reads = 0;
     }
 
     /// Renders all commands that read what a new command draws over.

@@ -49,6 +49,16 @@ impl Surfaces {
         }
     }
 
+    /// Renders a command if no other one has to be rendered for it.
+    pub(super) fn render_if_alone(&mut self, id: u32, seq: u64) {
+        let needed = self.map.get(&id).map(|s| s.tree.needed_by(seq)).unwrap_or_default();
+        if needed.iter().all(|needed| needed.seq == seq || matches!(needed.what, What::Save(_))) {
+            for needed in needed {
+                self.render_part(id, &needed);
+            }
+        }
+    }
+
     fn render_part(&mut self, id: u32, needed: &RenderNeed) {
         // Rendering a command before this one may have rendered this one too, through the surfaces that it reads.
         let Some(surface) = self.map.get_mut(&id) else { return };

@@ -221,3 +221,30 @@ fn the_cost_of_commands_is_linear_in_their_number() {
     let [once, twice, four] = [work_of(2000), work_of(4000), work_of(8000)];
     assert!(twice <= 2 * once && four <= 4 * once, "{once} {twice} {four}");
 }
+
+#[test]
+fn what_is_drawn_where_the_host_has_read_is_drawn_at_once() {
+    let read = |surfaces: &mut Surfaces, area: &Rect| (0..256).for_each(|_| surfaces.host_reads(0, area));
+    let mut surfaces = screen(64, 64, SurfaceFormat::Xrgb32);
+    let word = Rect::new(8, 8, 40, 21);
+    read(&mut surfaces, &word);
+    for (bbox, waits) in [(word, 0), (Rect::new(8, 8, 41, 21), 1)] {
+        insert(&mut surfaces, command(bbox, Effect::Opaque, fill(7)));
+        assert_eq!(surfaces.pending, waits);
+    }
+    let mut surfaces = screen(1024, 1024, SurfaceFormat::Xrgb32);
+    let all = Rect::of_size(1024, 1024);
+    read(&mut surfaces, &all);
+    insert(&mut surfaces, command(all, Effect::Opaque, fill(7)));
+    assert_eq!(surfaces.pending, 1, "that takes long");
+    let mut surfaces = screen(64, 64, SurfaceFormat::Xrgb32);
+    read(&mut surfaces, &word);
+    insert(&mut surfaces, command(Rect::of_size(64, 64), Effect::Blend, DrawOp::Invers(None)));
+    insert(&mut surfaces, command(word, Effect::Blend, DrawOp::Invers(None)));
+    assert_eq!(surfaces.pending, 2, "that needs another one");
+    let mut surfaces = screen(64, 64, SurfaceFormat::Xrgb32);
+    read(&mut surfaces, &word);
+    surfaces.host_asks();
+    insert(&mut surfaces, command(word, Effect::Opaque, fill(7)));
+    assert_eq!(surfaces.pending, 1, "the host would see that in the rectangles");
+}
