@@ -5,86 +5,85 @@
 //! caller cuts the device off from the guest. The worker restores the access when it reaches the end of the request.
 
 use crate::host::GuestAccess;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Open,
+#[derive(Debug)]
+enum State<T> {
+    Open {
+        /// The caller sleeps. Waking nobody is a call of the kernel, too.
+        waits: bool,
+    },
     /// The worker is done with the request.
-    Done,
+    Answered(T),
+    /// The request ended without an answer, or the caller has taken it.
+    Ended,
     /// The caller has given up.
     Expired,
 }
 
-/// What both sides know of one request.
+/// What both sides know of one request. Some guests cause one for each word that they draw, so it is a single allocation.
 #[derive(Debug)]
-struct Call {
-    state: Mutex<State>,
+struct Call<T> {
+    state: Mutex<State<T>>,
+    /// Signalled when the worker is done.
+    done: Condvar,
     access: Option<Arc<dyn GuestAccess>>,
 }
 
-impl Call {
+impl<T> Call<T> {
     /// The worker is done. If the caller had given up, the worker may access the guest again.
-    fn done(&self) {
-        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if *state == State::Expired
-            && let Some(access) = &self.access
-        {
-            access.restore();
+    fn end(&self, end: State<T>) {
+        let waits = {
+            let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            match *state {
+                State::Open { waits } => {
+                    *state = end;
+                    waits
+                }
+                State::Expired => {
+                    if let Some(access) = &self.access {
+                        access.restore();
+                    }
+                    *state = State::Ended;
+                    false
+                }
+                State::Answered(_) | State::Ended => false,
+            }
+        };
+        // Without the lock, which the caller takes as soon as it wakes up.
+        if waits {
+            self.done.notify_one();
         }
-        *state = State::Done;
-    }
-
-    /// The caller gives up. `false`: the worker finished just before.
-    fn expire(&self) -> bool {
-        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if *state != State::Open {
-            return false;
-        }
-        if let Some(access) = &self.access {
-            access.cut_off();
-        }
-        *state = State::Expired;
-        true
     }
 }
 
 /// The worker's side. If it is dropped without an answer, because the request panicked or the worker ended, the caller learns
 /// that.
 #[derive(Debug)]
-pub(super) struct Reply<T> {
-    sender: SyncSender<T>,
-    call: Arc<Call>,
-}
+pub(super) struct Reply<T>(Arc<Call<T>>);
 
 impl<T> Reply<T> {
     /// Ends the request.
     pub(super) fn give(self, value: T) {
-        // The channel has room for one value, so this never blocks. It fails if the caller has given up.
-        let _ = self.sender.try_send(value);
+        self.0.end(State::Answered(value));
     }
 }
 
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
-        self.call.done();
+        self.0.end(State::Ended);
     }
 }
 
 /// The caller's side.
 #[derive(Debug)]
-pub(super) struct Waiter<T> {
-    receiver: Receiver<T>,
-    call: Arc<Call>,
-}
+pub(super) struct Waiter<T>(Arc<Call<T>>);
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoAnswer {
-    /// The worker did not answer in time. It cannot touch the guest until it reaches the end of the request.
+    /// The request took too long. The worker cannot touch the guest until it reaches the end of the request.
     Expired,
     /// The request panicked, or the worker has ended.
     Dropped,
@@ -92,19 +91,32 @@ pub(super) enum NoAnswer {
 
 /// Both sides of a request to a worker with this access to the guest.
 pub(super) fn request<T>(access: Option<Arc<dyn GuestAccess>>) -> (Reply<T>, Waiter<T>) {
-    let (sender, receiver) = sync_channel(1);
-    let call = Arc::new(Call { state: Mutex::default(), access });
-    (Reply { sender, call: call.clone() }, Waiter { receiver, call })
+    let call =
+        Arc::new(Call { state: Mutex::new(State::Open { waits: false }), done: Condvar::new(), access });
+    (Reply(call.clone()), Waiter(call))
 }
 
 impl<T> Waiter<T> {
     /// Waits for the answer.
     pub(super) fn wait(self, patience: Duration) -> Result<T, NoAnswer> {
-        match self.receiver.recv_timeout(patience) {
-            Ok(value) => Ok(value),
-            Err(RecvTimeoutError::Disconnected) => Err(NoAnswer::Dropped),
-            Err(RecvTimeoutError::Timeout) if self.call.expire() => Err(NoAnswer::Expired),
-            Err(RecvTimeoutError::Timeout) => self.receiver.recv().map_err(|_| NoAnswer::Dropped),
+        let call = &*self.0;
+        let mut state = call.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_open = |state: &mut State<T>| matches!(state, State::Open { .. });
+        if is_open(&mut state) {
+            *state = State::Open { waits: true };
+        }
+        let waited = call.done.wait_timeout_while(state, patience, is_open);
+        let state = &mut *waited.unwrap_or_else(PoisonError::into_inner).0;
+        match std::mem::replace(state, State::Ended) {
+            State::Answered(value) => Ok(value),
+            State::Ended | State::Expired => Err(NoAnswer::Dropped),
+            State::Open { .. } => {
+                if let Some(access) = &call.access {
+                    access.cut_off();
+                }
+                *state = State::Expired;
+                Err(NoAnswer::Expired)
+            }
         }
     }
 }
