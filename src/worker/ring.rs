@@ -181,7 +181,9 @@ impl Ring {
             self.has_pieces();
         }
         (self.looks_for_rest, self.found_rest) = (false, false);
-        (self.pause, self.glance, self.answered) = (NEXT_REQUEST, false, true);
+        // The wait begins now, also if this request found no commands, since those before it had been taken already.
+        (self.next_look, self.pause) = (None, NEXT_REQUEST);
+        (self.glance, self.answered) = (false, true);
     }
 
     /// How long the worker waits for the next of requests that follow one another. `None`: it does not expect one.
@@ -305,6 +307,23 @@ mod tests {
         ring.empty(now);
         now = ring.look_at().unwrap();
         ring.took(now);
+        assert_eq!((ring.empty(now), ring.waits_for_request(now)), (OnEmpty::Wait, None));
+    }
+
+    #[test]
+    fn a_request_whose_commands_were_taken_before_is_followed_by_others_too() {
+        let mut ring = Ring::default();
+        let mut now = Instant::now();
+        rest(&mut ring, now);
+        now += MS * 40;
+        ring.took(now);
+        assert_eq!((ring.empty(now), ring.look_at()), (OnEmpty::Wait, Some(now)));
+        ring.answered();
+        assert_eq!(ring.empty(now), OnEmpty::Wait);
+        assert_eq!(ring.waits_for_request(now), Some(NEXT_REQUEST));
+        // A request between frames is none of these.
+        rest(&mut ring, now + NEXT_REQUEST);
+        ring.answered();
         assert_eq!((ring.empty(now), ring.waits_for_request(now)), (OnEmpty::Wait, None));
     }
 
