@@ -1,5 +1,5 @@
-//! How requests reach a worker: a queue keeps them in the order of the calls, and a socketpair wakes the worker's poll
-//! (ARCHITECTURE.md, Threads).
+//! How requests reach a worker: a queue keeps them in the order of the calls, and a socketpair wakes the worker's poll, if the
+//! worker polls (ARCHITECTURE.md, Threads).
 
 use super::draws::Draws;
 use super::reply::{self, NoAnswer};
@@ -42,6 +42,8 @@ struct Queue {
     waiting: usize,
     /// The worker naps, and is woken by the next request.
     napping: bool,
+    /// The worker does not look at the queue before its poll ends.
+    polling: bool,
     closed: bool,
 }
 
@@ -107,7 +109,7 @@ impl Dispatcher {
 
     /// Queues a request. `Err` gives it back: the worker has ended.
     pub(super) fn post(&self, request: Request) -> Result<(), Request> {
-        let (was_empty, napping) = {
+        let (napping, polling) = {
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             // A guest or a client may cause requests faster than a busy worker takes them. Then the caller waits a little.
             // With the original it waits too, because the socketpair is full.
@@ -122,13 +124,12 @@ impl Dispatcher {
             if queue.closed {
                 return Err(request);
             }
-            let was_empty = queue.requests.is_empty();
             queue.requests.push_back(request);
-            (was_empty, std::mem::take(&mut queue.napping))
+            (std::mem::take(&mut queue.napping), std::mem::take(&mut queue.polling))
         };
         if napping {
             self.came.notify_one();
-        } else if was_empty {
+        } else if polling {
             self.poke();
         }
         Ok(())
@@ -219,24 +220,33 @@ impl Dispatcher {
         came
     }
 
-    /// Takes all queued requests. The worker calls this after [`WakeSource::woke`] or [`Self::nap`].
-    pub(super) fn take(&self) -> VecDeque<Request> {
-        self.take_from(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The worker calls this before it polls. `false`: there are requests, so it should not wait for others.
+    #[must_use]
+    pub(super) fn polls(&self) -> bool {
+        let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.polling = queue.requests.is_empty();
+        queue.polling
+    }
+
+    /// Takes all queued requests, in exchange for an empty queue to fill. The worker calls this after [`WakeSource::woke`] or
+    /// [`Self::nap`].
+    pub(super) fn take(&self, empty: VecDeque<Request>) -> VecDeque<Request> {
+        self.take_from(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner), empty)
     }
 
     /// Takes all queued requests and refuses later ones.
     pub(super) fn close(&self) -> VecDeque<Request> {
         let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.closed = true;
-        self.take_from(queue)
+        self.take_from(queue, VecDeque::new())
     }
 
-    fn take_from(&self, queue: &mut Queue) -> VecDeque<Request> {
+    fn take_from(&self, queue: &mut Queue, empty: VecDeque<Request>) -> VecDeque<Request> {
         // Hardly ever does a caller wait, and waking nobody is a call of the kernel, too.
         if queue.waiting > 0 {
             self.taken.notify_all();
         }
-        std::mem::take(&mut queue.requests)
+        std::mem::replace(&mut queue.requests, empty)
     }
 }
 
@@ -293,11 +303,11 @@ mod tests {
             while dispatcher.queue.lock().unwrap().waiting == 0 && !caller.is_finished() {
                 std::thread::yield_now();
             }
-            assert_eq!(dispatcher.take().len(), MAX_QUEUED_REQUESTS);
+            assert_eq!(dispatcher.take(VecDeque::new()).len(), MAX_QUEUED_REQUESTS);
             caller.join().unwrap();
         });
         assert_eq!(dispatcher.queue.lock().unwrap().waiting, 0);
-        assert_eq!(dispatcher.take().len(), 1);
+        assert_eq!(dispatcher.take(VecDeque::new()).len(), 1);
     }
 
     /// Calls `wake` during a nap, then posts a request if that has not ended the nap.
@@ -320,7 +330,7 @@ mod tests {
         });
         // Who did not take it does not nap.
         assert!(dispatcher.nap(Duration::from_secs(60)));
-        dispatcher.take()
+        dispatcher.take(VecDeque::new())
     }
 
     #[test]
@@ -336,10 +346,17 @@ mod tests {
         assert!(matches!((&wake.socket).read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock));
         assert!(!dispatcher.nap(Duration::from_millis(1)));
         assert!(!dispatcher.nap_through_wakeups(Duration::from_millis(1)));
-        // Awake, the worker has to be poked, and hears of wakeups.
+        // Awake, the worker looks at the queue before it polls.
+        dispatcher.wakeup();
+        assert!(!dispatcher.polls());
+        assert!(matches!((&wake.socket).read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock));
+        assert_eq!(dispatcher.take(VecDeque::new()).len(), 1);
+        dispatcher.wakeup_handled();
+        // While it polls it has to be poked, and hears of wakeups.
+        assert!(dispatcher.polls());
         dispatcher.wakeup();
         assert!(matches!((&wake.socket).read(&mut [0]), Ok(1)));
-        assert!(matches!(dispatcher.take().pop_front(), Some(Request::Wakeup)));
+        assert!(matches!(dispatcher.take(VecDeque::new()).pop_front(), Some(Request::Wakeup)));
     }
 
     #[test]

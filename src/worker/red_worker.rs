@@ -13,6 +13,7 @@ use crate::display::cursor::CursorChannel;
 use crate::draw::Drawable;
 use crate::host::{DisplayCommand, Fetched, QxlDevice};
 use crate::limits::{INPUT_ANSWER, MAX_DRAIN, MAX_DRAIN_COST, MAX_HELD_COPIES, MAX_PENDING_COST};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(super) struct RedWorker<D: Display> {
     pub(super) max_monitors: u32,
     display_ring: Ring,
     cursor_ring: Ring,
+    /// An empty queue, whose memory is used again.
+    requests: VecDeque<Request>,
     /// A drawing command that the worker has taken from the ring, and that has to wait until others are drawn.
     pub(super) held_back: Option<HeldBack>,
     /// The last turn left work over, so the next one begins at once.
@@ -78,6 +81,7 @@ impl<D: Display> RedWorker<D> {
             max_monitors: u32::MAX,
             display_ring: Ring::default(),
             cursor_ring: Ring::default(),
+            requests: VecDeque::new(),
             held_back: None,
             again: false,
             held_since: None,
@@ -455,9 +459,11 @@ impl<D: Display> RedWorker<D> {
     }
 
     fn take_requests(&mut self) {
-        for request in self.dispatcher.take() {
+        let mut requests = self.dispatcher.take(std::mem::take(&mut self.requests));
+        for request in requests.drain(..) {
             self.execute(request);
         }
+        self.requests = requests;
     }
 
     /// Executes a request. Its cookie is completed even if the request panics.

@@ -33,7 +33,10 @@ pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Bo
             worker.timeout(now)
         });
         // After a panic in the code above, a short pause keeps the loop from spinning.
-        let ready = poll.wait(timeout.unwrap_or(Some(Duration::from_millis(10))));
+        let timeout = timeout.unwrap_or(Some(Duration::from_millis(10)));
+        let idle = dispatcher.polls();
+        let mut ready = poll.wait(if idle { timeout } else { Some(Duration::ZERO) });
+        ready.requests |= !idle;
         now = turn(&mut worker, ready);
         polled = now;
     }

@@ -9,6 +9,7 @@ use crate::channel::connection::{ClientId, ConnectionId, SharedPlace};
 use crate::channel::testing::Peer;
 use crate::host::{CursorCommand, Fetched};
 use crate::protocol::ChannelType;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -114,7 +115,7 @@ fn a_pointer_that_moves_while_the_worker_waits_for_the_rest_of_a_frame_is_not_fo
             f.frame();
         });
         // What the worker has not heard of is still announced.
-        for request in f.dispatcher.take() {
+        for request in f.dispatcher.take(VecDeque::new()) {
             f.turn(request);
         }
         assert!(f.world.with(|s| s.cursor_ring.is_empty()));
