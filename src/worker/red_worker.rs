@@ -187,7 +187,7 @@ impl<D: Display> RedWorker<D> {
     }
 
     /// Whether what the guest draws now may answer a client's input.
-    fn answers_input(&self, now: Instant) -> bool {
+    pub(super) fn answers_input(&self, now: Instant) -> bool {
         self.display.last_input().is_some_and(|at| now < at + INPUT_ANSWER)
     }
 

@@ -24,7 +24,9 @@ pub(super) fn run<D: Display>(mut worker: RedWorker<D>, mut poll: PollSet) -> Bo
         if now < polled + NAPS
             && let Some(time) = worker.nap(now)
         {
-            let requests = dispatcher.nap(time);
+            // Some hosts wake the worker for each command. What may answer a client's input it takes at once.
+            let at_once = worker.answers_input(now);
+            let requests = if at_once { dispatcher.nap(time) } else { dispatcher.nap_through_wakeups(time) };
             now = turn(&mut worker, Ready { requests, ..Ready::default() });
             continue;
         }
