@@ -25,7 +25,10 @@ impl<D: Display> RedWorker<D> {
         let now = Instant::now();
         match request {
             // The worker reads the rings in every turn. It only has to clear the flag before it does.
-            Request::Wakeup => self.dispatcher.wakeup_handled(),
+            Request::Wakeup => {
+                self.drained = false;
+                self.dispatcher.wakeup_handled();
+            }
             Request::Oom => {
                 // The flag must be cleared even after a panic, or no later request would get through.
                 let dispatcher = self.dispatcher.clone();

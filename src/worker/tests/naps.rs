@@ -123,6 +123,25 @@ fn a_pointer_that_moves_while_the_worker_waits_for_the_rest_of_a_frame_is_not_fo
 }
 
 #[test]
+fn a_ring_that_a_request_has_emptied_is_not_asked_again_unless_the_guest_wakes_the_worker() {
+    let mut f = Fixture::new();
+    f.draws();
+    let looks = |f: &Fixture| f.world.with(|s| std::mem::take(&mut s.looks));
+    looks(&f);
+    f.draws();
+    assert_eq!(looks(&f), 2, "the command, and the end of the ring");
+    // Both in one turn.
+    f.world.submit(f.world.drawable(50));
+    let update = |cookie| {
+        let answer = Answer::Async(cookie);
+        Request::UpdateArea { surface_id: 0, area: AREA, max: None, clear: false, answer }
+    };
+    f.dispatcher.post(update(2)).unwrap();
+    f.turn(Request::Wakeup);
+    assert_eq!(looks(&f), 3);
+}
+
+#[test]
 fn what_may_answer_input_does_not_wait_for_requests() {
     let mut f = Fixture::new();
     f.client.note_input(Instant::now() + HOLD * 1000);
