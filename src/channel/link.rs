@@ -17,7 +17,7 @@ use super::connection::{ChannelConnection, ClientId};
 use super::pings::{LatencyTest, Silence};
 use crate::host::Readiness;
 use crate::limits::{HOST_CHANNEL_BACKLOG, MAX_HOST_CHANNEL_BACKLOG, MAX_MESSAGES_PER_READ, WORK_REST};
-use crate::net::flow::AckWindow;
+use crate::net::flow::{AckWindow, WINDOW_FAR};
 use crate::net::stream::{ChannelStream, Flush, Incoming, Outgoing, StreamError};
 use crate::protocol::Message;
 use crate::protocol::common::{self, CommonMessage, MIGRATE_NEED_DATA_TRANSFER, MIGRATE_NEED_FLUSH};
@@ -162,7 +162,7 @@ impl ChannelLink {
         self.open = true;
         if let Some(acks) = &mut self.acks {
             acks.open();
-            let message = common::set_ack(acks.generation(), acks.window());
+            let message = common::set_ack(acks.generation(), acks.offered());
             self.send(message);
             self.start_pings();
         }
@@ -305,6 +305,26 @@ impl ChannelLink {
 
     fn window_is_open(&self) -> bool {
         self.is_told() && self.acks.map_or(self.open, |acks| acks.may_send())
+    }
+
+    /// Whether only the client's window keeps the owner from sending.
+    #[must_use]
+    pub fn is_held_by_window(&self) -> bool {
+        self.is_told() && self.open && !self.window_is_open() && !self.is_blocked()
+    }
+
+    /// Offers a client that is far away a larger window: with the usual one small messages would wait for ACKs while the link is
+    /// idle. How many bytes are on their way is the owner's to bound.
+    pub fn offer_window(&mut self) {
+        if !self.is_told() {
+            return;
+        }
+        if let Some(acks) = &mut self.acks
+            && acks.offer(WINDOW_FAR)
+        {
+            let message = common::set_ack(acks.generation(), acks.offered());
+            self.send(message);
+        }
     }
 
     /// Whether the owner may send another message now: the window is open, the socket takes data, and few bytes wait.

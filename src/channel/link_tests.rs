@@ -63,6 +63,33 @@ fn set_ack_comes_first_and_the_window_stops_the_rest() {
 }
 
 #[test]
+fn a_larger_window_is_told_once_and_opens_when_confirmed() {
+    let now = Instant::now();
+    let (mut client, mut peer) = unix(now);
+    peer.expect();
+    client.offer_window();
+    assert!(!client.is_held_by_window());
+    peer.send(client::ACK_SYNC, &[1, 0, 0, 0]);
+    client.begin_reading();
+    assert_eq!(client.receive(now).unwrap(), None);
+    while client.may_send() {
+        client.send(Message::bare(102));
+    }
+    assert!(client.is_held_by_window());
+    for _ in 0..2 {
+        client.offer_window();
+    }
+    client.flush(true, now).unwrap();
+    for _ in 0..40 {
+        assert_eq!(peer.expect().0, 102);
+    }
+    assert_eq!(peer.expect(), (server::SET_ACK, vec![2, 0, 0, 0, 64, 1, 0, 0]));
+    assert!(peer.is_silent());
+    peer.send(client::ACK_SYNC, &[2, 0, 0, 0]);
+    receive_until(&mut client, now, ChannelLink::may_send);
+}
+
+#[test]
 fn stray_migration_messages_end_the_channel() {
     for msg_type in [client::MIGRATE_FLUSH_MARK, client::MIGRATE_DATA] {
         let now = Instant::now();

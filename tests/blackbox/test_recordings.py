@@ -1,9 +1,11 @@
 """Recordings replay to the end, every command is released, and the picture is the one that the original leaves."""
-import hashlib, json, os, subprocess
+import hashlib, json, os, struct, subprocess, time
 from pathlib import Path
 
 import pytest
-from harness import HERE, LIB_DIR, Client, Process, free_port, lib_env, read_ppm, wait_for
+import spiceraw
+from harness import HERE, LIB_DIR, Client, Process, free_port, lib_env, raw_session, read_ppm, wait_for
+from relay import Relay
 
 DATA = HERE.parent / "data" / "recordings"
 # SPICE_RECORDINGS names a directory with more: "video", which is large.
@@ -134,3 +136,34 @@ def test_same_pointer_as_the_original(bench, recording, tmp_path):
         pytest.skip("the others have no shapes")
     until = BUSY[recording.stem]
     assert pointer(bench, recording, LIB_DIR, tmp_path, "tested", until) == pointer(bench, recording, ORIGINAL, tmp_path, "original", until)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_far_client_gets_a_larger_window(bench, recording, tmp_path, follows):
+    """Small commands do not wait for ACKs of a far client. One that knows no second SET_ACK is served as before."""
+    if not LIB_DIR or recording.stem != "terminal":
+        pytest.skip("the original does not do this; one recording tells as much as all")
+    port, windows, draws = free_port(), [], []
+    with Process([bench, "--port", port, "--delay-us", 200, "--until", 2, "--drain-ms", 600_000, recording], tmp_path, "server", env=lib_env()) as server:
+        wait_for(lambda: "listening" in server.output(), "listening")
+        relay = Relay(free_port(), port, 100, 0)
+        relay.start()
+        session = raw_session(relay.port)
+        display = session.open("display", 0)
+        display.auto = False
+        display.send(spiceraw.MSGC_DISPLAY_INIT, spiceraw.display_init())
+        last = time.monotonic()
+        while "replayed" not in server.output() or time.monotonic() < last + 1:
+            session.main.recv(0)
+            message = display.recv(0.1)
+            if not message:
+                continue
+            if message.type > 100:
+                last = time.monotonic()
+                draws.append(len(windows))
+            if message.type == 3:
+                windows.append(struct.unpack("<II", message.payload))
+            if message.type != 3 or follows or len(windows) == 1:
+                display.auto_reply(message)
+    assert [g for g, _ in windows] == [1, 2] and windows[1][1] == 320, windows
+    assert draws.count(2) > 200, f"{len(draws)} messages, {draws.count(2)} behind the second SET_ACK"

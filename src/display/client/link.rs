@@ -32,6 +32,8 @@ const STREAM_SHARE: f64 = 0.3;
 const FRAME_SHARE: f64 = 0.4;
 /// A frame should not keep a thin link busy for longer than this.
 const FRAME_TIME: Duration = Duration::from_millis(20);
+/// From this round trip on, a client whose window of messages is too small for its link is offered a larger one.
+const FAR: Duration = Duration::from_millis(10);
 /// Bytes of a pixel in a message before any was sent: text costs less, photographs cost more.
 const FIRST_DENSITY: f64 = 1.0;
 
@@ -181,6 +183,16 @@ impl DisplayClient {
         let since = now.saturating_duration_since(self.link.epoch).as_nanos();
         link.send(ping(id, u64::try_from(since).unwrap_or(u64::MAX), 0));
         self.link.estimate.marked(position(link.stream()), now);
+    }
+
+    /// Offers the client a larger window if that alone holds back what waits. The marks bound the bytes on their way, also where
+    /// the client is slow rather than the link.
+    pub(super) fn fit_window(&self, link: &mut ChannelLink, now: Instant) {
+        let estimate = &self.link.estimate;
+        let far = !self.link.local && !estimate.ignores_marks(now) && estimate.round_trip() >= FAR;
+        if far && self.has_more() && link.is_held_by_window() && self.link.has_room(link.stream(), 0, now) {
+            link.offer_window();
+        }
     }
 
     /// The client has answered a mark, or some other PING.

@@ -55,6 +55,7 @@ impl DisplayClient {
                 self.send_aside(shared, now);
             }
             self.mark_link(shared.link, now);
+            self.fit_window(shared.link, now);
             // A client that owes us answers is not left waiting for ever.
             shared.link.set_owed(self.is_held_by_link(shared.link, now), now);
             let waiting = self.waiting();
