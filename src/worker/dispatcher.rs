@@ -257,13 +257,15 @@ impl WakeSource {
 
     /// The poll has reported the socket. The worker calls this before it takes the queue.
     pub(super) fn woke(&mut self) {
-        self.poked.store(false, Ordering::SeqCst);
         self.unread += 1;
         if self.unread >= MAX_UNREAD {
             self.unread = 0;
             let mut buffer = [0; 2 * MAX_UNREAD];
             while matches!((&self.socket).read(&mut buffer), Ok(n) if n == buffer.len()) {}
         }
+        // Only now: a byte that comes before the read would be read with the others, the poll would not report it, and no caller
+        // would write another.
+        self.poked.store(false, Ordering::SeqCst);
     }
 }
 
@@ -375,5 +377,35 @@ mod tests {
             poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
             assert!(events.is_empty());
         }
+    }
+
+    /// A byte that comes while the worker reads those before it must not get lost: everybody would take the worker for poked.
+    #[test]
+    fn a_poke_while_the_worker_reads_wakes_it_too() {
+        let (dispatcher, mut wake) = Dispatcher::new(None, None).unwrap();
+        let mut poll = Poll::new().unwrap();
+        poll.registry().register(&mut SourceFd(&wake.raw_fd()), Token(0), Interest::READABLE).unwrap();
+        let mut events = Events::with_capacity(4);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::SeqCst) {
+                        dispatcher.poke();
+                    }
+                });
+            }
+            let mut woken = 0;
+            for _ in 0..2000 * MAX_UNREAD {
+                poll.poll(&mut events, Some(Duration::from_secs(5))).unwrap();
+                if events.is_empty() {
+                    break;
+                }
+                wake.woke();
+                woken += 1;
+            }
+            done.store(true, Ordering::SeqCst);
+            assert_eq!(woken, 2000 * MAX_UNREAD);
+        });
     }
 }
