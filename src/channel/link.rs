@@ -307,7 +307,7 @@ impl ChannelLink {
         self.is_told() && self.acks.map_or(self.open, |acks| acks.may_send())
     }
 
-    /// Whether only the client's window keeps the owner from sending.
+    /// Whether the client's window keeps the owner from sending, although the socket takes data.
     #[must_use]
     pub fn is_held_by_window(&self) -> bool {
         self.is_told() && self.open && !self.window_is_open() && !self.is_blocked()

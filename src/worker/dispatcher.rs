@@ -361,11 +361,17 @@ mod tests {
         assert!(matches!(dispatcher.take(VecDeque::new()).pop_front(), Some(Request::Wakeup)));
     }
 
+    /// A dispatcher and the worker's end, with a poll that reports it.
+    fn polled() -> (Dispatcher, WakeSource, Poll) {
+        let (dispatcher, wake) = Dispatcher::new(None, None).unwrap();
+        let poll = Poll::new().unwrap();
+        poll.registry().register(&mut SourceFd(&wake.raw_fd()), Token(0), Interest::READABLE).unwrap();
+        (dispatcher, wake, poll)
+    }
+
     #[test]
     fn every_poke_wakes_the_worker_though_it_seldom_reads() {
-        let (dispatcher, mut wake) = Dispatcher::new(None, None).unwrap();
-        let mut poll = Poll::new().unwrap();
-        poll.registry().register(&mut SourceFd(&wake.raw_fd()), Token(0), Interest::READABLE).unwrap();
+        let (dispatcher, mut wake, mut poll) = polled();
         let mut events = Events::with_capacity(4);
         for _ in 0..10 * MAX_UNREAD {
             for _ in 0..3 {
@@ -382,9 +388,7 @@ mod tests {
     /// A byte that comes while the worker reads those before it must not get lost: everybody would take the worker for poked.
     #[test]
     fn a_poke_while_the_worker_reads_wakes_it_too() {
-        let (dispatcher, mut wake) = Dispatcher::new(None, None).unwrap();
-        let mut poll = Poll::new().unwrap();
-        poll.registry().register(&mut SourceFd(&wake.raw_fd()), Token(0), Interest::READABLE).unwrap();
+        let (dispatcher, mut wake, mut poll) = polled();
         let mut events = Events::with_capacity(4);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
