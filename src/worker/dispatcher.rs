@@ -210,6 +210,12 @@ impl Dispatcher {
         !queue.requests.is_empty()
     }
 
+    /// Whether the worker naps.
+    #[cfg(test)]
+    pub(super) fn naps(&self) -> bool {
+        self.queue.lock().unwrap().napping
+    }
+
     /// The same, but wakeups do not end the nap: some hosts wake the worker for each command. It must read both rings after
     /// that.
     #[must_use]
@@ -320,12 +326,11 @@ mod tests {
     ) -> VecDeque<Request> {
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| nap(dispatcher, Duration::from_secs(60)));
-            let naps = || dispatcher.queue.lock().unwrap().napping;
-            while !naps() {
+            while !dispatcher.naps() {
                 std::thread::yield_now();
             }
             wake(dispatcher);
-            if naps() {
+            if dispatcher.naps() {
                 dispatcher.post(Request::DelMemslot { group_id: 0, slot_id: 7 }).unwrap();
             }
             assert!(worker.join().unwrap());

@@ -26,7 +26,7 @@ impl<D: Display> RedWorker<D> {
         match request {
             // The worker reads the rings in every turn. It only has to clear the flag before it does.
             Request::Wakeup => {
-                self.drained = false;
+                (self.drained, self.woken) = (false, true);
                 self.dispatcher.wakeup_handled();
             }
             Request::Oom => {

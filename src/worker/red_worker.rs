@@ -5,7 +5,7 @@ use super::display::Display;
 use super::guard::guarded;
 use super::poll::Ready;
 use super::request::Answer;
-use super::ring::{OnEmpty, Quiet, REST_OF_FRAME, Ring};
+use super::ring::{OnEmpty, Quiet, Ring};
 use super::trim::Trim;
 use super::{WorkerEvents, request::Request};
 use crate::channel::polled::{Polled, Socket};
@@ -37,6 +37,8 @@ pub(super) struct RedWorker<D: Display> {
     cursor_ring: Ring,
     /// A request of this turn has emptied the display ring, and no wakeup came after it.
     pub(super) drained: bool,
+    /// The guest has notified the worker in this turn.
+    pub(super) woken: bool,
     /// An empty queue, whose memory is used again.
     requests: VecDeque<Request>,
     /// A drawing command that the worker has taken from the ring, and that has to wait until others are drawn.
@@ -84,6 +86,7 @@ impl<D: Display> RedWorker<D> {
             display_ring: Ring::default(),
             cursor_ring: Ring::default(),
             drained: false,
+            woken: false,
             requests: VecDeque::new(),
             held_back: None,
             again: false,
@@ -126,7 +129,7 @@ impl<D: Display> RedWorker<D> {
         if !waited_for {
             self.display_ring.look(now);
         }
-        self.drained = false;
+        (self.drained, self.woken) = (false, false);
         for (at, readiness) in ready.connections {
             // One of the channels has the connection; the other one ignores this.
             self.display.on_ready(at, readiness, now);
@@ -147,9 +150,12 @@ impl<D: Display> RedWorker<D> {
         }
         self.again = false;
         if self.running {
+            now = self.await_frame(now);
+        }
+        // A request may have stopped the worker.
+        if self.running {
             now = self.read_cursor_ring(now);
             now = self.read_display_ring(now);
-            now = self.read_rest_of_frame(now);
             if self.display_ring.take_emptied() {
                 guarded("an empty ring", || self.display.ring_emptied());
             }
@@ -292,24 +298,22 @@ impl<D: Display> RedWorker<D> {
         }
     }
 
-    /// Waits a moment for the rest of a frame that has begun, so that it is sent as a whole. The answer to a client's input does not
+    /// Waits a moment for a frame that has begun, so that it is drawn and sent as a whole. The answer to a client's input does not
     /// wait. Returns the time when it ended.
-    fn read_rest_of_frame(&mut self, now: Instant) -> Instant {
-        if !self.display_ring.expects_more() || self.display.link_count() == 0 || self.answers_input(now) {
+    fn await_frame(&mut self, now: Instant) -> Instant {
+        if !self.woken {
             return now;
         }
-        let requests = self.dispatcher.nap_through_wakeups(REST_OF_FRAME);
+        let Some(time) = self.display_ring.notified(now) else { return now };
+        if self.display.link_count() == 0 || self.answers_input(now) {
+            return now;
+        }
+        let requests = self.dispatcher.nap_through_wakeups(time);
         self.display_ring.has_waited();
         if requests {
             self.take_requests();
         }
-        let now = Instant::now();
-        if !self.running {
-            return now;
-        }
-        // A wakeup during the nap may have been for either ring.
-        let now = self.read_cursor_ring(now);
-        self.read_display_ring(now)
+        Instant::now()
     }
 
     fn take_cursor_command(&mut self, now: Instant) -> RingPop {
@@ -432,7 +436,7 @@ impl<D: Display> RedWorker<D> {
                 let found = self.take_display_command(now);
                 if found != RingPop::Command {
                     self.drained = found == RingPop::Empty;
-                    self.display_ring.answered();
+                    self.display_ring.answered(now);
                     return;
                 }
             }

@@ -15,15 +15,16 @@ const MANY: u32 = 16;
 /// than a few screens.
 const LARGE: usize = 4 << 20;
 
-/// How long the worker waits for the rest of a frame of which a notification has brought the first commands, if the guest's frames
-/// come in pieces: a program under X draws one in some tenths of a millisecond. That costs less than to send twice, and the guest
-/// another notification.
-pub(super) const REST_OF_FRAME: Duration = Duration::from_micros(150);
+/// How long the worker waits for a frame that has begun, at most. A program under X draws one in some tenths of a millisecond, and
+/// to wait for all of it costs less than to send twice, and the guest another notification.
+pub(super) const LONGEST_FRAME: Duration = Duration::from_micros(500);
+/// A frame that takes less is not awaited.
+const SHORTEST_FRAME: Duration = Duration::from_micros(50);
+/// With each frame the time that frames are believed to take shrinks by this part.
+const FORGET: u32 = 128;
 /// How long the worker waits for another request after one for which it has emptied the ring. Xspice causes one for each word that
 /// it draws, because it draws text itself and reads first what is below.
 const NEXT_REQUEST: Duration = Duration::from_micros(300);
-/// Evidence that frames come in pieces, at most. Each frame in one piece takes one off, each in two adds two.
-const SURE: u8 = 6;
 
 /// What to do about an empty ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +73,12 @@ pub(super) struct Ring {
     rests: bool,
     /// The last notification came after a rest: a frame begins.
     begins: bool,
-    /// How sure it is that the guest's frames come in pieces.
-    in_pieces: u8,
-    /// The present look is for the rest of a frame.
-    looks_for_rest: bool,
-    /// It has found the rest.
-    found_rest: bool,
+    /// When the present frame began, unless more of it has come later.
+    began: Option<Instant>,
+    /// How long after its beginning the last commands of a frame come. Zero: they come at once.
+    frame_time: Duration,
+    /// The worker has waited for the frame, so the present look finds all of it.
+    awaited: bool,
     /// The ring was emptied last for a request, so that another one may follow soon.
     answered: bool,
 }
@@ -96,9 +97,9 @@ impl Default for Ring {
             glance: false,
             rests: true,
             begins: false,
-            in_pieces: 0,
-            looks_for_rest: false,
-            found_rest: false,
+            began: None,
+            frame_time: Duration::ZERO,
+            awaited: false,
             answered: false,
         }
     }
@@ -107,18 +108,17 @@ impl Default for Ring {
 impl Ring {
     /// The ring gave a command.
     pub(super) fn took(&mut self, now: Instant) {
-        if std::mem::take(&mut self.looks_for_rest) {
-            self.has_pieces();
-            self.found_rest = true;
-        }
         let due = self.next_look.is_some_and(|at| now >= at);
         // A guest that goes on without requests.
         self.answered &= !due;
         let longer = LAST_LOOK.min(self.pause * 2);
         if let Some(asked) = self.asked.take() {
             let rests = now >= asked + LAST_LOOK;
-            if self.begins && !rests {
-                self.has_pieces();
+            if rests {
+                // The worker may have looked before it heard the notification.
+                self.began = self.began.filter(|&began| began >= asked).or(Some(now));
+            } else if self.begins {
+                self.goes_on(now);
             }
             // The second command of a frame may come soon after the first one.
             self.pause = if rests || self.begins { FIRST_LOOK } else { longer };
@@ -138,11 +138,8 @@ impl Ring {
 
     /// The ring was empty.
     pub(super) fn empty(&mut self, now: Instant) -> OnEmpty {
-        if std::mem::take(&mut self.looks_for_rest) {
-            self.in_pieces = self.in_pieces.saturating_sub(1);
-        }
         // The guest has drawn its frame, as far as the worker knows it. A look would be one too many.
-        if std::mem::take(&mut self.found_rest) {
+        if std::mem::take(&mut self.awaited) && self.taken > 0 {
             (self.next_look, self.glance) = (Some(now), false);
         }
         let (taken, bytes) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.bytes));
@@ -176,11 +173,11 @@ impl Ring {
     }
 
     /// The guest has waited for the answer to a request: what it draws last comes soon after the last request of a frame.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, now: Instant) {
         if self.begins {
-            self.has_pieces();
+            self.goes_on(now);
         }
-        (self.looks_for_rest, self.found_rest) = (false, false);
+        self.awaited = false;
         // The wait begins now, also if this request found no commands, since those before it had been taken already.
         (self.next_look, self.pause) = (None, NEXT_REQUEST);
         (self.glance, self.answered) = (false, true);
@@ -201,18 +198,25 @@ impl Ring {
         std::mem::take(&mut self.emptied)
     }
 
-    /// Whether the worker should wait for [`REST_OF_FRAME`] before it goes on: the first commands of a frame have come.
-    pub(super) fn expects_more(&self) -> bool {
-        self.begins && self.glance && self.in_pieces > 0
+    /// The guest has notified the worker. If a frame begins that is worth to be awaited: how long it takes.
+    pub(super) fn notified(&mut self, now: Instant) -> Option<Duration> {
+        self.asked.filter(|&asked| now >= asked + LAST_LOOK)?;
+        self.began = Some(now);
+        self.frame_time -= self.frame_time / FORGET;
+        Some(self.frame_time).filter(|&time| time >= SHORTEST_FRAME)
     }
 
-    /// The worker has waited for the rest of a frame, and looks now.
+    /// The worker has waited for the frame, and looks now.
     pub(super) fn has_waited(&mut self) {
-        self.looks_for_rest = true;
+        self.awaited = true;
     }
 
-    fn has_pieces(&mut self) {
-        self.in_pieces = SURE.min(self.in_pieces + 2);
+    /// More of the frame has come after its first commands.
+    fn goes_on(&mut self, now: Instant) {
+        let took = self.began.take().map(|began| now.saturating_duration_since(began));
+        if let Some(took) = took.filter(|&took| took <= LONGEST_FRAME) {
+            self.frame_time = took.max(SHORTEST_FRAME * 2);
+        }
     }
 
     /// The guest accepted to notify.
@@ -259,23 +263,6 @@ mod tests {
     }
 
     #[test]
-    fn the_worker_asks_at_once_when_the_rest_of_a_frame_has_come() {
-        let mut ring = Ring::default();
-        let mut now = Instant::now();
-        rest(&mut ring, now);
-        for _ in 0..2 {
-            frame(&mut ring, &mut now, true);
-        }
-        now += MS * 40;
-        ring.took(now);
-        assert_eq!(ring.empty(now), OnEmpty::Wait);
-        assert!(ring.expects_more());
-        ring.has_waited();
-        ring.took(now + REST_OF_FRAME);
-        assert_eq!(ring.empty(now + REST_OF_FRAME), OnEmpty::AskNotification);
-    }
-
-    #[test]
     fn the_worker_waits_for_the_next_of_requests_that_follow_one_another_and_then_asks() {
         let mut ring = Ring::default();
         let mut now = Instant::now();
@@ -286,10 +273,9 @@ mod tests {
         for _ in 0..5 {
             now += MS / 20;
             ring.took(now);
-            ring.answered();
+            ring.answered(now);
             assert_eq!(ring.empty(now), OnEmpty::Wait);
             assert_eq!(ring.waits_for_request(now), Some(NEXT_REQUEST));
-            assert!(!ring.expects_more(), "the rest comes with a request");
         }
         now += NEXT_REQUEST;
         assert_eq!(ring.waits_for_request(now), None);
@@ -297,13 +283,15 @@ mod tests {
         assert_eq!((ring.empty(now), ring.take_quiet()), (OnEmpty::AskNotification, Some(Quiet::Still)));
         ring.armed(now);
         assert_eq!(ring.waits_for_request(now), None);
-        // The next frame comes in pieces, too.
+        // The next frame comes with requests, too. The first of them ends the wait.
         now += MS * 40;
+        assert!(ring.notified(now).is_some());
+        ring.has_waited();
+        now += MS / 20;
         ring.took(now);
-        ring.empty(now);
-        assert!(ring.expects_more());
+        ring.answered(now);
+        assert_eq!((ring.empty(now), ring.waits_for_request(now)), (OnEmpty::Wait, Some(NEXT_REQUEST)));
         // This guest draws on without requests.
-        ring.answered();
         ring.empty(now);
         now = ring.look_at().unwrap();
         ring.took(now);
@@ -318,12 +306,12 @@ mod tests {
         now += MS * 40;
         ring.took(now);
         assert_eq!((ring.empty(now), ring.look_at()), (OnEmpty::Wait, Some(now)));
-        ring.answered();
+        ring.answered(now);
         assert_eq!(ring.empty(now), OnEmpty::Wait);
         assert_eq!(ring.waits_for_request(now), Some(NEXT_REQUEST));
         // A request between frames is none of these.
         rest(&mut ring, now + NEXT_REQUEST);
-        ring.answered();
+        ring.answered(now);
         assert_eq!((ring.empty(now), ring.waits_for_request(now)), (OnEmpty::Wait, None));
     }
 
@@ -443,48 +431,74 @@ mod tests {
         assert_eq!(ring.take_quiet(), None);
     }
 
-    /// A frame begins 40 ms after `now`. Returns whether the worker waits for the rest of it, of which there is `more` or not.
-    fn frame(ring: &mut Ring, now: &mut Instant, more: bool) -> bool {
+    /// A frame begins 40 ms after `now`: some commands at once, others later. Returns how long the worker waited for them.
+    fn frame(ring: &mut Ring, now: &mut Instant, later: Option<Duration>) -> Option<Duration> {
         *now += MS * 40;
-        ring.took(*now);
-        ring.empty(*now);
-        let waits = ring.expects_more();
-        if waits {
-            *now += REST_OF_FRAME;
+        let start = *now;
+        let waited = ring.notified(start);
+        if let Some(time) = waited {
+            *now += time;
             ring.has_waited();
-        } else if more {
-            // The glance finds nothing, so the rest comes with another notification.
-            assert_eq!(ring.empty(*now), OnEmpty::AskNotification);
-            ring.armed(*now);
-            *now += MS / 5;
         }
-        if more {
-            ring.took(*now);
-            assert!(!ring.expects_more(), "this is the rest");
-        }
+        ring.took(*now);
+        let mut looks = Vec::new();
         while ring.empty(*now) == OnEmpty::Wait {
+            looks.extend(ring.look_at());
             *now = ring.look_at().unwrap();
         }
         ring.armed(*now);
-        waits
+        let glance = [start];
+        assert_eq!(looks, if waited.is_some() { &[] } else { &glance[..] });
+        if let Some(later) = later.filter(|&later| start + later > *now) {
+            *now = start + later;
+            assert_eq!(ring.notified(*now), None, "it is the same frame");
+            ring.took(*now);
+            while ring.empty(*now) == OnEmpty::Wait {
+                *now = ring.look_at().unwrap();
+            }
+            ring.armed(*now);
+        }
+        waited
     }
 
     #[test]
-    fn the_worker_waits_for_the_rest_of_frames_that_come_in_pieces() {
+    fn the_worker_waits_for_frames_as_long_as_they_take() {
         let mut ring = Ring::default();
         let mut now = Instant::now();
         rest(&mut ring, now);
-        let mut frames = |more: &[bool]| -> Vec<bool> {
-            more.iter().map(|more| frame(&mut ring, &mut now, *more)).collect()
+        let mut frames = |n: usize, later: Option<Duration>| -> Vec<Option<Duration>> {
+            (0..n).map(|_| frame(&mut ring, &mut now, later)).collect()
         };
-        assert_eq!(
-            frames(&[false, false, true, true, false, true, false, true]),
-            [false, false, false, true, true, true, true, true]
-        );
-        // It forgets that soon.
-        let waits = frames(&[false; 20]);
-        let times = waits.iter().filter(|waits| **waits).count();
-        assert!(times <= usize::from(SURE) && !waits[19], "{times}");
+        assert_eq!(frames(3, None), [None; 3]);
+        let step = MS / 10;
+        for time in [step, step * 3, step * 2, LONGEST_FRAME] {
+            let waits = frames(20, Some(time));
+            let last = waits.last().copied().flatten().unwrap();
+            assert!(last > time - time / 10, "{waits:?}");
+            assert!(last < time * 2, "{waits:?}");
+        }
+        // What takes longer is not awaited.
+        let waits = frames(20, Some(LONGEST_FRAME + step));
+        assert!(waits.iter().flatten().all(|&time| time <= LONGEST_FRAME));
+        // It forgets, and then waits no longer.
+        let waits = frames(400, None);
+        assert!(waits.is_sorted_by(|a, b| a > b || a.is_none() && b.is_none()), "{waits:?}");
+        assert_eq!(waits[399], None);
+    }
+
+    #[test]
+    fn a_wakeup_without_commands_is_no_frame() {
+        let mut ring = Ring::default();
+        let mut now = Instant::now();
+        rest(&mut ring, now);
+        frame(&mut ring, &mut now, Some(MS / 5));
+        now += MS * 40;
+        assert!(ring.notified(now).is_some());
+        ring.has_waited();
+        assert_eq!(ring.empty(now), OnEmpty::Wait);
+        // Its frame comes later.
+        let waited = frame(&mut ring, &mut now, None).unwrap();
+        assert!(waited > MS / 6);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::host::{CursorCommand, Fetched};
 use crate::protocol::ChannelType;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer than the worker ever waits before it looks at a ring.
@@ -94,32 +95,70 @@ fn a_frame_is_sent_when_no_request_follows() {
     assert_eq!(f.worker.nap(now), None);
 }
 
-#[test]
-fn a_pointer_that_moves_while_the_worker_waits_for_the_rest_of_a_frame_is_not_forgotten() {
+/// The guest draws frames, with more of each in a request, so that the worker waits for the next ones. While it waits, `meanwhile`
+/// happens on another thread, and then `check` tells whether it was in time, 20 times.
+fn frames_that_are_awaited(
+    meanwhile: impl Fn(&World, &Dispatcher) + Sync,
+    check: impl Fn(&mut Fixture) -> bool,
+) {
     let mut f = Fixture::new();
-    // Frames in pieces, so that the worker expects the rest of the next one.
-    for _ in 0..3 {
-        f.frame();
-        f.draws();
-    }
-    for _ in 0..20 {
-        let moved = CursorCommand::Hide { release: f.world.token(1000) };
-        std::thread::scope(|scope| {
-            let (world, dispatcher) = (f.world.clone(), f.dispatcher.clone());
-            let drawn = format!("draw {}", f.number + 1);
-            scope.spawn(move || {
-                world.wait_for(&drawn);
-                world.with(|s| s.cursor_ring.push_back(Fetched::Command(moved)));
-                dispatcher.wakeup();
+    let mut times = 0;
+    for _ in 0..1000 {
+        let over = AtomicBool::new(false);
+        let (world, dispatcher, meanwhile, over) = (f.world.clone(), f.dispatcher.clone(), &meanwhile, &over);
+        let napped = std::thread::scope(|scope| {
+            let guest = scope.spawn(move || {
+                while !dispatcher.naps() {
+                    if over.load(Ordering::Relaxed) {
+                        return false;
+                    }
+                    std::thread::yield_now();
+                }
+                meanwhile(&world, &dispatcher);
+                true
             });
             f.frame();
+            over.store(true, Ordering::Relaxed);
+            guest.join().unwrap()
         });
+        times += u32::from(napped && check(&mut f));
+        if times == 20 {
+            return;
+        }
+        f.draws();
+    }
+    panic!("the worker waited for {times} frames");
+}
+
+#[test]
+fn a_pointer_that_moves_while_the_worker_waits_for_a_frame_is_not_forgotten() {
+    let moves = |world: &World, dispatcher: &Dispatcher| {
+        let moved = CursorCommand::Hide { release: world.token(1000) };
+        world.with(|s| s.cursor_ring.push_back(Fetched::Command(moved)));
+        dispatcher.wakeup();
+    };
+    frames_that_are_awaited(moves, |f| {
         // What the worker has not heard of is still announced.
         for request in f.dispatcher.take(VecDeque::new()) {
             f.turn(request);
         }
         assert!(f.world.with(|s| s.cursor_ring.is_empty()));
-    }
+        true
+    });
+}
+
+#[test]
+fn a_frame_that_is_awaited_is_sent_as_a_whole() {
+    let draws_more = |world: &World, _: &Dispatcher| world.submit(world.drawable(7777));
+    frames_that_are_awaited(draws_more, |f| {
+        let log = f.world.take_log();
+        let at = |what: &str| log.iter().rposition(|line| line.starts_with(what)).unwrap();
+        let Some(more) = log.iter().position(|line| line == "draw 7777") else { return false };
+        let first = format!("draw {}", f.number);
+        assert_eq!((log.get(more - 1), at("draw ")), (Some(&first), more), "{log:?}");
+        assert!(at("push") > more);
+        true
+    });
 }
 
 #[test]
