@@ -22,14 +22,18 @@ class FarAgent(threading.Thread):
             ready, _, _ = select.select([self.listener, *self.lines], [], [])
             if self.listener in ready:
                 self.lines.append(self.listener.accept()[0])
-            # What came from the source was said before anything from the target.
             for line in list(self.lines):
                 self.listen(line)
 
     def listen(self, line):
         """Hears everything that this line has now."""
+        earlier = self.lines[:self.lines.index(line)]
         try:
             while data := line.recv(4096, socket.MSG_DONTWAIT):
+                # What came from the source was said before anything from the target, also what came since this thread read it last.
+                for source in earlier:
+                    if source in self.lines:
+                        self.listen(source)
                 with self.lock:
                     try:
                         self.hear(data, line)
