@@ -37,7 +37,7 @@ pub(super) struct RedWorker<D: Display> {
     cursor_ring: Ring,
     /// A request of this turn has emptied the display ring, and no wakeup came after it.
     pub(super) drained: bool,
-    /// The guest has notified the worker in this turn.
+    /// The host has woken the worker in this turn, for either ring.
     pub(super) woken: bool,
     /// An empty queue, whose memory is used again.
     requests: VecDeque<Request>,

@@ -17,10 +17,10 @@ const LARGE: usize = 4 << 20;
 
 /// How long the worker waits for a frame that has begun, at most. A program under X draws one in some tenths of a millisecond, and
 /// to wait for all of it costs less than to send twice, and the guest another notification.
-pub(super) const LONGEST_FRAME: Duration = Duration::from_micros(500);
+const LONGEST_FRAME: Duration = Duration::from_micros(500);
 /// A frame that takes less is not awaited.
 const SHORTEST_FRAME: Duration = Duration::from_micros(50);
-/// With each frame the time that frames are believed to take shrinks by this part.
+/// With each frame that begins, the ring takes one part in so many off the time that it believes frames to take.
 const FORGET: u32 = 128;
 /// How long the worker waits for another request after one for which it has emptied the ring. Xspice causes one for each word that
 /// it draws, because it draws text itself and reads first what is below.
@@ -198,7 +198,8 @@ impl Ring {
         std::mem::take(&mut self.emptied)
     }
 
-    /// The guest has notified the worker. If a frame begins that is worth to be awaited: how long it takes.
+    /// The host has woken the worker. How long the worker should wait for the frame that begins; `None`: no frame begins, or frames
+    /// of this guest come at once.
     pub(super) fn notified(&mut self, now: Instant) -> Option<Duration> {
         self.asked.filter(|&asked| now >= asked + LAST_LOOK)?;
         self.began = Some(now);
