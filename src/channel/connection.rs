@@ -5,7 +5,7 @@ use crate::net::stream::ChannelStream;
 use crate::protocol::{Caps, ChannelType};
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 /// One client of the server: one main channel and the channels that belong to it. A server never reuses the number. It is not
@@ -76,19 +76,40 @@ impl ChannelConnection {
 #[derive(Debug, Default)]
 pub struct SharedPlace {
     value: OnceLock<Arc<dyn Any + Send + Sync>>,
-    last_input: Mutex<Option<Instant>>,
+    input: Mutex<Input>,
+}
+
+#[derive(Debug, Default)]
+struct Input {
+    last: Option<Instant>,
+    listeners: Vec<Weak<dyn InputListener>>,
+}
+
+/// Who wants to hear at once that a client pressed or released a key or a button, since the guest is about to answer.
+pub trait InputListener: fmt::Debug + Send + Sync {
+    /// The host's thread calls this, so it must not wait.
+    fn input(&self);
 }
 
 impl SharedPlace {
     /// Notes that the client pressed or released a key or a button.
     pub fn note_input(&self, now: Instant) {
-        *self.last_input.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        input.last = Some(now);
+        input.listeners.iter().filter_map(Weak::upgrade).for_each(|listener| listener.input());
     }
 
     /// When the client last pressed or released a key or a button.
     #[must_use]
     pub fn last_input(&self) -> Option<Instant> {
-        *self.last_input.lock().unwrap_or_else(PoisonError::into_inner)
+        self.input.lock().unwrap_or_else(PoisonError::into_inner).last
+    }
+
+    /// Tells `listener` of input, as long as it exists. One that is known already is told once.
+    pub fn tell_of_input(&self, listener: Weak<dyn InputListener>) {
+        let listeners = &mut self.input.lock().unwrap_or_else(PoisonError::into_inner).listeners;
+        listeners.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&listener));
+        listeners.push(listener);
     }
 
     /// The shared value; the first caller makes it. There is one value of one type. A caller that asks for another type gets a
@@ -133,6 +154,33 @@ mod tests {
     use crate::net::socket::SocketTransport;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Debug, Default)]
+    struct Count(AtomicUsize);
+
+    impl InputListener for Count {
+        fn input(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn listeners_are_told_of_each_input_once_as_long_as_they_exist() {
+        let (place, now) = (SharedPlace::default(), Instant::now());
+        let (stays, goes) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        for listener in [&stays, &goes, &stays] {
+            let listener: Weak<Count> = Arc::downgrade(listener);
+            place.tell_of_input(listener);
+        }
+        place.note_input(now);
+        assert_eq!(goes.0.load(Ordering::Relaxed), 1);
+        drop(goes);
+        place.note_input(now);
+        assert_eq!(stays.0.load(Ordering::Relaxed), 2);
+        place.tell_of_input(Arc::<Count>::downgrade(&stays));
+        assert_eq!(place.input.lock().unwrap().listeners.len(), 1);
+    }
 
     #[test]
     fn socket_is_closed_before_the_guard_speaks() {

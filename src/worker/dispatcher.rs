@@ -4,6 +4,7 @@
 use super::draws::Draws;
 use super::reply::{self, NoAnswer};
 use super::request::{Answer, Request};
+use crate::channel::connection::InputListener;
 use crate::host::{Completer, GuestAccess};
 use crate::limits::{MAX_QUEUED_REQUESTS, MAX_SYNC_REQUEST, QUEUE_WAIT};
 use std::collections::VecDeque;
@@ -24,7 +25,7 @@ pub(super) struct Dispatcher {
     poked: Arc<AtomicBool>,
     /// Signalled when the worker has taken the queued requests.
     taken: Condvar,
-    /// Signalled when a request comes while the worker naps.
+    /// Signalled when a request or a client's input comes while the worker naps.
     came: Condvar,
     wakeup_pending: AtomicBool,
     oom_pending: AtomicBool,
@@ -40,8 +41,10 @@ struct Queue {
     requests: VecDeque<Request>,
     /// Callers that wait until the worker has taken the requests.
     waiting: usize,
-    /// The worker naps, and is woken by the next request.
+    /// The worker naps, and is woken by the next request or input.
     napping: bool,
+    /// A client's input has come since the worker last napped.
+    input: bool,
     /// The worker does not look at the queue before its poll ends.
     polling: bool,
     closed: bool,
@@ -199,14 +202,16 @@ impl Dispatcher {
 
     /// Lets the worker sleep until a request comes, but not longer than this. Whether one came: then the worker must take it, for
     /// its poll may know nothing of it. That costs the caller and the worker less than a poke and a poll.
+    ///
+    /// A client's input ends the nap too, since nothing may delay what the guest answers. Input that came before it, and after
+    /// the nap before, ends it at once: the worker may not have known of it when it decided to sleep.
     #[must_use]
     pub(super) fn nap(&self, time: Duration) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.napping = queue.requests.is_empty();
-        let nothing = |queue: &mut Queue| queue.requests.is_empty();
-        let slept = self.came.wait_timeout_while(queue, time, nothing);
+        queue.napping = queue.requests.is_empty() && !queue.input;
+        let slept = self.came.wait_timeout_while(queue, time, |queue| queue.napping);
         let queue = &mut *slept.unwrap_or_else(PoisonError::into_inner).0;
-        queue.napping = false;
+        (queue.napping, queue.input) = (false, false);
         !queue.requests.is_empty()
     }
 
@@ -253,6 +258,19 @@ impl Dispatcher {
             self.taken.notify_all();
         }
         std::mem::replace(&mut queue.requests, empty)
+    }
+}
+
+impl InputListener for Dispatcher {
+    fn input(&self) {
+        let napping = {
+            let queue = &mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.input = true;
+            std::mem::take(&mut queue.napping)
+        };
+        if napping {
+            self.came.notify_one();
+        }
     }
 }
 
@@ -364,6 +382,31 @@ mod tests {
         dispatcher.wakeup();
         assert!(matches!((&wake.socket).read(&mut [0]), Ok(1)));
         assert!(matches!(dispatcher.take(VecDeque::new()).pop_front(), Some(Request::Wakeup)));
+    }
+
+    #[test]
+    fn input_ends_a_nap_and_only_one() {
+        const LONG: Duration = Duration::from_secs(60);
+        let (dispatcher, _wake) = Dispatcher::new(None, None).unwrap();
+        let start = Instant::now();
+        for nap in [Dispatcher::nap, Dispatcher::nap_through_wakeups] {
+            std::thread::scope(|scope| {
+                let worker = scope.spawn(|| nap(&dispatcher, LONG));
+                while !dispatcher.naps() {
+                    std::thread::yield_now();
+                }
+                dispatcher.input();
+                assert!(!worker.join().unwrap());
+            });
+            // Input that came when the worker was about to nap.
+            dispatcher.input();
+            assert!(!nap(&dispatcher, LONG));
+        }
+        assert!(start.elapsed() < LONG);
+        let start = Instant::now();
+        let short = Duration::from_millis(2);
+        assert!(!dispatcher.nap_through_wakeups(short));
+        assert!(start.elapsed() >= short);
     }
 
     /// A dispatcher and the worker's end, with a poll that reports it.

@@ -1,5 +1,6 @@
 //! How the worker executes requests (display.md 2.4 to 2.7, qxl.md A4).
 
+use super::dispatcher::Dispatcher;
 use super::display::Display;
 use super::red_worker::RedWorker;
 use super::request::{Answer, Request};
@@ -7,6 +8,7 @@ use crate::display::settings::DisplaySettings;
 use crate::geometry::Rect;
 use crate::guest::{ByteSource, SurfaceMemory};
 use crate::host::{CommandExt, DisplayCommand, Fetched, SurfaceSpec};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// QXL command types that the host may submit after loading a machine.
@@ -125,7 +127,11 @@ impl<D: Display> RedWorker<D> {
                 self.display.set_settings(*settings, now);
             }
             Request::SetMouseMode { client } => self.cursor.set_mouse_mode(client),
-            Request::ConnectDisplay(at, connection) => self.display.attach(at, *connection, now),
+            Request::ConnectDisplay(at, connection) => {
+                let dispatcher: Weak<Dispatcher> = Arc::downgrade(&self.dispatcher);
+                connection.shared.tell_of_input(dispatcher);
+                self.display.attach(at, *connection, now);
+            }
             Request::ConnectCursor(at, connection) => self.cursor.attach(at, *connection, now),
             Request::DisconnectClient(client) => {
                 self.display.detach(client, now);

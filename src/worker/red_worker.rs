@@ -299,9 +299,10 @@ impl<D: Display> RedWorker<D> {
     }
 
     /// Waits a moment for a frame that has begun, so that it is drawn and sent as a whole. The answer to a client's input does not
-    /// wait. Returns the time when it ended.
+    /// wait, nor does the pointer. Returns the time when it ended.
     fn await_frame(&mut self, now: Instant) -> Instant {
-        if !self.woken {
+        // The host does not say which ring it wakes the worker for.
+        if !self.woken || self.take_cursor_command(now) == RingPop::Command {
             return now;
         }
         let Some(time) = self.display_ring.notified(now) else { return now };

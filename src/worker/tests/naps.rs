@@ -59,17 +59,47 @@ impl Fixture {
         self.pushed()
     }
 
-    /// The guest has rested, and begins a frame.
-    fn frame(&mut self) {
+    /// The guest rests, and the worker knows.
+    fn rest(&mut self) {
         let mut now = Instant::now();
         while let Some(pause) = self.worker.timeout(now).filter(|pause| *pause < LONG) {
             std::thread::sleep(pause);
             now = self.worker.turn(Ready::default());
         }
         std::thread::sleep(REST);
+    }
+
+    /// The guest has rested, and begins a frame.
+    fn frame(&mut self) {
+        self.rest();
         self.number += 1;
         self.world.submit(self.world.drawable(self.number));
         self.turn(Request::Wakeup);
+    }
+
+    /// Whether the worker naps during `turns`. If so, `meanwhile` happens on another thread.
+    fn naps_for(
+        &mut self,
+        turns: impl FnOnce(&mut Self),
+        meanwhile: impl FnOnce(&World, &Dispatcher) + Send,
+    ) -> bool {
+        let over = AtomicBool::new(false);
+        let (world, dispatcher, over) = (self.world.clone(), self.dispatcher.clone(), &over);
+        std::thread::scope(|scope| {
+            let guest = scope.spawn(move || {
+                while !dispatcher.naps() {
+                    if over.load(Ordering::Relaxed) {
+                        return false;
+                    }
+                    std::thread::yield_now();
+                }
+                meanwhile(&world, &dispatcher);
+                true
+            });
+            turns(self);
+            over.store(true, Ordering::Relaxed);
+            guest.join().unwrap()
+        })
     }
 
     fn pushed(&self) -> bool {
@@ -104,23 +134,7 @@ fn frames_that_are_awaited(
     let mut f = Fixture::new();
     let mut times = 0;
     for _ in 0..1000 {
-        let over = AtomicBool::new(false);
-        let (world, dispatcher, meanwhile, over) = (f.world.clone(), f.dispatcher.clone(), &meanwhile, &over);
-        let napped = std::thread::scope(|scope| {
-            let guest = scope.spawn(move || {
-                while !dispatcher.naps() {
-                    if over.load(Ordering::Relaxed) {
-                        return false;
-                    }
-                    std::thread::yield_now();
-                }
-                meanwhile(&world, &dispatcher);
-                true
-            });
-            f.frame();
-            over.store(true, Ordering::Relaxed);
-            guest.join().unwrap()
-        });
+        let napped = f.naps_for(Fixture::frame, &meanwhile);
         times += u32::from(napped && check(&mut f));
         if times == 20 {
             return;
@@ -159,6 +173,36 @@ fn a_frame_that_is_awaited_is_sent_as_a_whole() {
         assert!(at("push") > more);
         true
     });
+}
+
+#[test]
+fn input_of_a_client_ends_the_wait_for_a_frame() {
+    let f = Fixture::new();
+    f.client.note_input(Instant::now());
+    let start = Instant::now();
+    assert!(!f.dispatcher.nap(LONG * 100));
+    assert!(start.elapsed() < LONG * 100);
+}
+
+#[test]
+fn a_pointer_that_moves_alone_does_not_wait_for_a_frame() {
+    let mut f = Fixture::new();
+    // The worker has to wait for frames first.
+    while !f.naps_for(Fixture::frame, |_, _| {}) {
+        f.draws();
+    }
+    for _ in 0..20 {
+        f.rest();
+        let moved = |f: &mut Fixture| {
+            let moved = CursorCommand::Hide { release: f.world.token(1000) };
+            f.world.with(|s| s.cursor_ring.push_back(Fetched::Command(moved)));
+            f.turn(Request::Wakeup);
+        };
+        assert!(!f.naps_for(moved, |_, _| {}));
+        assert!(f.world.with(|s| s.cursor_ring.is_empty()));
+    }
+    let mut frames = 0..50;
+    assert!(frames.any(|_| f.naps_for(Fixture::frame, |_, _| {})), "the worker still waits for frames");
 }
 
 #[test]
