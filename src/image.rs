@@ -1,7 +1,7 @@
 //! Pixel formats, and images as a guest provides them (qxl.md B4, canvas.md 1 and 2).
 #![allow(missing_docs, reason = "formats and fields have the names of the specification")]
 
-use crate::guest::ByteSource;
+use crate::guest::{ByteSource, Rows};
 use std::sync::Arc;
 
 /// Pixel layout of a bitmap (`SpiceBitmap.format`).
@@ -260,6 +260,15 @@ impl ImageView<'_> {
     /// Copies the first `dst.len()` bytes of picture row `row` (0 = top).
     pub fn read_row(&self, row: u32, dst: &mut [u8]) {
         self.read_memory_row(self.memory_row(row), dst);
+    }
+
+    /// Copies picture rows from `row` on, as many as there is room for in `dst`, where one begins every `pitch` bytes.
+    pub fn read_rows(&self, row: u32, dst: &mut [u8], pitch: usize) {
+        let (first, stride) = (self.memory_row(row) as usize, self.stride as usize);
+        let down = stride.cast_signed();
+        let pitch_in_memory = if self.top_down { down } else { -down };
+        let from = Rows { first: first.saturating_mul(stride), pitch: pitch_in_memory };
+        self.source.read_rows(from, self.row_bytes(), dst, pitch);
     }
 
     fn memory_row(&self, row: u32) -> u32 {

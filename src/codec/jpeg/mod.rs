@@ -109,26 +109,27 @@ impl Encoder {
         let mut writer = BitWriter::default();
         let mut predictions = [0; 3];
         for top in (0..height).step_by(16) {
+            let count = (height - top).min(16);
             // Rows after the last one repeat it.
-            let at: [u32; 16] = std::array::from_fn(|y| (top + y as u32).min(height - 1));
-            let private = at.map(|y| image.private_row(y));
-            if !direct || private.contains(&None) {
+            let private: [Option<&[u8]>; 16] = std::array::from_fn(|y| {
+                image.private_row(top + (y as u32).min(count - 1)).filter(|_| direct)
+            });
+            if private.contains(&None) {
                 self.pixels.resize(16 * width, Pixel::default());
-            }
-            for ((y, private), pixels) in at.into_iter().zip(private).zip(self.pixels.chunks_exact_mut(width))
-            {
-                match private {
-                    Some(_) if direct => {}
-                    Some(bytes) => colour::load(image.format, bytes, pixels),
-                    None => {
+                let pixels = self.pixels.get_mut(..count as usize * width).unwrap_or_default();
+                if direct {
+                    image.read_rows(top, pixels.as_flattened_mut(), image.row_bytes());
+                } else {
+                    for (y, pixels) in (top..).zip(pixels.chunks_exact_mut(width)) {
                         image.read_row(y, &mut self.bytes);
                         colour::load(image.format, &self.bytes, pixels);
                     }
                 }
             }
+            let start_of = |y: usize| y.min(count as usize - 1) * width;
             let rows: [&[Pixel]; 16] = std::array::from_fn(|y| match private[y] {
-                Some(bytes) if direct => bytes.as_chunks().0,
-                _ => self.pixels.get(y * width..).and_then(|rows| rows.get(..width)).unwrap_or_default(),
+                Some(bytes) => bytes.as_chunks().0,
+                None => self.pixels.get(start_of(y)..start_of(y) + width).unwrap_or_default(),
             });
             for left in (0..width).step_by(WIDTH) {
                 self.units.load(&rows, left);
@@ -275,18 +276,23 @@ mod tests {
 
     #[test]
     fn pixels_of_a_guest_and_private_ones_look_the_same() {
-        let pixels: Vec<u8> = (0..40 * 33 * 3u32).map(|i| ((i * i) >> 5) as u8).collect();
+        let pixels: Vec<u8> = (0..40 * 33 * 4u32).map(|i| ((i * i) >> 5) as u8).collect();
         let guest = GuestBytes(pixels.clone());
         let mut encoder = Encoder::default();
-        let mut files = Vec::new();
-        for source in [&pixels as &dyn ByteSource, &guest] {
-            let format = BitmapFormat::TwentyFourBit;
-            let image = ImageView { format, width: 37, height: 33, stride: 120, top_down: false, source };
-            let mut out = Vec::new();
-            encoder.encode(&image, usize::MAX, &mut out).unwrap();
-            files.push(out);
+        for (format, stride, top_down) in [
+            (BitmapFormat::TwentyFourBit, 120, false),
+            (BitmapFormat::ThirtyTwoBit, 160, false),
+            (BitmapFormat::Rgba, 148, true),
+        ] {
+            let mut files = Vec::new();
+            for source in [&pixels as &dyn ByteSource, &guest] {
+                let image = ImageView { format, width: 37, height: 33, stride, top_down, source };
+                let mut out = Vec::new();
+                encoder.encode(&image, usize::MAX, &mut out).unwrap();
+                files.push(out);
+            }
+            assert_eq!(files[0], files[1], "{format:?}");
         }
-        assert_eq!(files[0], files[1]);
     }
 
     proptest! {
