@@ -13,6 +13,9 @@ pub const VARIABLE: &str = "SPICE_SERVER_VIDEO_PLUGIN";
 /// Folder below the library's own where it may be, too.
 const FOLDER: &str = "spice-server";
 
+/// Folder below a library folder where the dynamic loader looks for builds for newer processors first (ld.so(8)).
+const HWCAPS: &str = "glibc-hwcaps";
+
 /// The library folder that the build was told, for programs that link the static library: they have no folder beside them.
 const LIBDIR: Option<&str> = option_env!("SPICE_SERVER_LIBDIR");
 
@@ -26,9 +29,15 @@ pub fn find() -> Option<PathBuf> {
     }
 }
 
-/// Where to look, first place first, for a library in `own`.
+/// Where to look, first place first, for a library in `own`. Builds of the library for newer processors lie in folders of their
+/// own below, and take the same shared object.
 fn candidates(own: Option<&Path>) -> Vec<PathBuf> {
-    let folders = own.map(Path::to_owned).into_iter().chain(LIBDIR.map(PathBuf::from));
+    let builds = own.and_then(Path::parent).filter(|builds| builds.ends_with(HWCAPS));
+    let folders = own
+        .into_iter()
+        .chain(builds.and_then(Path::parent))
+        .map(Path::to_owned)
+        .chain(LIBDIR.map(PathBuf::from));
     folders.flat_map(|folder| [folder.join(FILE_NAME), folder.join(FOLDER).join(FILE_NAME)]).collect()
 }
 
@@ -65,6 +74,13 @@ mod tests {
         let found = candidates(Some(Path::new("/usr/lib/x")));
         assert_eq!(found[0], Path::new("/usr/lib/x/libspice-server-gst.so"));
         assert_eq!(found[1], Path::new("/usr/lib/x/spice-server/libspice-server-gst.so"));
+    }
+
+    #[test]
+    fn a_build_for_a_newer_processor_also_looks_beside_the_plain_one() {
+        let found = candidates(Some(Path::new("/usr/lib/x/glibc-hwcaps/x86-64-v3")));
+        assert_eq!(found[2], Path::new("/usr/lib/x/libspice-server-gst.so"));
+        assert_eq!(found[3], Path::new("/usr/lib/x/spice-server/libspice-server-gst.so"));
     }
 
     #[test]
