@@ -181,6 +181,11 @@ const TRANSFORM_SCALES: [f64; 8] = [
     0.275_899_379_282_943,
 ];
 
+/// What is added to the magnitude of a coefficient other than the first, in steps, before it is rounded down. Most are small,
+/// and a smaller one is likelier than a larger one, so that rounding to the nearest step takes more bytes than it is worth: a
+/// frame of video at quality 80 has 11 % fewer bytes than with 0.5 and 0.1 dB more noise, where quality 78 saves 7 % for 0.2 dB.
+pub(super) const BIAS: f64 = 0.4;
+
 /// How to divide the coefficients of a column: `(|c| + bias) * reciprocal >> 16`, then `* shift >> 16`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ColumnDivisors {
@@ -218,7 +223,8 @@ impl Divisors {
             let exponent = divisor.log2().floor();
             divisors.steps[i] = step as u8;
             let column = &mut divisors.columns[column];
-            column.bias[row] = (divisor / 2.0).round() as u16;
+            let bias = if i == 0 { 0.5 } else { BIAS };
+            column.bias[row] = (divisor * bias).round() as u16;
             column.reciprocal[row] = (65_536.0 * exponent.exp2() / divisor).round().min(65_535.0) as u16;
             column.shift[row] = (65_536.0 / exponent.exp2()) as u16;
         }
