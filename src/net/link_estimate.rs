@@ -6,7 +6,8 @@
 //! - the *round trip*: the least that a mark took lately,
 //! - the *rate*: what was delivered from one answer to a later one, divided by the time that this took or that sending it took,
 //!   whichever is longer. Higher rates are believed at once; lower ones only if the link was busy, since a sender with nothing
-//!   to say proves nothing. An answer that is overdue lowers the rate before it comes. What is sent at once on an idle link, such
+//!   to say proves nothing, or if one burst after the other takes long, since frames of a video can queue up on a thin link one
+//!   at a time. An answer that is overdue lowers the rate before it comes. What is sent at once on an idle link, such
 //!   as a frame of video, was on its way for a round trip and for the time that the link needs to pass it on. To know one from
 //!   the other, the sender puts a mark behind nothing now and then.
 //! - the *window*: rate times round trip, and a little more. While marks come back as fast as ever it grows, to find out whether
@@ -34,6 +35,17 @@ const JITTER: Duration = Duration::from_millis(1);
 const MOST_RISE: f64 = 3.0;
 /// How often a mark is sent behind nothing.
 const LONE_MARKS: Duration = Duration::from_millis(500);
+/// A client on a link that is not known to be thin gets them, too, if a mark takes so long: either it is far away, or the link is
+/// thin after all, and each mark has waited for what was sent before it.
+const MAYBE_THIN: Duration = Duration::from_millis(10);
+/// So many bursts in a row, each of so many bytes and later than the round trip by so much, are the work of a thin link, though
+/// nothing was held back. What a client or a wireless link does to them now and then is not as regular, and if it is, so many
+/// bytes in this time are still a rate at which images keep their detail.
+const SLOW_BURSTS: u32 = 8;
+/// See [`SLOW_BURSTS`].
+const SLOW_BYTES: u64 = 16 << 10;
+/// See [`SLOW_BURSTS`].
+const SLOW_TIME: Duration = Duration::from_millis(12);
 /// More marks than this on their way tell little more.
 const MARKS_PER_ROUND_TRIP: u32 = 6;
 /// Bytes that may always be on their way, so that there is something to measure.
@@ -126,6 +138,8 @@ pub(crate) struct LinkEstimate {
     last_is_lone: bool,
     /// When one of them was answered last.
     lone_answer: Option<Instant>,
+    /// How many bursts in a row were slow, and the highest rate among them.
+    slow_bursts: (u32, f64),
     /// Bytes that might be sent at this position and time.
     credit: (f64, u64, Instant),
     answers: bool,
@@ -151,6 +165,7 @@ impl LinkEstimate {
             lone_mark: None,
             last_is_lone: false,
             lone_answer: None,
+            slow_bursts: (0, 0.0),
             credit: (0.0, 0, now),
             answers: false,
             thin_at_first: thin,
@@ -169,17 +184,19 @@ impl LinkEstimate {
         room && (unmarked >= per_mark.clamp(MARK_BYTES.0, MARK_BYTES.1) || (held_back && unmarked > 0))
     }
 
-    /// Whether a mark is due though nothing was sent: on an idle link it takes the round trip, and no more. That is known of
-    /// links that are not thin.
+    /// Whether a mark is due though nothing was sent: on an idle link it takes the round trip, and no more.
     #[must_use]
     pub(crate) fn wants_lone_mark(&self, position: u64, now: Instant) -> bool {
+        let known = self.known_rate(now).filter(|rate| *rate < THIN);
         let passed_on = |last: &Mark| {
             let bytes = last.position.saturating_sub(last.burst.0) as f64;
-            last.sent_at + BURST + Duration::from_secs_f64((bytes / self.rate.unwrap_or(THIN)).min(1.0))
+            let passing = known.map_or(MAYBE_THIN.as_secs_f64(), |rate| (bytes / rate).min(1.0));
+            last.sent_at + BURST + Duration::from_secs_f64(passing)
         };
         let idle = self.marks.back().is_none_or(|last| now >= passed_on(last));
         let sent = self.answers && position == self.last_mark && !self.last_is_lone;
-        idle && sent && self.is_thin(now) && self.lone_mark.is_none_or(|at| now >= at + LONE_MARKS)
+        let matters = self.is_thin(now) || self.round_trip() + self.queued >= MAYBE_THIN;
+        idle && sent && matters && self.lone_mark.is_none_or(|at| now >= at + LONE_MARKS)
     }
 
     /// The id for the next mark. [`Self::marked`] must follow.
@@ -237,6 +254,7 @@ impl LinkEstimate {
         self.filled_once |= mark.busy && self.queued >= self.tolerated(QUEUED);
         let position = mark.position.min(possible).max(self.delivered.position);
         self.note_rate(&mark, position, now);
+        self.note_burst(&mark, position, now);
         self.delivered = Delivered { position, at: now, sent_at: mark.sent_at };
     }
 
@@ -290,6 +308,26 @@ impl LinkEstimate {
         let sample = sample.max(self.burst_rate(mark, position, now).min(rate * MOST_RISE));
         if sample >= rate {
             self.rate = Some(if self.filled_once { (rate + sample) / 2.0 } else { sample });
+        }
+    }
+
+    /// Finds out that a link is thin though all that is sent has room: frames of a video may queue up on it one at a time.
+    fn note_burst(&mut self, mark: &Mark, position: u64, now: Instant) {
+        let bytes = position.saturating_sub(mark.burst.0);
+        let rate = self.burst_rate(mark, position, now);
+        if bytes < SLOW_BYTES || rate <= 0.0 || self.known_rate(now).is_some_and(|rate| rate < THIN) {
+            return;
+        }
+        let late = now.saturating_duration_since(mark.sent_at).saturating_sub(self.round_trip());
+        let (count, highest) = self.slow_bursts;
+        if late < SLOW_TIME || rate >= THIN {
+            self.slow_bursts = (0, 0.0);
+        } else if count + 1 < SLOW_BURSTS {
+            self.slow_bursts = (count + 1, highest.max(rate));
+        } else {
+            self.slow_bursts = (0, 0.0);
+            self.filled_once = true;
+            self.rate = Some(highest.max(rate));
         }
     }
 

@@ -303,6 +303,48 @@ fn a_film_alone_shows_that_the_link_has_changed() {
     }
 }
 
+/// Each frame has passed a link before the next one comes, so that nothing is ever held back. But keys wait for a frame.
+#[test]
+fn frames_that_have_room_show_that_the_link_is_thin() {
+    for (mbit, round_trip, frame) in
+        [(10.0, 50, 27_000.0), (10.0, 1, 27_000.0), (6.0, 100, 25_000.0), (15.0, 20, 40_000.0)]
+    {
+        for was_fast in [false, true] {
+            let mut film = Film::new(Simulation::new(mbit, MS * round_trip, false));
+            film.frame = (frame, frame);
+            if was_fast {
+                film.link.rate = 125e6;
+                film.play(Duration::from_secs(20));
+                assert!(!film.link.estimate.is_thin(film.link.now));
+                film.link.rate = mbit * 125_000.0;
+            }
+            film.play(Duration::from_secs(3));
+            let rate = film.link.estimate.rate(film.link.now);
+            assert!(
+                film.link.estimate.is_thin(film.link.now) && film.link.is_near(mbit),
+                "{mbit} Mbit/s, {round_trip} ms, {was_fast}: {rate:?}"
+            );
+        }
+    }
+}
+
+/// Answers that are late for other reasons than the link.
+#[test]
+fn a_client_that_hesitates_does_not_make_the_link_thin() {
+    for round_trip in [1, 30] {
+        let mut film = Film::new(Simulation::new(1000.0, MS * round_trip, false));
+        film.frame = (40_000.0, 40_000.0);
+        for n in 0_u32..600 {
+            film.play(MS * 40);
+            // Three of four answers come late.
+            let late = if n.wrapping_mul(2_654_435_761) >> 30 == 0 { 0 } else { 15 };
+            film.link.answers.iter_mut().for_each(|answer| answer.0 += MS * late);
+            let rate = film.link.estimate.rate(film.link.now).unwrap_or(u64::MAX);
+            assert!(rate > 1_250_000, "{round_trip} ms, frame {n}: {rate}");
+        }
+    }
+}
+
 /// Frames that are no smaller than they are fill the link for a while each. What has to wait meanwhile does not make it thin.
 #[test]
 fn answers_between_large_frames_do_not_make_the_link_thin() {
