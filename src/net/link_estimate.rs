@@ -35,8 +35,9 @@ const JITTER: Duration = Duration::from_millis(1);
 const MOST_RISE: f64 = 3.0;
 /// How often a mark is sent behind nothing.
 const LONE_MARKS: Duration = Duration::from_millis(500);
-/// A client on a link that is not known to be thin gets them, too, if a mark takes so long: either it is far away, or the link is
-/// thin after all, and each mark has waited for what was sent before it.
+/// A client on a link that is not known to be thin gets such marks, too, if a mark takes so long: either the client is far away, or
+/// the link is thin after all, and each mark has waited for what was sent before it. Such a link gets this time to pass on a burst
+/// before it counts as idle.
 const MAYBE_THIN: Duration = Duration::from_millis(10);
 /// So many bursts in a row, each of so many bytes and later than the round trip by so much, are the work of a thin link, though
 /// nothing was held back. What a client or a wireless link does to them now and then is not as regular, and if it is, so many
@@ -138,8 +139,8 @@ pub(crate) struct LinkEstimate {
     last_is_lone: bool,
     /// When one of them was answered last.
     lone_answer: Option<Instant>,
-    /// How many bursts in a row were slow, and the highest rate among them.
-    slow_bursts: (u32, f64),
+    /// How many bursts in a row were slow, the highest rate among them, and when the last of them began.
+    slow_bursts: (u32, f64, Option<Instant>),
     /// Bytes that might be sent at this position and time.
     credit: (f64, u64, Instant),
     answers: bool,
@@ -165,7 +166,7 @@ impl LinkEstimate {
             lone_mark: None,
             last_is_lone: false,
             lone_answer: None,
-            slow_bursts: (0, 0.0),
+            slow_bursts: (0, 0.0, None),
             credit: (0.0, 0, now),
             answers: false,
             thin_at_first: thin,
@@ -319,15 +320,19 @@ impl LinkEstimate {
             return;
         }
         let late = now.saturating_duration_since(mark.sent_at).saturating_sub(self.round_trip());
-        let (count, highest) = self.slow_bursts;
         if late < SLOW_TIME || rate >= THIN {
-            self.slow_bursts = (0, 0.0);
-        } else if count + 1 < SLOW_BURSTS {
-            self.slow_bursts = (count + 1, highest.max(rate));
-        } else {
-            self.slow_bursts = (0, 0.0);
+            self.slow_bursts = (0, 0.0, None);
+            return;
+        }
+        let (count, highest, last) = self.slow_bursts;
+        // A burst may have several marks.
+        let count = count + u32::from(last != Some(mark.burst.1));
+        let highest = highest.max(rate);
+        self.slow_bursts = (count, highest, Some(mark.burst.1));
+        if count >= SLOW_BURSTS {
+            self.slow_bursts = (0, 0.0, None);
             self.filled_once = true;
-            self.rate = Some(highest.max(rate));
+            self.rate = Some(highest);
         }
     }
 

@@ -345,6 +345,26 @@ fn a_client_that_hesitates_does_not_make_the_link_thin() {
     }
 }
 
+/// All marks of one burst are late if the client stops for a moment.
+#[test]
+fn one_late_burst_does_not_make_the_link_thin() {
+    let mut film = Film::new(Simulation::new(1000.0, MS * 30, false));
+    film.frame = (40_000.0, 40_000.0);
+    film.play(Duration::from_secs(2));
+    let Film { link, .. } = &mut film;
+    link.estimate.advance(link.position, link.now);
+    for _ in 0..2 * SLOW_BURSTS {
+        link.send(5000);
+        let id = link.estimate.next_id();
+        link.estimate.marked(link.position, link.now);
+        link.answers.push_back((link.free_at + link.way * 2 + MS * 15, id));
+    }
+    for _ in 0..100 {
+        film.step();
+        assert!(!film.link.estimate.is_thin(film.link.now), "{:?}", film.link.estimate.rate(film.link.now));
+    }
+}
+
 /// Frames that are no smaller than they are fill the link for a while each. What has to wait meanwhile does not make it thin.
 #[test]
 fn answers_between_large_frames_do_not_make_the_link_thin() {
